@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The lowvisor: HYP vectors and the world switch.
+ *
+ * HYP mode has two vector tables. The host's is in place while Linux runs and
+ * knows one exception from below, the hvc of __hyp_call. The guest's is in
+ * place while a guest runs. So no vector has to find out whose exception it
+ * is. Exceptions taken from HYP mode itself go to hyp_fault in both.
+ *
+ * SP_hyp is the stack of the host CPU's HypCpu in host context, and points to
+ * the VcpuContext while a guest runs: one stm saves what a handler needs.
+ * HTPIDR is the HypCpu always.
+ *
+ * HYP mode shares LR with user mode; the other modes' SP, LR and SPSR are
+ * banked and reached by mrs and msr (B9.3.9).
+ *
+ * An exception return is a context synchronisation event, as is
+ * taking an exception: between them nothing that is written here for PL1 and
+ * PL0 has an effect, hence no isb where none is needed in HYP mode itself.
+ */
+#include <linux/linkage.h>
+#include <asm/assembler.h>
+#include "world_switch.h"
+
+	.arch	armv7-a
+	.arch_extension virt
+	.fpu	neon-vfpv4
+
+	.section ".hyp.text", "ax", %progbits
+	.arm
+
+/* --- CP15 of PL1 and PL0 ---------------------------------------------- */
+/* Each macro moves what fits into the registers that its name gives. */
+
+.macro	cp15_control op
+	\op	p15, 2, r2, c0, c0, 0		@ CSSELR
+	\op	p15, 0, r3, c1, c0, 0		@ SCTLR
+.endm
+
+.macro	cp15_mmu op, op64
+	\op	p15, 0, r2, c1, c0, 2		@ CPACR
+	\op	p15, 0, r3, c2, c0, 2		@ TTBCR
+	\op	p15, 0, r4, c3, c0, 0		@ DACR
+	\op64	p15, 0, r5, r6, c2		@ TTBR0
+	\op64	p15, 1, r7, r8, c2		@ TTBR1
+.endm
+
+.macro	cp15_fault_status op
+	\op	p15, 0, r9, c5, c0, 0		@ DFSR
+	\op	p15, 0, r10, c5, c0, 1		@ IFSR
+	\op	p15, 0, r11, c5, c1, 0		@ ADFSR
+.endm
+
+.macro	cp15_fault_address op, op64
+	\op	p15, 0, r2, c5, c1, 1		@ AIFSR
+	\op	p15, 0, r3, c6, c0, 0		@ DFAR
+	\op	p15, 0, r4, c6, c0, 2		@ IFAR
+	\op64	p15, 0, r5, r6, c7		@ PAR
+.endm
+
+.macro	cp15_attributes op
+	\op	p15, 0, r7, c10, c2, 0		@ PRRR, MAIR0
+	\op	p15, 0, r8, c10, c2, 1		@ NMRR, MAIR1
+	\op	p15, 0, r9, c12, c0, 0		@ VBAR
+	\op	p15, 0, r10, c13, c0, 1		@ CONTEXTIDR
+	\op	p15, 0, r11, c13, c0, 2		@ TPIDRURW
+.endm
+
+.macro	cp15_threads op
+	\op	p15, 0, r2, c13, c0, 3		@ TPIDRURO
+	\op	p15, 0, r3, c13, c0, 4		@ TPIDRPRW
+	\op	p15, 0, r4, c14, c1, 0		@ CNTKCTL
+	\op	p15, 0, r5, c10, c3, 0		@ AMAIR0
+	\op	p15, 0, r6, c10, c3, 1		@ AMAIR1
+.endm
+
+/*
+ * The host's CP15. Its fault registers and PAR are not kept: the kernel reads
+ * them in the abort handler, before it enables interrupts, and HVC_RUN is
+ * called with interrupts off from outside of any such handler.
+ */
+.macro	save_host_cp15				@ r12: HOST_CP15
+	cp15_control mrc
+	stmia	r12!, {r2, r3}
+	cp15_mmu mrc, mrrc
+	stmia	r12!, {r2 - r8}
+	cp15_attributes mrc
+	stmia	r12!, {r7 - r11}
+	cp15_threads mrc
+	stmia	r12!, {r2 - r6}
+.endm
+
+.macro	load_host_cp15				@ r12: HOST_CP15
+	ldmia	r12!, {r2, r3}
+	cp15_control mcr
+	ldmia	r12!, {r2 - r8}
+	cp15_mmu mcr, mcrr
+	ldmia	r12!, {r7 - r11}
+	cp15_attributes mcr
+	ldmia	r12!, {r2 - r6}
+	cp15_threads mcr
+.endm
+
+.macro	save_guest_cp15				@ r1: VcpuContext; clobbers r12
+	add	r12, r1, #(CTX_CP15 + 4)	@ CSSELR, SCTLR
+	cp15_control mrc
+	stmia	r12!, {r2, r3}
+	add	r12, r12, #4			@ ACTLR is emulated
+	cp15_mmu mrc, mrrc
+	cp15_fault_status mrc
+	stmia	r12!, {r2 - r11}
+	cp15_fault_address mrc, mrrc
+	cp15_attributes mrc
+	stmia	r12!, {r2 - r11}
+	cp15_threads mrc
+	stmia	r12!, {r2 - r6}
+.endm
+
+.macro	load_guest_cp15				@ r1: VcpuContext; clobbers r12
+	add	r12, r1, #(CTX_CP15 + 4)
+	ldmia	r12!, {r2, r3}
+	cp15_control mcr
+	add	r12, r12, #4
+	ldmia	r12!, {r2 - r11}
+	cp15_mmu mcr, mcrr
+	cp15_fault_status mcr
+	ldmia	r12!, {r2 - r11}
+	cp15_fault_address mcr, mcrr
+	cp15_attributes mcr
+	ldmia	r12!, {r2 - r6}
+	cp15_threads mcr
+.endm
+
+/* --- Banked registers -------------------------------------------------- */
+
+/*
+ * The host's stack pointers and the FIQ bank. LR and SPSR of its exception
+ * modes are dead while it runs outside of an exception's first instructions,
+ * and LR_svc is on the stack of __hyp_call.
+ */
+.macro	save_host_banked			@ r0: HypCpu; clobbers r12
+	add	r12, r0, #HOST_SAVED
+	mrs	r2, SP_usr
+	mov	r3, lr				@ LR_usr
+	mrs	r4, SP_svc
+	mrs	r5, SP_abt
+	mrs	r6, SP_und
+	mrs	r7, SP_irq
+	stmia	r12!, {r2 - r7}
+	mrs	r2, R8_fiq
+	mrs	r3, R9_fiq
+	mrs	r4, R10_fiq
+	mrs	r5, R11_fiq
+	mrs	r6, R12_fiq
+	mrs	r7, SP_fiq
+	mrs	r8, LR_fiq
+	mrs	r9, SPSR_fiq
+	stmia	r12!, {r2 - r9}
+.endm
+
+.macro	load_host_banked			@ r0: HypCpu; clobbers r12
+	add	r12, r0, #HOST_SAVED
+	ldmia	r12!, {r2 - r7}
+	msr	SP_usr, r2
+	mov	lr, r3
+	msr	SP_svc, r4
+	msr	SP_abt, r5
+	msr	SP_und, r6
+	msr	SP_irq, r7
+	ldmia	r12!, {r2 - r9}
+	msr	R8_fiq, r2
+	msr	R9_fiq, r3
+	msr	R10_fiq, r4
+	msr	R11_fiq, r5
+	msr	R12_fiq, r6
+	msr	SP_fiq, r7
+	msr	LR_fiq, r8
+	msr	SPSR_fiq, r9
+.endm
+
+.macro	save_guest_banked			@ r1: VcpuContext; clobbers r2-r10, r12
+	mrs	r2, SP_usr
+	mov	r3, lr
+	mrs	r4, ELR_hyp
+	mrs	r5, SPSR
+	add	r12, r1, #CTX_SP_USR
+	stmia	r12, {r2 - r5}			@ SP, LR, PC, CPSR
+	add	r12, r1, #CTX_SVC
+	mrs	r2, SP_svc
+	mrs	r3, LR_svc
+	mrs	r4, SPSR_svc
+	mrs	r5, SP_abt
+	mrs	r6, LR_abt
+	mrs	r7, SPSR_abt
+	stmia	r12!, {r2 - r7}
+	mrs	r2, SP_und
+	mrs	r3, LR_und
+	mrs	r4, SPSR_und
+	mrs	r5, SP_irq
+	mrs	r6, LR_irq
+	mrs	r7, SPSR_irq
+	stmia	r12!, {r2 - r7}
+	mrs	r2, R8_fiq
+	mrs	r3, R9_fiq
+	mrs	r4, R10_fiq
+	mrs	r5, R11_fiq
+	mrs	r6, R12_fiq
+	mrs	r7, SP_fiq
+	mrs	r8, LR_fiq
+	mrs	r9, SPSR_fiq
+	stmia	r12!, {r2 - r9}
+.endm
+
+.macro	load_guest_banked			@ r1: VcpuContext; clobbers r2-r10, r12
+	add	r12, r1, #CTX_SP_USR
+	ldmia	r12, {r2 - r5}
+	msr	SP_usr, r2
+	mov	lr, r3
+	msr	ELR_hyp, r4
+	msr	SPSR_cxsf, r5
+	add	r12, r1, #CTX_SVC
+	ldmia	r12!, {r2 - r7}
+	msr	SP_svc, r2
+	msr	LR_svc, r3
+	msr	SPSR_svc, r4
+	msr	SP_abt, r5
+	msr	LR_abt, r6
+	msr	SPSR_abt, r7
+	ldmia	r12!, {r2 - r7}
+	msr	SP_und, r2
+	msr	LR_und, r3
+	msr	SPSR_und, r4
+	msr	SP_irq, r5
+	msr	LR_irq, r6
+	msr	SPSR_irq, r7
+	ldmia	r12!, {r2 - r9}
+	msr	R8_fiq, r2
+	msr	R9_fiq, r3
+	msr	R10_fiq, r4
+	msr	R11_fiq, r5
+	msr	R12_fiq, r6
+	msr	SP_fiq, r7
+	msr	LR_fiq, r8
+	msr	SPSR_fiq, r9
+.endm
+
+/* --- VFP and NEON -------------------------------------------------------- */
+
+#define FPEXC_EN_BIT	(1 << 30)
+
+.macro	save_vfp base, flags, t1, t2		@ moves \base on; enables the VFP
+	vmrs	\t1, fpexc
+	orr	\t2, \t1, #FPEXC_EN_BIT
+	vmsr	fpexc, \t2
+	vmrs	\t2, fpscr
+	stmia	\base!, {\t1, \t2}
+	vstmia	\base!, {d0 - d15}
+	tst	\flags, #HOST_HAS_D32
+	vstmiane \base!, {d16 - d31}
+.endm
+
+.macro	load_vfp base, flags, t1, t2		@ the VFP is enabled before
+	ldmia	\base!, {\t1, \t2}
+	vldmia	\base!, {d0 - d15}
+	tst	\flags, #HOST_HAS_D32
+	vldmiane \base!, {d16 - d31}
+	vmsr	fpscr, \t2
+	vmsr	fpexc, \t1
+.endm
+
+/* --- The host's vectors --------------------------------------------------- */
+
+	.balign	32
+ENTRY(__hyp_host_vectors)
+	b	hyp_fault_reset
+	b	hyp_fault_undefined
+	b	hyp_fault_svc
+	b	hyp_fault_prefetch
+	b	hyp_fault_data
+	b	host_hvc
+	b	hyp_fault_irq
+	b	hyp_fault_fiq
+ENDPROC(__hyp_host_vectors)
+
+/*
+ * r0 is the function, r1 to r3 its arguments; all of r0 to r12 may be
+ * clobbered, as __hyp_call kept what must live. Results are in r0.
+ */
+host_hvc:
+	cmp	r0, #HVC_RUN
+	beq	guest_enter
+	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
+	mrs	r4, ELR_hyp			@ a fault in HYP mode returns by it
+	mrs	r5, SPSR
+	str	r4, [r12, #HOST_ELR]
+	str	r5, [r12, #HOST_SPSR]
+	ldr	r4, =HVC_TLB_FLUSH_VMID
+	sub	r4, r0, r4
+	cmp	r4, #(HVC_IDENTIFY - HVC_TLB_FLUSH_VMID)
+	bhi	host_hvc_stub
+	adr	r5, host_functions
+	ldr	r4, [r5, r4, lsl #2]
+	add	pc, r5, r4
+
+host_functions:
+	.word	tlb_flush_vmid - host_functions
+	.word	tlb_flush_all_vmids - host_functions
+	.word	tlb_flush_hyp - host_functions
+	.word	hyp_give_back - host_functions
+	.word	identify - host_functions
+
+/* Everything for PL1 and PL0 of the VMID in r1, r2, on all CPUs. */
+tlb_flush_vmid:
+	dsb	ishst
+	mcrr	p15, 6, r1, r2, c2		@ VTTBR
+	isb
+	mcr	p15, 0, r0, c8, c3, 0		@ TLBIALLIS
+	dsb	ish
+	isb
+	mov	r1, #0
+	mcrr	p15, 6, r1, r1, c2
+	isb
+	mov	r0, #0
+	eret
+
+/*
+ * At a VMID roll-over. The instruction cache goes too: a VMID-tagged VIVT
+ * one may hold lines of the VM that had the number before (B3.11.2).
+ */
+tlb_flush_all_vmids:
+	dsb	ishst
+	mcr	p15, 4, r0, c8, c3, 4		@ TLBIALLNSNHIS
+	mcr	p15, 0, r0, c7, c1, 0		@ ICIALLUIS
+	dsb	ish
+	isb
+	mov	r0, #0
+	eret
+
+tlb_flush_hyp:
+	dsb	ishst
+	mcr	p15, 4, r0, c8, c3, 0		@ TLBIALLHIS
+	dsb	ish
+	isb
+	mov	r0, #0
+	eret
+
+hyp_give_back:
+	mov	r2, #0
+	b	hyp_leave
+
+identify:
+	ldr	r0, =HVC_IDENTITY
+	eret
+
+/* The kernel's own calls: they must work as if its stub were still here. */
+host_hvc_stub:
+	cmp	r0, #HVC_STUB_SOFT_RESTART
+	moveq	r2, r1
+	beq	hyp_leave
+	cmp	r0, #HVC_STUB_RESET_VECTORS
+	moveq	r2, #0
+	beq	hyp_leave
+	ldr	r0, =HVC_STUB_ERROR
+	eret
+
+/* r2: where to go on in HYP mode, or 0 to return to the caller. */
+hyp_leave:
+	ldr	r3, [r12, #HOST_RESET_PA]
+	ldr	r1, [r12, #HOST_STUB_HVBAR]
+	ldr	r0, [r12, #HOST_STUB_HSCTLR]
+	bx	r3
+	.ltorg
+
+/* --- Into the guest -------------------------------------------------------- */
+
+guest_enter:					@ r1: VcpuContext
+	mrc	p15, 4, r0, c13, c0, 2		@ HTPIDR
+	mrs	r2, ELR_hyp
+	mrs	r3, SPSR
+	stmia	r0, {r1 - r3}			@ HOST_CTX, HOST_ELR, HOST_SPSR
+	save_host_banked
+	add	r12, r0, #HOST_CP15
+	save_host_cp15
+
+	@ The guest's traps and translation.
+	add	r12, r1, #CTX_HCR
+	ldmia	r12, {r2 - r9}			@ to CTX_CNTVOFF
+	mcrr	p15, 6, r6, r7, c2		@ VTTBR
+	mcr	p15, 4, r2, c1, c1, 0		@ HCR
+	mcr	p15, 4, r3, c1, c1, 3		@ HSTR
+	mcr	p15, 4, r4, c1, c1, 2		@ HCPTR
+	mrc	p15, 4, r10, c1, c1, 1		@ HDCR: HPMN stays
+	and	r10, r10, #0x1f
+	orr	r10, r10, r5
+	mcr	p15, 4, r10, c1, c1, 1
+	mcrr	p15, 4, r8, r9, c14		@ CNTVOFF
+	mov	r2, #1				@ PL1PCTEN, not PL1PCEN
+	mcr	p15, 4, r2, c14, c1, 0		@ CNTHCTL
+	ldr	r2, [r1, #CTX_CP15]		@ the guest's MPIDR
+	mcr	p15, 4, r2, c0, c0, 5		@ VMPIDR
+	ldr	r2, =__hyp_guest_vectors
+	mcr	p15, 4, r2, c12, c0, 0		@ HVBAR
+	load_guest_cp15
+	load_guest_banked
+	mov	r2, #0
+	str	r2, [r1, #CTX_VFP_LOADED]
+	mov	sp, r1
+	ldmia	sp, {r0 - r12}
+	eret
+	.ltorg
+
+/* --- Out of the guest ------------------------------------------------------ */
+
+	.balign	32
+ENTRY(__hyp_guest_vectors)
+	b	hyp_fault_reset
+	b	hyp_fault_undefined
+	b	hyp_fault_svc
+	b	hyp_fault_prefetch
+	b	hyp_fault_data
+	b	guest_trap
+	b	guest_irq
+	b	guest_fiq
+ENDPROC(__hyp_guest_vectors)
+
+guest_irq:
+	stmia	sp, {r0 - r12}
+	mov	r0, #EXIT_IRQ
+	b	guest_exit
+
+guest_fiq:
+	stmia	sp, {r0 - r12}
+	mov	r0, #EXIT_FIQ
+	b	guest_exit
+
+guest_trap:
+	stmia	sp, {r0 - r12}
+	mrc	p15, 4, r1, c5, c2, 0		@ HSR
+	lsr	r2, r1, #HSR_EC_SHIFT
+	cmp	r2, #HSR_EC_CP_0_13
+	beq	guest_vfp
+guest_trap_exit:
+	str	r1, [sp, #CTX_HSR]
+	mov	r0, #EXIT_TRAP
+	and	r3, r2, #0x3b			@ IABT and DABT differ in bit 2
+	cmp	r3, #HSR_EC_IABT
+	bne	guest_exit
+
+	@ An abort at stage 2: find the IPA now, in the guest's translation.
+	mrc	p15, 4, r3, c6, c0, 0		@ HDFAR
+	mrc	p15, 4, r4, c6, c0, 2		@ HIFAR
+	str	r3, [sp, #CTX_HDFAR]
+	str	r4, [sp, #CTX_HIFAR]
+	/*
+	 * HPFAR is not valid for a permission fault unless it was met in a
+	 * walk of stage 1: translate the address again. The
+	 * guest may have changed its tables since; then it shall just run
+	 * again.
+	 */
+	and	r5, r1, #HSR_FSC_TYPE
+	cmp	r5, #HSR_FSC_PERMISSION
+	tsteq	r1, #HSR_S1PTW
+	bne	1f
+	cmp	r2, #HSR_EC_IABT
+	moveq	r3, r4
+	mrrc	p15, 0, r6, r7, c7		@ the guest's own PAR
+	mcr	p15, 0, r3, c7, c8, 0		@ ATS1CPR
+	isb
+	mrrc	p15, 0, r8, r9, c7		@ PAR
+	mcrr	p15, 0, r6, r7, c7
+	tst	r8, #1				@ PAR.F
+	movne	r0, #EXIT_RETRY
+	bne	guest_exit
+	mov	r5, r8, lsr #12
+	and	r9, r9, #0xff
+	orr	r5, r5, r9, lsl #20
+	b	2f
+1:	mrc	p15, 4, r5, c6, c0, 4		@ HPFAR
+	mov	r5, r5, lsr #4
+2:	str	r5, [sp, #CTX_FIPA_PAGE]
+
+/*
+ * r0: why. SP: the VcpuContext, with r0 to r12 saved in it. Saves the guest
+ * and falls into the host's return.
+ */
+guest_exit:
+	mov	r1, sp
+	save_guest_banked
+	save_guest_cp15
+
+/* r0: what to return. r1: the VcpuContext. The guest is saved, or lost. */
+host_return:
+	mov	r11, r0
+	mrc	p15, 4, r0, c13, c0, 2		@ HTPIDR
+	mov	r2, #0
+	mcr	p15, 4, r2, c1, c1, 0		@ HCR: stage 2 and traps off
+	mcrr	p15, 6, r2, r2, c2		@ VTTBR
+	mcr	p15, 4, r2, c1, c1, 3		@ HSTR
+	mcr	p15, 4, r2, c1, c1, 2		@ HCPTR
+	mrc	p15, 4, r3, c1, c1, 1		@ HDCR: HPMN stays
+	and	r3, r3, #0x1f
+	mcr	p15, 4, r3, c1, c1, 1
+	mcrr	p15, 4, r2, r2, c14		@ CNTVOFF
+	mov	r3, #3				@ PL1PCTEN, PL1PCEN
+	mcr	p15, 4, r3, c14, c1, 0		@ CNTHCTL
+	ldr	r3, [r0, #HOST_MPIDR]
+	mcr	p15, 4, r3, c0, c0, 5		@ VMPIDR
+	ldr	r3, =__hyp_host_vectors
+	mcr	p15, 4, r3, c12, c0, 0		@ HVBAR
+	ldr	r3, [r1, #CTX_VFP_LOADED]
+	cmp	r3, #0
+	bne	host_vfp
+host_vfp_done:
+	add	sp, r0, #HOST_STACK_TOP
+	str	r2, [r0, #HOST_CTX]
+	ldr	r3, [r0, #HOST_ELR]
+	ldr	r4, [r0, #HOST_SPSR]
+	msr	ELR_hyp, r3
+	msr	SPSR_cxsf, r4
+	push	{r11}
+	load_host_banked
+	add	r12, r0, #HOST_CP15
+	load_host_cp15
+	pop	{r0}
+	eret
+
+/* Out of line: the guest used the VFP. HCPTR is clear already. */
+host_vfp:
+	isb
+	ldr	r5, [r0, #HOST_FLAGS]
+	add	r12, r1, #CTX_VFP
+	save_vfp r12, r5, r6, r7
+	add	r12, r0, #HOST_VFP
+	load_vfp r12, r5, r6, r7
+	b	host_vfp_done
+	.ltorg
+
+/*
+ * The guest's first use of the VFP since it was entered: give it the unit
+ * and run the instruction again. r0 to r12 are saved; r1: HSR, r2: EC.
+ */
+guest_vfp:
+	mrc	p15, 4, r0, c13, c0, 2		@ HTPIDR
+	ldr	r5, [r0, #HOST_FLAGS]
+	tst	r5, #HOST_HAS_VFP
+	beq	guest_trap_exit			@ no VFP: undefined for the guest
+	and	r3, r1, #0xf			@ the coprocessor, or 0 for NEON
+	cmp	r3, #0
+	cmpne	r3, #10
+	cmpne	r3, #11
+	bne	guest_trap_exit			@ CP14's trace registers and others
+	mrc	p15, 4, r3, c1, c1, 2		@ HCPTR
+	bic	r3, r3, #(3 << 10)		@ TCP10, TCP11
+	mcr	p15, 4, r3, c1, c1, 2
+	isb
+	mov	r3, #1
+	str	r3, [sp, #CTX_VFP_LOADED]
+	add	r12, r0, #HOST_VFP
+	save_vfp r12, r5, r6, r7
+	add	r12, sp, #CTX_VFP
+	load_vfp r12, r5, r6, r7
+	ldmia	sp, {r0 - r12}
+	eret
+
+/* --- Faults inside HYP mode -------------------------------------------------- */
+/*
+ * A bug of ours, or broken memory. SP is given up to reach the HypCpu; the
+ * registers are kept there for the host to print, the host's world is put
+ * back if a guest's was loaded, and HVC_RUN (or whatever was called) returns
+ * EXIT_HYP_FAULT with the vector's number in the second byte.
+ */
+.macro	hyp_fault_entry name, number
+\name:
+	mrc	p15, 4, sp, c13, c0, 2		@ HTPIDR
+	add	sp, sp, #HOST_FAULT
+	stmia	sp, {r0 - r12}
+	mov	r0, #(\number << 8)
+	b	hyp_fault
+.endm
+
+	hyp_fault_entry hyp_fault_reset, 0
+	hyp_fault_entry hyp_fault_undefined, 1
+	hyp_fault_entry hyp_fault_svc, 2
+	hyp_fault_entry hyp_fault_prefetch, 3
+	hyp_fault_entry hyp_fault_data, 4
+	hyp_fault_entry hyp_fault_irq, 6
+	hyp_fault_entry hyp_fault_fiq, 7
+
+hyp_fault:
+	orr	r0, r0, #EXIT_HYP_FAULT
+	mov	r2, lr
+	mrs	r3, ELR_hyp
+	mrs	r4, SPSR
+	mrc	p15, 4, r5, c5, c2, 0		@ HSR
+	mrc	p15, 4, r6, c6, c0, 0		@ HDFAR
+	mrc	p15, 4, r7, c6, c0, 2		@ HIFAR
+	mrc	p15, 4, r8, c6, c0, 4		@ HPFAR
+	add	r12, sp, #(13 * 4)
+	stmia	r12, {r2 - r8}
+	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
+	ldr	r1, [r12, #HOST_CTX]
+	cmp	r1, #0
+	bne	host_return			@ a guest's world is loaded
+	add	sp, r12, #HOST_STACK_TOP
+	ldr	r3, [r12, #HOST_ELR]
+	ldr	r4, [r12, #HOST_SPSR]
+	msr	ELR_hyp, r3
+	msr	SPSR_cxsf, r4
+	eret

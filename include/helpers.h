@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Symbols for static inline functions and macros of the kernel that the
+ * kernel crate has no binding for. No logic here: see src/helpers.c.
+ */
+#ifndef KVM_ARM_HELPERS_H
+#define KVM_ARM_HELPERS_H
+
+#include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+void kvm_arm_local_irq_disable(void);
+void kvm_arm_local_irq_enable(void);
+unsigned long kvm_arm_local_irq_save(void);
+void kvm_arm_local_irq_restore(unsigned long flags);
+void kvm_arm_preempt_disable(void);
+void kvm_arm_preempt_enable(void);
+bool kvm_arm_need_resched(void);
+void kvm_arm_cond_resched(void);
+
+void kvm_arm_guest_timing_enter_irqoff(void);
+void kvm_arm_guest_timing_exit_irqoff(void);
+void kvm_arm_guest_state_enter_irqoff(void);
+void kvm_arm_guest_state_exit_irqoff(void);
+
+phys_addr_t kvm_arm_virt_to_phys(const void *va);
+void *kvm_arm_page_address(struct page *page);
+unsigned long kvm_arm_page_to_pfn(struct page *page);
+struct page *kvm_arm_pfn_to_page(unsigned long pfn);
+struct page *kvm_arm_alloc_pages(gfp_t gfp, unsigned int order);
+void kvm_arm_free_pages(struct page *page, unsigned int order);
+void kvm_arm_put_page(struct page *page);
+void *kvm_arm_kmap_local_page(struct page *page);
+void kvm_arm_kunmap_local(const void *va);
+void kvm_arm_flush_dcache_to_poc(void *va, size_t size);
+
+bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);
+
+void kvm_arm_init_waitqueue(struct wait_queue_head *wq);
+void kvm_arm_wake_up(struct wait_queue_head *wq);
+int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
+			       bool (*ready)(void *), void *arg);
+
+void __percpu *kvm_arm_alloc_percpu_ptr(void);
+void kvm_arm_free_percpu_ptr(void __percpu *ptr);
+int kvm_arm_on_each_cpu(void (*func)(void *), void *info);
+unsigned int kvm_arm_nr_cpu_ids(void);
+bool kvm_arm_cpu_possible(unsigned int cpu);
+unsigned int kvm_arm_smp_processor_id(void);
+bool kvm_arm_has_vfp(void);
+bool kvm_arm_has_vfp_d32(void);
+unsigned int kvm_arm_page_offset(void);
+
+#endif /* KVM_ARM_HELPERS_H */

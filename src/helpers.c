@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Symbols for static inline functions and macros of the kernel, in the manner
+ * of rust/helpers/ in the kernel tree. Nothing here decides anything.
+ */
+#include <linux/compiler.h>
+#include <linux/context_tracking.h>
+#include <linux/cpumask.h>
+#include <linux/ftrace.h>
+#include <linux/highmem.h>
+#include <linux/interrupt.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
+#include <linux/vtime.h>
+#include <linux/wait.h>
+#include <asm/cacheflush.h>
+#include <asm/hwcap.h>
+#include <asm/memory.h>
+#include "helpers.h"
+
+void kvm_arm_local_irq_disable(void)
+{
+	local_irq_disable();
+}
+
+void kvm_arm_local_irq_enable(void)
+{
+	local_irq_enable();
+}
+
+unsigned long kvm_arm_local_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void kvm_arm_local_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
+void kvm_arm_preempt_disable(void)
+{
+	preempt_disable();
+}
+
+void kvm_arm_preempt_enable(void)
+{
+	preempt_enable();
+}
+
+bool kvm_arm_need_resched(void)
+{
+	return need_resched();
+}
+
+void kvm_arm_cond_resched(void)
+{
+	cond_resched();
+}
+
+/*
+ * The next four are what <linux/kvm_host.h> has inline for every
+ * architecture; it cannot be included without an asm/kvm_host.h.
+ */
+void kvm_arm_guest_timing_enter_irqoff(void)
+{
+	vtime_account_guest_enter();
+}
+
+void kvm_arm_guest_timing_exit_irqoff(void)
+{
+	vtime_account_guest_exit();
+}
+
+void kvm_arm_guest_state_enter_irqoff(void)
+{
+	trace_hardirqs_on_prepare();
+	lockdep_hardirqs_on_prepare();
+	if (!context_tracking_guest_enter())
+		rcu_virt_note_context_switch();
+	lockdep_hardirqs_on(CALLER_ADDR0);
+}
+
+void kvm_arm_guest_state_exit_irqoff(void)
+{
+	lockdep_hardirqs_off(CALLER_ADDR0);
+	context_tracking_guest_exit();
+	trace_hardirqs_off_finish();
+}
+
+phys_addr_t kvm_arm_virt_to_phys(const void *va)
+{
+	return virt_to_phys(va);
+}
+
+void *kvm_arm_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+unsigned long kvm_arm_page_to_pfn(struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+struct page *kvm_arm_pfn_to_page(unsigned long pfn)
+{
+	return pfn_to_page(pfn);
+}
+
+struct page *kvm_arm_alloc_pages(gfp_t gfp, unsigned int order)
+{
+	return alloc_pages(gfp, order);
+}
+
+void kvm_arm_free_pages(struct page *page, unsigned int order)
+{
+	__free_pages(page, order);
+}
+
+void kvm_arm_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+void *kvm_arm_kmap_local_page(struct page *page)
+{
+	return kmap_local_page(page);
+}
+
+void kvm_arm_kunmap_local(const void *va)
+{
+	kunmap_local(va);
+}
+
+void kvm_arm_flush_dcache_to_poc(void *va, size_t size)
+{
+	__cpuc_flush_dcache_area(va, size);
+}
+
+bool kvm_arm_range_blockable(const struct mmu_notifier_range *range)
+{
+	return mmu_notifier_range_blockable(range);
+}
+
+void kvm_arm_init_waitqueue(struct wait_queue_head *wq)
+{
+	init_waitqueue_head(wq);
+}
+
+void kvm_arm_wake_up(struct wait_queue_head *wq)
+{
+	wake_up(wq);
+}
+
+int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
+			       bool (*ready)(void *), void *arg)
+{
+	return wait_event_interruptible(*wq, ready(arg));
+}
+
+void __percpu *kvm_arm_alloc_percpu_ptr(void)
+{
+	return alloc_percpu(void *);
+}
+
+void kvm_arm_free_percpu_ptr(void __percpu *ptr)
+{
+	free_percpu(ptr);
+}
+
+int kvm_arm_on_each_cpu(void (*func)(void *), void *info)
+{
+	on_each_cpu(func, info, 1);
+	return 0;
+}
+
+unsigned int kvm_arm_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+bool kvm_arm_cpu_possible(unsigned int cpu)
+{
+	return cpu_possible(cpu);
+}
+
+unsigned int kvm_arm_smp_processor_id(void)
+{
+	return smp_processor_id();
+}
+
+bool kvm_arm_has_vfp(void)
+{
+	return elf_hwcap & HWCAP_VFP;
+}
+
+bool kvm_arm_has_vfp_d32(void)
+{
+	return elf_hwcap & HWCAP_VFPD32;
+}
+
+unsigned int kvm_arm_page_offset(void)
+{
+	return PAGE_OFFSET;
+}
