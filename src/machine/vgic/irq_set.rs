@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A set of interrupt IDs, made so that "is it empty" is one load.
+//!
+//! A bitmap of 1024 bits in 32 words, and a summary word whose bit `n` says
+//! that word `n` is not zero. Iteration visits only what is in the set.
+
+/// Number of 32-bit words of a set: INTIDs are 10 bits wide.
+const WORDS: usize = 32;
+
+/// A set of interrupt IDs below 1024.
+///
+/// # Invariants
+///
+/// Bit `n` of `summary` is set if and only if `words[n]` is not zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IrqSet {
+    summary: u32,
+    words: [u32; WORDS],
+}
+
+/// Word and bit of an interrupt ID.
+const fn position(intid: u32) -> (usize, u32) {
+    ((intid as usize >> 5) & (WORDS - 1), 1 << (intid & 31))
+}
+
+impl IrqSet {
+    /// The empty set.
+    pub(crate) const EMPTY: Self = Self {
+        summary: 0,
+        words: [0; WORDS],
+    };
+
+    /// Whether nothing is in the set.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.summary == 0
+    }
+
+    /// Whether `intid` is in the set.
+    pub(crate) fn contains(&self, intid: u32) -> bool {
+        let (word, bit) = position(intid);
+        self.words.get(word).is_some_and(|w| w & bit != 0)
+    }
+
+    /// Adds `intid`, and says whether it was not there before.
+    pub(crate) fn insert(&mut self, intid: u32) -> bool {
+        let (word, bit) = position(intid);
+        let Some(w) = self.words.get_mut(word) else {
+            return false;
+        };
+        let new = *w & bit == 0;
+        *w |= bit;
+        // INVARIANT: The word has at least this bit.
+        self.summary |= 1 << word;
+        new
+    }
+
+    /// Takes `intid` out, and says whether it was there.
+    pub(crate) fn remove(&mut self, intid: u32) -> bool {
+        let (word, bit) = position(intid);
+        let Some(w) = self.words.get_mut(word) else {
+            return false;
+        };
+        let had = *w & bit != 0;
+        *w &= !bit;
+        if *w == 0 {
+            // INVARIANT: The word has just become zero.
+            self.summary &= !(1 << word);
+        }
+        had
+    }
+
+    /// The interrupt IDs in the set, in ascending order.
+    pub(crate) fn iter(&self) -> Iter<'_> {
+        Iter {
+            set: self,
+            summary: self.summary,
+            word: 0,
+            base: 0,
+        }
+    }
+}
+
+/// Iterator over an [`IrqSet`].
+pub(crate) struct Iter<'a> {
+    set: &'a IrqSet,
+    /// Words still to be visited.
+    summary: u32,
+    /// What is left of the word being visited.
+    word: u32,
+    /// INTID of bit 0 of that word.
+    base: u32,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        while self.word == 0 {
+            if self.summary == 0 {
+                return None;
+            }
+            let index = self.summary.trailing_zeros();
+            self.summary &= self.summary.wrapping_sub(1);
+            self.word = self.set.words.get(index as usize).copied().unwrap_or(0);
+            self.base = index << 5;
+        }
+        let bit = self.word.trailing_zeros();
+        self.word &= self.word.wrapping_sub(1);
+        Some(self.base | bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insert_remove_iterate() {
+        let mut set = IrqSet::EMPTY;
+        assert!(set.is_empty());
+        for intid in [0, 31, 32, 500, 1019, 1023] {
+            assert!(set.insert(intid));
+            assert!(!set.insert(intid));
+            assert!(set.contains(intid));
+        }
+        assert!(set.iter().eq([0, 31, 32, 500, 1019, 1023]));
+        assert!(set.remove(500));
+        assert!(!set.remove(500));
+        for intid in [0, 31, 32, 1019, 1023] {
+            assert!(!set.is_empty());
+            assert!(set.remove(intid));
+        }
+        assert!(set.is_empty());
+        assert!(set.iter().next().is_none());
+    }
+}

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! List registers: their format (IHI 0048B section 5.3.10), what is put into
+//! them before a virtual CPU is entered, and what is read from them afterwards.
+//!
+//! # Which interrupts
+//!
+//! In this order, as many as there are registers:
+//!
+//! 1. pending ones of a group that the guest has enabled, by priority;
+//! 2. active ones, by priority: the guest may well do without (see below);
+//! 3. pending ones of a disabled group.
+//!
+//! If some of 1 stay outside, NPIE makes the CPU exit as soon as all pending
+//! ones inside were acknowledged, and no sooner: they were all more urgent than
+//! those outside. (UIE would come earlier, when all but one are finished, and
+//! cost an exit for fewer interrupts.) If some of 2 stay outside, their EOI
+//! increments EOICount, and LRENPIE makes the CPU exit. Which one it was follows
+//! from the priorities: EOIs come in the opposite order of the acknowledges, so
+//! it is the most urgent of those outside. Only with EOImode 1 the guest may
+//! deactivate in any order; therefore GICC_DIR, which has a page of its own,
+//! should not be mapped into the guest but trapped and given to
+//! [`Vgic::deactivate`]. If some of 3 stay outside, VGrpnEIE makes the CPU exit
+//! when the guest enables the group.
+//!
+//! # Which state
+//!
+//! ```text
+//!                      pending     active            pending and active
+//!   level, HW = 0      P + EOI     A + EOI           A + EOI, line looked at again
+//!   level, HW = 1      P           A                 A: the physical side is pending
+//!   edge               P           A                 P A
+//!   SGI, one source    P           A                 P A if of the same source, or A + EOI
+//!   SGI, more sources  P + EOI     A + EOI           A + EOI
+//! ```
+//!
+//! EOI is the maintenance interrupt upon deactivation. An INTID is never in two
+//! list registers (section 5.3.10 demands it), so an SGI with several sources
+//! is given one source after the other, and less urgent ones are held back as
+//! long as there are more sources.
+
+use super::bit;
+use super::irq::State;
+use super::irq::NR_SGIS;
+use super::Cpu;
+use super::CpuInterface;
+use super::CpuMask;
+use super::Hcr;
+use super::Irq;
+use super::VcpuIdx;
+use super::Vgic;
+use super::MAX_LRS;
+use core::ops::DerefMut;
+
+/// A list register, GICH_LRn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListRegister(pub u32);
+
+impl ListRegister {
+    /// State bit: pending.
+    pub const PENDING: u32 = 1 << 28;
+    /// State bit: active.
+    pub const ACTIVE: u32 = 1 << 29;
+    /// Group 1.
+    pub const GROUP1: u32 = 1 << 30;
+    /// Linked to a physical interrupt.
+    pub const HW: u32 = 1 << 31;
+    /// If not `HW`: maintenance interrupt upon deactivation.
+    pub const EOI: u32 = 1 << 19;
+    const VIRTUAL_ID: u32 = 0x3ff;
+    const PHYSICAL_ID_SHIFT: u32 = 10;
+    const PRIORITY_SHIFT: u32 = 23;
+
+    /// INTID.
+    pub const fn intid(self) -> u32 {
+        self.0 & Self::VIRTUAL_ID
+    }
+
+    /// PhysicalID: the physical interrupt if `HW`, else for an SGI the CPU that
+    /// requested it.
+    pub const fn physical_id(self) -> u32 {
+        (self.0 >> Self::PHYSICAL_ID_SHIFT) & 0x3ff
+    }
+
+    /// The five bits of priority, where they are in GICD_IPRIORITYR.
+    pub const fn priority(self) -> u8 {
+        (((self.0 >> Self::PRIORITY_SHIFT) & 0x1f) << 3) as u8
+    }
+
+    /// Whether all bits of `mask` are set.
+    pub const fn has(self, mask: u32) -> bool {
+        self.0 & mask == mask
+    }
+
+    fn new(intid: u32, irq: &Irq) -> Self {
+        let mut lr =
+            (intid & Self::VIRTUAL_ID) | (u32::from(irq.priority >> 3) << Self::PRIORITY_SHIFT);
+        if irq.is(State::GROUP1) {
+            lr |= Self::GROUP1;
+        }
+        if irq.is(State::HW) {
+            lr |= Self::HW | (u32::from(irq.phys) << Self::PHYSICAL_ID_SHIFT);
+        }
+        Self(lr)
+    }
+}
+
+/// The best candidates for list registers, best first. A candidate is a class,
+/// a priority and an INTID in one number; less is better.
+struct Candidates {
+    best: [u32; MAX_LRS],
+    len: usize,
+    limit: usize,
+}
+
+/// Pending, of an enabled group.
+const CLASS_PENDING: u32 = 0;
+/// Active.
+const CLASS_ACTIVE: u32 = 1;
+/// Pending, of a disabled group.
+const CLASS_MASKED: u32 = 2;
+
+const fn candidate(class: u32, priority: u8, intid: u32) -> u32 {
+    (class << 24) | ((priority as u32) << 16) | intid
+}
+
+impl Candidates {
+    fn push(&mut self, new: u32) {
+        let mut at = if self.len < self.limit {
+            self.len += 1;
+            self.len - 1
+        } else {
+            let last = self.limit.wrapping_sub(1);
+            if self.best.get(last).is_none_or(|&worst| worst <= new) {
+                return;
+            }
+            last
+        };
+        while at > 0 {
+            let Some(&before) = self.best.get(at - 1) else {
+                return;
+            };
+            if before <= new {
+                break;
+            }
+            if let Some(slot) = self.best.get_mut(at) {
+                *slot = before;
+            }
+            at -= 1;
+        }
+        if let Some(slot) = self.best.get_mut(at) {
+            *slot = new;
+        }
+    }
+}
+
+impl<S, C> Vgic<S, C>
+where
+    S: DerefMut<Target = [Irq]>,
+    C: DerefMut<Target = [Cpu]>,
+{
+    /// Fills the list registers of `cpu`, which is about to be entered.
+    ///
+    /// If list registers are still in use, they are folded first; what that
+    /// gives is returned.
+    pub fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
+        let kick = if ci.used != 0 { self.fold(cpu, ci) } else { 0 };
+        ci.hcr = Hcr::EN.bits();
+        match self.cpus.get(cpu) {
+            Some(c) if !c.pending.is_empty() || !c.active.is_empty() => self.fill(cpu, ci),
+            _ => {}
+        }
+        kick
+    }
+
+    /// Fills the list registers if there is something to put there.
+    fn fill(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) {
+        let vmcr = ci.vmcr();
+        let mut candidates = Candidates {
+            best: [0; MAX_LRS],
+            len: 0,
+            limit: self.nr_lrs as usize,
+        };
+        // Pending interrupts by group, and active ones, that are not in a list
+        // register.
+        let mut pending_outside = [0u32; 2];
+        let mut active_outside = 0u32;
+        // Less urgent interrupts than this are held back.
+        let mut ceiling = u8::MAX;
+
+        let Some(c) = self.cpus.get(cpu) else {
+            return;
+        };
+        for intid in c.pending.iter() {
+            let Some(irq) = self.irq(cpu, intid) else {
+                continue;
+            };
+            let group1 = irq.is(State::GROUP1);
+            let class = if vmcr.group_enabled(group1) {
+                if irq.sources.count_ones() > 1 {
+                    ceiling = ceiling.min(irq.priority);
+                }
+                CLASS_PENDING
+            } else {
+                CLASS_MASKED
+            };
+            pending_outside[usize::from(group1)] += 1;
+            candidates.push(candidate(class, irq.priority, intid));
+        }
+        for intid in c.active.iter() {
+            let Some(irq) = self.irq(cpu, intid) else {
+                continue;
+            };
+            active_outside += 1;
+            candidates.push(candidate(CLASS_ACTIVE, irq.priority, intid));
+        }
+
+        let mut slots = ci.lr.iter_mut();
+        let mut used = 0u32;
+        for &c in candidates.best.iter().take(candidates.len) {
+            let (class, priority, intid) = (c >> 24, (c >> 16) as u8, c & 0x3ff);
+            if class != CLASS_ACTIVE && priority > ceiling {
+                continue;
+            }
+            let Some(slot) = slots.next() else {
+                break;
+            };
+            let lr = self.load(cpu, intid);
+            if class == CLASS_ACTIVE {
+                active_outside -= 1;
+            } else {
+                pending_outside[usize::from(lr.has(ListRegister::GROUP1))] -= 1;
+            }
+            *slot = lr.0;
+            used = (used << 1) | 1;
+        }
+        ci.used = used;
+
+        let mut hcr = Hcr::EN;
+        if active_outside > 0 {
+            hcr |= Hcr::LRENPIE;
+        }
+        let enabled = [vmcr.group_enabled(false), vmcr.group_enabled(true)];
+        if (enabled[0] && pending_outside[0] > 0) || (enabled[1] && pending_outside[1] > 0) {
+            hcr |= Hcr::NPIE;
+        }
+        // A group becoming enabled gives its interrupts outside a claim to a
+        // list register, one becoming disabled frees registers for the others.
+        if pending_outside[0] > 0 {
+            hcr |= if enabled[0] {
+                Hcr::empty()
+            } else {
+                Hcr::VGRP0EIE
+            };
+            hcr |= if enabled[1] {
+                Hcr::VGRP1DIE
+            } else {
+                Hcr::empty()
+            };
+        }
+        if pending_outside[1] > 0 {
+            hcr |= if enabled[1] {
+                Hcr::empty()
+            } else {
+                Hcr::VGRP1EIE
+            };
+            hcr |= if enabled[0] {
+                Hcr::VGRP0DIE
+            } else {
+                Hcr::empty()
+            };
+        }
+        ci.hcr = hcr.bits();
+    }
+
+    /// Moves an interrupt of a set of `cpu` into a list register.
+    fn load(&mut self, cpu: VcpuIdx, intid: u32) -> ListRegister {
+        let deliverable = self
+            .irq(cpu, intid)
+            .is_some_and(|irq| self.deliverable(irq));
+        let Some(irq) = self.irq_mut(cpu, intid) else {
+            return ListRegister::default();
+        };
+        let mut lr = ListRegister::new(intid, irq);
+        let mut pending = deliverable;
+        if irq.is(State::ACTIVE) {
+            lr.0 |= ListRegister::ACTIVE;
+            // Neither a level-triggered nor a hardware interrupt is ever
+            // pending and active in a list register; see the table above.
+            pending &= irq.is(State::EDGE) && !irq.is(State::HW);
+        }
+        if intid < NR_SGIS {
+            if irq.is(State::ACTIVE) {
+                let same = bit(irq.owner.into()) as u8;
+                pending &= irq.sources == same;
+                if irq.sources & !same != 0 {
+                    lr.0 |= ListRegister::EOI;
+                }
+            } else if pending {
+                irq.owner = irq.sources.trailing_zeros() as u8;
+            }
+            lr.0 |= u32::from(irq.owner & 7) << ListRegister::PHYSICAL_ID_SHIFT;
+            if pending {
+                irq.sources &= !(bit(irq.owner.into()) as u8);
+                if irq.sources != 0 {
+                    lr.0 |= ListRegister::EOI;
+                }
+            }
+        } else if !irq.is(State::EDGE) && !irq.is(State::HW) {
+            lr.0 |= ListRegister::EOI;
+        }
+        if pending {
+            lr.0 |= ListRegister::PENDING;
+            irq.state |= State::LR_PENDING;
+            if irq.is(State::LATCH) {
+                irq.state -= State::LATCH;
+                irq.state |= State::LR_SOFT;
+            }
+        }
+        irq.state |= State::IN_LR;
+        if let Some(c) = self.cpus.get_mut(cpu) {
+            c.pending.remove(intid);
+            c.active.remove(intid);
+            c.loaded = true;
+        }
+        lr
+    }
+
+    /// Takes back what became of the interrupts in the list registers of `cpu`,
+    /// which has left the guest. Gives the other CPUs that have to be kicked.
+    pub fn fold(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
+        let hcr = Hcr::from_bits_retain(ci.hcr);
+        let mut kick = 0;
+        // First, while the active interrupts that were outside are the only
+        // ones in the set.
+        if hcr.contains(Hcr::LRENPIE) {
+            for _ in 0..hcr.eoi_count() {
+                kick |= self.deactivate_most_urgent(cpu);
+            }
+            ci.hcr = (hcr - Hcr::EOI_COUNT).bits();
+        }
+        let mut used = ci.used;
+        while used != 0 {
+            let index = used.trailing_zeros();
+            used &= used.wrapping_sub(1);
+            if let Some(lr) = ci.lr.get_mut(index as usize) {
+                kick |= self.unload(cpu, ListRegister(core::mem::take(lr)));
+            }
+        }
+        ci.used = 0;
+        if let Some(c) = self.cpus.get_mut(cpu) {
+            c.loaded = false;
+        }
+        kick & !bit(cpu)
+    }
+
+    /// Takes an interrupt back from a list register of `cpu`.
+    fn unload(&mut self, cpu: VcpuIdx, lr: ListRegister) -> CpuMask {
+        let intid = lr.intid();
+        let Some(irq) = self.irq_mut(cpu, intid) else {
+            return 0;
+        };
+        if !irq.is(State::IN_LR) || Self::holder(cpu, intid, irq) != cpu {
+            return 0;
+        }
+        let was = irq.state;
+        irq.state -= State::IN_LR
+            | State::LR_PENDING
+            | State::LR_SOFT
+            | State::CLEAR_PENDING
+            | State::CLEAR_ACTIVE
+            | State::SET_ACTIVE;
+
+        let active = (lr.has(ListRegister::ACTIVE) && !was.contains(State::CLEAR_ACTIVE))
+            || was.contains(State::SET_ACTIVE);
+        irq.state.set(State::ACTIVE, active);
+        // Still pending: not acknowledged. A level-triggered interrupt remains
+        // pending by its line, if at all.
+        if lr.has(ListRegister::PENDING) && !was.contains(State::CLEAR_PENDING) {
+            if intid < NR_SGIS {
+                irq.sources |= bit(irq.owner.into()) as u8;
+            } else if irq.is(State::EDGE) || was.contains(State::LR_SOFT) {
+                irq.state |= State::LATCH;
+            }
+        }
+        self.refresh(cpu, intid)
+    }
+
+    /// Deactivates the most urgent active interrupt of `cpu` that is not in a
+    /// list register.
+    fn deactivate_most_urgent(&mut self, cpu: VcpuIdx) -> CpuMask {
+        let Some(c) = self.cpus.get(cpu) else {
+            return 0;
+        };
+        let most_urgent = c
+            .active
+            .iter()
+            .filter_map(|intid| Some((self.irq(cpu, intid)?.priority, intid)))
+            .min();
+        match most_urgent {
+            Some((_, intid)) => self.change(cpu, intid, |irq| irq.state -= State::ACTIVE),
+            None => 0,
+        }
+    }
+
+    /// A trapped write of `value` to GICC_DIR (IHI 0048B section 4.4.15) by
+    /// `cpu`, which has been folded. Gives the CPUs that have to be kicked.
+    pub fn deactivate(&mut self, cpu: VcpuIdx, ci: &CpuInterface, value: u32) -> CpuMask {
+        // With EOImode 0 the write is UNPREDICTABLE; here it does nothing.
+        if !ci.vmcr().eoi_mode() {
+            return 0;
+        }
+        let (intid, source) = (value & 0x3ff, (value >> 10) & 7);
+        match self.irq(cpu, intid) {
+            Some(irq) if intid < NR_SGIS && u32::from(irq.owner) != source => 0,
+            Some(_) => self.write_active(cpu, intid, false),
+            None => 0,
+        }
+    }
+}

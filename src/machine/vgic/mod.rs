@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtual generic interrupt controller, GICv2 (IHI 0048B).
+//!
+//! The guest's distributor is this state machine. Its CPU interfaces are the
+//! hardware's virtual ones (GICV), which know only the interrupts that are in
+//! list registers (GICH_LRn): [`Vgic::flush`] chooses them before a virtual CPU
+//! is entered, [`Vgic::fold`] takes back what became of them after the exit.
+//!
+//! ```text
+//!    user space,          guest's MMIO
+//!    timer: set_level     dist_read, dist_write
+//!          │                │
+//!          ▼                ▼
+//!   ┌────────────────────────────────┐   refresh    ┌──────────────────────┐
+//!   │ Irq: private to a CPU, or SPI  ├─────────────►│ Cpu: pending, active │
+//!   └────────────────────────────────┘              └──┬────────────▲──────┘
+//!                                                flush │            │ fold
+//!                                                   ┌──▼────────────┴──────┐
+//!                                                   │ CpuInterface: LRs    │
+//!                                                   └──┬────────────▲──────┘
+//!                                                enter │            │ exit
+//!                                                   ┌──▼────────────┴──────┐
+//!                                                   │ guest: GICV          │
+//!                                                   └──────────────────────┘
+//! ```
+//!
+//! An interrupt is in at most one of the sets and list registers at a time, so
+//! nothing has to be searched: all that changes the state of an interrupt ends
+//! in `refresh`, which puts it where it belongs, and a CPU for which nothing is
+//! pending or active is known by two words being zero.
+//!
+//! # Locking
+//!
+//! None here. The caller holds one lock for the virtual machine around every
+//! call. [`CpuInterface`] belongs to the thread that runs the virtual CPU.
+//!
+//! # Size
+//!
+//! [`Vgic`] is a few words. The caller gives the rest: 8 bytes for each SPI and
+//! about 530 for each CPU, exactly as many as the machine has.
+
+mod cpu;
+mod cpu_interface;
+mod distributor;
+mod irq;
+mod irq_set;
+mod list_register;
+#[cfg(test)]
+mod tests;
+
+pub use cpu::Cpu;
+pub use cpu_interface::CpuInterface;
+pub use cpu_interface::Hcr;
+pub use cpu_interface::Vmcr;
+pub use cpu_interface::MAX_LRS;
+pub use irq::Irq;
+pub use irq::FIRST_SPECIAL;
+pub use irq::NR_PRIVATE;
+pub use irq::NR_SGIS;
+pub use list_register::ListRegister;
+
+use core::ops::DerefMut;
+use irq::State;
+
+/// Index of a virtual CPU, which is also its number in the GIC.
+pub type VcpuIdx = usize;
+
+/// A set of virtual CPUs.
+pub type CpuMask = u32;
+
+/// GICv2 has CPU numbers of three bits.
+pub const MAX_CPUS: usize = 8;
+
+/// Why user space's access was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// There is no such register: ENXIO.
+    NoRegister,
+    /// The value, or the CPU, is not possible: EINVAL.
+    Invalid,
+}
+
+/// What is fixed when the interrupt controller is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Number of INTIDs, with those private to a CPU: 64 to 1024, a multiple
+    /// of 32.
+    pub nr_irqs: usize,
+    /// Number of virtual CPUs, at most [`MAX_CPUS`].
+    pub nr_cpus: usize,
+    /// Number of list registers of the host's CPU interfaces (GICH_VTR).
+    pub nr_lrs: usize,
+}
+
+impl Config {
+    /// Number of SPIs, for which the caller gives storage.
+    pub const fn nr_spis(&self) -> usize {
+        self.nr_irqs.saturating_sub(NR_PRIVATE as usize)
+    }
+}
+
+/// The distributor of a virtual machine.
+///
+/// `S` holds the SPIs, `C` the CPUs.
+///
+/// # Invariants
+///
+/// An interrupt with `State::IN_LR` is in no set; one that is in a set of a CPU
+/// is there as the invariants of [`Cpu`] say. The `owner` of an SPI in a set or
+/// in a list register is the CPU that has it.
+#[derive(Debug)]
+pub struct Vgic<S, C> {
+    spis: S,
+    cpus: C,
+    nr_irqs: u32,
+    nr_cpus: u32,
+    nr_lrs: u32,
+    ctlr: u32,
+    /// User space has confirmed GICD_IIDR, so it knows that groups are its own
+    /// to restore.
+    iidr_confirmed: bool,
+}
+
+/// The bit of a CPU.
+const fn bit(cpu: VcpuIdx) -> CpuMask {
+    1 << (cpu & (MAX_CPUS - 1))
+}
+
+impl<S, C> Vgic<S, C>
+where
+    S: DerefMut<Target = [Irq]>,
+    C: DerefMut<Target = [Cpu]>,
+{
+    /// A distributor after reset.
+    ///
+    /// `spis` has [`Config::nr_spis`] elements and `cpus` has
+    /// [`Config::nr_cpus`], of any content; if they have fewer, then so has the
+    /// machine.
+    pub fn new(config: Config, mut spis: S, mut cpus: C) -> Self {
+        let nr_spis = config.nr_spis().min(spis.len()).min(1024 - 32);
+        let nr_cpus = config.nr_cpus.min(cpus.len()).min(MAX_CPUS);
+        for (intid, irq) in (NR_PRIVATE..).zip(spis.iter_mut()) {
+            *irq = irq::after_reset(intid);
+        }
+        for cpu in cpus.iter_mut() {
+            *cpu = Cpu::new();
+        }
+        Self {
+            spis,
+            cpus,
+            nr_irqs: nr_spis as u32 + NR_PRIVATE,
+            nr_cpus: nr_cpus as u32,
+            nr_lrs: config.nr_lrs.clamp(1, MAX_LRS) as u32,
+            ctlr: 0,
+            iidr_confirmed: false,
+        }
+    }
+
+    /// Number of INTIDs.
+    pub const fn nr_irqs(&self) -> u32 {
+        self.nr_irqs
+    }
+
+    /// All CPUs.
+    const fn all_cpus(&self) -> CpuMask {
+        (1 << self.nr_cpus) - 1
+    }
+
+    /// The interrupt `intid` as `cpu` sees it.
+    fn irq(&self, cpu: VcpuIdx, intid: u32) -> Option<&Irq> {
+        if intid < NR_PRIVATE {
+            self.cpus.get(cpu)?.private.get(intid as usize)
+        } else if intid < self.nr_irqs && intid < FIRST_SPECIAL {
+            self.spis.get((intid - NR_PRIVATE) as usize)
+        } else {
+            None
+        }
+    }
+
+    /// The interrupt `intid` as `cpu` sees it, to be changed.
+    fn irq_mut(&mut self, cpu: VcpuIdx, intid: u32) -> Option<&mut Irq> {
+        if intid < NR_PRIVATE {
+            self.cpus.get_mut(cpu)?.private.get_mut(intid as usize)
+        } else if intid < self.nr_irqs && intid < FIRST_SPECIAL {
+            self.spis.get_mut((intid - NR_PRIVATE) as usize)
+        } else {
+            None
+        }
+    }
+
+    /// The CPU that has `irq` in a set or a list register, if any has.
+    const fn holder(cpu: VcpuIdx, intid: u32, irq: &Irq) -> VcpuIdx {
+        if intid < NR_PRIVATE {
+            cpu
+        } else {
+            irq.owner as VcpuIdx
+        }
+    }
+
+    /// The CPU to which a pending interrupt goes (IHI 0048B section 4.3.12):
+    /// of several targets of an SPI, one.
+    fn target(&self, cpu: VcpuIdx, intid: u32, irq: &Irq) -> Option<VcpuIdx> {
+        if intid < NR_PRIVATE {
+            return Some(cpu);
+        }
+        if self.nr_cpus <= 1 {
+            return Some(0);
+        }
+        let targets = u32::from(irq.targets) & self.all_cpus();
+        (targets != 0).then_some(targets.trailing_zeros() as VcpuIdx)
+    }
+
+    /// Whether GICD_CTLR lets the group of `irq` through.
+    ///
+    /// Bit 0 enables group 0, as everywhere, and group 1, as in KVM's GICv2,
+    /// for guests that know of one group only. Bit 1 enables group 1.
+    fn forwards(&self, irq: &Irq) -> bool {
+        let enables = if irq.is(State::GROUP1) { 0b11 } else { 0b01 };
+        self.ctlr & enables != 0
+    }
+
+    /// Whether the distributor would send `irq` to a CPU as pending.
+    fn deliverable(&self, irq: &Irq) -> bool {
+        irq.is(State::ENABLED) && irq.is_pending() && self.forwards(irq)
+    }
+
+    /// Puts an interrupt into the set where it belongs after any change of its
+    /// state. Gives the CPU that got something to take.
+    fn refresh(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
+        let Some(&irq) = self.irq(cpu, intid) else {
+            return 0;
+        };
+        if irq.is(State::IN_LR) {
+            // The fold will see to it.
+            return 0;
+        }
+        let holder = Self::holder(cpu, intid, &irq);
+        let (active, pending) = if irq.is(State::ACTIVE) {
+            // It stays with the CPU that has to deactivate it.
+            (Some(holder), None)
+        } else if self.deliverable(&irq) {
+            (None, self.target(cpu, intid, &irq))
+        } else {
+            (None, None)
+        };
+
+        let mut had = false;
+        if let Some(old) = self.cpus.get_mut(holder) {
+            if active.is_none() {
+                old.active.remove(intid);
+            }
+            if pending != Some(holder) {
+                old.pending.remove(intid);
+            } else {
+                had = old.pending.contains(intid);
+            }
+        }
+        let Some(home) = active.or(pending) else {
+            return 0;
+        };
+        if intid >= NR_PRIVATE {
+            if let Some(irq) = self.irq_mut(cpu, intid) {
+                irq.owner = home as u8;
+            }
+        }
+        let Some(new) = self.cpus.get_mut(home) else {
+            return 0;
+        };
+        if active.is_some() {
+            new.active.insert(intid);
+            0
+        } else if had {
+            0
+        } else {
+            new.pending.insert(intid);
+            bit(home)
+        }
+    }
+
+    /// Changes the state of an interrupt and puts it where it belongs then. If
+    /// it is in a list register, the CPU has to come out for the change to take
+    /// effect.
+    fn change(&mut self, cpu: VcpuIdx, intid: u32, f: impl FnOnce(&mut Irq)) -> CpuMask {
+        let Some(irq) = self.irq_mut(cpu, intid) else {
+            return 0;
+        };
+        f(irq);
+        if irq.is(State::IN_LR) {
+            bit(Self::holder(cpu, intid, irq))
+        } else {
+            self.refresh(cpu, intid)
+        }
+    }
+
+    /// Puts every interrupt where it belongs, after a change of GICD_CTLR.
+    fn refresh_all(&mut self) -> CpuMask {
+        let mut kick = 0;
+        for cpu in 0..self.nr_cpus as VcpuIdx {
+            for intid in 0..NR_PRIVATE {
+                kick |= self.refresh(cpu, intid);
+            }
+            // What is in its list registers may not be meant to be there now.
+            if self.cpus.get(cpu).is_some_and(|c| c.loaded) {
+                kick |= bit(cpu);
+            }
+        }
+        for intid in NR_PRIVATE..self.nr_irqs {
+            kick |= self.refresh(0, intid);
+        }
+        kick
+    }
+
+    /// Sets the input line of a PPI of `cpu`, or of an SPI. Gives the CPUs that
+    /// have to be kicked.
+    ///
+    /// If the interrupt is edge-triggered, every call with a high level is an
+    /// edge, as for KVM_IRQ_LINE.
+    pub fn set_level(&mut self, cpu: VcpuIdx, intid: u32, level: bool) -> CpuMask {
+        if intid < NR_SGIS {
+            return 0;
+        }
+        let Some(irq) = self.irq_mut(cpu, intid) else {
+            return 0;
+        };
+        let old = irq.state;
+        irq.state.set(State::LINE, level);
+        if irq.is(State::EDGE) {
+            if level {
+                irq.state |= State::LATCH;
+            }
+            // One in a list register may have been acknowledged already, and
+            // then nothing else would make the CPU come for this one.
+            if level && irq.is(State::IN_LR) {
+                return bit(Self::holder(cpu, intid, irq));
+            }
+        }
+        // A level-triggered interrupt in a list register makes the CPU exit
+        // when it is deactivated, and then the line is looked at again.
+        if irq.state == old || irq.is(State::IN_LR) {
+            return 0;
+        }
+        self.refresh(cpu, intid)
+    }
+
+    /// Links a PPI of `cpu`, or an SPI, to the physical interrupt
+    /// `phys_intid`: the guest's deactivation deactivates that too.
+    pub fn map_hw(&mut self, cpu: VcpuIdx, intid: u32, phys_intid: u32) {
+        if intid < NR_SGIS || phys_intid >= FIRST_SPECIAL {
+            return;
+        }
+        if let Some(irq) = self.irq_mut(cpu, intid) {
+            irq.state |= State::HW;
+            irq.phys = phys_intid as u16;
+        }
+    }
+
+    /// Undoes [`map_hw`](Self::map_hw).
+    pub fn unmap_hw(&mut self, cpu: VcpuIdx, intid: u32) {
+        if let Some(irq) = self.irq_mut(cpu, intid) {
+            irq.state -= State::HW;
+        }
+    }
+
+    /// Whether the physical interrupt behind `intid` has to be active while
+    /// `cpu` runs: it is being handled by the guest, or its line is high and
+    /// would only interrupt the host.
+    pub fn hw_needs_phys_active(&self, cpu: VcpuIdx, intid: u32) -> bool {
+        self.irq(cpu, intid).is_some_and(|irq| {
+            irq.is(State::HW)
+                && irq.state.intersects(
+                    State::LINE
+                        .union(State::LATCH)
+                        .union(State::ACTIVE)
+                        .union(State::LR_SOFT),
+                )
+        })
+    }
+
+    /// Whether the distributor has an interrupt for `cpu`, be it masked in its
+    /// CPU interface or not.
+    pub fn has_pending(&self, cpu: VcpuIdx) -> bool {
+        self.cpus.get(cpu).is_some_and(|c| !c.pending.is_empty())
+    }
+
+    /// Whether `cpu`, which is not in the guest, has an interrupt to take: one
+    /// that its CPU interface would signal. It is what wakes a WFI.
+    pub fn has_deliverable(&self, cpu: VcpuIdx, ci: &CpuInterface) -> bool {
+        let Some(c) = self.cpus.get(cpu) else {
+            return false;
+        };
+        let vmcr = ci.vmcr();
+        c.pending.iter().any(|intid| {
+            self.irq(cpu, intid).is_some_and(|irq| {
+                irq.priority < vmcr.priority_mask() && vmcr.group_enabled(irq.is(State::GROUP1))
+            })
+        })
+    }
+}
