@@ -21,6 +21,7 @@
 
 use super::bit;
 use super::irq::State;
+use super::irq::FIRST_SPECIAL;
 use super::irq::NR_PRIVATE;
 use super::irq::NR_SGIS;
 use super::irq::PRIORITY_MASK;
@@ -239,26 +240,40 @@ where
             .fold(0, |cpus, cpu| cpus | cpu)
     }
 
+    /// The interrupts from `first` on, at most `count` of them.
+    fn block(&self, cpu: VcpuIdx, first: u32, count: u32) -> &[Irq] {
+        let (irqs, first, end) = if first < NR_PRIVATE {
+            let Some(c) = self.cpus.get(cpu) else {
+                return &[];
+            };
+            (&c.private[..], first, NR_PRIVATE)
+        } else {
+            let end = self.nr_irqs.min(FIRST_SPECIAL);
+            (&self.spis[..], first - NR_PRIVATE, end - NR_PRIVATE)
+        };
+        let end = end.min(first + count);
+        irqs.get(first as usize..end as usize).unwrap_or(&[])
+    }
+
     /// One bit for each of 32 interrupts.
     fn gather(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> bool) -> u32 {
-        let mut word = 0;
-        for n in 0..32 {
-            if let Some(irq) = self.irq(cpu, first + n) {
-                word |= u32::from(f(irq)) << n;
-            }
-        }
-        word
+        (0..)
+            .zip(self.block(cpu, first, 32))
+            .fold(0, |word, (n, irq)| word | (u32::from(f(irq)) << (n & 31)))
+    }
+
+    /// Two bits for each of 16 interrupts.
+    fn gather_pairs(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> u32) -> u32 {
+        (0..)
+            .zip(self.block(cpu, first, 16))
+            .fold(0, |word, (n, irq)| word | ((f(irq) & 3) << (2 * (n & 15))))
     }
 
     /// One byte for each of four interrupts.
     fn gather_bytes(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> u8) -> u32 {
-        let mut word = 0;
-        for n in 0..4 {
-            if let Some(irq) = self.irq(cpu, first + n) {
-                word |= u32::from(f(irq)) << (8 * n);
-            }
-        }
-        word
+        (0..)
+            .zip(self.block(cpu, first, 4))
+            .fold(0, |word, (n, irq)| word | (u32::from(f(irq)) << (8 * (n & 3))))
     }
 
     fn read_word(&self, cpu: VcpuIdx, register: Register) -> u32 {
@@ -286,13 +301,7 @@ where
             Register::Targets(first) if first < NR_PRIVATE => bit(cpu) * 0x0101_0101,
             Register::Targets(first) => self.gather_bytes(cpu, first, |irq| irq.targets),
             Register::Config(first) => {
-                let mut word = 0;
-                for n in 0..16 {
-                    if let Some(irq) = self.irq(cpu, first + n) {
-                        word |= u32::from(irq.is(State::EDGE)) << (2 * n + 1);
-                    }
-                }
-                word
+                self.gather_pairs(cpu, first, |irq| u32::from(irq.is(State::EDGE)) << 1)
             }
             Register::Sgir => 0,
             Register::ClearSgiPending(first) | Register::SetSgiPending(first) => {
@@ -498,11 +507,11 @@ where
     fn write_priority(&mut self, cpu: VcpuIdx, intid: u32, priority: u8) -> CpuMask {
         match self.irq(cpu, intid) {
             Some(irq) if irq.priority != priority => {
+                let holder = Self::holder(cpu, intid, irq);
                 let listed = self
                     .cpus
-                    .get(Self::holder(cpu, intid, irq))
+                    .get(holder)
                     .is_some_and(|c| c.pending.contains(intid));
-                let holder = Self::holder(cpu, intid, irq);
                 let kick = self.change(cpu, intid, |irq| irq.priority = priority);
                 // What is in the list registers was chosen by priority.
                 if listed {

@@ -36,8 +36,7 @@
 //!
 //! EOI is the maintenance interrupt upon deactivation. An INTID is never in two
 //! list registers (section 5.3.10 demands it), so an SGI with several sources
-//! is given one source after the other, and less urgent ones are held back as
-//! long as there are more sources.
+//! is given one source after the other, with an exit in between.
 
 use super::bit;
 use super::irq::State;
@@ -183,10 +182,8 @@ where
         };
         // Pending interrupts by group, and active ones, that are not in a list
         // register.
-        let mut pending_outside = [0u32; 2];
+        let (mut outside0, mut outside1) = (0u32, 0u32);
         let mut active_outside = 0u32;
-        // Less urgent interrupts than this are held back.
-        let mut ceiling = u8::MAX;
 
         let Some(c) = self.cpus.get(cpu) else {
             return;
@@ -197,79 +194,56 @@ where
             };
             let group1 = irq.is(State::GROUP1);
             let class = if vmcr.group_enabled(group1) {
-                if irq.sources.count_ones() > 1 {
-                    ceiling = ceiling.min(irq.priority);
-                }
                 CLASS_PENDING
             } else {
                 CLASS_MASKED
             };
-            pending_outside[usize::from(group1)] += 1;
+            if group1 {
+                outside1 = outside1.wrapping_add(1);
+            } else {
+                outside0 = outside0.wrapping_add(1);
+            }
             candidates.push(candidate(class, irq.priority, intid));
         }
         for intid in c.active.iter() {
             let Some(irq) = self.irq(cpu, intid) else {
                 continue;
             };
-            active_outside += 1;
+            active_outside = active_outside.wrapping_add(1);
             candidates.push(candidate(CLASS_ACTIVE, irq.priority, intid));
         }
 
         let mut slots = ci.lr.iter_mut();
         let mut used = 0u32;
         for &c in candidates.best.iter().take(candidates.len) {
-            let (class, priority, intid) = (c >> 24, (c >> 16) as u8, c & 0x3ff);
-            if class != CLASS_ACTIVE && priority > ceiling {
-                continue;
-            }
+            let (class, intid) = (c >> 24, c & 0x3ff);
             let Some(slot) = slots.next() else {
                 break;
             };
             let lr = self.load(cpu, intid);
             if class == CLASS_ACTIVE {
-                active_outside -= 1;
+                active_outside = active_outside.wrapping_sub(1);
+            } else if lr.has(ListRegister::GROUP1) {
+                outside1 = outside1.wrapping_sub(1);
             } else {
-                pending_outside[usize::from(lr.has(ListRegister::GROUP1))] -= 1;
+                outside0 = outside0.wrapping_sub(1);
             }
             *slot = lr.0;
             used = (used << 1) | 1;
         }
         ci.used = used;
 
+        let (enabled0, enabled1) = (vmcr.group_enabled(false), vmcr.group_enabled(true));
+        let (some0, some1) = (outside0 > 0, outside1 > 0);
         let mut hcr = Hcr::EN;
-        if active_outside > 0 {
-            hcr |= Hcr::LRENPIE;
-        }
-        let enabled = [vmcr.group_enabled(false), vmcr.group_enabled(true)];
-        if (enabled[0] && pending_outside[0] > 0) || (enabled[1] && pending_outside[1] > 0) {
-            hcr |= Hcr::NPIE;
-        }
+        hcr.set(Hcr::LRENPIE, active_outside > 0);
+        hcr.set(Hcr::NPIE, (enabled0 && some0) || (enabled1 && some1));
         // A group becoming enabled gives its interrupts outside a claim to a
         // list register, one becoming disabled frees registers for the others.
-        if pending_outside[0] > 0 {
-            hcr |= if enabled[0] {
-                Hcr::empty()
-            } else {
-                Hcr::VGRP0EIE
-            };
-            hcr |= if enabled[1] {
-                Hcr::VGRP1DIE
-            } else {
-                Hcr::empty()
-            };
-        }
-        if pending_outside[1] > 0 {
-            hcr |= if enabled[1] {
-                Hcr::empty()
-            } else {
-                Hcr::VGRP1EIE
-            };
-            hcr |= if enabled[0] {
-                Hcr::VGRP0DIE
-            } else {
-                Hcr::empty()
-            };
-        }
+        hcr.set(Hcr::VGRP0EIE, !enabled0 && some0);
+        hcr.set(Hcr::VGRP1EIE, !enabled1 && some1);
+        hcr.set(Hcr::VGRP0DIE, enabled0 && some1);
+        hcr.set(Hcr::VGRP1DIE, enabled1 && some0);
         ci.hcr = hcr.bits();
     }
 

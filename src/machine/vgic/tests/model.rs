@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The interrupt controller with simulated CPU interfaces against the
+//! reference, in lockstep: every acknowledge gives what a GIC would give, be
+//! the list registers ever so few.
+//!
+//! Before a distributor register is accessed or a line changes, all CPUs exit,
+//! and enter again afterwards. Between that the guests acknowledge and end
+//! interrupts and use their CPU interfaces with no exits but the ones that the
+//! hardware makes (maintenance interrupts, the timer's physical interrupt) and
+//! the ones that a fold asks for.
+
+use super::hardware::Hardware;
+use super::reference::Field;
+use super::reference::Reference;
+use super::vgic;
+use super::Random;
+use super::TestVgic;
+use crate::vgic::irq::State;
+use crate::vgic::CpuMask;
+use crate::vgic::ListRegister;
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+const TIMER: u32 = 27;
+const TIMER_PHYS: u32 = 30;
+
+/// Interrupts that the tests use, few enough that they meet.
+const INTIDS: [u32; 16] = [0, 1, 2, 15, 16, TIMER, 31, 32, 33, 34, 40, 63, 64, 65, 66, 95];
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) nr_cpus: usize,
+    pub(super) nr_lrs: usize,
+    pub(super) eoi_mode: bool,
+    pub(super) bpr: u32,
+}
+
+struct System {
+    setup: Setup,
+    dut: TestVgic,
+    reference: Reference,
+    hardware: Vec<Hardware>,
+    /// By CPU: acknowledged, priority not yet dropped; the last is the top.
+    stack: Vec<Vec<(u32, u32)>>,
+    /// By CPU: priority dropped, not yet deactivated.
+    dropped: Vec<Vec<(u32, u32)>>,
+    taken: u64,
+}
+
+/// Checks the invariants of `Cpu` and `Vgic` that hold while no list register
+/// is in use, and the state of each interrupt against the reference.
+fn check_state(dut: &TestVgic, reference: &mut Reference) {
+    let nr_cpus = reference.nr_cpus;
+    for cpu in 0..nr_cpus {
+        for intid in 0..reference.nr_irqs.min(1020) {
+            let deliverable = reference.deliverable(cpu, intid);
+            let expected = reference.irq(cpu, intid);
+            let irq = dut.irq(cpu, intid).unwrap();
+            assert!(
+                !irq.state.intersects(
+                    State::IN_LR
+                        | State::LR_PENDING
+                        | State::LR_SOFT
+                        | State::CLEAR_PENDING
+                        | State::CLEAR_ACTIVE
+                        | State::SET_ACTIVE
+                ),
+                "{intid} {irq:?}"
+            );
+            assert_eq!(
+                irq.is_pending(),
+                expected.pending(),
+                "{cpu} {intid} {irq:?}"
+            );
+            assert_eq!(
+                irq.is(State::ACTIVE),
+                expected.active.is_some(),
+                "{intid} {irq:?}"
+            );
+            let sets = &dut.cpus[cpu];
+            assert_eq!(
+                sets.pending.contains(intid),
+                deliverable,
+                "{cpu} {intid} {irq:?}"
+            );
+            let active_here = expected.active.is_some_and(|(on, _)| on == cpu);
+            assert_eq!(
+                sets.active.contains(intid),
+                active_here,
+                "{cpu} {intid} {irq:?}"
+            );
+        }
+    }
+}
+
+/// Checks that the list registers are as the architecture wants them.
+pub(super) fn check_list_registers<'a>(hardware: impl Iterator<Item = &'a Hardware>) {
+    let mut spis = 0_u128;
+    for hw in hardware {
+        let mut seen = 0_u128;
+        for n in (0..16).filter(|n| hw.ci.used & (1 << n) != 0) {
+            let lr = ListRegister(hw.ci.lr[n]);
+            let state = lr.0 & (ListRegister::PENDING | ListRegister::ACTIVE);
+            assert!(lr.intid() < 128);
+            if state == 0 {
+                continue;
+            }
+            assert_eq!(seen & (1 << lr.intid()), 0, "an INTID twice");
+            seen |= 1 << lr.intid();
+            assert!(
+                !lr.has(ListRegister::HW | ListRegister::PENDING | ListRegister::ACTIVE),
+                "a hardware interrupt pending and active"
+            );
+        }
+        seen &= !0 << 32;
+        assert_eq!(spis & seen, 0, "an SPI on two CPUs");
+        spis |= seen;
+    }
+}
+
+impl System {
+    fn new(setup: Setup) -> Self {
+        let Setup {
+            nr_cpus, nr_lrs, ..
+        } = setup;
+        let mut dut = vgic(96, nr_cpus, nr_lrs);
+        let mut hardware = vec![Hardware::default(); nr_cpus];
+        for (cpu, hw) in hardware.iter_mut().enumerate() {
+            dut.map_hw(cpu, TIMER, TIMER_PHYS);
+            // CBPR, so that both groups have one binary point.
+            hw.ci.vmcr = (1 << 4)
+                | (u32::from(setup.eoi_mode) << 9)
+                | (setup.bpr << 21)
+                | (0x1f << 27)
+                | 0b11;
+        }
+        let mut system = Self {
+            setup,
+            dut,
+            reference: Reference::new(96, nr_cpus),
+            hardware,
+            stack: vec![vec![]; nr_cpus],
+            dropped: vec![vec![]; nr_cpus],
+            taken: 0,
+        };
+        system.enter_all();
+        system
+    }
+
+    fn exit_all(&mut self) {
+        for (cpu, hw) in self.hardware.iter_mut().enumerate() {
+            self.dut.fold(cpu, &mut hw.ci);
+            assert_eq!(hw.ci.used, 0);
+            assert_eq!(hw.ci.lr, [0; 16]);
+        }
+        check_state(&self.dut, &mut self.reference);
+        for (cpu, hw) in self.hardware.iter().enumerate() {
+            assert_eq!(
+                self.dut.has_deliverable(cpu, &hw.ci),
+                self.reference.best(cpu, hw.ci.vmcr, 0).is_some()
+            );
+        }
+    }
+
+    fn enter(&mut self, cpu: usize) {
+        let hw = &mut self.hardware[cpu];
+        assert_eq!(self.dut.flush(cpu, &mut hw.ci), 0);
+        assert!(hw.ci.used.trailing_ones() == hw.ci.used.count_ones());
+        assert!(hw.ci.used.count_ones() as usize <= self.setup.nr_lrs);
+        for n in (0..16).filter(|n| hw.ci.used & (1 << n) != 0) {
+            let lr = ListRegister(hw.ci.lr[n]);
+            assert_ne!(lr.0 & (ListRegister::PENDING | ListRegister::ACTIVE), 0);
+        }
+        assert!(!hw.maintenance(), "exits at once: {:x?}", hw.ci);
+        let timer = self.reference.irq(cpu, TIMER);
+        assert_eq!(
+            self.dut.hw_needs_phys_active(cpu, TIMER),
+            timer.active.is_some() || timer.line || timer.latch
+        );
+    }
+
+    fn enter_all(&mut self) {
+        for cpu in 0..self.setup.nr_cpus {
+            self.enter(cpu);
+        }
+        check_list_registers(self.hardware.iter());
+    }
+
+    /// Lets those CPUs exit and enter again that have to.
+    fn settle(&mut self, mut kick: CpuMask) {
+        for _ in 0..1000 {
+            let mut exits = kick;
+            for (cpu, hw) in self.hardware.iter_mut().enumerate() {
+                let timer = hw.deactivated.take();
+                assert!(timer.is_none_or(|phys| phys == TIMER_PHYS));
+                // The physical interrupt fires again.
+                let refires = timer.is_some() && self.reference.irq(cpu, TIMER).line;
+                if hw.maintenance() || refires {
+                    exits |= 1 << cpu;
+                }
+            }
+            if exits == 0 {
+                check_list_registers(self.hardware.iter());
+                return;
+            }
+            kick = 0;
+            for cpu in (0..self.setup.nr_cpus).filter(|n| exits & (1 << n) != 0) {
+                kick |= self.dut.fold(cpu, &mut self.hardware[cpu].ci);
+                self.enter(cpu);
+            }
+        }
+        panic!("exits for ever");
+    }
+
+    fn acknowledge(&mut self, cpu: usize) {
+        let hw = &mut self.hardware[cpu];
+        let expected = self.reference.best(cpu, hw.ci.vmcr, hw.ci.apr);
+        let taken = hw.acknowledge();
+        assert_eq!(taken, expected);
+        if let Some(taken) = taken {
+            self.taken += 1;
+            self.reference.acknowledge(cpu, taken);
+            self.stack[cpu].push((taken.intid, taken.source));
+        }
+        self.settle(0);
+    }
+
+    fn end(&mut self, cpu: usize) {
+        let Some((intid, source)) = self.stack[cpu].pop() else {
+            return;
+        };
+        self.hardware[cpu].end(intid);
+        if self.setup.eoi_mode {
+            self.dropped[cpu].push((intid, source));
+        } else {
+            self.reference.deactivate(cpu, intid);
+        }
+        self.settle(0);
+    }
+
+    /// A trapped write of GICC_DIR.
+    fn deactivate(&mut self, cpu: usize, which: u32) {
+        if self.dropped[cpu].is_empty() {
+            return;
+        }
+        let which = which as usize % self.dropped[cpu].len();
+        let (intid, source) = self.dropped[cpu].swap_remove(which);
+        self.exit_all();
+        self.dut
+            .deactivate(cpu, &self.hardware[cpu].ci, intid | (source << 10));
+        let irq = self.reference.irq(cpu, intid);
+        if intid >= 16 || irq.active.is_some_and(|(_, by)| by == source) {
+            irq.active = None;
+        }
+        self.enter_all();
+    }
+
+    /// The guest changes what its CPU interface lets through.
+    fn control(&mut self, cpu: usize, value: u32) {
+        let vmcr = &mut self.hardware[cpu].ci.vmcr;
+        let pmr = [0x1f, 0x1f, 0x10, 0x08, 0][(value >> 8) as usize % 5];
+        let enables = [0b11, 0b11, 0b01, 0b10, 0][(value >> 16) as usize % 5];
+        *vmcr = (*vmcr & 0x07ff_fffc) | (pmr << 27) | enables;
+        self.settle(0);
+    }
+
+    fn set_level(&mut self, cpu: usize, intid: u32, level: bool) {
+        if intid < 16 {
+            return;
+        }
+        self.exit_all();
+        self.dut.set_level(cpu, intid, level);
+        self.reference.set_level(cpu, intid, level);
+        self.enter_all();
+    }
+
+    fn write(&mut self, cpu: usize, kind: u32, intid: u32, value: u32) {
+        let (word, bit, byte) = (intid / 32 * 4, 1 << (intid % 32), intid);
+        // Neighbours are written too.
+        let mask = bit | (value & 0x8100_8001);
+        let one_bit = |base: u32, field: Field| (base + word, 4, mask, field);
+        let (offset, size, data, field) = match kind {
+            0 => (0, 4, [1, 1, 3, 2, 0][value as usize % 5], Field::Ctlr),
+            1 | 2 => {
+                let filter = [0, 0, 1, 2, 3][(value >> 8) as usize % 5] << 24;
+                let data = filter | (value & 0x00ff_0003);
+                (0xf00, 4, data, Field::Sgir)
+            }
+            3 => one_bit(0x100, Field::SetEnable),
+            4 => one_bit(0x180, Field::ClearEnable),
+            5 => one_bit(0x200, Field::SetPending),
+            6 => one_bit(0x280, Field::ClearPending),
+            7 => (0x400 + byte, 1, value & 0x78, Field::Priority),
+            8 => (0x800 + byte, 1, value & 0xff, Field::Targets),
+            9 => (0xf20 + (byte & 15), 1, value & 0xff, Field::SetSgi),
+            10 => (0xf10 + (byte & 15), 1, value & 0xff, Field::ClearSgi),
+            11 => one_bit(0x080, Field::Group),
+            12 => (0xc00 + intid / 16 * 4, 4, value, Field::Config),
+            _ => return,
+        };
+        if field == Field::Priority && self.reference.irq(cpu, intid).active.is_some() {
+            // The order in which active ones outside the list registers are
+            // ended is known by their priorities.
+            return;
+        }
+        self.exit_all();
+        self.dut.dist_write(cpu, offset, size, data);
+        let reference = &mut self.reference;
+        match field {
+            Field::Ctlr | Field::Sgir => reference.write(cpu, field, 0, data),
+            Field::Priority | Field::Targets => reference.write(cpu, field, intid, data),
+            Field::SetSgi | Field::ClearSgi => reference.write(cpu, field, intid & 15, data),
+            Field::Config => {
+                for n in 0..16 {
+                    let id = intid / 16 * 16 + n;
+                    reference.write(cpu, field, id, data >> (2 * n));
+                }
+            }
+            Field::Group => {
+                for n in 0..32 {
+                    reference.write(cpu, field, intid / 32 * 32 + n, data & (1 << n));
+                }
+            }
+            _ => {
+                for n in (0..32).filter(|n| data & (1 << n) != 0) {
+                    reference.write(cpu, field, intid / 32 * 32 + n, 1);
+                }
+            }
+        }
+        self.enter_all();
+    }
+
+    /// GICD_ISACTIVER or GICD_ICACTIVER, with EOImode 1: else what the guest
+    /// would do afterwards is UNPREDICTABLE.
+    fn write_active(&mut self, cpu: usize, intid: u32, active: bool) {
+        if !self.setup.eoi_mode {
+            return;
+        }
+        self.exit_all();
+        let offset = if active { 0x300 } else { 0x380 };
+        let (word, bit) = (intid / 32 * 4, 1 << (intid % 32));
+        self.dut.dist_write(cpu, offset + word, 4, bit);
+        let nr_cpus = self.setup.nr_cpus;
+        let irq = self.reference.irq(cpu, intid);
+        if !active {
+            irq.active = None;
+        } else if irq.active.is_none() {
+            let targets = irq.targets & ((1 << nr_cpus) - 1);
+            let home = match targets {
+                _ if intid < 32 => cpu,
+                _ if nr_cpus == 1 => 0,
+                0 => cpu,
+                _ => targets.trailing_zeros() as usize,
+            };
+            irq.active = Some((home, cpu as u32));
+            self.dropped[cpu].push((intid, if intid < 16 { cpu as u32 } else { 0 }));
+        }
+        self.enter_all();
+    }
+
+    fn check_registers(&mut self, cpu: usize) {
+        self.exit_all();
+        for word in 0..3 {
+            let (mut pending, mut active, mut enabled, mut group) = (0, 0, 0, 0);
+            for n in 0..32 {
+                let irq = self.reference.irq(cpu, word * 32 + n);
+                pending |= u32::from(irq.pending()) << n;
+                active |= u32::from(irq.active.is_some()) << n;
+                enabled |= u32::from(irq.enabled) << n;
+                group |= u32::from(irq.group1) << n;
+            }
+            for (offset, expected) in [
+                (0x080, group),
+                (0x100, enabled),
+                (0x180, enabled),
+                (0x200, pending),
+                (0x280, pending),
+                (0x300, active),
+                (0x380, active),
+            ] {
+                let offset = offset + word * 4;
+                assert_eq!(self.dut.dist_read(cpu, offset, 4), expected, "{offset:#x}");
+                assert_eq!(self.dut.stale(cpu, offset), 0);
+            }
+        }
+        self.enter_all();
+    }
+
+    fn step(&mut self, random: u64) {
+        if std::env::var("VGIC_TRACE").is_ok() { std::println!("{random:#x} {:x?} {:x?}", self.stack, self.dropped); }
+        let cpu = (random >> 8) as usize % self.setup.nr_cpus;
+        let intid = INTIDS[(random >> 16) as usize % INTIDS.len()];
+        let value = (random >> 32) as u32;
+        match random & 0xff {
+            0x00..=0x4f => self.acknowledge(cpu),
+            0x50..=0x8f => self.end(cpu),
+            0x90..=0x9f => self.deactivate(cpu, value),
+            0xa0..=0xa7 => self.control(cpu, value),
+            0xa8..=0xc7 => self.set_level(cpu, intid, value & 1 != 0),
+            0xc8..=0xcb => self.write_active(cpu, intid, value & 1 != 0),
+            0xcc..=0xcd => self.settle(1 << cpu),
+            0xce..=0xcf => self.check_registers(cpu),
+            _ => self.write(cpu, (value >> 24) % 13, intid, value),
+        }
+    }
+
+    /// Lets through everything that is pending, without any exits but the ones
+    /// that have to be, and checks that nothing remains.
+    fn drain(&mut self) {
+        self.exit_all();
+        self.dut.dist_write(0, 0, 4, 1);
+        self.reference.write(0, Field::Ctlr, 0, 1);
+        for cpu in 0..self.setup.nr_cpus {
+            let vmcr = &mut self.hardware[cpu].ci.vmcr;
+            *vmcr = (*vmcr & 0x07ff_fffc) | (0x1f << 27) | 0b11;
+            for intid in INTIDS {
+                if intid >= 16 {
+                    self.dut.set_level(cpu, intid, false);
+                    self.reference.set_level(cpu, intid, false);
+                }
+            }
+        }
+        self.enter_all();
+        for _ in 0..1000 {
+            let before = self.taken;
+            let busy = self.stack.iter().chain(&self.dropped).any(|s| !s.is_empty());
+            for cpu in 0..self.setup.nr_cpus {
+                self.acknowledge(cpu);
+                self.end(cpu);
+                self.deactivate(cpu, 0);
+            }
+            if self.taken == before && !busy {
+                break;
+            }
+        }
+        self.exit_all();
+        for cpu in 0..self.setup.nr_cpus {
+            assert!(self.dut.cpus[cpu].active.is_empty());
+            for intid in 0..96 {
+                let idle = self.reference.irq(cpu, intid).priority >= 0xf8;
+                let lost = !idle && self.reference.deliverable(cpu, intid);
+                assert!(!lost, "{intid} was not delivered to {cpu}");
+            }
+        }
+    }
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    (1..=8_usize, 1..=5_usize, any::<bool>(), 2..=5_u32).prop_map(
+        |(nr_cpus, nr_lrs, eoi_mode, bpr)| Setup {
+            nr_cpus,
+            nr_lrs,
+            eoi_mode,
+            bpr,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn delivers_what_a_gic_delivers(
+        setup in setup(),
+        steps in proptest::collection::vec(any::<u64>(), 0..300),
+    ) {
+        let mut system = System::new(setup);
+        for step in steps {
+            system.step(step);
+        }
+        system.drain();
+    }
+}
+
+/// The same for long, without the cost of proptest. `VGIC_STEPS` says how long.
+#[test]
+fn delivers_what_a_gic_delivers_for_long() {
+    let steps = std::env::var("VGIC_STEPS").map_or(100_000, |n| n.parse().unwrap());
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut done = 0;
+    while done < steps {
+        let mut system = System::new(Setup {
+            nr_cpus: 1 + random.below(4) as usize,
+            nr_lrs: 1 + random.below(5) as usize,
+            eoi_mode: random.below(3) == 0,
+            bpr: 2 + random.below(3),
+        });
+        for _ in 0..1000 {
+            system.step(u64::from(random.next()) << 32 | u64::from(random.next()));
+        }
+        system.drain();
+        done += 1000;
+    }
+}
