@@ -51,6 +51,11 @@ bool kvm_arm_cpu_possible(unsigned int cpu);
 unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
-unsigned int kvm_arm_page_offset(void);
+unsigned int kvm_arm_user_limit(void);
+bool kvm_arm_log_allowed(void);
+unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
+void kvm_arm_mark_page_used(struct page *page, bool dirty);
+int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
+				    struct page **page);
 
 #endif /* KVM_ARM_HELPERS_H */

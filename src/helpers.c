@@ -9,14 +9,17 @@
 #include <linux/ftrace.h>
 #include <linux/highmem.h>
 #include <linux/interrupt.h>
+#include <linux/irq.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
+#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
+#include <linux/swap.h>
 #include <linux/vtime.h>
 #include <linux/wait.h>
 #include <asm/cacheflush.h>
@@ -209,7 +212,38 @@ bool kvm_arm_has_vfp_d32(void)
 	return elf_hwcap & HWCAP_VFPD32;
 }
 
-unsigned int kvm_arm_page_offset(void)
+unsigned int kvm_arm_irq_to_hwirq(unsigned int irq)
 {
-	return PAGE_OFFSET;
+	struct irq_data *data = irq_get_irq_data(irq);
+
+	return data ? irqd_to_hwirq(data) : 0;
+}
+
+void kvm_arm_mark_page_used(struct page *page, bool dirty)
+{
+	/* The zero page and other reserved pages have no such state. */
+	if (PageReserved(page))
+		return;
+	if (dirty)
+		SetPageDirty(page);
+	mark_page_accessed(page);
+}
+
+int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
+				    struct page **page)
+{
+	return get_user_pages_fast_only(addr, 1, flags, page);
+}
+
+unsigned int kvm_arm_user_limit(void)
+{
+	return TASK_SIZE;
+}
+
+bool kvm_arm_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
 }

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nodes of the device tree: their registers' addresses and their interrupts.
+
+use core::ptr::NonNull;
+
+use armv7::addr::Pa;
+use kernel::{
+    bindings,
+    prelude::*,
+    str::CStr, //
+};
+use kvm_bindings as glue;
+
+/// A referenced node.
+///
+/// # Invariants
+///
+/// The pointer is valid and a reference is held.
+pub(crate) struct Node(NonNull<bindings::device_node>);
+
+/// An interrupt that a node names.
+#[derive(Clone, Copy)]
+pub(crate) struct Interrupt {
+    /// The kernel's number for it.
+    pub(crate) irq: u32,
+    /// The number that the interrupt controller knows (a GIC INTID).
+    pub(crate) hwirq: u32,
+}
+
+impl Node {
+    /// Finds the first node that is compatible with `compatible`.
+    pub(crate) fn find(compatible: &CStr) -> Option<Self> {
+        // SAFETY: Null pointers mean: from the root, of any type.
+        let node = unsafe {
+            bindings::of_find_compatible_node(
+                core::ptr::null_mut(),
+                core::ptr::null(),
+                compatible.as_ptr().cast(),
+            )
+        };
+        // INVARIANT: The callee took the reference.
+        NonNull::new(node).map(Self)
+    }
+
+    /// The physical address and the size of register window `index`.
+    pub(crate) fn registers(&self, index: u32) -> Option<(Pa, u64)> {
+        let mut resource = bindings::resource::default();
+        // SAFETY: The node is valid, the resource is written by the callee.
+        let ret = unsafe {
+            glue::of_address_to_resource(
+                self.0.as_ptr().cast(),
+                index as kernel::ffi::c_int,
+                (&raw mut resource).cast(),
+            )
+        };
+        if ret != 0 {
+            return None;
+        }
+        let start = resource.start as u64;
+        Some((Pa(start), resource.end as u64 - start + 1))
+    }
+
+    /// Interrupt `index`.
+    pub(crate) fn interrupt(&self, index: u32) -> Option<Interrupt> {
+        // SAFETY: The node is valid.
+        let irq =
+            unsafe { glue::of_irq_get(self.0.as_ptr().cast(), index as kernel::ffi::c_int) };
+        let irq = u32::try_from(irq).ok().filter(|&irq| irq != 0)?;
+        // SAFETY: `irq` is mapped, so it has data.
+        let hwirq = unsafe { glue::kvm_arm_irq_to_hwirq(irq) };
+        Some(Interrupt { irq, hwirq })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // SAFETY: A reference is held, by the type's invariant.
+        unsafe { bindings::of_node_put(self.0.as_ptr()) };
+    }
+}

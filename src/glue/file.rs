@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files whose private data is a reference-counted Rust object: character
+//! devices with a fixed minor number, and anonymous inodes.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi,
+    mm::virt::VmaNew,
+    prelude::*,
+    str::CStr,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+use kvm_bindings as glue;
+
+/// An object behind a file descriptor.
+pub(crate) trait FileObject: Sized + Send + Sync + 'static {
+    /// Handles an ioctl. The result becomes the return value of the call.
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize>;
+
+    /// Maps the object into a process.
+    fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
+        Err(ENODEV)
+    }
+
+    /// The last descriptor for this file is closed.
+    fn release(_this: ArcBorrow<'_, Self>) {}
+}
+
+/// The `struct file_operations` of files whose private data is an `Arc<T>`.
+struct Operations<T>(PhantomData<T>);
+
+impl<T: FileObject> Operations<T> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: crate::THIS_MODULE.as_ptr(),
+        unlocked_ioctl: Some(Self::ioctl),
+        mmap: Some(Self::mmap),
+        release: Some(Self::release),
+        llseek: Some(bindings::noop_llseek),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `file` must be an open file made with [`Self::TABLE`].
+    unsafe fn object<'a>(file: *mut bindings::file) -> ArcBorrow<'a, T> {
+        // SAFETY: Such a file's private data is an `Arc<T>` from `into_foreign` until release.
+        unsafe { Arc::<T>::borrow((*file).private_data.cast()) }
+    }
+
+    extern "C" fn ioctl(
+        file: *mut bindings::file,
+        cmd: ffi::c_uint,
+        arg: ffi::c_ulong,
+    ) -> ffi::c_long {
+        // SAFETY: The kernel calls this for open files made with `TABLE`.
+        match T::ioctl(unsafe { Self::object(file) }, cmd, arg) {
+            Ok(value) => value as ffi::c_long,
+            Err(e) => e.to_errno() as ffi::c_long,
+        }
+    }
+
+    extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> ffi::c_int {
+        // SAFETY: The kernel calls this for open files made with `TABLE`, and `vma` is being set
+        // up.
+        match unsafe { T::mmap(Self::object(file), VmaNew::from_raw(vma)) } {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
+        // SAFETY: The kernel calls this once, as the last thing, for a file made with `TABLE`.
+        let object = unsafe { Arc::<T>::from_foreign((*file).private_data.cast()) };
+        T::release(object.as_arc_borrow());
+        0
+    }
+}
+
+/// Makes a file descriptor for `object` in the current process.
+///
+/// The descriptor is close-on-exec. It can be used, and closed, by another thread of the process
+/// before this function returns.
+pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
+    let private = object.into_foreign();
+    // SAFETY: `name` is copied by the callee, the operations are 'static, and the reference that
+    // `private` stands for goes to the file.
+    let fd = unsafe {
+        glue::anon_inode_getfd(
+            name.as_ptr().cast(),
+            &Operations::<T>::TABLE,
+            private.cast(),
+            (bindings::O_RDWR | bindings::O_CLOEXEC) as ffi::c_int,
+        )
+    };
+    if fd < 0 {
+        // SAFETY: No file was made, so the reference is still ours.
+        drop(unsafe { Arc::<T>::from_foreign(private) });
+        return Err(Error::from_errno(fd));
+    }
+    Ok(fd as isize)
+}
+
+/// A registered character device of the misc class; every open makes a new object.
+///
+/// # Invariants
+///
+/// `inner` is registered with `misc_register`.
+#[pin_data(PinnedDrop)]
+pub(crate) struct MiscDevice<T: OpenableDevice> {
+    #[pin]
+    inner: Opaque<bindings::miscdevice>,
+    _t: PhantomData<T>,
+}
+
+/// An object that `open` of a character device makes.
+pub(crate) trait OpenableDevice: FileObject {
+    /// Makes the object for one open file.
+    fn open() -> Result<Arc<Self>>;
+}
+
+// SAFETY: The registration is only touched at construction and destruction, which may happen on
+// different threads.
+unsafe impl<T: OpenableDevice> Send for MiscDevice<T> {}
+// SAFETY: There are no methods.
+unsafe impl<T: OpenableDevice> Sync for MiscDevice<T> {}
+
+impl<T: OpenableDevice> MiscDevice<T> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        open: Some(Self::open),
+        ..Operations::<T>::TABLE
+    };
+
+    extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
+        match T::open() {
+            Ok(object) => {
+                // SAFETY: `file` is being opened; its private data is ours from here on.
+                unsafe { (*file).private_data = object.into_foreign().cast() };
+                0
+            }
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// Registers `/dev/<name>` with a minor number that the kernel reserves for it.
+    pub(crate) fn register(name: &'static CStr, minor: u32) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
+                let device = bindings::miscdevice {
+                    minor: minor as ffi::c_int,
+                    name: name.as_ptr().cast(),
+                    fops: &Self::TABLE,
+                    mode: 0o666,
+                    ..pin_init::zeroed()
+                };
+                // SAFETY: `slot` is valid for writes, and pinned until it is deregistered.
+                to_result(unsafe {
+                    slot.write(device);
+                    bindings::misc_register(slot)
+                })
+            }),
+            _t: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: OpenableDevice> PinnedDrop for MiscDevice<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered, by the type's invariant.
+        unsafe { bindings::misc_deregister(self.inner.get()) };
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hearing what happens to the pages of a process.
+
+use core::ops::Range;
+
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi,
+    mm::{
+        Mm,
+        MmWithUser, //
+    },
+    prelude::*,
+    sync::aref::ARef,
+    types::Opaque, //
+};
+use kvm_bindings as glue;
+
+/// What to do when the host changes the mappings of user addresses.
+///
+/// All methods may be called under spinlocks of the memory management, so they must not sleep.
+pub(crate) trait MmuCallbacks: Send + Sync {
+    /// The pages in `range` are about to change or to go: forget them, and establish no new
+    /// reference before the matching [`Self::invalidate_end`].
+    fn invalidate_start(&self, range: Range<usize>);
+    /// The change is complete.
+    fn invalidate_end(&self, range: Range<usize>);
+    /// Whether something in `range` was used since the last call; clears that memory.
+    fn clear_young(&self, range: Range<usize>) -> bool;
+    /// Whether something in `range` was used since the last [`Self::clear_young`].
+    fn test_young(&self, range: Range<usize>) -> bool;
+    /// The address space goes away altogether.
+    fn release(&self);
+}
+
+/// Callbacks registered for the address space of a process.
+///
+/// # Invariants
+///
+/// `inner` is registered with `mm`, which is kept alive (`mmgrab`).
+#[pin_data(PinnedDrop)]
+pub(crate) struct MmuNotifier<T: MmuCallbacks> {
+    #[pin]
+    inner: Opaque<glue::mmu_notifier>,
+    mm: ARef<Mm>,
+    callbacks: T,
+}
+
+// SAFETY: The notifier is only touched by the C side, with its own locking.
+unsafe impl<T: MmuCallbacks> Send for MmuNotifier<T> {}
+// SAFETY: The same.
+unsafe impl<T: MmuCallbacks> Sync for MmuNotifier<T> {}
+
+impl<T: MmuCallbacks> MmuNotifier<T> {
+    const OPS: glue::mmu_notifier_ops = glue::mmu_notifier_ops {
+        release: Some(Self::release),
+        clear_flush_young: Some(Self::clear_young),
+        clear_young: Some(Self::clear_young),
+        test_young: Some(Self::test_young),
+        invalidate_range_start: Some(Self::invalidate_start),
+        invalidate_range_end: Some(Self::invalidate_end),
+        arch_invalidate_secondary_tlbs: None,
+        alloc_notifier: None,
+        free_notifier: None,
+    };
+
+    /// Registers `callbacks` for `mm`. Takes the mmap lock.
+    pub(crate) fn register(callbacks: T, mm: &MmWithUser) -> impl PinInit<Self, Error> + use<'_, T> {
+        try_pin_init!(Self {
+            mm: ARef::from(&**mm),
+            callbacks,
+            // The last field, since callbacks may come as soon as it is done.
+            inner <- Opaque::try_ffi_init(move |slot: *mut glue::mmu_notifier| {
+                let notifier = glue::mmu_notifier { ops: &Self::OPS, ..Default::default() };
+                // SAFETY: `slot` is valid and pinned until unregistered; `mm` has users.
+                to_result(unsafe {
+                    slot.write(notifier);
+                    glue::mmu_notifier_register(slot, mm.as_raw().cast())
+                })
+            }),
+        })
+    }
+
+    /// The callbacks.
+    pub(crate) fn callbacks(&self) -> &T {
+        &self.callbacks
+    }
+
+    /// Whether `mm` is the address space that this is registered for.
+    pub(crate) fn is_for(&self, mm: &Mm) -> bool {
+        self.mm.as_raw() == mm.as_raw()
+    }
+
+    /// # Safety
+    ///
+    /// `notifier` must be the `inner` of a live value.
+    unsafe fn from_inner<'a>(notifier: *mut glue::mmu_notifier) -> &'a T {
+        let this = kernel::container_of!(Opaque::cast_from(notifier), Self, inner);
+        // SAFETY: By the function's requirement.
+        unsafe { &(*this).callbacks }
+    }
+
+    unsafe extern "C" fn release(n: *mut glue::mmu_notifier, _mm: *mut bindings::mm_struct) {
+        // SAFETY: The C side calls with what was registered.
+        unsafe { Self::from_inner(n) }.release();
+    }
+
+    unsafe extern "C" fn clear_young(
+        n: *mut glue::mmu_notifier,
+        _mm: *mut bindings::mm_struct,
+        start: ffi::c_ulong,
+        end: ffi::c_ulong,
+    ) -> bool {
+        // SAFETY: The C side calls with what was registered.
+        unsafe { Self::from_inner(n) }.clear_young(start..end)
+    }
+
+    unsafe extern "C" fn test_young(
+        n: *mut glue::mmu_notifier,
+        _mm: *mut bindings::mm_struct,
+        address: ffi::c_ulong,
+    ) -> bool {
+        // SAFETY: The C side calls with what was registered.
+        unsafe { Self::from_inner(n) }.test_young(address..address + 1)
+    }
+
+    unsafe extern "C" fn invalidate_start(
+        n: *mut glue::mmu_notifier,
+        range: *const glue::mmu_notifier_range,
+    ) -> ffi::c_int {
+        // SAFETY: The C side calls with what was registered, and a valid range.
+        unsafe { Self::from_inner(n).invalidate_start((*range).start..(*range).end) };
+        0
+    }
+
+    unsafe extern "C" fn invalidate_end(
+        n: *mut glue::mmu_notifier,
+        range: *const glue::mmu_notifier_range,
+    ) {
+        // SAFETY: The C side calls with what was registered, and a valid range.
+        unsafe { Self::from_inner(n).invalidate_end((*range).start..(*range).end) };
+    }
+}
+
+#[pinned_drop]
+impl<T: MmuCallbacks> PinnedDrop for MmuNotifier<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered with this mm, by the type's invariant. After the call no callback
+        // runs any more.
+        unsafe { glue::mmu_notifier_unregister(self.inner.get(), self.mm.as_raw().cast()) };
+    }
+}

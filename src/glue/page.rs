@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages of the kernel's own memory: owned, zeroed, in lowmem, and known by
+//! their physical address, as hardware tables need them.
+
+use core::ptr::NonNull;
+
+use armv7::addr::Pa;
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+use kvm_bindings as glue;
+
+/// Bytes in a page.
+pub(crate) const PAGE_SIZE: usize = 4096;
+
+/// `1 << order` zeroed pages, aligned to their size, charged to the current memory cgroup.
+///
+/// # Invariants
+///
+/// `address` is the kernel address of an allocation of that order which this value owns.
+pub(crate) struct LowmemPages {
+    address: NonNull<u8>,
+    order: u32,
+}
+
+// SAFETY: Plain memory.
+unsafe impl Send for LowmemPages {}
+// SAFETY: Access is through `&mut self` or raw pointers only.
+unsafe impl Sync for LowmemPages {}
+
+impl LowmemPages {
+    /// Allocates.
+    pub(crate) fn new(order: u32) -> Result<Self> {
+        let gfp = bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_ZERO;
+        // SAFETY: No preconditions; the flags give lowmem and allow sleeping.
+        let page = unsafe { glue::kvm_arm_alloc_pages(gfp, order) };
+        if page.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: A lowmem page always has an address.
+        let address = unsafe { glue::kvm_arm_page_address(page) };
+        Ok(Self {
+            address: NonNull::new(address.cast()).ok_or(ENOMEM)?,
+            order,
+        })
+    }
+
+    /// The kernel's address of the memory.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.address.as_ptr()
+    }
+
+    /// The size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        PAGE_SIZE << self.order
+    }
+
+    /// The physical address of the memory.
+    pub(crate) fn pa(&self) -> Pa {
+        lowmem_pa(self.as_ptr())
+    }
+
+    /// Gives up ownership; [`Self::from_pa`] takes it again.
+    pub(crate) fn into_pa(self) -> Pa {
+        let pa = self.pa();
+        core::mem::forget(self);
+        pa
+    }
+
+    /// Takes ownership again of what [`Self::into_pa`] gave up.
+    ///
+    /// # Safety
+    ///
+    /// `pa` came from `into_pa` of an allocation of this order, and this is called once for it.
+    pub(crate) unsafe fn from_pa(pa: Pa, order: u32) -> Self {
+        // SAFETY: By the function's requirements this is the address of a lowmem page.
+        let address = unsafe { NonNull::new_unchecked(lowmem_ptr(pa)) };
+        Self { address, order }
+    }
+}
+
+impl Drop for LowmemPages {
+    fn drop(&mut self) {
+        // SAFETY: Owned, by the type's invariant.
+        unsafe { bindings::free_pages(self.address.as_ptr() as usize, self.order) };
+    }
+}
+
+/// The physical address of something in lowmem.
+pub(crate) fn lowmem_pa(va: *const u8) -> Pa {
+    // SAFETY: Arithmetic only; for an address outside of lowmem the result means nothing.
+    Pa(unsafe { glue::kvm_arm_virt_to_phys(va.cast()) } as u64)
+}
+
+/// The kernel's address of a page of lowmem, by its physical address.
+pub(crate) fn lowmem_ptr(pa: Pa) -> *mut u8 {
+    // SAFETY: `pfn_to_page` is arithmetic on the memory map, and `page_address` of what is not in
+    // lowmem is null.
+    unsafe {
+        let page = glue::kvm_arm_pfn_to_page((pa.0 >> 12) as usize);
+        glue::kvm_arm_page_address(page).cast()
+    }
+}
+
+/// The physical address of something in the vmalloc or module area.
+pub(crate) fn vmalloc_pa(va: usize) -> Pa {
+    // SAFETY: Walks the kernel's page table; the caller gives mapped addresses of the module.
+    let pfn = unsafe { glue::vmalloc_to_pfn(va as *const kernel::ffi::c_void) };
+    Pa((pfn as u64) << 12 | (va as u64 & 0xfff))
+}
+
+/// Cleans and invalidates the data cache lines of a kernel range to the point of coherency.
+///
+/// # Safety
+///
+/// The range must be mapped in the kernel.
+pub(crate) unsafe fn flush_dcache_to_poc(va: *mut u8, size: usize) {
+    // SAFETY: Cache maintenance by address has no effect on contents.
+    unsafe { glue::kvm_arm_flush_dcache_to_poc(va.cast(), size) };
+}

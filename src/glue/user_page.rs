@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages of the current process, looked up without pinning them.
+
+use core::ptr::NonNull;
+
+use armv7::addr::Pa;
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+use kvm_bindings as glue;
+
+/// A page of the current process, held by a reference for as long as the value lives.
+///
+/// The reference only keeps the page from being reused; the process's mapping of it may change
+/// at any time, which an MMU notifier tells.
+///
+/// # Invariants
+///
+/// `page` is valid and a reference is held.
+pub(crate) struct UserPage {
+    page: NonNull<bindings::page>,
+    writable: bool,
+}
+
+impl UserPage {
+    /// Faults the page at user address `address` in, for writing if `write`. May sleep.
+    ///
+    /// A page that is only wanted for reading is looked up for writing too if it is mapped so
+    /// already, which spares a later fault.
+    pub(crate) fn get(address: usize, write: bool) -> Result<Self> {
+        let mut page = core::ptr::null_mut();
+        // SAFETY: One pointer is written to `page`. The callee checks the address.
+        let n = unsafe {
+            glue::kvm_arm_get_user_page_fast_only(address, bindings::FOLL_WRITE, &mut page)
+        };
+        if n == 1 {
+            return Ok(Self {
+                // INVARIANT: The callee took a reference.
+                page: NonNull::new(page).ok_or(EFAULT)?,
+                writable: true,
+            });
+        }
+        let flags = if write { bindings::FOLL_WRITE } else { 0 };
+        // SAFETY: As above.
+        let n = unsafe { glue::get_user_pages_fast(address, 1, flags, &mut page) };
+        match n {
+            1 => Ok(Self {
+                // INVARIANT: The callee took a reference.
+                page: NonNull::new(page).ok_or(EFAULT)?,
+                writable: write,
+            }),
+            n if n < 0 => Err(Error::from_errno(n)),
+            _ => Err(EFAULT),
+        }
+    }
+
+    /// The physical address.
+    pub(crate) fn pa(&self) -> Pa {
+        // SAFETY: The page is valid.
+        Pa((unsafe { glue::kvm_arm_page_to_pfn(self.page.as_ptr()) } as u64) << 12)
+    }
+
+    /// Whether the process may write to it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Tells the host that the page is in use, and that it may be written to from now on.
+    pub(crate) fn mark_used(&self, dirty: bool) {
+        // SAFETY: The page is valid and referenced.
+        unsafe { glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty) };
+    }
+
+    /// Writes the page back from the data caches to the point of coherency.
+    pub(crate) fn flush_dcache_to_poc(&self) {
+        // SAFETY: The page is valid and referenced; the mapping is local to this function.
+        unsafe {
+            let va = glue::kvm_arm_kmap_local_page(self.page.as_ptr());
+            glue::kvm_arm_flush_dcache_to_poc(va, super::page::PAGE_SIZE);
+            glue::kvm_arm_kunmap_local(va);
+        }
+    }
+}
+
+impl Drop for UserPage {
+    fn drop(&mut self) {
+        // SAFETY: A reference is held, by the type's invariant.
+        unsafe { glue::kvm_arm_put_page(self.page.as_ptr()) };
+    }
+}
+
+/// Writes a page of RAM, which need not be mapped in the kernel, back to the point of coherency.
+///
+/// # Safety
+///
+/// `pa` must be RAM of the host that stays in use during the call.
+pub(crate) unsafe fn flush_ram_page_to_poc(pa: Pa) {
+    // SAFETY: RAM has a `struct page`; the mapping is local to this function.
+    unsafe {
+        let page = glue::kvm_arm_pfn_to_page((pa.0 >> 12) as usize);
+        let va = glue::kvm_arm_kmap_local_page(page);
+        glue::kvm_arm_flush_dcache_to_poc(va, super::page::PAGE_SIZE);
+        glue::kvm_arm_kunmap_local(va);
+    }
+}
+
+/// The first address above what a process can map.
+pub(crate) fn user_limit() -> u32 {
+    // SAFETY: Reads a constant.
+    unsafe { glue::kvm_arm_user_limit() }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls from SVC mode into the lowvisor.
+
+use super::context::VcpuContext;
+use crate::glue::cpu::IrqsOff;
+use kvm_bindings as layout;
+
+extern "C" {
+    /// `asm/init.S`.
+    fn __hyp_call(function: u32, a1: u32, a2: u32, a3: u32) -> u32;
+}
+
+/// Why the guest stopped running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// A trap, whose syndrome is in the context.
+    Trap,
+    /// A physical interrupt, which the host takes when it enables interrupts.
+    Interrupt,
+    /// An abort whose address no longer translates: run the guest again.
+    Retry,
+    /// A fault inside HYP mode; the number is that of the vector.
+    HypFault(u8),
+}
+
+/// Proof that HYP mode is ours on this CPU.
+///
+/// # Invariants
+///
+/// While a value lives, HVBAR of this CPU is `__hyp_host_vectors` and interrupts are off, so that
+/// no CPU power management or hotplug callback can give HYP mode back.
+pub(crate) struct HypCpuRef<'a> {
+    pub(super) irqs: &'a IrqsOff,
+}
+
+impl HypCpuRef<'_> {
+    /// Runs the guest until something needs the host.
+    ///
+    /// # Safety
+    ///
+    /// `context` must be mapped in HYP mode and belong to the caller alone until the call
+    /// returns; its `control` must be consistent with a live stage-2 table.
+    #[inline]
+    pub(crate) unsafe fn run(&self, context: *mut VcpuContext) -> Exit {
+        // SAFETY: HYP mode is ours by the type's invariant; the rest is the caller's promise.
+        let code = unsafe { __hyp_call(layout::HVC_RUN, context as u32, 0, 0) };
+        match code & layout::EXIT_HYP_FAULT_MASK {
+            layout::EXIT_TRAP => Exit::Trap,
+            layout::EXIT_IRQ | layout::EXIT_FIQ => Exit::Interrupt,
+            layout::EXIT_RETRY => Exit::Retry,
+            _ => Exit::HypFault((code >> 8) as u8),
+        }
+    }
+
+    /// Invalidates all that the TLBs of all CPUs know of the VMID in `vttbr`.
+    pub(crate) fn flush_tlb_vmid(&self, vttbr: u64) {
+        // SAFETY: HYP mode is ours; TLB maintenance does not change what is mapped.
+        unsafe {
+            __hyp_call(
+                layout::HVC_TLB_FLUSH_VMID,
+                vttbr as u32,
+                (vttbr >> 32) as u32,
+                0,
+            )
+        };
+    }
+
+    /// Invalidates all that the TLBs of all CPUs know of any VMID, and instruction caches.
+    pub(crate) fn flush_tlb_all_vmids(&self) {
+        // SAFETY: As above.
+        unsafe { __hyp_call(layout::HVC_TLB_FLUSH_ALL_VMIDS, 0, 0, 0) };
+    }
+
+    /// Invalidates what the TLBs of all CPUs know of HYP mode's own mappings.
+    pub(crate) fn flush_tlb_hyp(&self) {
+        // SAFETY: As above.
+        unsafe { __hyp_call(layout::HVC_TLB_FLUSH_HYP, 0, 0, 0) };
+    }
+
+    /// Gives HYP mode back to the kernel's stub.
+    ///
+    /// # Safety
+    ///
+    /// Afterwards no `HypCpuRef` may be made on this CPU.
+    pub(super) unsafe fn give_back(self) {
+        // SAFETY: HYP mode is ours until here.
+        unsafe { __hyp_call(layout::HVC_RESET, 0, 0, 0) };
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One guest CPU's registers, as the world switch keeps them.
+
+use armv7::{
+    cp15::Cp15Reg,
+    exception::CoreRegs,
+    psr::Mode, //
+};
+use kvm_bindings as layout;
+use memoffset::offset_of;
+use static_assertions::const_assert_eq;
+
+/// Registers banked by an exception mode other than FIQ.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Banked {
+    pub(crate) sp: u32,
+    pub(crate) lr: u32,
+    pub(crate) spsr: u32,
+}
+
+/// Registers banked by FIQ mode.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct BankedFiq {
+    pub(crate) r8_12: [u32; 5],
+    pub(crate) banked: Banked,
+}
+
+/// The core registers, in the order of `struct kvm_regs`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct CoreRegisters {
+    /// R0 to R12, SP_usr, LR_usr.
+    pub(crate) r: [u32; 15],
+    pub(crate) pc: u32,
+    pub(crate) cpsr: u32,
+    /// `ORIG_r0` of `struct pt_regs`: has no meaning here.
+    pub(crate) orig_r0: u32,
+    pub(crate) svc: Banked,
+    pub(crate) abt: Banked,
+    pub(crate) und: Banked,
+    pub(crate) irq: Banked,
+    pub(crate) fiq: BankedFiq,
+}
+
+/// The number of words in [`CoreRegisters`].
+pub(crate) const CORE_WORDS: usize = core::mem::size_of::<CoreRegisters>() / 4;
+
+const_assert_eq!(
+    core::mem::size_of::<CoreRegisters>(),
+    core::mem::size_of::<layout::kvm_regs>()
+);
+
+/// VFP and NEON.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Vfp {
+    pub(crate) fpexc: u32,
+    pub(crate) fpscr: u32,
+    pub(crate) d: [u64; 32],
+}
+
+/// The values of HYP mode's control registers while this vCPU runs.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Control {
+    pub(crate) hcr: u32,
+    pub(crate) hstr: u32,
+    pub(crate) hcptr: u32,
+    pub(crate) hdcr: u32,
+    pub(crate) vttbr: [u32; 2],
+    pub(crate) cntvoff: [u32; 2],
+}
+
+/// What an exit is about.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) hsr: u32,
+    pub(crate) hdfar: u32,
+    pub(crate) hifar: u32,
+    /// IPA[39:12] of an abort.
+    pub(crate) ipa_page: u32,
+    /// The entry gave the VFP to the guest.
+    pub(crate) vfp_loaded: u32,
+}
+
+/// Everything of a guest CPU that `asm/interrupts.S` loads and saves.
+///
+/// # Invariants
+///
+/// The layout is that of `include/world_switch.h`, checked below.
+#[repr(C)]
+pub(crate) struct VcpuContext {
+    pub(crate) core: CoreRegisters,
+    pub(crate) cp15: [u32; Cp15Reg::COUNT],
+    pub(crate) control: Control,
+    pub(crate) fault: Fault,
+    _pad: [u32; 2],
+    pub(crate) vfp: Vfp,
+}
+
+const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);
+const_assert_eq!(offset_of!(CoreRegisters, cpsr), layout::CTX_CPSR as usize);
+const_assert_eq!(offset_of!(CoreRegisters, svc), layout::CTX_SVC as usize);
+const_assert_eq!(offset_of!(CoreRegisters, abt), layout::CTX_ABT as usize);
+const_assert_eq!(offset_of!(CoreRegisters, und), layout::CTX_UND as usize);
+const_assert_eq!(offset_of!(CoreRegisters, irq), layout::CTX_IRQ as usize);
+const_assert_eq!(offset_of!(CoreRegisters, fiq), layout::CTX_FIQ as usize);
+const_assert_eq!(offset_of!(VcpuContext, core), layout::CTX_R0 as usize);
+const_assert_eq!(offset_of!(VcpuContext, cp15), layout::CTX_CP15 as usize);
+const_assert_eq!(Cp15Reg::COUNT, layout::CTX_CP15_COUNT as usize);
+const_assert_eq!(
+    offset_of!(VcpuContext, control) + offset_of!(Control, hcr),
+    layout::CTX_HCR as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, control) + offset_of!(Control, hdcr),
+    layout::CTX_HDCR as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, control) + offset_of!(Control, vttbr),
+    layout::CTX_VTTBR as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, control) + offset_of!(Control, cntvoff),
+    layout::CTX_CNTVOFF as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, fault) + offset_of!(Fault, hsr),
+    layout::CTX_HSR as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, fault) + offset_of!(Fault, ipa_page),
+    layout::CTX_FIPA_PAGE as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, fault) + offset_of!(Fault, vfp_loaded),
+    layout::CTX_VFP_LOADED as usize
+);
+const_assert_eq!(offset_of!(VcpuContext, vfp), layout::CTX_VFP as usize);
+const_assert_eq!(
+    core::mem::size_of::<VcpuContext>(),
+    layout::CTX_SIZE as usize
+);
+// The world switch skips what these places hold.
+const_assert_eq!(Cp15Reg::Mpidr as usize, 0);
+const_assert_eq!(Cp15Reg::Csselr as usize, 1);
+const_assert_eq!(Cp15Reg::Actlr as usize, 3);
+const_assert_eq!(Cp15Reg::Amair1 as usize, 28);
+
+impl VcpuContext {
+    /// Register `n` as the current instruction sees it in the mode of the CPSR (B1.3.2).
+    pub(crate) fn reg(&self, n: usize) -> u32 {
+        match n {
+            15 => self.core.pc,
+            _ => *self.banked_slot(n),
+        }
+    }
+
+    /// Sets register `n`; R15 is not written.
+    pub(crate) fn set_reg(&mut self, n: usize, value: u32) {
+        if n < 15 {
+            *self.banked_slot_mut(n) = value;
+        }
+    }
+
+    fn mode(&self) -> Option<Mode> {
+        armv7::psr::Psr(self.core.cpsr).mode()
+    }
+
+    fn banked_slot(&self, n: usize) -> &u32 {
+        let n = n.min(14);
+        let core = &self.core;
+        match (self.mode(), n) {
+            (Some(Mode::Fiq), 8..=12) => &core.fiq.r8_12[n - 8],
+            (Some(Mode::Fiq), 13) => &core.fiq.banked.sp,
+            (Some(Mode::Fiq), 14) => &core.fiq.banked.lr,
+            (Some(Mode::Svc), 13) => &core.svc.sp,
+            (Some(Mode::Svc), 14) => &core.svc.lr,
+            (Some(Mode::Abt), 13) => &core.abt.sp,
+            (Some(Mode::Abt), 14) => &core.abt.lr,
+            (Some(Mode::Und), 13) => &core.und.sp,
+            (Some(Mode::Und), 14) => &core.und.lr,
+            (Some(Mode::Irq), 13) => &core.irq.sp,
+            (Some(Mode::Irq), 14) => &core.irq.lr,
+            _ => &core.r[n],
+        }
+    }
+
+    fn banked_slot_mut(&mut self, n: usize) -> &mut u32 {
+        let n = n.min(14);
+        let mode = self.mode();
+        let core = &mut self.core;
+        match (mode, n) {
+            (Some(Mode::Fiq), 8..=12) => &mut core.fiq.r8_12[n - 8],
+            (Some(Mode::Fiq), 13) => &mut core.fiq.banked.sp,
+            (Some(Mode::Fiq), 14) => &mut core.fiq.banked.lr,
+            (Some(Mode::Svc), 13) => &mut core.svc.sp,
+            (Some(Mode::Svc), 14) => &mut core.svc.lr,
+            (Some(Mode::Abt), 13) => &mut core.abt.sp,
+            (Some(Mode::Abt), 14) => &mut core.abt.lr,
+            (Some(Mode::Und), 13) => &mut core.und.sp,
+            (Some(Mode::Und), 14) => &mut core.und.lr,
+            (Some(Mode::Irq), 13) => &mut core.irq.sp,
+            (Some(Mode::Irq), 14) => &mut core.irq.lr,
+            _ => &mut core.r[n],
+        }
+    }
+}
+
+impl CoreRegs for VcpuContext {
+    fn pc(&self) -> u32 {
+        self.core.pc
+    }
+
+    fn set_pc(&mut self, pc: u32) {
+        self.core.pc = pc;
+    }
+
+    fn cpsr(&self) -> u32 {
+        self.core.cpsr
+    }
+
+    fn set_cpsr(&mut self, cpsr: u32) {
+        self.core.cpsr = cpsr;
+    }
+
+    fn set_banked(&mut self, mode: Mode, lr: u32, spsr: u32) {
+        let bank = match mode {
+            Mode::Fiq => &mut self.core.fiq.banked,
+            Mode::Irq => &mut self.core.irq,
+            Mode::Svc => &mut self.core.svc,
+            Mode::Abt => &mut self.core.abt,
+            Mode::Und => &mut self.core.und,
+            _ => return,
+        };
+        bank.lr = lr;
+        bank.spsr = spsr;
+    }
+
+    fn cp15(&self, reg: Cp15Reg) -> u32 {
+        self.cp15[reg as usize]
+    }
+
+    fn set_cp15(&mut self, reg: Cp15Reg, value: u32) {
+        self.cp15[reg as usize] = value;
+    }
+}

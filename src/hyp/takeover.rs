@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking HYP mode over from the kernel's stub, CPU by CPU, and giving it back.
+//!
+//! A running kernel's stub offers one way in: a soft restart, which jumps in HYP
+//! mode, with MMU and data cache off, to a physical address of our choice
+//! (`Documentation/virt/kvm/arm/hyp-abi.rst` in the kernel tree). There lies a
+//! copy of `__hyp_init` in a page that the HYP table maps at its physical address,
+//! cleaned to the point of coherency.
+
+use core::{
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicBool,
+        AtomicUsize,
+        Ordering, //
+    },
+};
+
+use armv7::{
+    addr::Pa,
+    descriptor::{
+        HypAccess,
+        HypMemory, //
+    },
+    regs, //
+};
+use kernel::{
+    bindings,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+};
+use kvm_bindings as layout;
+use machine::cp15::Core;
+
+use super::{
+    call::HypCpuRef,
+    cpu::{
+        HypCpu,
+        HypFault, //
+    },
+    page_table::HypPageTable,
+    register, //
+};
+use crate::glue::{
+    cpu::{
+        on_each_cpu,
+        possible_cpus,
+        IrqsOff,
+        MAX_CPUS, //
+    },
+    page::{
+        flush_dcache_to_poc,
+        vmalloc_pa,
+        LowmemPages,
+        PAGE_SIZE, //
+    },
+};
+
+/// What `__hyp_install` loads into registers, and what it stores.
+#[repr(C)]
+struct HypInstall {
+    init_pa: u32,
+    httbr: [u32; 2],
+    hmair: [u32; 2],
+    htcr: u32,
+    hsctlr: u32,
+    hvbar: u32,
+    htpidr: *mut HypCpu,
+    vtcr: u32,
+    stub_hvbar: u32,
+    stub_hsctlr: u32,
+}
+
+extern "C" {
+    // asm/init.S
+    static __hyp_init_begin: [u8; 0];
+    static __hyp_reset: [u8; 0];
+    static __hyp_init_end: [u8; 0];
+    fn __hyp_install(p: *mut HypInstall) -> u32;
+    fn __hyp_probe(function: u32) -> u32;
+    // asm/interrupts.S
+    static __hyp_host_vectors: [u8; 0];
+}
+
+/// What an `hvc` of this CPU leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HypOwner {
+    /// Nothing: the instruction is undefined.
+    None,
+    /// The kernel's stub.
+    Stub,
+    /// This module.
+    Us,
+    /// Something that we do not know.
+    Unknown,
+}
+
+impl HypOwner {
+    fn find(_irqs: &IrqsOff) -> Self {
+        // SAFETY: Interrupts are off. An `hvc` that is undefined comes back as such; every
+        // documented owner of HYP mode refuses a function that it does not know.
+        match unsafe { __hyp_probe(layout::HVC_IDENTIFY) } {
+            u32::MAX => Self::None,
+            layout::HVC_STUB_ERROR => Self::Stub,
+            layout::HVC_IDENTITY => Self::Us,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The lowvisor: HYP mode's mappings, and its state on each CPU.
+#[pin_data]
+pub(crate) struct Lowvisor {
+    core: Core,
+    #[pin]
+    table: Mutex<HypPageTable>,
+    /// Holds the code between `__hyp_init_begin` and `__hyp_init_end`.
+    identity: LowmemPages,
+    cpus: [Option<LowmemPages>; MAX_CPUS],
+    /// The CPUs on which HYP mode is ours.
+    owned: [AtomicBool; MAX_CPUS],
+    httbr: u64,
+}
+
+/// HSCTLR: MMU, caches and CP15 barriers on, Arm state, little-endian, no alignment checks.
+/// The other ones are bits that should be one (B4.1.?).
+const HSCTLR: u32 = 0x30c5_183d;
+
+impl Lowvisor {
+    /// Finds out whether the machine can be a host, and prepares taking HYP mode over.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let core = check_cpus()?;
+        let mut table = HypPageTable::new()?;
+        map_module(&mut table)?;
+
+        let identity = LowmemPages::new(0)?;
+        // SAFETY: The symbols delimit code of ours, which is smaller than a page; the page is
+        // ours. The code is only run after it was cleaned to the point of coherency.
+        unsafe {
+            let begin = (&raw const __hyp_init_begin).cast::<u8>();
+            let len = (&raw const __hyp_init_end).cast::<u8>().offset_from(begin) as usize;
+            if len > PAGE_SIZE {
+                return Err(E2BIG);
+            }
+            core::ptr::copy_nonoverlapping(begin, identity.as_ptr(), len);
+            flush_dcache_to_poc(identity.as_ptr(), PAGE_SIZE);
+        }
+        register::invalidate_icache();
+        if let Err(e) = table.map_identity_block(identity.pa()) {
+            pr_err!(
+                "the page at {:#x} cannot be mapped at its own address in HYP mode: this board's \
+                 RAM lies where the kernel's virtual addresses are\n",
+                identity.pa().0
+            );
+            return Err(e);
+        }
+
+        let mut cpus = [const { None }; MAX_CPUS];
+        for cpu in possible_cpus() {
+            let slot = cpus.get_mut(cpu).ok_or_else(|| {
+                pr_err!("CPU {cpu}: at most {MAX_CPUS} CPUs are supported\n");
+                ENODEV
+            })?;
+            let pages = LowmemPages::new(0)?;
+            map_pages_in(&mut table, &pages)?;
+            *slot = Some(pages);
+        }
+        let httbr = table.httbr();
+        Arc::pin_init(
+            pin_init!(Self {
+                core,
+                table <- new_mutex!(table, "kvm_arm_hyp_table"),
+                identity,
+                cpus,
+                owned: [const { AtomicBool::new(false) }; MAX_CPUS],
+                httbr,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The core that all CPUs are.
+    pub(crate) fn core(&self) -> Core {
+        self.core
+    }
+
+    /// HYP mode on this CPU, if it is ours.
+    #[inline]
+    pub(crate) fn this_cpu<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
+        let owned = self.owned.get(irqs.cpu())?;
+        // INVARIANT: HYP mode is only given back with interrupts off, on the CPU itself.
+        owned.load(Ordering::Relaxed).then_some(HypCpuRef { irqs })
+    }
+
+    /// What the last fault inside HYP mode on this CPU left.
+    pub(crate) fn fault(&self, irqs: &IrqsOff) -> Option<HypFault> {
+        let page = self.cpus.get(irqs.cpu())?.as_ref()?;
+        // SAFETY: The page is a `HypCpu`; this CPU is not in HYP mode.
+        Some(unsafe { (*page.as_ptr().cast::<HypCpu>()).fault })
+    }
+
+    /// Maps pages of the host in HYP mode, read-write.
+    pub(super) fn map_pages(&self, pages: &LowmemPages) -> Result {
+        map_pages_in(&mut self.table.lock(), pages)
+    }
+
+    /// Takes that back.
+    pub(super) fn unmap_pages(&self, pages: &LowmemPages) {
+        {
+            let mut table = self.table.lock();
+            for offset in (0..pages.size()).step_by(PAGE_SIZE) {
+                table.unmap_page(pages.as_ptr() as usize + offset);
+            }
+        }
+        let irqs = IrqsOff::new();
+        if let Some(hyp) = self.this_cpu(&irqs) {
+            hyp.flush_tlb_hyp();
+        }
+    }
+
+    /// Takes HYP mode over on this CPU.
+    pub(crate) fn take_over(&self, irqs: &IrqsOff) -> Result {
+        let cpu = irqs.cpu();
+        match HypOwner::find(irqs) {
+            HypOwner::Us => return Ok(()),
+            HypOwner::Stub => (),
+            HypOwner::None => {
+                pr_err!("CPU {cpu} was not booted in HYP mode\n");
+                return Err(ENODEV);
+            }
+            HypOwner::Unknown => {
+                pr_err!("CPU {cpu}: HYP mode belongs to other software\n");
+                return Err(ENODEV);
+            }
+        }
+        let page = self.cpus.get(cpu).and_then(Option::as_ref).ok_or(ENODEV)?;
+        let host: *mut HypCpu = page.as_ptr().cast();
+        let reset = (&raw const __hyp_reset as usize) - (&raw const __hyp_init_begin as usize);
+        let mut install = HypInstall {
+            init_pa: self.identity.pa().0 as u32,
+            httbr: [self.httbr as u32, (self.httbr >> 32) as u32],
+            hmair: [regs::HMAIR0, regs::HMAIR1],
+            htcr: regs::HTCR,
+            hsctlr: HSCTLR,
+            hvbar: &raw const __hyp_host_vectors as u32,
+            htpidr: host,
+            vtcr: regs::VTCR,
+            stub_hvbar: 0,
+            stub_hsctlr: 0,
+        };
+        // SAFETY: The page is this CPU's, and HYP mode does not use it yet. The stub is there, as
+        // was found out above; the identity page, the tables and the vectors are in place and
+        // stay until HYP mode is given back.
+        unsafe {
+            let (vfp, d32) = (layout::kvm_arm_has_vfp(), layout::kvm_arm_has_vfp_d32());
+            (*host).reset_pa = (self.identity.pa().0 as usize + reset) as u32;
+            (*host).mpidr = register::mpidr();
+            (*host).flags = if vfp { layout::HOST_HAS_VFP } else { 0 }
+                | if d32 { layout::HOST_HAS_D32 } else { 0 };
+            __hyp_install(&mut install);
+            (*host).stub_hvbar = install.stub_hvbar;
+            (*host).stub_hsctlr = install.stub_hsctlr;
+        }
+        if HypOwner::find(irqs) != HypOwner::Us {
+            pr_err!("CPU {cpu}: HYP mode did not come up after the soft restart\n");
+            return Err(EIO);
+        }
+        self.owned[cpu].store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives HYP mode back on this CPU, if it is ours.
+    pub(crate) fn give_back(&self, irqs: &IrqsOff) {
+        if let Some(hyp) = self.this_cpu(irqs) {
+            self.owned[irqs.cpu()].store(false, Ordering::Relaxed);
+            // SAFETY: `this_cpu` gives none out any more, and others cannot live, as interrupts
+            // are off on this CPU.
+            unsafe { hyp.give_back() };
+        }
+    }
+}
+
+/// Maps whole pages at their kernel address.
+fn map_pages_in(table: &mut HypPageTable, pages: &LowmemPages) -> Result {
+    for offset in (0..pages.size()).step_by(PAGE_SIZE) {
+        table.map_page(
+            pages.as_ptr() as usize + offset,
+            Pa(pages.pa().0 + offset as u64),
+            HypMemory::Normal,
+            HypAccess::ReadWrite,
+        )?;
+    }
+    Ok(())
+}
+
+/// Maps the module's code and data at their kernel addresses.
+fn map_module(table: &mut HypPageTable) -> Result {
+    let module = NonNull::new(crate::THIS_MODULE.as_ptr()).ok_or(ENODEV)?;
+    for (kind, access) in [
+        (bindings::mod_mem_type_MOD_TEXT, HypAccess::ReadExecute),
+        (bindings::mod_mem_type_MOD_RODATA, HypAccess::ReadOnly),
+        (bindings::mod_mem_type_MOD_RO_AFTER_INIT, HypAccess::ReadOnly),
+        (bindings::mod_mem_type_MOD_DATA, HypAccess::ReadWrite),
+    ] {
+        // SAFETY: The module is loaded as long as its code runs; `kind` is within the array.
+        let memory = unsafe { (*module.as_ptr()).mem[kind as usize] };
+        let base = memory.base as usize;
+        for va in (base..base + memory.size as usize).step_by(PAGE_SIZE) {
+            table.map_page(va, vmalloc_pa(va), HypMemory::Normal, access)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses machines that cannot be hosts, saying why and what to do.
+fn check_cpus() -> Result<Core> {
+    if (register::id_pfr1() >> 12) & 0xf != 1 {
+        pr_err!(
+            "this CPU (MIDR {:#010x}) has no virtualization extensions: KVM needs a Cortex-A15, \
+             Cortex-A7 or similar\n",
+            register::midr()
+        );
+        return Err(ENODEV);
+    }
+    let Some(core) = Core::from_midr(register::midr()) else {
+        pr_err!(
+            "unsupported core (MIDR {:#010x}): Cortex-A15 and Cortex-A7 are supported\n",
+            register::midr()
+        );
+        return Err(ENODEV);
+    };
+    let counts: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+    let other_core = AtomicUsize::new(0);
+    on_each_cpu(|irqs| {
+        let owner = HypOwner::find(irqs);
+        counts[owner as usize].fetch_add(1, Ordering::Relaxed);
+        if Core::from_midr(register::midr()) != Some(core) {
+            other_core.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let count = |owner: HypOwner| counts[owner as usize].load(Ordering::Relaxed);
+    if other_core.load(Ordering::Relaxed) != 0 {
+        pr_err!("the CPUs are of different kinds (big.LITTLE), which is not supported: boot with \
+                 the CPUs of one kind only (maxcpus=, or disable them in the device tree)\n");
+        return Err(ENODEV);
+    }
+    if count(HypOwner::None) != 0 && count(HypOwner::Stub) != 0 {
+        pr_err!(
+            "the CPUs were booted in different modes ({} in HYP, {} in SVC): the boot loader has \
+             to start all of them in HYP mode\n",
+            count(HypOwner::Stub),
+            count(HypOwner::None)
+        );
+        return Err(ENODEV);
+    }
+    if count(HypOwner::None) != 0 {
+        pr_err!(
+            "the CPUs were booted in SVC mode: KVM needs a boot loader that starts the kernel in \
+             HYP mode (U-Boot: CONFIG_ARMV7_NONSEC and CONFIG_ARMV7_VIRT; QEMU: -M \
+             virt,virtualization=on or vexpress-a15,secure=off)\n"
+        );
+        return Err(ENODEV);
+    }
+    if count(HypOwner::Unknown) + count(HypOwner::Us) != 0 {
+        pr_err!("HYP mode belongs to other software: KVM needs the kernel's own stub there\n");
+        return Err(ENODEV);
+    }
+    Ok(core)
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM_GET_ONE_REG and KVM_SET_ONE_REG: the core registers of a vCPU.
+
+use armv7::psr::Psr;
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+
+use super::{
+    system,
+    vcpu::VcpuState, //
+};
+use crate::hyp::context::CORE_WORDS;
+
+/// The place of ORIG_r0, which has no meaning for a guest but counts.
+const CPSR_INDEX: usize = 16;
+
+const PREFIX: u64 =
+    uapi::KVM_REG_ARM | uapi::KVM_REG_SIZE_U32 | uapi::KVM_REG_ARM_CORE as u64;
+
+/// How many registers there are.
+pub(crate) fn count() -> u64 {
+    CORE_WORDS as u64
+}
+
+/// Their ids.
+pub(crate) fn ids() -> impl Iterator<Item = u64> {
+    (0..count()).map(|index| PREFIX | index)
+}
+
+/// Reads or writes a register, from or to user memory.
+pub(crate) fn access(state: &mut VcpuState, id: u64, address: u64, set: bool) -> Result {
+    if id & uapi::KVM_REG_ARCH_MASK != uapi::KVM_REG_ARM {
+        return Err(EINVAL);
+    }
+    if id & u64::from(uapi::KVM_REG_ARM_COPROC_MASK) != u64::from(uapi::KVM_REG_ARM_CORE) {
+        return Err(ENOENT);
+    }
+    if id & uapi::KVM_REG_SIZE_MASK != uapi::KVM_REG_SIZE_U32 {
+        return Err(ENOENT);
+    }
+    let index = (id & 0xffff) as usize;
+    if id & !(PREFIX | 0xffff) != 0 || index >= CORE_WORDS {
+        return Err(ENOENT);
+    }
+    let address = usize::try_from(address).map_err(|_| EFAULT)?;
+    let core = &mut state.context.core;
+    // SAFETY: `CoreRegisters` is `repr(C)` and made of `CORE_WORDS` words, and `index` is below.
+    let slot = unsafe { &mut *(&raw mut *core).cast::<u32>().add(index) };
+    if !set {
+        return system::write_user(address, slot);
+    }
+    let value: u32 = system::read_user(address)?;
+    if index == CPSR_INDEX && !is_guest_mode(value) {
+        return Err(EINVAL);
+    }
+    *slot = value;
+    Ok(())
+}
+
+/// Whether a guest can be in the mode of a CPSR: any but Monitor and HYP mode.
+fn is_guest_mode(cpsr: u32) -> bool {
+    use armv7::psr::Mode;
+    matches!(
+        Psr(cpsr).mode(),
+        Some(Mode::Usr | Mode::Fiq | Mode::Irq | Mode::Svc | Mode::Abt | Mode::Und | Mode::Sys)
+    )
+}

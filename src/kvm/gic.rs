@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A VM's interrupt controller: its configuration by user space, and a vCPU's
+//! list registers on their way into the host's virtual CPU interface and back.
+
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+use machine::vgic::{
+    Config,
+    CpuInterface,
+    Irq,
+    Vgic, //
+};
+
+use super::host::HostGic;
+use crate::glue::cpu::IrqsOff;
+
+// Offsets of IHI 0048B table 5-1.
+const GICH_HCR: usize = 0x0;
+const GICH_VMCR: usize = 0x8;
+const GICH_APR: usize = 0xf0;
+const GICH_LR: usize = 0x100;
+
+/// GICH_HCR.En: the virtual interface signals interrupts.
+const HCR_EN: u32 = 1;
+
+impl HostGic {
+    /// Loads the interface of the vCPU that is about to run on this CPU.
+    #[inline]
+    pub(crate) fn load(&self, _irqs: &IrqsOff, state: &CpuInterface) {
+        let mut used = state.used;
+        while used != 0 {
+            let n = used.trailing_zeros() as usize;
+            used &= used - 1;
+            if let Some(lr) = state.lr.get(n) {
+                self.control.write(GICH_LR + 4 * n, *lr);
+            }
+        }
+        self.control.write(GICH_VMCR, state.vmcr);
+        self.control.write(GICH_APR, state.apr);
+        self.control.write(GICH_HCR, state.hcr | HCR_EN);
+    }
+
+    /// Saves it, and leaves an interface that signals nothing.
+    #[inline]
+    pub(crate) fn save(&self, _irqs: &IrqsOff, state: &mut CpuInterface) {
+        let mut used = state.used;
+        if used != 0 {
+            // EOICount is in there.
+            state.hcr = self.control.read(GICH_HCR) & !HCR_EN;
+        }
+        while used != 0 {
+            let n = used.trailing_zeros() as usize;
+            used &= used - 1;
+            if let Some(lr) = state.lr.get_mut(n) {
+                *lr = self.control.read(GICH_LR + 4 * n);
+                self.control.write(GICH_LR + 4 * n, 0);
+            }
+        }
+        state.vmcr = self.control.read(GICH_VMCR);
+        state.apr = self.control.read(GICH_APR);
+        self.control.write(GICH_HCR, 0);
+    }
+}
+
+/// An input of the vGIC.
+#[derive(Clone, Copy)]
+pub(crate) enum Line {
+    /// A PPI of a vCPU, by its INTID.
+    Ppi(usize, u32),
+    /// An SPI, by its INTID.
+    Spi(u32),
+}
+
+/// The size that the guest's distributor takes.
+pub(crate) const DIST_SIZE: u64 = uapi::KVM_VGIC_V2_DIST_SIZE as u64;
+/// The size that its CPU interface takes.
+pub(crate) const CPU_SIZE: u64 = uapi::KVM_VGIC_V2_CPU_SIZE as u64;
+
+/// How many INTIDs a vGIC has that user space did not say anything about.
+const DEFAULT_NR_IRQS: u32 = 256;
+
+/// A VM's distributor, once all about it is known.
+pub(crate) type Distributor = Vgic<KVec<Irq>, KVec<machine::vgic::Cpu>>;
+
+/// What user space has said of the vGIC so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct GicConfig {
+    pub(crate) created: bool,
+    pub(crate) dist: Option<u64>,
+    pub(crate) cpu: Option<u64>,
+    pub(crate) nr_irqs: Option<u32>,
+    /// The number of vCPUs and the registers are fixed.
+    pub(crate) initialized: bool,
+    /// The addresses are fixed and the guest can reach it.
+    pub(crate) mapped: bool,
+}
+
+impl GicConfig {
+    /// Sets where the distributor, or the CPU interface, is (KVM_DEV_ARM_VGIC_GRP_ADDR).
+    pub(crate) fn set_address(&mut self, kind: u64, address: u64) -> Result {
+        const DIST: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_DIST as u64;
+        const CPU: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_CPU as u64;
+        let (size, other) = match kind {
+            DIST => (DIST_SIZE, self.cpu.map(|base| (base, CPU_SIZE))),
+            CPU => (CPU_SIZE, self.dist.map(|base| (base, DIST_SIZE))),
+            _ => return Err(ENODEV),
+        };
+        if address & 0xfff != 0 {
+            return Err(EINVAL);
+        }
+        let end = address.checked_add(size).ok_or(E2BIG)?;
+        if end > 1 << armv7::regs::IPA_BITS {
+            return Err(E2BIG);
+        }
+        let slot = if kind == DIST {
+            &mut self.dist
+        } else {
+            &mut self.cpu
+        };
+        if slot.is_some() {
+            return Err(EEXIST);
+        }
+        if other.is_some_and(|(base, size)| address < base + size && base < end) {
+            return Err(EINVAL);
+        }
+        *slot = Some(address);
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self, kind: u64) -> Result<u64> {
+        match kind as u32 {
+            uapi::KVM_VGIC_V2_ADDR_TYPE_DIST => Ok(self.dist.unwrap_or(u64::MAX)),
+            uapi::KVM_VGIC_V2_ADDR_TYPE_CPU => Ok(self.cpu.unwrap_or(u64::MAX)),
+            _ => Err(ENODEV),
+        }
+    }
+
+    /// Makes the distributor.
+    pub(crate) fn build(
+        &self,
+        nr_cpus: usize,
+        nr_lrs: usize,
+        timer_intid: u32,
+    ) -> Result<Distributor> {
+        let config = Config {
+            nr_irqs: self.nr_irqs.unwrap_or(DEFAULT_NR_IRQS) as usize,
+            nr_cpus,
+            nr_lrs,
+        };
+        let spis = KVec::from_elem(Irq::default(), config.nr_spis(), GFP_KERNEL_ACCOUNT)?;
+        let cpus = KVec::from_elem(machine::vgic::Cpu::new(), nr_cpus, GFP_KERNEL_ACCOUNT)?;
+        let mut vgic = Vgic::new(config, spis, cpus);
+        for cpu in 0..nr_cpus {
+            vgic.map_hw(cpu, super::timer::VIRTUAL_INTID, timer_intid);
+        }
+        Ok(vgic)
+    }
+}

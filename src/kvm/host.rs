@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine that guests run on: HYP mode, the GIC's virtual CPU interface,
+//! the virtual timer. There is one, from load to unload.
+
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicPtr,
+    Ordering, //
+};
+
+use armv7::addr::Pa;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use machine::timer::Frequency;
+
+use crate::{
+    glue::{
+        cpu::{
+            CpuCallbacks,
+            IrqsOff,
+            MAX_CPUS, //
+        },
+        device_tree::Node,
+        irq::{
+            PercpuHandler,
+            PercpuIrq, //
+        },
+        mmio::Registers,
+        power::PowerCallbacks, //
+    },
+    hyp::{
+        register,
+        takeover::Lowvisor, //
+    },
+    mem::vmid::VmidAllocator,
+};
+
+/// The virtual interface of the host's GIC (IHI 0048B chapter 5).
+pub(crate) struct HostGic {
+    /// GICH: the hypervisor's side.
+    pub(crate) control: Registers,
+    /// GICV: what a guest sees as its CPU interface.
+    pub(crate) virtual_interface: Pa,
+    pub(crate) virtual_interface_size: u64,
+    /// List registers that there are.
+    pub(crate) list_registers: usize,
+    maintenance: PercpuIrq,
+}
+
+/// The virtual timer of the host, which a host that was booted in HYP mode does not use.
+pub(crate) struct HostTimer {
+    irq: PercpuIrq,
+    /// The INTID of the interrupt.
+    pub(crate) intid: u32,
+    pub(crate) frequency: Frequency,
+    /// Whether the interrupt is active in the GIC's interface of a CPU.
+    active: [AtomicBool; MAX_CPUS],
+}
+
+/// The machine.
+#[pin_data]
+pub(crate) struct Host {
+    pub(crate) lowvisor: Arc<Lowvisor>,
+    pub(crate) gic: HostGic,
+    pub(crate) timer: HostTimer,
+    #[pin]
+    pub(crate) vmids: VmidAllocator,
+    /// The most vCPUs of a VM: `max_vcpus=`.
+    pub(crate) max_vcpus: usize,
+}
+
+/// What the GIC's virtual interface was called in device trees.
+const GICS: [&CStr; 4] = [
+    c"arm,cortex-a15-gic",
+    c"arm,cortex-a7-gic",
+    c"arm,gic-400",
+    c"qcom,msm-qgic2",
+];
+
+/// GICH_VTR (IHI 0048B 5.3.2).
+const GICH_VTR: usize = 0x4;
+
+struct Maintenance;
+
+impl PercpuHandler for Maintenance {
+    /// The interrupt has done its work by making the guest exit: the exit path disables the
+    /// virtual interface, with which the interrupt goes away.
+    fn handle() {}
+}
+
+struct VirtualTimer;
+
+impl PercpuHandler for VirtualTimer {
+    /// As for [`Maintenance`]: the exit path has disabled the timer, and looks at it itself.
+    fn handle() {}
+}
+
+impl HostGic {
+    fn find() -> Result<Self> {
+        let Some(node) = GICS.iter().find_map(|name| Node::find(name)) else {
+            pr_err!(
+                "no GICv2 with virtualization extensions in the device tree (looked for \
+                 arm,cortex-a15-gic, arm,cortex-a7-gic, arm,gic-400)\n"
+            );
+            return Err(ENODEV);
+        };
+        let (Some((gich, gich_size)), Some((gicv, gicv_size))) =
+            (node.registers(2), node.registers(3))
+        else {
+            pr_err!(
+                "the device tree names no virtual interface of the GIC (GICH and GICV, the third \
+                 and fourth entry of its reg): use a device tree that has them\n"
+            );
+            return Err(ENODEV);
+        };
+        if gicv.0 & 0xfff != 0 || gicv_size < 0x2000 || gicv_size & 0xfff != 0 {
+            pr_err!(
+                "the GIC's virtual CPU interface ({:#x}, {:#x} bytes) is not made of pages: it \
+                 cannot be given to a guest alone\n",
+                gicv.0,
+                gicv_size
+            );
+            return Err(ENODEV);
+        }
+        let Some(interrupt) = node.interrupt(0) else {
+            pr_err!(
+                "the device tree gives the GIC no maintenance interrupt (interrupts): use a \
+                 device tree that has it\n"
+            );
+            return Err(ENODEV);
+        };
+        let control = Registers::map(gich, (gich_size as usize).clamp(0x200, 0x1000))?;
+        let list_registers = (control.read(GICH_VTR) & 0x3f) as usize + 1;
+        Ok(Self {
+            control,
+            virtual_interface: gicv,
+            virtual_interface_size: gicv_size,
+            list_registers,
+            maintenance: PercpuIrq::request::<Maintenance>(interrupt.irq, c"kvm_arm vgic")?,
+        })
+    }
+}
+
+impl HostTimer {
+    fn find() -> Result<Self> {
+        let Some(node) = Node::find(c"arm,armv7-timer") else {
+            pr_err!("no arm,armv7-timer in the device tree: the guest's timer needs one\n");
+            return Err(ENODEV);
+        };
+        // Secure physical, non-secure physical, virtual, hypervisor.
+        let Some(interrupt) = node.interrupt(2) else {
+            pr_err!(
+                "the device tree gives the timer no virtual interrupt (the third of its \
+                 interrupts): use a device tree that has it\n"
+            );
+            return Err(ENODEV);
+        };
+        let hz = register::cntfrq();
+        if hz == 0 {
+            pr_err!("CNTFRQ is zero: the boot loader has to set it to the timer's frequency\n");
+            return Err(ENODEV);
+        }
+        Ok(Self {
+            irq: PercpuIrq::request::<VirtualTimer>(interrupt.irq, c"kvm_arm timer")?,
+            intid: interrupt.hwirq,
+            frequency: Frequency::new(hz),
+            active: [const { AtomicBool::new(false) }; MAX_CPUS],
+        })
+    }
+
+    /// Makes the physical interrupt of this CPU active, or not, unless it is so already.
+    #[inline]
+    pub(crate) fn set_active(&self, irqs: &IrqsOff, active: bool) {
+        let Some(known) = self.active.get(irqs.cpu()) else {
+            return;
+        };
+        if known.load(Ordering::Relaxed) != active {
+            known.store(active, Ordering::Relaxed);
+            // Cannot fail for an interrupt of a GIC that was requested.
+            let _ = self.irq.set_active(irqs, active);
+        }
+    }
+
+    /// The guest that ran on this CPU has deactivated the interrupt, if it was active.
+    #[inline]
+    pub(crate) fn deactivated_by_guest(&self, irqs: &IrqsOff) {
+        if let Some(known) = self.active.get(irqs.cpu()) {
+            known.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The one machine, for callbacks and `open`, which have no other way to it.
+static CURRENT: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Keeps the machine reachable by [`Host::current`].
+///
+/// # Invariants
+///
+/// `CURRENT` points to `host` while the value lives.
+pub(crate) struct HostGuard {
+    host: Arc<Host>,
+}
+
+impl HostGuard {
+    /// Finds out whether this machine can run guests, and prepares it.
+    pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
+        // What can be told without touching anything comes first.
+        let gic = HostGic::find()?;
+        let timer = HostTimer::find()?;
+        let host = Arc::pin_init(
+            try_pin_init!(Host {
+                lowvisor: Lowvisor::new()?,
+                gic,
+                timer,
+                vmids <- VmidAllocator::new(),
+                max_vcpus,
+            }),
+            GFP_KERNEL,
+        )?;
+        CURRENT.store(Arc::as_ptr(&host).cast_mut(), Ordering::Release);
+        // INVARIANT: Set just above.
+        Ok(Self { host })
+    }
+
+    /// The machine.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl Drop for HostGuard {
+    fn drop(&mut self) {
+        CURRENT.store(core::ptr::null_mut(), Ordering::Release);
+    }
+}
+
+impl Host {
+    /// The machine, while the module is loaded.
+    pub(crate) fn current() -> Option<Arc<Host>> {
+        let host = CURRENT.load(Ordering::Acquire);
+        if host.is_null() {
+            return None;
+        }
+        // SAFETY: The guard that set the pointer clears it before it lets go of the object, and
+        // it outlives every registration of what calls this: callbacks and the device.
+        let borrowed = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(host) });
+        Some(Arc::clone(&borrowed))
+    }
+
+    fn with_current(f: impl FnOnce(&Host) -> Result) -> Result {
+        // SAFETY: As in `current`; callbacks have ended before the guard is dropped.
+        let host = unsafe { CURRENT.load(Ordering::Acquire).as_ref() };
+        f(host.ok_or(ENODEV)?)
+    }
+}
+
+/// HYP mode and the interrupts of guests follow CPUs as they come and go.
+pub(crate) struct Follow;
+
+impl CpuCallbacks for Follow {
+    fn online(irqs: &IrqsOff) -> Result {
+        Host::with_current(|host| {
+            host.lowvisor.take_over(irqs)?;
+            host.gic.maintenance.enable(irqs);
+            host.timer.irq.enable(irqs);
+            Ok(())
+        })
+    }
+
+    fn offline(irqs: &IrqsOff) {
+        let _ = Host::with_current(|host| {
+            host.timer.irq.disable(irqs);
+            host.gic.maintenance.disable(irqs);
+            host.lowvisor.give_back(irqs);
+            Ok(())
+        });
+    }
+}
+
+impl PowerCallbacks for Follow {
+    fn down(irqs: &IrqsOff) {
+        let _ = Host::with_current(|host| {
+            host.lowvisor.give_back(irqs);
+            Ok(())
+        });
+    }
+
+    fn up(irqs: &IrqsOff) {
+        // A CPU for which this fails is refused when a guest wants to run on it.
+        if let Err(e) = Host::with_current(|host| host.lowvisor.take_over(irqs)) {
+            pr_err!("CPU {}: HYP mode is lost: {e:?}\n", irqs.cpu());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
+
+pub(crate) mod core_registers;
+pub(crate) mod exit;
+pub(crate) mod gic;
+pub(crate) mod host;
+pub(crate) mod irq_line;
+pub(crate) mod mmio;
+pub(crate) mod run;
+pub(crate) mod run_page;
+pub(crate) mod system;
+pub(crate) mod timer;
+pub(crate) mod vcpu;
+pub(crate) mod vcpu_file;
+pub(crate) mod vgic_device;
+pub(crate) mod vm;

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM_RUN: into the guest and out of it until user space is needed.
+
+use armv7::{
+    exception::CoreRegs,
+    psr::Psr,
+    regs, //
+};
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+
+use super::{
+    exit,
+    timer::{
+        PHYSICAL_INTID,
+        VIRTUAL_INTID, //
+    },
+    vcpu::{
+        request,
+        Vcpu,
+        VcpuState, //
+    },
+    vm::Vm, //
+};
+use crate::{
+    glue::{
+        cpu::{
+            cond_resched,
+            need_resched,
+            IrqsOff, //
+        },
+        guest_time::in_guest, //
+    },
+    hyp::call::Exit,
+};
+
+/// What follows an exit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Back into the guest.
+    Resume,
+    /// To the monitor, for the reason that is in the run page.
+    ToUser,
+}
+
+/// Carries out KVM_RUN.
+pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
+    let mut state = vcpu.state.lock();
+    let state = &mut *state;
+    if state.features.is_none() {
+        return Err(ENOEXEC);
+    }
+    if !vm.is_current_process() {
+        return Err(EIO);
+    }
+    vm.prepare_to_run(vcpu, state)?;
+    if let Some(mmio) = state.mmio.take() {
+        mmio.finish(vcpu, state);
+    }
+    if vcpu.run_page.immediate_exit() {
+        return Err(EINTR);
+    }
+    vcpu.with_task(|| loop {
+        cond_resched();
+        handle_requests(vm, vcpu, state)?;
+        if kernel::current!().signal_pending() {
+            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            return Err(EINTR);
+        }
+        let outcome = match enter(vm, vcpu, state) {
+            None => Outcome::Resume,
+            Some(Exit::Interrupt | Exit::Retry) => Outcome::Resume,
+            Some(Exit::Trap) => exit::handle(vm, vcpu, state)?,
+            Some(Exit::HypFault(vector)) => {
+                hyp_fault(vm, vcpu, vector);
+                Outcome::ToUser
+            }
+        };
+        if outcome == Outcome::ToUser {
+            return Ok(0);
+        }
+        if !vm.has_gic() && report_timer_lines(vcpu, state) {
+            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            return Err(EINTR);
+        }
+    })
+}
+
+/// Enters the guest once. `None` if something came up before.
+fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
+    let host = &vm.host;
+    host.vmids.ensure(&vm.memory.vmid, &host.lowvisor);
+
+    let irqs = IrqsOff::new();
+    let Some(hyp) = host.lowvisor.this_cpu(&irqs) else {
+        // The CPU lost HYP mode: go where it is not lost.
+        drop(irqs);
+        cond_resched();
+        return Some(Exit::HypFault(u8::MAX));
+    };
+    if !vcpu.try_enter() {
+        return None;
+    }
+    if need_resched()
+        || kernel::current!().signal_pending()
+        || !host.vmids.is_current(&vm.memory.vmid)
+    {
+        vcpu.leave();
+        return None;
+    }
+
+    let (virt, phys) = state.timers.levels();
+    let keep_active = vm.flush_gic(vcpu, state, virt, phys);
+    let context = &mut *state.context;
+    context.control.hcr = (context.control.hcr
+        & !(regs::Hcr::VI | regs::Hcr::VF).bits())
+        | vcpu.irq_lines();
+    let vttbr = vm.memory.vttbr();
+    context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
+    state.timers.load(&irqs, &host.timer, keep_active);
+    if vm.has_gic() {
+        host.gic.load(&irqs, &state.interface);
+    }
+    let context = state.context.as_mut_ptr();
+    drop(hyp);
+
+    let exit = in_guest(
+        irqs,
+        |irqs| match host.lowvisor.this_cpu(irqs) {
+            // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
+            // as long as it lives; VTTBR is that of the VM's table.
+            Some(hyp) => unsafe { hyp.run(context) },
+            None => Exit::Retry,
+        },
+        |irqs, _| {
+            if vm.has_gic() {
+                host.gic.save(irqs, &mut state.interface);
+            }
+            let still_active = vm.fold_gic(vcpu, state);
+            state.timers.save(irqs, &host.timer, still_active);
+            vcpu.leave();
+        },
+    );
+    Some(exit)
+}
+
+/// Does what others asked of the vCPU, and waits while it is off.
+fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    loop {
+        let requests = vcpu.take_requests();
+        if requests & request::INTERRUPT != 0 {
+            state.look_at_interrupts = true;
+        }
+        if requests & request::POWER != 0 || state.off {
+            let power = {
+                let mut power = vcpu.power.lock();
+                let now = *power;
+                power.start = None;
+                now
+            };
+            state.off = power.off;
+            if let Some((entry, context_id)) = power.start {
+                start_at(vm, vcpu, state, entry, context_id)?;
+            }
+        }
+        if !state.off {
+            return Ok(());
+        }
+        vcpu.wait(None, || false)
+            .inspect_err(|_| vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR))
+            .map_err(|_| EINTR)?;
+    }
+}
+
+/// PSCI CPU_ON: resets the vCPU to run at `entry` with `context_id` in R0.
+fn start_at(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+    entry: u32,
+    context_id: u32,
+) -> Result {
+    // The caller's endianness is inherited (DEN 0022 5.6).
+    super::vcpu_file::reset(vm, vcpu, state)?;
+    let mut psr = state.context.core.cpsr;
+    if entry & 1 != 0 {
+        psr |= Psr::T;
+    }
+    state.context.core.cpsr = psr;
+    state.context.set_pc(entry & !1);
+    state.context.core.r[0] = context_id;
+    Ok(())
+}
+
+/// Sleeps until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
+pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    // A physical interrupt that we made active would stay so on a CPU that the vCPU leaves.
+    let ready = || {
+        let (virt, phys) = state.timers.levels();
+        vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, virt, phys)
+    };
+    if ready() {
+        return Ok(());
+    }
+    let timeout = state
+        .timers
+        .ticks_to_next()
+        .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
+    // Interrupted by a signal: back to KVM_RUN's loop, which returns to user space for it.
+    let _ = vcpu.wait(timeout, ready);
+    Ok(())
+}
+
+/// For a monitor with its own interrupt controller: whether a timer's line changed.
+fn report_timer_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
+    let (virt, phys) = state.timers.levels();
+    let level = if virt { uapi::KVM_ARM_DEV_EL1_VTIMER } else { 0 }
+        | if phys { uapi::KVM_ARM_DEV_EL1_PTIMER } else { 0 };
+    let known = vcpu.run_page.device_irq_level();
+    if known == u64::from(level) {
+        return false;
+    }
+    vcpu.run_page.set_device_irq_level(level.into());
+    true
+}
+
+/// A fault inside HYP mode: a bug of ours. The registers go to the log, the VM stops.
+fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
+    let irqs = IrqsOff::new();
+    if vector == u8::MAX {
+        pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu());
+    } else if let Some(fault) = vm.host.lowvisor.fault(&irqs) {
+        pr_err!(
+            "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
+             registers: {fault}\n",
+            irqs.cpu()
+        );
+    }
+    vcpu.run_page
+        .set_internal_error(uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, &[vector.into()]);
+}
+
+/// INTIDs of the timers, for the vGIC.
+pub(super) const TIMER_INTIDS: (u32, u32) = (VIRTUAL_INTID, PHYSICAL_INTID);

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/kvm` itself, the numbers of all ioctls, and what this KVM can do.
+
+use kernel::{
+    ioctl::{
+        _IO,
+        _IOR,
+        _IOW,
+        _IOWR, //
+    },
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+};
+use kvm_bindings as uapi;
+use machine::cp15::Core;
+
+use super::{
+    host::Host,
+    vm::{
+        user_slice,
+        Vm, //
+    },
+};
+use crate::glue::{
+    file::{
+        new_descriptor,
+        FileObject,
+        OpenableDevice, //
+    },
+    page::PAGE_SIZE,
+};
+
+/// The ioctls (`<linux/kvm.h>`).
+pub(crate) mod ioctl {
+    use super::*;
+
+    const KVMIO: u32 = uapi::KVMIO;
+
+    pub(crate) const GET_API_VERSION: u32 = _IO(KVMIO, 0x00);
+    pub(crate) const CREATE_VM: u32 = _IO(KVMIO, 0x01);
+    pub(crate) const CHECK_EXTENSION: u32 = _IO(KVMIO, 0x03);
+    pub(crate) const GET_VCPU_MMAP_SIZE: u32 = _IO(KVMIO, 0x04);
+    pub(crate) const CREATE_VCPU: u32 = _IO(KVMIO, 0x41);
+    pub(crate) const SET_USER_MEMORY_REGION: u32 =
+        _IOW::<uapi::kvm_userspace_memory_region>(KVMIO, 0x46);
+    pub(crate) const CREATE_IRQCHIP: u32 = _IO(KVMIO, 0x60);
+    pub(crate) const IRQ_LINE: u32 = _IOW::<uapi::kvm_irq_level>(KVMIO, 0x61);
+    pub(crate) const RUN: u32 = _IO(KVMIO, 0x80);
+    pub(crate) const ARM_SET_DEVICE_ADDR: u32 = _IOW::<uapi::kvm_arm_device_addr>(KVMIO, 0xab);
+    pub(crate) const GET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xab);
+    pub(crate) const SET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xac);
+    pub(crate) const ARM_VCPU_INIT: u32 = _IOW::<uapi::kvm_vcpu_init>(KVMIO, 0xae);
+    pub(crate) const ARM_PREFERRED_TARGET: u32 = _IOR::<uapi::kvm_vcpu_init>(KVMIO, 0xaf);
+    pub(crate) const GET_REG_LIST: u32 = _IOWR::<uapi::kvm_reg_list>(KVMIO, 0xb0);
+    pub(crate) const CREATE_DEVICE: u32 = _IOWR::<uapi::kvm_create_device>(KVMIO, 0xe0);
+    pub(crate) const SET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe1);
+    pub(crate) const GET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe2);
+    pub(crate) const HAS_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe3);
+}
+
+/// A structure of the ABI: plain numbers, of which any bytes are a valid value.
+///
+/// # Safety
+///
+/// As it says, and without padding that could leak what was in it: all padding is named.
+pub(crate) unsafe trait UserStruct: Copy {}
+
+macro_rules! user_structs {
+    ($($name:ident),* $(,)?) => {
+        $(
+            // SAFETY: Integers only, with their padding named, as all structures of the ABI.
+            unsafe impl UserStruct for uapi::$name {}
+        )*
+    };
+}
+
+user_structs!(
+    kvm_userspace_memory_region,
+    kvm_irq_level,
+    kvm_arm_device_addr,
+    kvm_one_reg,
+    kvm_vcpu_init,
+    kvm_create_device,
+    kvm_device_attr,
+);
+// SAFETY: Integers.
+unsafe impl UserStruct for u32 {}
+// SAFETY: Integers.
+unsafe impl UserStruct for u64 {}
+
+/// Reads a structure from user memory.
+pub(crate) fn read_user<T: UserStruct>(address: usize) -> Result<T> {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    let len = core::mem::size_of::<T>();
+    // SAFETY: The bytes of `value`, which are initialised.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), len) };
+    user_slice(address, len).reader().read_slice(bytes)?;
+    // SAFETY: Any bytes are a valid `T`.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes a structure to user memory.
+pub(crate) fn write_user<T: UserStruct>(address: usize, value: &T) -> Result {
+    let len = core::mem::size_of::<T>();
+    // SAFETY: The bytes of `value`, all of which are initialised, as padding is named.
+    let bytes = unsafe { core::slice::from_raw_parts((&raw const *value).cast::<u8>(), len) };
+    user_slice(address, len).writer().write_slice(bytes)
+}
+
+/// The target of KVM_ARM_VCPU_INIT that is this machine's core.
+pub(crate) fn target(host: &Host) -> u32 {
+    match host.lowvisor.core() {
+        Core::CortexA15 => uapi::KVM_ARM_TARGET_CORTEX_A15,
+        Core::CortexA7 => uapi::KVM_ARM_TARGET_CORTEX_A7,
+    }
+}
+
+/// KVM_CHECK_EXTENSION.
+pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
+    match capability as u32 {
+        uapi::KVM_CAP_USER_MEMORY
+        | uapi::KVM_CAP_DESTROY_MEMORY_REGION_WORKS
+        | uapi::KVM_CAP_JOIN_MEMORY_REGIONS_WORKS
+        | uapi::KVM_CAP_SYNC_MMU
+        | uapi::KVM_CAP_IRQCHIP
+        | uapi::KVM_CAP_ONE_REG
+        | uapi::KVM_CAP_DEVICE_CTRL
+        | uapi::KVM_CAP_ARM_PSCI
+        | uapi::KVM_CAP_ARM_PSCI_0_2
+        | uapi::KVM_CAP_ARM_SET_DEVICE_ADDR
+        | uapi::KVM_CAP_READONLY_MEM
+        | uapi::KVM_CAP_IMMEDIATE_EXIT
+        | uapi::KVM_CAP_ARM_IRQ_LINE_LAYOUT_2
+        | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
+        uapi::KVM_CAP_ARM_USER_IRQ => 1,
+        uapi::KVM_CAP_NR_VCPUS => {
+            (crate::glue::cpu::possible_cpus().count()).min(host.max_vcpus) as isize
+        }
+        uapi::KVM_CAP_MAX_VCPUS | uapi::KVM_CAP_MAX_VCPU_ID => host.max_vcpus as isize,
+        uapi::KVM_CAP_NR_MEMSLOTS => crate::mem::slots::MAX_SLOTS as isize,
+        _ => 0,
+    }
+}
+
+/// An open `/dev/kvm`.
+pub(crate) struct System {
+    host: Arc<Host>,
+}
+
+impl OpenableDevice for System {
+    fn open() -> Result<Arc<Self>> {
+        let host = Host::current().ok_or(ENODEV)?;
+        Ok(Arc::new(Self { host }, GFP_KERNEL_ACCOUNT)?)
+    }
+}
+
+impl FileObject for System {
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        match cmd {
+            ioctl::GET_API_VERSION if arg == 0 => Ok(uapi::KVM_API_VERSION as isize),
+            // The type is the IPA size on arm64; here it must be zero.
+            ioctl::CREATE_VM if arg == 0 => new_descriptor(c"kvm-vm", Vm::new(&this.host)?),
+            ioctl::GET_VCPU_MMAP_SIZE if arg == 0 => Ok(PAGE_SIZE as isize),
+            ioctl::GET_API_VERSION | ioctl::CREATE_VM | ioctl::GET_VCPU_MMAP_SIZE => Err(EINVAL),
+            ioctl::CHECK_EXTENSION => Ok(check_extension(arg, &this.host)),
+            _ => Err(ENOTTY),
+        }
+    }
+}

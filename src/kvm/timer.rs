@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The architected timers of a vCPU (Arm ARM B8).
+//!
+//! The virtual timer is the hardware's own while the guest runs. Outside of it
+//! the timer is off and its state is here: the output is worked out from the
+//! counter. It reaches the guest as PPI 27, linked to the physical interrupt by
+//! the list register, so that the guest's deactivation deactivates both. While
+//! the output is high the physical interrupt is kept active, which keeps it from
+//! being signalled to the host over and over.
+//!
+//! The physical timer (CNTP) is the host's; the guest's accesses trap and are
+//! emulated. Its output is PPI 30.
+
+use kernel::prelude::*;
+use machine::timer::Timer;
+
+use super::host::HostTimer;
+use crate::{
+    glue::cpu::IrqsOff,
+    hyp::register, //
+};
+
+/// INTID of the virtual timer's interrupt, as on Cortex-A15 and A7.
+pub(crate) const VIRTUAL_INTID: u32 = 27;
+/// INTID of the non-secure physical timer's interrupt.
+pub(crate) const PHYSICAL_INTID: u32 = 30;
+
+/// The timers of a vCPU.
+pub(crate) struct VcpuTimers {
+    pub(crate) virt: Timer,
+    pub(crate) phys: Timer,
+    /// CNTVOFF of the VM.
+    offset: u64,
+}
+
+impl VcpuTimers {
+    /// Timers after reset: off.
+    pub(crate) fn new() -> Self {
+        Self {
+            virt: Timer::default(),
+            phys: Timer::default(),
+            offset: 0,
+        }
+    }
+
+    /// Sets the difference between the physical and the virtual counter.
+    pub(crate) fn set_offset(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// The difference between the physical and the virtual counter.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The outputs of the virtual and the physical timer now.
+    #[inline]
+    pub(crate) fn levels(&self) -> (bool, bool) {
+        // Most guests have at most one of them enabled, and the counter costs an isb.
+        if !self.virt.may_fire() && !self.phys.may_fire() {
+            return (false, false);
+        }
+        let now = register::cntpct();
+        (
+            self.virt.level(now.wrapping_sub(self.offset)),
+            self.phys.level(now),
+        )
+    }
+
+    /// Ticks until the next output that is low now goes high by itself.
+    pub(crate) fn ticks_to_next(&self) -> Option<u64> {
+        let now = register::cntpct();
+        let virt = self.virt.ticks_left(now.wrapping_sub(self.offset));
+        let phys = self.phys.ticks_left(now);
+        match (virt, phys) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Puts the virtual timer into the hardware. `keep_active` says whether the guest has yet to
+    /// deal with the output.
+    #[inline]
+    pub(crate) fn load(&mut self, irqs: &IrqsOff, host: &HostTimer, keep_active: bool) {
+        host.set_active(irqs, keep_active);
+        if self.virt.may_fire() {
+            // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
+            unsafe { register::set_cntv_cval(self.virt.cval) };
+            register::isb();
+        }
+        // SAFETY: As above.
+        unsafe { register::set_cntv_ctl(self.virt.ctl) };
+    }
+
+    /// Takes the state of the virtual timer out of the hardware, and switches that off.
+    ///
+    /// `still_active` says whether the guest has yet to deactivate the interrupt; if it has done
+    /// so, it deactivated the physical one too.
+    #[inline]
+    pub(crate) fn save(&mut self, irqs: &IrqsOff, host: &HostTimer, still_active: bool) {
+        let ctl = register::cntv_ctl();
+        // SAFETY: The host does not use the virtual timer.
+        unsafe { register::set_cntv_ctl(0) };
+        self.virt.ctl = ctl & 3;
+        self.virt.cval = register::cntv_cval();
+        if !still_active {
+            host.deactivated_by_guest(irqs);
+        }
+    }
+}

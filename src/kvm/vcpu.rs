@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtual CPU: its state, and what others may do to it while it runs.
+
+use core::sync::atomic::{
+    AtomicPtr,
+    AtomicU32,
+    Ordering, //
+};
+
+use armv7::{
+    cp15::Cp15Reg,
+    regs, //
+};
+use kernel::{
+    bindings,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        rcu,
+        Arc,
+        Mutex,
+        SpinLock, //
+    },
+    time::hrtimer::{
+        ArcHrTimerHandle,
+        HrTimer,
+        HrTimerCallback,
+        HrTimerCallbackContext,
+        HrTimerPointer,
+        HrTimerRestart,
+        RelativeMode, //
+    },
+    time::{
+        Delta,
+        Monotonic, //
+    },
+};
+use machine::vgic::CpuInterface;
+
+use super::{
+    mmio::PendingMmio,
+    run_page::RunPage,
+    timer::VcpuTimers, //
+};
+use crate::{
+    glue::wait::WaitQueue,
+    hyp::{
+        context::VcpuContext,
+        shared::HypBox,
+        takeover::Lowvisor, //
+    },
+    mem::table_pages::TableStock,
+};
+
+/// Where a vCPU's thread is, for those who want its attention.
+mod mode {
+    /// In the host; it looks at requests before it enters the guest.
+    pub(super) const HOST: u32 = 0;
+    /// In the guest, or past the last look at requests.
+    pub(super) const GUEST: u32 = 1;
+}
+
+/// What others ask of a vCPU.
+pub(crate) mod request {
+    /// Look at interrupts again.
+    pub(crate) const INTERRUPT: u32 = 1 << 0;
+    /// Take the power state that is in [`super::Power`].
+    pub(crate) const POWER: u32 = 1 << 1;
+}
+
+/// Whether the vCPU runs at all, and how it starts when it does (PSCI).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Power {
+    pub(crate) off: bool,
+    /// Set by CPU_ON: reset with this entry point and context id.
+    pub(crate) start: Option<(u32, u32)>,
+}
+
+/// Wakes a vCPU that waits: from an interrupt, or when a timer expires.
+#[pin_data]
+pub(crate) struct Waker {
+    #[pin]
+    queue: WaitQueue,
+    #[pin]
+    timer: HrTimer<Self>,
+}
+
+kernel::impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Waker {
+        mode: RelativeMode<Monotonic>, field: self.timer
+    }
+}
+
+impl HrTimerCallback for Waker {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(
+        this: kernel::sync::ArcBorrow<'_, Self>,
+        _ctx: HrTimerCallbackContext<'_, Self>,
+    ) -> HrTimerRestart {
+        this.queue.wake_up();
+        HrTimerRestart::NoRestart
+    }
+}
+
+/// What only the vCPU's own thread touches, under the vCPU's mutex.
+pub(crate) struct VcpuState {
+    pub(crate) context: HypBox<VcpuContext>,
+    /// The features of KVM_ARM_VCPU_INIT, once that was called.
+    pub(crate) features: Option<u32>,
+    pub(crate) has_run: bool,
+    pub(crate) stock: TableStock,
+    pub(crate) timers: VcpuTimers,
+    pub(crate) interface: CpuInterface,
+    /// An access that the monitor is to complete.
+    pub(crate) mmio: Option<PendingMmio>,
+    /// The vCPU is powered off.
+    pub(crate) off: bool,
+    /// The vGIC may have something for the list registers.
+    pub(crate) look_at_interrupts: bool,
+    /// The outputs of the timers as the vGIC knows them.
+    pub(crate) timer_lines: (bool, bool),
+    /// The virtual timer's physical interrupt is to be active while the guest runs.
+    pub(crate) timer_active: bool,
+}
+
+/// A virtual CPU.
+#[pin_data]
+pub(crate) struct Vcpu {
+    pub(crate) id: usize,
+    pub(crate) run_page: RunPage,
+    #[pin]
+    pub(crate) state: Mutex<VcpuState>,
+    #[pin]
+    pub(crate) power: SpinLock<Power>,
+    requests: AtomicU32,
+    mode: AtomicU32,
+    /// The thread that is in KVM_RUN.
+    task: AtomicPtr<bindings::task_struct>,
+    /// HCR.VI and HCR.VF as a monitor's own interrupt controller sets them.
+    irq_lines: AtomicU32,
+    waker: Arc<Waker>,
+}
+
+impl Vcpu {
+    /// Makes a vCPU that waits for KVM_ARM_VCPU_INIT.
+    pub(crate) fn new(id: usize, lowvisor: &Arc<Lowvisor>) -> Result<Arc<Self>> {
+        let state = VcpuState {
+            context: HypBox::zeroed(lowvisor)?,
+            features: None,
+            has_run: false,
+            stock: TableStock::new()?,
+            timers: VcpuTimers::new(),
+            interface: CpuInterface::default(),
+            mmio: None,
+            off: false,
+            look_at_interrupts: false,
+            timer_lines: (false, false),
+            timer_active: false,
+        };
+        let waker = Arc::pin_init(
+            pin_init!(Waker {
+                queue <- WaitQueue::new(),
+                timer <- HrTimer::new(),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                id,
+                run_page: RunPage::new()?,
+                state <- new_mutex!(state, "kvm_arm_vcpu"),
+                power <- new_spinlock!(Power::default(), "kvm_arm_vcpu_power"),
+                requests: AtomicU32::new(0),
+                mode: AtomicU32::new(mode::HOST),
+                task: AtomicPtr::new(core::ptr::null_mut()),
+                irq_lines: AtomicU32::new(0),
+                waker,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Asks something of the vCPU and makes sure that it notices soon. Any context.
+    pub(crate) fn request(&self, what: u32) {
+        // Pairs with `try_enter`: either the vCPU sees the request before it enters the guest, or
+        // we see that it is there.
+        self.requests.fetch_or(what, Ordering::SeqCst);
+        self.kick();
+    }
+
+    /// Wakes the vCPU if it waits, and makes it exit if it is in the guest.
+    fn kick(&self) {
+        self.waker.queue.wake_up();
+        if self.mode.load(Ordering::SeqCst) == mode::GUEST {
+            let _rcu = rcu::read_lock();
+            let task = self.task.load(Ordering::SeqCst);
+            if !task.is_null() {
+                // SAFETY: A task that was published here is freed a grace period after its thread
+                // has left KVM_RUN, which takes it away here first.
+                unsafe { bindings::kick_process(task) };
+            }
+        }
+    }
+
+    /// Whether something was asked for.
+    #[inline]
+    pub(crate) fn has_requests(&self) -> bool {
+        self.requests.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes what was asked for.
+    #[inline]
+    pub(crate) fn take_requests(&self) -> u32 {
+        if self.requests.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.requests.swap(0, Ordering::SeqCst)
+    }
+
+    /// Declares that the guest is entered, unless something was asked for meanwhile. Interrupts
+    /// are off, so that a kick's interrupt waits until the guest runs, and ends it at once.
+    #[inline]
+    pub(crate) fn try_enter(&self) -> bool {
+        self.mode.store(mode::GUEST, Ordering::SeqCst);
+        if self.has_requests() {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// Declares that the guest was left.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        self.mode.store(mode::HOST, Ordering::Relaxed);
+    }
+
+    /// Publishes the thread that runs the vCPU for the time of `f`.
+    pub(crate) fn with_task<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.task
+            .store(kernel::current!().as_ptr(), Ordering::SeqCst);
+        let result = f();
+        self.task.store(core::ptr::null_mut(), Ordering::SeqCst);
+        result
+    }
+
+    /// The lines that KVM_IRQ_LINE drives, as bits of HCR.
+    #[inline]
+    pub(crate) fn irq_lines(&self) -> u32 {
+        self.irq_lines.load(Ordering::Acquire)
+    }
+
+    /// Drives such a line.
+    pub(crate) fn set_irq_line(&self, line: regs::Hcr, level: bool) {
+        let old = if level {
+            self.irq_lines.fetch_or(line.bits(), Ordering::AcqRel)
+        } else {
+            self.irq_lines.fetch_and(!line.bits(), Ordering::AcqRel)
+        };
+        if (old & line.bits() != 0) != level {
+            self.request(request::INTERRUPT);
+        }
+    }
+
+    /// Sleeps until `ready`, a request, or a signal; at most for `timeout` nanoseconds.
+    pub(crate) fn wait(&self, timeout: Option<u64>, ready: impl Fn() -> bool) -> Result {
+        // The handle cancels the timer when it is dropped.
+        let _timer: Option<ArcHrTimerHandle<Waker>> = timeout.map(|ns| {
+            let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+            self.waker.clone().start(Delta::from_nanos(ns))
+        });
+        self.waker
+            .queue
+            .wait_interruptible(|| self.has_requests() || ready())
+    }
+}
+
+impl VcpuState {
+    /// Whether the guest's data accesses go through the caches.
+    pub(crate) fn caches_on(&self) -> bool {
+        let both = regs::Sctlr::M | regs::Sctlr::C;
+        regs::Sctlr::from_bits_retain(self.context.cp15[Cp15Reg::Sctlr as usize]).contains(both)
+    }
+}

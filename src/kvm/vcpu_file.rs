@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file descriptor of a vCPU and its ioctls.
+
+use armv7::{
+    cp15::Cp15Reg,
+    psr::{
+        Mode,
+        Psr, //
+    },
+    regs, //
+};
+use kernel::{
+    mm::virt::VmaNew,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+};
+use kvm_bindings as uapi;
+use machine::{
+    cp15,
+    timer::Timer,
+    vgic::CpuInterface, //
+};
+
+use super::{
+    core_registers,
+    run,
+    system::{
+        self,
+        ioctl, //
+    },
+    vcpu::{
+        request,
+        Power,
+        Vcpu,
+        VcpuState, //
+    },
+    vm::Vm, //
+};
+use crate::glue::file::FileObject;
+
+/// An open vCPU.
+pub(crate) struct VcpuFile {
+    vm: Arc<Vm>,
+    vcpu: Arc<Vcpu>,
+}
+
+/// The features that KVM_ARM_VCPU_INIT may ask for.
+const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2;
+
+impl VcpuFile {
+    /// Makes the object for the file of `vcpu`.
+    pub(crate) fn new(vm: Arc<Vm>, vcpu: Arc<Vcpu>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { vm, vcpu }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn init(&self, arg: usize) -> Result {
+        let init: uapi::kvm_vcpu_init = system::read_user(arg)?;
+        if init.target != system::target(&self.vm.host) {
+            return Err(EINVAL);
+        }
+        let [features, rest @ ..] = init.features;
+        if features & !FEATURES != 0 || rest != [0; 6] {
+            return Err(ENOENT);
+        }
+        let mut state = self.vcpu.state.lock();
+        // A second call resets the vCPU, with the same features (api.rst 4.82).
+        if state.features.is_some_and(|old| old != features) {
+            return Err(EINVAL);
+        }
+        // All vCPUs of a VM speak PSCI the same way; whether they start off may differ.
+        state.features = Some(features);
+        reset(&self.vm, &self.vcpu, &mut state)?;
+        let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;
+        *self.vcpu.power.lock() = Power { off, start: None };
+        drop(state);
+        self.vcpu.request(request::POWER);
+        Ok(())
+    }
+
+    fn one_reg(&self, arg: usize, set: bool) -> Result {
+        let reg: uapi::kvm_one_reg = system::read_user(arg)?;
+        let mut state = self.vcpu.state.lock();
+        if state.features.is_none() {
+            return Err(ENOEXEC);
+        }
+        core_registers::access(&mut state, reg.id, reg.addr, set)
+    }
+
+    fn reg_list(&self, arg: usize) -> Result {
+        if self.vcpu.state.lock().features.is_none() {
+            return Err(ENOEXEC);
+        }
+        let room: u64 = system::read_user(arg)?;
+        let n = core_registers::count();
+        system::write_user(arg, &n)?;
+        if room < n {
+            return Err(E2BIG);
+        }
+        for (index, id) in core_registers::ids().enumerate() {
+            system::write_user(arg + 8 * (index + 1), &id)?;
+        }
+        Ok(())
+    }
+}
+
+impl FileObject for VcpuFile {
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        if !this.vm.is_current_process() {
+            return Err(EIO);
+        }
+        match cmd {
+            ioctl::RUN if arg == 0 => run::run(&this.vm, &this.vcpu),
+            ioctl::RUN => Err(EINVAL),
+            ioctl::ARM_VCPU_INIT => this.init(arg).map(|()| 0),
+            ioctl::GET_ONE_REG => this.one_reg(arg, false).map(|()| 0),
+            ioctl::SET_ONE_REG => this.one_reg(arg, true).map(|()| 0),
+            ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
+            _ => Err(ENOTTY),
+        }
+    }
+
+    fn mmap(this: ArcBorrow<'_, Self>, vma: &VmaNew) -> Result {
+        this.vcpu.run_page.mmap(vma)
+    }
+}
+
+/// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
+pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    let core = vm.host.lowvisor.core();
+    let context = &mut *state.context;
+    context.core = Default::default();
+    context.core.cpsr = Mode::Svc as u32 | Psr::A | Psr::I | Psr::F;
+    for (index, slot) in context.cp15.iter_mut().enumerate() {
+        *slot = cp15::reset_value(core, index, vcpu.id as u32);
+    }
+    // The number of CPUs that the guest finds there is that of the VM.
+    let cpus = vm.vcpus().count() as u32;
+    let l2ctlr = crate::hyp::register::l2ctlr() & !(3 << 24);
+    context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
+    context.cp15[Cp15Reg::Midr as usize] = crate::hyp::register::midr();
+    context.vfp.fpexc = 0;
+    context.vfp.fpscr = 0;
+    context.vfp.d = [0; 32];
+    context.control.hcr = regs::HCR_GUEST.bits() | regs::Hcr::TVM.bits();
+    context.control.hstr = regs::HSTR_GUEST.bits();
+    context.control.hcptr = regs::HCPTR_GUEST.bits();
+    context.control.hdcr = regs::HDCR_GUEST.bits();
+    let offset = vm.counter_offset();
+    context.control.cntvoff = [offset as u32, (offset >> 32) as u32];
+    state.timers.virt = Timer::default();
+    state.timers.phys = Timer::default();
+    state.timers.set_offset(offset);
+    state.interface = CpuInterface::default();
+    state.mmio = None;
+    Ok(())
+}

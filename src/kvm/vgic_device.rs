@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The vGIC v2 as a KVM device (Documentation/virt/kvm/devices/arm-vgic.rst).
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+};
+use kvm_bindings as uapi;
+use machine::vgic::Error as VgicError;
+
+use super::{
+    system::{
+        self,
+        ioctl, //
+    },
+    vm::Vm, //
+};
+use crate::glue::file::FileObject;
+
+/// An open vGIC device.
+pub(crate) struct VgicDevice {
+    vm: Arc<Vm>,
+}
+
+/// How an attribute is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Has,
+    Get,
+    Set,
+}
+
+impl VgicDevice {
+    /// Makes the object for the device of `vm`.
+    pub(crate) fn new(vm: Arc<Vm>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { vm }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn attribute(&self, arg: usize, how: Use) -> Result {
+        let attr: uapi::kvm_device_attr = system::read_user(arg)?;
+        if attr.flags != 0 && how != Use::Has {
+            return Err(EINVAL);
+        }
+        let address = usize::try_from(attr.addr).map_err(|_| EFAULT);
+        match (attr.group, how) {
+            (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Has) => {
+                self.vm.with_gic_config(|config| config.address(attr.attr).map(|_| ()))
+                    .map_err(|_| ENXIO)
+            }
+            (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Get) => {
+                let value = self.vm.with_gic_config(|config| config.address(attr.attr))?;
+                system::write_user(address?, &value)
+            }
+            (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Set) => {
+                let value: u64 = system::read_user(address?)?;
+                self.vm
+                    .with_gic_config(|config| config.set_address(attr.attr, value))
+            }
+            (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Has) => Ok(()),
+            (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Get) => {
+                let value = self
+                    .vm
+                    .with_gic_config(|config| Ok(config.nr_irqs.unwrap_or(0)))?;
+                system::write_user(address?, &value)
+            }
+            (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Set) => {
+                let value: u32 = system::read_user(address?)?;
+                if !(64..=1024).contains(&value) || value % 32 != 0 {
+                    return Err(EINVAL);
+                }
+                self.vm.with_gic_config(|config| {
+                    if config.initialized || config.nr_irqs.is_some() {
+                        return Err(EBUSY);
+                    }
+                    config.nr_irqs = Some(value);
+                    Ok(())
+                })
+            }
+            (uapi::KVM_DEV_ARM_VGIC_GRP_CTRL, how) => {
+                if attr.attr != u64::from(uapi::KVM_DEV_ARM_VGIC_CTRL_INIT) {
+                    return Err(ENXIO);
+                }
+                match how {
+                    Use::Has => Ok(()),
+                    Use::Get => Err(ENXIO),
+                    Use::Set => self.vm.init_gic(),
+                }
+            }
+            (
+                uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS | uapi::KVM_DEV_ARM_VGIC_GRP_CPU_REGS,
+                how,
+            ) => self.register(&attr, how),
+            _ => Err(ENXIO),
+        }
+    }
+
+    /// A register of the distributor or of a CPU interface, while no vCPU runs.
+    fn register(&self, attr: &uapi::kvm_device_attr, how: Use) -> Result {
+        let cpu = ((attr.attr & uapi::KVM_DEV_ARM_VGIC_CPUID_MASK)
+            >> uapi::KVM_DEV_ARM_VGIC_CPUID_SHIFT) as usize;
+        let offset = (attr.attr & uapi::KVM_DEV_ARM_VGIC_OFFSET_MASK) as u32;
+        let vcpu = self.vm.vcpu(cpu).ok_or(EINVAL)?;
+        let is_dist = attr.group == uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS;
+        if offset & 3 != 0 {
+            return Err(ENXIO);
+        }
+        // Every vCPU that runs holds its mutex: get all of them, or refuse.
+        let mut guards = KVec::with_capacity(super::vm::MAX_VCPUS, GFP_KERNEL)?;
+        for other in self.vm.vcpus().filter(|other| other.id != cpu) {
+            guards.push(other.state.try_lock().ok_or(EBUSY)?, GFP_KERNEL)?;
+        }
+        let mut state = vcpu.state.try_lock().ok_or(EBUSY)?;
+        let address = usize::try_from(attr.addr).map_err(|_| EFAULT);
+        let value: u32 = match how {
+            Use::Set => system::read_user(address?)?,
+            _ => 0,
+        };
+        let result = self.vm.with_distributor(|gic| match (is_dist, how) {
+            (true, Use::Set) => gic.uaccess_write(cpu, offset, value).map(|_| 0),
+            (true, _) => gic.uaccess_read(cpu, offset),
+            (false, Use::Set) => state.interface.uaccess_write(offset, value).map(|()| 0),
+            (false, _) => state.interface.uaccess_read(offset),
+        })?;
+        let value = result.map_err(|e| match e {
+            VgicError::NoRegister => ENXIO,
+            VgicError::Invalid => EINVAL,
+        })?;
+        state.look_at_interrupts = true;
+        if how == Use::Get {
+            system::write_user(address?, &value)?;
+        }
+        Ok(())
+    }
+}
+
+impl FileObject for VgicDevice {
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        if !this.vm.is_current_process() {
+            return Err(EIO);
+        }
+        match cmd {
+            ioctl::SET_DEVICE_ATTR => this.attribute(arg, Use::Set),
+            ioctl::GET_DEVICE_ATTR => this.attribute(arg, Use::Get),
+            ioctl::HAS_DEVICE_ATTR => this.attribute(arg, Use::Has),
+            _ => Err(ENOTTY),
+        }
+        .map(|()| 0)
+    }
+}

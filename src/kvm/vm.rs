@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtual machine: what its vCPUs share.
+
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering, //
+};
+
+use armv7::addr::Ipa;
+use kernel::{
+    mm::virt::VmaNew,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        Mutex,
+        SetOnce,
+        SpinLock, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+use kvm_bindings as uapi;
+use machine::psci::Topology;
+
+use super::{
+    gic::{
+        Distributor,
+        GicConfig,
+        Line,
+        CPU_SIZE,
+        DIST_SIZE, //
+    },
+    host::Host,
+    irq_line,
+    run::TIMER_INTIDS,
+    system::{
+        self,
+        ioctl, //
+    },
+    vcpu::{
+        request,
+        Vcpu,
+        VcpuState, //
+    },
+    vcpu_file::VcpuFile,
+    vgic_device::VgicDevice, //
+};
+use crate::{
+    glue::{
+        file::{
+            new_descriptor,
+            FileObject, //
+        },
+        mmu_notifier::MmuNotifier, //
+    },
+    hyp::register,
+    mem::address_space::AddressSpace,
+};
+
+/// GICv2 has eight CPUs.
+pub(crate) const MAX_VCPUS: usize = machine::vgic::MAX_CPUS;
+
+/// A virtual machine.
+///
+/// The file of the VM and those of its vCPUs and devices each hold a reference.
+///
+/// Locking order: a vCPU's `state`, then `config`, then `gic`; `memory` has its own.
+#[pin_data]
+pub(crate) struct Vm {
+    // Dropped first: after it no notifier comes any more.
+    #[pin]
+    notifier: MmuNotifier<Arc<AddressSpace>>,
+    pub(crate) memory: Arc<AddressSpace>,
+    pub(crate) host: Arc<Host>,
+    #[pin]
+    config: Mutex<GicConfig>,
+    /// `config.created`, for those who must not take the mutex.
+    has_gic: AtomicBool,
+    /// `config.mapped`, likewise.
+    gic_mapped: AtomicBool,
+    /// The page of the distributor, once it is fixed.
+    dist_page: AtomicU32,
+    #[pin]
+    gic: SpinLock<Option<Distributor>>,
+    vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    /// CNTVOFF: the guest's counter starts at zero.
+    counter_offset: u64,
+}
+
+/// No distributor address is fixed.
+const NO_PAGE: u32 = u32::MAX;
+
+impl Vm {
+    /// Makes a VM for the current process.
+    pub(crate) fn new(host: &Arc<Host>) -> Result<Arc<Self>> {
+        let memory = AddressSpace::new(&host.lowvisor)?;
+        let task = kernel::current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                notifier <- MmuNotifier::register(memory.clone(), mm),
+                memory,
+                host: host.clone(),
+                config <- new_mutex!(GicConfig::default(), "kvm_arm_vm"),
+                has_gic: AtomicBool::new(false),
+                gic_mapped: AtomicBool::new(false),
+                dist_page: AtomicU32::new(NO_PAGE),
+                gic <- new_spinlock!(None, "kvm_arm_vgic"),
+                vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+                counter_offset: register::cntpct(),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Whether the current process is the one whose memory the guest has.
+    pub(crate) fn is_current_process(&self) -> bool {
+        kernel::current!()
+            .mm()
+            .is_some_and(|mm| self.notifier.is_for(mm))
+    }
+
+    /// The vCPU with an id.
+    pub(crate) fn vcpu(&self, id: usize) -> Option<&Arc<Vcpu>> {
+        self.vcpus.get(id)?.as_ref()
+    }
+
+    /// All vCPUs, in the order of their ids.
+    pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
+        self.vcpus.iter().filter_map(SetOnce::as_ref)
+    }
+
+    /// The difference between the physical and the guest's counter.
+    pub(crate) fn counter_offset(&self) -> u64 {
+        self.counter_offset
+    }
+
+    // --- vCPUs ------------------------------------------------------------------
+
+    fn create_vcpu(this: ArcBorrow<'_, Self>, id: usize) -> Result<isize> {
+        let vcpu = {
+            let config = this.config.lock();
+            if id >= this.host.max_vcpus {
+                return Err(EINVAL);
+            }
+            if config.initialized {
+                return Err(EBUSY);
+            }
+            let slot = this.vcpus.get(id).ok_or(EINVAL)?;
+            if slot.as_ref().is_some() {
+                return Err(EEXIST);
+            }
+            let vcpu = Vcpu::new(id, &this.host.lowvisor)?;
+            slot.populate(vcpu.clone());
+            vcpu
+        };
+        let file = VcpuFile::new(this.into(), vcpu)?;
+        new_descriptor(c"kvm-vcpu", file)
+    }
+
+    /// Makes everything ready for the first entry of a vCPU.
+    pub(crate) fn prepare_to_run(&self, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+        if state.has_run {
+            return Ok(());
+        }
+        if self.has_gic() {
+            self.map_gic()?;
+        }
+        state.timers.set_offset(self.counter_offset);
+        state.look_at_interrupts = true;
+        state.has_run = true;
+        let _ = vcpu;
+        Ok(())
+    }
+
+    /// Asks something of the vCPUs in a set.
+    fn request_all(&self, mask: u32, what: u32) {
+        let mut mask = mask;
+        while mask != 0 {
+            let id = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            if let Some(vcpu) = self.vcpu(id) {
+                vcpu.request(what);
+            }
+        }
+    }
+
+    // --- The interrupt controller -------------------------------------------------
+
+    /// Whether the interrupt controller is in the kernel.
+    #[inline]
+    pub(crate) fn has_gic(&self) -> bool {
+        self.has_gic.load(Ordering::Acquire)
+    }
+
+    /// KVM_CREATE_IRQCHIP, and the creation of a vGIC device.
+    pub(crate) fn create_gic(&self) -> Result {
+        let mut config = self.config.lock();
+        if config.created {
+            return Err(EEXIST);
+        }
+        // Each vCPU that runs holds its state's mutex.
+        for vcpu in self.vcpus() {
+            match vcpu.state.try_lock() {
+                Some(state) if !state.has_run => (),
+                _ => return Err(EBUSY),
+            }
+        }
+        config.created = true;
+        self.has_gic.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Changes or reads what is configured of the vGIC.
+    pub(crate) fn with_gic_config<R>(
+        &self,
+        f: impl FnOnce(&mut GicConfig) -> Result<R>,
+    ) -> Result<R> {
+        let mut config = self.config.lock();
+        if !config.created {
+            return Err(ENXIO);
+        }
+        f(&mut config)
+    }
+
+    /// Runs `f` on the distributor, made if it is not yet there.
+    pub(crate) fn with_distributor<R>(
+        &self,
+        f: impl FnOnce(&mut Distributor) -> R,
+    ) -> Result<R> {
+        self.init_gic()?;
+        let mut gic = self.gic.lock();
+        Ok(f(gic.as_mut().ok_or(ENXIO)?))
+    }
+
+    /// Fixes the number of vCPUs and interrupts.
+    pub(crate) fn init_gic(&self) -> Result {
+        let mut config = self.config.lock();
+        self.init_gic_locked(&mut config)
+    }
+
+    fn init_gic_locked(&self, config: &mut GicConfig) -> Result {
+        if !config.created {
+            return Err(ENXIO);
+        }
+        if config.initialized {
+            return Ok(());
+        }
+        // Ids need not be consecutive; the distributor has a place for each up to the last.
+        let nr_cpus = self.vcpus().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
+        let distributor = config.build(
+            nr_cpus,
+            self.host.gic.list_registers,
+            self.host.timer.intid,
+        )?;
+        *self.gic.lock() = Some(distributor);
+        config.initialized = true;
+        Ok(())
+    }
+
+    /// Fixes the addresses and maps the virtual CPU interface into the guest.
+    fn map_gic(&self) -> Result {
+        if self.gic_mapped.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut config = self.config.lock();
+        if config.mapped {
+            return Ok(());
+        }
+        let (Some(dist), Some(cpu)) = (config.dist, config.cpu) else {
+            crate::glue::log::ratelimited(|| {
+                pr_err!(
+                    "KVM_RUN: the monitor has to set the vGIC's distributor and CPU interface \
+                     addresses first\n"
+                );
+            });
+            return Err(ENXIO);
+        };
+        let slots = self.memory.slots();
+        if slots.overlap(dist, DIST_SIZE) || slots.overlap(cpu, CPU_SIZE) {
+            return Err(EINVAL);
+        }
+        self.init_gic_locked(&mut config)?;
+        self.memory
+            .map_device(Ipa(cpu), self.host.gic.virtual_interface, CPU_SIZE)?;
+        config.mapped = true;
+        self.dist_page
+            .store((dist >> armv7::addr::PAGE_SHIFT) as u32, Ordering::Relaxed);
+        self.gic_mapped.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Drives an input of the vGIC.
+    pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
+        let mask = self.with_distributor(|gic| match line {
+            Line::Ppi(cpu, intid) => Ok(gic.set_level(cpu, intid, level)),
+            Line::Spi(intid) if intid < gic.nr_irqs() => Ok(gic.set_level(0, intid, level)),
+            Line::Spi(_) => Err(EINVAL),
+        })??;
+        self.request_all(mask, request::INTERRUPT);
+        Ok(())
+    }
+
+    /// Fills the list registers before an entry. Says whether the virtual timer's physical
+    /// interrupt has to be active while the guest runs.
+    #[inline]
+    pub(crate) fn flush_gic(
+        &self,
+        vcpu: &Vcpu,
+        state: &mut VcpuState,
+        virt: bool,
+        phys: bool,
+    ) -> bool {
+        if !self.has_gic() {
+            return virt;
+        }
+        let lines = (virt, phys);
+        if !state.look_at_interrupts && lines == state.timer_lines && !virt {
+            return state.timer_active;
+        }
+        let mut guard = self.gic.lock();
+        let Some(gic) = guard.as_mut() else {
+            return virt;
+        };
+        let mut kick = 0;
+        if lines != state.timer_lines {
+            kick |= gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
+            kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
+            state.timer_lines = lines;
+        }
+        kick |= gic.flush(vcpu.id, &mut state.interface);
+        state.look_at_interrupts = false;
+        state.timer_active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
+        drop(guard);
+        self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
+        state.timer_active
+    }
+
+    /// Takes the list registers back after an exit. Says whether the guest has yet to deactivate
+    /// the virtual timer's interrupt.
+    #[inline]
+    pub(crate) fn fold_gic(&self, vcpu: &Vcpu, state: &mut VcpuState) -> bool {
+        if !self.has_gic() || state.interface.used == 0 {
+            return state.timer_active || !self.has_gic();
+        }
+        let mut guard = self.gic.lock();
+        let Some(gic) = guard.as_mut() else {
+            return false;
+        };
+        let kick = gic.fold(vcpu.id, &mut state.interface);
+        let active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
+        drop(guard);
+        state.look_at_interrupts = true;
+        state.timer_active = active;
+        self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
+        active
+    }
+
+    /// Whether the vGIC would signal an interrupt to the vCPU, given its timers' outputs.
+    pub(crate) fn interrupt_for(
+        &self,
+        vcpu: &Vcpu,
+        state: &VcpuState,
+        virt: bool,
+        phys: bool,
+    ) -> bool {
+        if !self.has_gic() {
+            return virt || phys;
+        }
+        let mut guard = self.gic.lock();
+        let Some(gic) = guard.as_mut() else {
+            return false;
+        };
+        // The lines are told to the distributor when the vCPU is entered; here they only count.
+        let _ = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
+        let _ = gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
+        gic.has_deliverable(vcpu.id, &state.interface)
+    }
+
+    /// A load from a device in the kernel.
+    pub(crate) fn device_read(&self, vcpu: &Vcpu, address: u64, size: usize) -> Option<[u8; 8]> {
+        let offset = self.dist_offset(address)?;
+        let guard = self.gic.lock();
+        let value = guard.as_ref()?.dist_read(vcpu.id, offset, size as u32);
+        let mut data = [0; 8];
+        data[..4].copy_from_slice(&value.to_le_bytes());
+        Some(data)
+    }
+
+    /// A store to a device in the kernel; false if there is none.
+    pub(crate) fn device_write(
+        &self,
+        vcpu: &Vcpu,
+        address: u64,
+        size: usize,
+        data: &[u8; 8],
+    ) -> bool {
+        let Some(offset) = self.dist_offset(address) else {
+            return false;
+        };
+        let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
+        let mask = {
+            let mut guard = self.gic.lock();
+            let Some(gic) = guard.as_mut() else {
+                return false;
+            };
+            gic.dist_write(vcpu.id, offset, size as u32, value)
+        };
+        self.request_all(mask, request::INTERRUPT);
+        true
+    }
+
+    #[inline]
+    fn dist_offset(&self, address: u64) -> Option<u32> {
+        let page = (address >> armv7::addr::PAGE_SHIFT) as u32;
+        (page == self.dist_page.load(Ordering::Relaxed)).then_some(address as u32 & 0xfff)
+    }
+
+    fn set_memory_region(&self, arg: usize) -> Result {
+        let region: uapi::kvm_userspace_memory_region = system::read_user(arg)?;
+        // A device of the kernel cannot be covered once its address is fixed.
+        let config = self.config.lock();
+        if config.mapped && region.memory_size != 0 {
+            let end = region
+                .guest_phys_addr
+                .checked_add(region.memory_size)
+                .ok_or(EINVAL)?;
+            for (base, size) in [(config.dist, DIST_SIZE), (config.cpu, CPU_SIZE)] {
+                if base.is_some_and(|base| region.guest_phys_addr < base + size && base < end) {
+                    return Err(EINVAL);
+                }
+            }
+        }
+        self.memory.set_region(&region)
+    }
+
+    fn create_device(this: ArcBorrow<'_, Self>, arg: usize) -> Result<isize> {
+        let mut request: uapi::kvm_create_device = system::read_user(arg)?;
+        if request.type_ != uapi::kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2 {
+            return Err(ENODEV);
+        }
+        if request.flags & uapi::KVM_CREATE_DEVICE_TEST != 0 {
+            return Ok(0);
+        }
+        this.create_gic()?;
+        let device = VgicDevice::new(this.into())?;
+        request.fd = new_descriptor(c"kvm-arm-vgic-v2", device)? as u32;
+        system::write_user(arg, &request)?;
+        Ok(0)
+    }
+
+    fn set_device_address(&self, arg: usize) -> Result {
+        let address: uapi::kvm_arm_device_addr = system::read_user(arg)?;
+        let device = (address.id >> uapi::KVM_ARM_DEVICE_ID_SHIFT) & 0xffff;
+        let kind = (address.id >> uapi::KVM_ARM_DEVICE_TYPE_SHIFT) & 0xffff;
+        if device != u64::from(uapi::KVM_ARM_DEVICE_VGIC_V2) {
+            return Err(ENODEV);
+        }
+        self.with_gic_config(|config| config.set_address(kind, address.addr))
+    }
+
+    fn irq_line(&self, arg: usize) -> Result {
+        let level: uapi::kvm_irq_level = system::read_user(arg)?;
+        // SAFETY: The other member of the union is an output of the same type.
+        let irq = unsafe { level.__bindgen_anon_1.irq };
+        irq_line::set(self, irq, level.level != 0)
+    }
+
+    fn preferred_target(arg: usize, host: &Host) -> Result {
+        let init = uapi::kvm_vcpu_init {
+            target: system::target(host),
+            features: [0; 7],
+        };
+        system::write_user(arg, &init)
+    }
+}
+
+impl FileObject for Vm {
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        if !this.is_current_process() {
+            return Err(EIO);
+        }
+        match cmd {
+            ioctl::CREATE_VCPU => Self::create_vcpu(this, arg),
+            ioctl::SET_USER_MEMORY_REGION => this.set_memory_region(arg).map(|()| 0),
+            ioctl::CREATE_IRQCHIP => this.create_gic().map(|()| 0),
+            ioctl::CREATE_DEVICE => Self::create_device(this, arg),
+            ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
+            ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
+            ioctl::ARM_PREFERRED_TARGET => {
+                Self::preferred_target(arg, &this.host).map(|()| 0)
+            }
+            ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
+            _ => Err(ENOTTY),
+        }
+    }
+
+    fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
+        Err(ENODEV)
+    }
+}
+
+impl Topology for Vm {
+    fn find(&self, mpidr: u32) -> Option<usize> {
+        self.vcpus()
+            .find(|vcpu| machine::cp15::mpidr(vcpu.id as u32) & 0xff_ffff == mpidr & 0xff_ffff)
+            .map(|vcpu| vcpu.id)
+    }
+}
+
+/// A pointer that user space gave.
+pub(crate) fn user_slice(address: usize, len: usize) -> UserSlice {
+    UserSlice::new(UserPtr::from_addr(address), len)
+}

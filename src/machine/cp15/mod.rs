@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! CP15 as a guest sees it, where its accesses trap.
+//!
+//! What traps is set by HCR, HSTR, HDCR and CNTHCTL (`armv7::regs`); everything
+//! else goes to the hardware, whose registers the world switch changes. Each core
+//! has one sorted table of what it answers; an access that is not there is
+//! undefined, as on a core that does not have the register.
+
+mod a15;
+mod a7;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use armv7::{
+    cp15::Cp15Reg,
+    hsr::{
+        Cp32Access,
+        Cp64Access, //
+    },
+    regs::Sctlr, //
+};
+
+use table::{
+    find,
+    Action,
+    Key, //
+};
+
+/// The cores that guests can have; the host's is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// Cortex-A15 (DDI 0438).
+    CortexA15,
+    /// Cortex-A7 (DDI 0464).
+    CortexA7,
+}
+
+impl Core {
+    /// The core with an MIDR, whatever its revision.
+    pub const fn from_midr(midr: u32) -> Option<Self> {
+        // Implementer and primary part number (B4.1.105).
+        match midr & 0xff00_fff0 {
+            0x4100_c0f0 => Some(Self::CortexA15),
+            0x4100_c070 => Some(Self::CortexA7),
+            _ => None,
+        }
+    }
+
+    const fn table(self) -> &'static [table::Entry] {
+        match self {
+            Self::CortexA15 => a15::TABLE,
+            Self::CortexA7 => a7::TABLE,
+        }
+    }
+}
+
+/// The registers of a virtual CPU.
+pub trait Cp15State {
+    /// Reads a register.
+    fn get(&self, reg: Cp15Reg) -> u32;
+    /// Writes a register.
+    fn set(&mut self, reg: Cp15Reg, value: u32);
+}
+
+/// A register of the physical timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PhysTimer {
+    /// CNTP_CTL.
+    Ctl,
+    /// CNTP_TVAL.
+    Tval,
+    /// CNTP_CVAL.
+    Cval,
+}
+
+/// What an access comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cp15Outcome {
+    /// A load: the value for the register, or registers, low half first.
+    Read(u64),
+    /// A store: it is done.
+    Written,
+    /// A store to SCTLR that turned the guest's data caches, with its MMU, on or off.
+    CachesTurned {
+        /// They are on now.
+        on: bool,
+    },
+    /// Cache maintenance by set and way.
+    SetWay,
+    /// The access is for the emulated physical timer.
+    PhysTimer(PhysTimer),
+    /// The instruction is undefined.
+    Undefined,
+}
+
+/// Carries out a trapped MCR, with the value in `value`, or MRC.
+pub fn access32(
+    core: Core,
+    access: Cp32Access,
+    value: u32,
+    state: &mut impl Cp15State,
+) -> Cp15Outcome {
+    let key = Key::new32(access.crn, access.opc1, access.crm, access.opc2);
+    match find(core.table(), key) {
+        Some(action) => act(action, access.is_read, value.into(), state),
+        None => Cp15Outcome::Undefined,
+    }
+}
+
+/// Carries out a trapped MCRR, with the value in `value`, or MRRC.
+pub fn access64(
+    core: Core,
+    access: Cp64Access,
+    value: u64,
+    state: &mut impl Cp15State,
+) -> Cp15Outcome {
+    match find(core.table(), Key::new64(access.opc1, access.crm)) {
+        Some(action) => act(action, access.is_read, value, state),
+        None => Cp15Outcome::Undefined,
+    }
+}
+
+fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) -> Cp15Outcome {
+    match (action, is_read) {
+        (Action::Register(reg) | Action::ReadOnly(reg) | Action::WriteIgnored(reg), true) => {
+            Cp15Outcome::Read(state.get(reg).into())
+        }
+        (Action::Register(reg), false) => {
+            state.set(reg, value as u32);
+            Cp15Outcome::Written
+        }
+        (Action::Register64(low, high), true) => {
+            Cp15Outcome::Read(u64::from(state.get(high)) << 32 | u64::from(state.get(low)))
+        }
+        (Action::Register64(low, high), false) => {
+            state.set(low, value as u32);
+            state.set(high, (value >> 32) as u32);
+            Cp15Outcome::Written
+        }
+        (Action::Sctlr, true) => Cp15Outcome::Read(state.get(Cp15Reg::Sctlr).into()),
+        (Action::Sctlr, false) => {
+            let both = Sctlr::M.union(Sctlr::C);
+            let caches = |value| Sctlr::from_bits_retain(value).contains(both);
+            let was_on = caches(state.get(Cp15Reg::Sctlr));
+            state.set(Cp15Reg::Sctlr, value as u32);
+            let on = caches(value as u32);
+            if on == was_on {
+                Cp15Outcome::Written
+            } else {
+                Cp15Outcome::CachesTurned { on }
+            }
+        }
+        (Action::WriteIgnored(_), false) => Cp15Outcome::Written,
+        (Action::ReadOnly(_) | Action::ZeroReadOnly, false) => Cp15Outcome::Undefined,
+        (Action::Zero | Action::ZeroReadOnly, true) => Cp15Outcome::Read(0),
+        (Action::Zero, false) => Cp15Outcome::Written,
+        (Action::SetWay, false) => Cp15Outcome::SetWay,
+        (Action::SetWay, true) => Cp15Outcome::Undefined,
+        (Action::PhysTimer(reg), _) => Cp15Outcome::PhysTimer(reg),
+    }
+}
+
+/// The MPIDR of a virtual CPU: clusters of four, as on these cores.
+pub const fn mpidr(vcpu_id: u32) -> u32 {
+    1 << 31 | (vcpu_id >> 2) << 8 | vcpu_id & 3
+}
+
+/// Bit 6 of ACTLR on both cores: the CPU takes part in coherency.
+const ACTLR_SMP: u32 = 1 << 6;
+/// SCTLR after reset on both cores (DDI 0438 4.3.27, DDI 0464 4.3.27).
+const SCTLR_RESET: u32 = 0x00c5_0078;
+
+/// The value of a register after reset. What the architecture leaves unknown is zero.
+pub const fn reset_value(reg: Cp15Reg, vcpu_id: u32) -> u32 {
+    match reg {
+        Cp15Reg::Mpidr => mpidr(vcpu_id),
+        Cp15Reg::Sctlr => SCTLR_RESET,
+        Cp15Reg::Actlr => ACTLR_SMP,
+        _ => 0,
+    }
+}
+
+/// A trapped access to the debug and trace registers of CP14: reads as zero, ignores writes.
+/// DBGDIDR among them says that there are no breakpoints. Returns what a load gets.
+pub const fn access_cp14() -> u32 {
+    0
+}

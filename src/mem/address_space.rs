@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A VM's guest-physical address space: its slots and the stage-2 table that
+//! copies the host's mappings of them.
+
+use core::{
+    ops::Range,
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    },
+};
+
+use armv7::{
+    addr::{
+        Ipa,
+        Pa,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    descriptor::{
+        MemAttr,
+        Stage2Access,
+        Stage2Attrs, //
+    },
+    regs::Vttbr, //
+};
+use kernel::{
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SpinLock, //
+    },
+};
+use kvm_bindings as uapi;
+use machine::stage2::{
+    MapError,
+    Stage2,
+    TableMemory, //
+};
+
+use super::{
+    slots::{
+        Change,
+        Slot,
+        SlotSet, //
+    },
+    table_pages::{
+        TablePages,
+        TableStock, //
+    },
+    vmid::Vmid, //
+};
+use crate::{
+    glue::{
+        cpu::{
+            cond_resched,
+            IrqsOff, //
+        },
+        mmu_notifier::MmuCallbacks,
+        user_page::{
+            flush_ram_page_to_poc,
+            UserPage, //
+        },
+    },
+    hyp::{
+        register::invalidate_icache,
+        takeover::Lowvisor, //
+    },
+};
+
+/// The stage-2 table and the state of invalidations, under one spinlock.
+struct Table {
+    stage2: Stage2<TablePages>,
+    /// Invalidations between their start and their end.
+    invalidating: u32,
+}
+
+/// The address space.
+#[pin_data(PinnedDrop)]
+pub(crate) struct AddressSpace {
+    pub(crate) vmid: Vmid,
+    lowvisor: Arc<Lowvisor>,
+    root: Pa,
+    /// Serialises changes of slots.
+    #[pin]
+    changes: Mutex<()>,
+    #[pin]
+    slots: SpinLock<Arc<SlotSet>>,
+    /// Counts changes of what user or guest addresses mean: invalidations by the host, and slots.
+    sequence: AtomicU32,
+    #[pin]
+    table: SpinLock<Table>,
+}
+
+/// An access of the guest that stage 2 did not let through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Execute,
+}
+
+/// What became of a fault.
+pub(crate) enum Faulted {
+    /// The guest can go on.
+    Mapped,
+    /// There is no memory at the address for this kind of access.
+    NoMemory,
+}
+
+impl AddressSpace {
+    /// An address space without memory.
+    pub(crate) fn new(lowvisor: &Arc<Lowvisor>) -> Result<Arc<Self>> {
+        let pages = TablePages::new()?;
+        let root = pages.root();
+        Arc::pin_init(
+            try_pin_init!(Self {
+                vmid: Vmid::new(),
+                lowvisor: lowvisor.clone(),
+                root,
+                changes <- new_mutex!((), "kvm_arm_slot_changes"),
+                slots <- new_spinlock!(SlotSet::empty()?, "kvm_arm_slots"),
+                sequence: AtomicU32::new(0),
+                table <- new_spinlock!(
+                    Table { stage2: Stage2::new(pages), invalidating: 0 },
+                    "kvm_arm_stage2"
+                ),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// The value for VTTBR, with the VMID that the VM has now.
+    #[inline]
+    pub(crate) fn vttbr(&self) -> u64 {
+        Vttbr::new(self.vmid.number(), self.root).0
+    }
+
+    /// The slots as they are now.
+    pub(crate) fn slots(&self) -> Arc<SlotSet> {
+        self.slots.lock().clone()
+    }
+
+    /// Carries out `KVM_SET_USER_MEMORY_REGION`.
+    pub(crate) fn set_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
+        let _changes = self.changes.lock();
+        let old = self.slots();
+        match old.change(region)? {
+            Change::None => Ok(()),
+            Change::New { set, gone } => {
+                let set = Arc::new(set, GFP_KERNEL_ACCOUNT)?;
+                let old = core::mem::replace(&mut *self.slots.lock(), set);
+                // From here on faults see the new slots. One that looked at the old ones finds
+                // the sequence changed when it comes to map its page.
+                self.sequence.fetch_add(1, Ordering::SeqCst);
+                if let Some(gone) = gone {
+                    self.unmap(gone.ipas());
+                }
+                drop(old);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes what is mapped in `range`, a piece at a time.
+    fn unmap(&self, range: Range<Ipa>) {
+        const PIECE: u64 = 64 << 20;
+        let mut start = range.start.0;
+        while start < range.end.0 {
+            let end = range.end.0.min((start & !(PIECE - 1)) + PIECE);
+            self.unmap_locked(&mut self.table.lock(), Ipa(start)..Ipa(end));
+            start = end;
+            cond_resched();
+        }
+    }
+
+    fn unmap_locked(&self, table: &mut Table, range: Range<Ipa>) {
+        if table.stage2.unmap(range).flush {
+            self.flush_tlb();
+        }
+    }
+
+    /// Invalidates what any TLB holds of this VM.
+    fn flush_tlb(&self) {
+        let irqs = IrqsOff::new();
+        if let Some(hyp) = self.lowvisor.this_cpu(&irqs) {
+            hyp.flush_tlb_vmid(self.vttbr());
+        }
+    }
+
+    /// Resolves a fault of the guest at `ipa`, in the context of the process that made the VM.
+    ///
+    /// `caches_on` says whether the guest's data accesses go through the caches: if they do not,
+    /// the page has to be where they look.
+    pub(crate) fn fault(
+        &self,
+        ipa: Ipa,
+        access: Access,
+        caches_on: bool,
+        stock: &mut TableStock,
+    ) -> Result<Faulted> {
+        stock.fill()?;
+        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
+        loop {
+            let sequence = self.sequence.load(Ordering::SeqCst);
+            let slot = match self.slots.lock().find(gfn) {
+                Some(slot) => *slot,
+                None => return Ok(Faulted::NoMemory),
+            };
+            if slot.read_only && access == Access::Write {
+                return Ok(Faulted::NoMemory);
+            }
+            let page = UserPage::get(slot.hva_of(gfn), access == Access::Write)?;
+            let writable = page.is_writable() && !slot.read_only;
+            if !caches_on || access == Access::Execute {
+                page.flush_dcache_to_poc();
+            }
+            if access == Access::Execute {
+                invalidate_icache();
+            }
+            if self.map(ipa, &page, sequence, access, writable, stock)? {
+                page.mark_used(writable);
+                return Ok(Faulted::Mapped);
+            }
+            cond_resched();
+            if kernel::current!().signal_pending() {
+                return Ok(Faulted::Mapped);
+            }
+        }
+    }
+
+    /// Maps `page` unless an invalidation came in between; says whether it did.
+    fn map(
+        &self,
+        ipa: Ipa,
+        page: &UserPage,
+        sequence: u32,
+        access: Access,
+        writable: bool,
+        stock: &mut TableStock,
+    ) -> Result<bool> {
+        let ipa = Ipa(ipa.0 & !(PAGE_SIZE - 1));
+        let mut table = self.table.lock();
+        if table.invalidating != 0 || self.sequence.load(Ordering::SeqCst) != sequence {
+            return Ok(false);
+        }
+        // A page that was executed stays executable when it gets other permissions, and the
+        // other way round: else a page that is both would fault forever.
+        let old = table
+            .stage2
+            .lookup(ipa)
+            .filter(|old| old.address() == page.pa());
+        let attrs = Stage2Attrs {
+            memory: MemAttr::NormalWb,
+            access: if writable {
+                Stage2Access::ReadWrite
+            } else {
+                Stage2Access::ReadOnly
+            },
+            execute_never: access != Access::Execute && old.is_none_or(|old| old.execute_never()),
+        };
+        self.map_in(&mut table, ipa, page.pa(), attrs, stock)?;
+        Ok(true)
+    }
+
+    fn map_in(
+        &self,
+        table: &mut Table,
+        ipa: Ipa,
+        pa: Pa,
+        attrs: Stage2Attrs,
+        stock: &mut TableStock,
+    ) -> Result {
+        table
+            .stage2
+            .map_page(ipa, pa, attrs, || stock.take(), || self.flush_tlb())
+            .map_err(|e| match e {
+                MapError::NoTables => ENOMEM,
+                MapError::OutOfRange => EFAULT,
+                MapError::Block => EEXIST,
+            })
+    }
+
+    /// Maps registers of a physical device into the guest.
+    pub(crate) fn map_device(&self, ipa: Ipa, pa: Pa, size: u64) -> Result {
+        let mut stock = TableStock::new()?;
+        let attrs = Stage2Attrs {
+            memory: MemAttr::Device,
+            access: Stage2Access::ReadWrite,
+            execute_never: true,
+        };
+        for offset in (0..size).step_by(PAGE_SIZE as usize) {
+            stock.fill()?;
+            let mut table = self.table.lock();
+            let (ipa, pa) = (Ipa(ipa.0 + offset), Pa(pa.0 + offset));
+            self.map_in(&mut table, ipa, pa, attrs, &mut stock)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all memory that the guest can have touched back to the point of coherency.
+    ///
+    /// For a guest that turns its caches on or off, or asks for maintenance by set and way, which
+    /// means nothing on the CPU that it happens to run on.
+    pub(crate) fn flush_to_poc(&self) {
+        const PIECE: u64 = 2 << 20;
+        for slot in self.slots().iter() {
+            let ipas = slot.ipas();
+            let mut start = ipas.start.0;
+            while start < ipas.end.0 {
+                let end = ipas.end.0.min((start & !(PIECE - 1)) + PIECE);
+                {
+                    let mut table = self.table.lock();
+                    let _ = table.stage2.update(Ipa(start)..Ipa(end), |_, desc| {
+                        // SAFETY: A mapped page of a slot is RAM, and stays so while the lock
+                        // keeps notifiers out.
+                        unsafe { flush_ram_page_to_poc(desc.address()) };
+                        None
+                    });
+                }
+                start = end;
+                cond_resched();
+            }
+        }
+    }
+
+    fn for_each_slot(&self, hvas: &Range<usize>, mut f: impl FnMut(&Slot, Range<Ipa>)) {
+        let slots = self.slots();
+        for slot in slots.iter() {
+            if let Some(ipas) = slot.ipas_of(hvas) {
+                f(slot, ipas);
+            }
+        }
+    }
+}
+
+impl MmuCallbacks for Arc<AddressSpace> {
+    fn invalidate_start(&self, range: Range<usize>) {
+        {
+            let mut table = self.table.lock();
+            table.invalidating += 1;
+        }
+        self.for_each_slot(&range, |_, ipas| {
+            self.unmap_locked(&mut self.table.lock(), ipas);
+        });
+    }
+
+    fn invalidate_end(&self, _range: Range<usize>) {
+        let mut table = self.table.lock();
+        // Before the count goes down: a fault that missed the whole invalidation must see it.
+        self.sequence.fetch_add(1, Ordering::SeqCst);
+        table.invalidating -= 1;
+    }
+
+    fn clear_young(&self, range: Range<usize>) -> bool {
+        let mut young = false;
+        self.for_each_slot(&range, |_, ipas| {
+            let mut table = self.table.lock();
+            // The access flag is managed by software: a page without it faults when it is used.
+            let stale = table.stage2.update(ipas, |_, desc| {
+                let was = desc.accessed();
+                young |= was;
+                was.then(|| desc.with_accessed(false))
+            });
+            if stale.flush {
+                self.flush_tlb();
+            }
+        });
+        young
+    }
+
+    fn test_young(&self, range: Range<usize>) -> bool {
+        let mut young = false;
+        self.for_each_slot(&range, |_, ipas| {
+            let _ = self.table.lock().stage2.update(ipas, |_, desc| {
+                young |= desc.accessed();
+                None
+            });
+        });
+        young
+    }
+
+    fn release(&self) {
+        self.for_each_slot(&(0..usize::MAX), |_, ipas| {
+            self.unmap_locked(&mut self.table.lock(), ipas);
+        });
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for AddressSpace {
+    fn drop(self: Pin<&mut Self>) {
+        self.table.lock().stage2.clear();
+        // TLBs may hold entries of this VMID still: it is given out again only after a roll-over,
+        // which flushes them.
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pages of a stage-2 table, as the walker of the machine layer sees them.
+
+use armv7::{
+    addr::Pa,
+    regs, //
+};
+use kernel::prelude::*;
+use machine::stage2::TableMemory;
+
+use crate::glue::page::{
+    lowmem_ptr,
+    LowmemPages, //
+};
+
+/// The most pages that one mapping can need: a table of the second and one of the third level.
+const MOST: usize = 2;
+
+/// Pages allocated before a spinlock is taken, to become tables under it.
+pub(crate) struct TableStock {
+    pages: KVec<LowmemPages>,
+}
+
+impl TableStock {
+    /// An empty stock.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            pages: KVec::with_capacity(MOST, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+
+    /// Makes sure that one mapping can be made. May sleep.
+    pub(crate) fn fill(&mut self) -> Result {
+        while self.pages.len() < MOST {
+            self.pages.push(LowmemPages::new(0)?, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a page out.
+    pub(crate) fn take(&mut self) -> Option<Pa> {
+        self.pages.pop().map(LowmemPages::into_pa)
+    }
+}
+
+/// The memory of one VM's stage-2 table: tables are pages of lowmem.
+///
+/// # Invariants
+///
+/// Every table that the walker reaches came from a [`TableStock`] and is owned by this value,
+/// except for the root, which `root` owns.
+pub(crate) struct TablePages {
+    root: LowmemPages,
+}
+
+impl TablePages {
+    /// Allocates the root.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            root: LowmemPages::new(regs::STAGE2_ROOT_ORDER)?,
+        })
+    }
+}
+
+impl TableMemory for TablePages {
+    fn root(&self) -> Pa {
+        self.root.pa()
+    }
+
+    #[inline]
+    fn read(&self, table: Pa, index: usize) -> u64 {
+        // SAFETY: The walker only gives tables of this value, and indices within them.
+        unsafe { lowmem_ptr(table).cast::<u64>().add(index).read_volatile() }
+    }
+
+    #[inline]
+    fn write(&mut self, table: Pa, index: usize, desc: u64) {
+        // SAFETY: As above; `&mut` makes this the only writer. A doubleword is written at once on
+        // a core with the Large Physical Address Extension (A3.5.3).
+        unsafe {
+            lowmem_ptr(table)
+                .cast::<u64>()
+                .add(index)
+                .write_volatile(desc)
+        };
+    }
+
+    fn publish(&mut self) {
+        crate::hyp::register::dsb();
+    }
+
+    fn free(&mut self, table: Pa) {
+        // SAFETY: The walker gives back each table once, when no descriptor leads to it.
+        drop(unsafe { LowmemPages::from_pa(table, 0) });
+    }
+}
