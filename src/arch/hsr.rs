@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The HYP syndrome register: why the guest was left (B3.13.6).
+
+use crate::{
+    cond::Cond,
+    cp15::{
+        Cp15Encoding,
+        Cp15Encoding64, //
+    },
+};
+
+/// HSR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hsr(pub u32);
+
+/// HSR.EC: what kind of exception it is (table B3-25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExceptionClass {
+    /// For an unknown reason.
+    UnknownReason,
+    /// Trapped WFI or WFE.
+    Wfx,
+    /// Trapped MCR or MRC of CP15.
+    Cp15,
+    /// Trapped MCRR or MRRC of CP15.
+    Cp15Double,
+    /// Trapped MCR or MRC of CP14.
+    Cp14,
+    /// Trapped LDC or STC of CP14.
+    Cp14LoadStore,
+    /// Access to CP0 to CP13 that HCPTR traps: VFP and Advanced SIMD.
+    Coprocessor,
+    /// Trapped VMRS of an ID register.
+    VfpId,
+    /// Trapped BXJ.
+    Bxj,
+    /// Trapped MRRC of CP14.
+    Cp14Double,
+    /// SVC in HYP mode, or routed there.
+    Svc,
+    /// HVC.
+    Hvc,
+    /// Trapped SMC.
+    Smc,
+    /// Prefetch abort, routed to HYP mode.
+    PrefetchAbort,
+    /// Prefetch abort in HYP mode.
+    HypPrefetchAbort,
+    /// Data abort, routed to HYP mode.
+    DataAbort,
+    /// Data abort in HYP mode.
+    HypDataAbort,
+    /// One that the architecture reserves.
+    Unknown(u8),
+}
+
+impl ExceptionClass {
+    /// The class that six bits name.
+    #[inline]
+    pub const fn from_bits(bits: u32) -> Self {
+        match bits & 0x3f {
+            0x00 => Self::UnknownReason,
+            0x01 => Self::Wfx,
+            0x03 => Self::Cp15,
+            0x04 => Self::Cp15Double,
+            0x05 => Self::Cp14,
+            0x06 => Self::Cp14LoadStore,
+            0x07 => Self::Coprocessor,
+            0x08 => Self::VfpId,
+            0x09 => Self::Bxj,
+            0x0c => Self::Cp14Double,
+            0x11 => Self::Svc,
+            0x12 => Self::Hvc,
+            0x13 => Self::Smc,
+            0x20 => Self::PrefetchAbort,
+            0x21 => Self::HypPrefetchAbort,
+            0x24 => Self::DataAbort,
+            0x25 => Self::HypDataAbort,
+            other => Self::Unknown(other as u8),
+        }
+    }
+
+    /// The field.
+    #[inline]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::UnknownReason => 0x00,
+            Self::Wfx => 0x01,
+            Self::Cp15 => 0x03,
+            Self::Cp15Double => 0x04,
+            Self::Cp14 => 0x05,
+            Self::Cp14LoadStore => 0x06,
+            Self::Coprocessor => 0x07,
+            Self::VfpId => 0x08,
+            Self::Bxj => 0x09,
+            Self::Cp14Double => 0x0c,
+            Self::Svc => 0x11,
+            Self::Hvc => 0x12,
+            Self::Smc => 0x13,
+            Self::PrefetchAbort => 0x20,
+            Self::HypPrefetchAbort => 0x21,
+            Self::DataAbort => 0x24,
+            Self::HypDataAbort => 0x25,
+            Self::Unknown(bits) => bits as u32,
+        }
+    }
+}
+
+/// Which of the two instructions that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wfx {
+    /// Wait for interrupt.
+    Wfi,
+    /// Wait for event.
+    Wfe,
+}
+
+/// A trapped MCR or MRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cp32Access {
+    /// CRn.
+    pub crn: u8,
+    /// Opc1.
+    pub opc1: u8,
+    /// CRm.
+    pub crm: u8,
+    /// Opc2.
+    pub opc2: u8,
+    /// The general-purpose register.
+    pub rt: usize,
+    /// MRC rather than MCR.
+    pub is_read: bool,
+}
+
+impl Cp32Access {
+    /// The register that is accessed.
+    #[inline]
+    pub const fn encoding(&self) -> Cp15Encoding {
+        Cp15Encoding {
+            crn: self.crn,
+            opc1: self.opc1,
+            crm: self.crm,
+            opc2: self.opc2,
+        }
+    }
+}
+
+/// A trapped MCRR or MRRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cp64Access {
+    /// Opc1.
+    pub opc1: u8,
+    /// CRm.
+    pub crm: u8,
+    /// The general-purpose register for the low word.
+    pub rt: usize,
+    /// The general-purpose register for the high word.
+    pub rt2: usize,
+    /// MRRC rather than MCRR.
+    pub is_read: bool,
+}
+
+impl Cp64Access {
+    /// The register that is accessed.
+    #[inline]
+    pub const fn encoding(&self) -> Cp15Encoding64 {
+        Cp15Encoding64 {
+            crm: self.crm,
+            opc1: self.opc1,
+        }
+    }
+}
+
+/// HSR.SAS: the size of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessSize {
+    /// One byte.
+    Byte,
+    /// Two bytes.
+    Halfword,
+    /// Four bytes.
+    Word,
+    /// 0b11 is reserved in ARMv7.
+    Reserved,
+}
+
+impl AccessSize {
+    /// The number of bytes; nothing for the reserved size.
+    #[inline]
+    pub const fn bytes(self) -> Option<usize> {
+        match self {
+            Self::Byte => Some(1),
+            Self::Halfword => Some(2),
+            Self::Word => Some(4),
+            Self::Reserved => None,
+        }
+    }
+}
+
+/// HSR.FSC: what kind of abort it is, in the encoding of the long-descriptor format (table
+/// B3-24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultStatus {
+    /// The table has no valid entry at this level.
+    Translation(u8),
+    /// The entry at this level has no access flag.
+    AccessFlag(u8),
+    /// The entry at this level does not permit the access.
+    Permission(u8),
+    /// Synchronous external abort.
+    External,
+    /// Synchronous parity error.
+    Parity,
+    /// Asynchronous external abort.
+    AsyncExternal,
+    /// Asynchronous parity error.
+    AsyncParity,
+    /// Synchronous external abort on a table walk, at this level.
+    ExternalOnWalk(u8),
+    /// Synchronous parity error on a table walk, at this level.
+    ParityOnWalk(u8),
+    /// Alignment fault.
+    Alignment,
+    /// Debug event.
+    Debug,
+    /// More than one TLB entry matches.
+    TlbConflict,
+    /// Any other value.
+    Other(u8),
+}
+
+impl FaultStatus {
+    /// The status that six bits name.
+    #[inline]
+    pub const fn from_bits(bits: u32) -> Self {
+        let bits = (bits & 0x3f) as u8;
+        let level = bits & 3;
+        match bits {
+            0b00_0100..=0b00_0111 => Self::Translation(level),
+            0b00_1000..=0b00_1011 => Self::AccessFlag(level),
+            0b00_1100..=0b00_1111 => Self::Permission(level),
+            0b01_0000 => Self::External,
+            0b01_0001 => Self::AsyncExternal,
+            0b01_0100..=0b01_0111 => Self::ExternalOnWalk(level),
+            0b01_1000 => Self::Parity,
+            0b01_1001 => Self::AsyncParity,
+            0b01_1100..=0b01_1111 => Self::ParityOnWalk(level),
+            0b10_0001 => Self::Alignment,
+            0b10_0010 => Self::Debug,
+            0b11_0000 => Self::TlbConflict,
+            _ => Self::Other(bits),
+        }
+    }
+
+    /// The field.
+    #[inline]
+    pub const fn bits(self) -> u32 {
+        let bits = match self {
+            Self::Translation(level) => 0b00_0100 | level & 3,
+            Self::AccessFlag(level) => 0b00_1000 | level & 3,
+            Self::Permission(level) => 0b00_1100 | level & 3,
+            Self::External => 0b01_0000,
+            Self::AsyncExternal => 0b01_0001,
+            Self::ExternalOnWalk(level) => 0b01_0100 | level & 3,
+            Self::Parity => 0b01_1000,
+            Self::AsyncParity => 0b01_1001,
+            Self::ParityOnWalk(level) => 0b01_1100 | level & 3,
+            Self::Alignment => 0b10_0001,
+            Self::Debug => 0b10_0010,
+            Self::TlbConflict => 0b11_0000,
+            Self::Other(bits) => bits & 0x3f,
+        };
+        bits as u32
+    }
+}
+
+/// The syndrome of an abort that came from a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortIss {
+    /// `sas`, `sign_extend` and `srt` are valid. Never so for a prefetch abort.
+    pub isv: bool,
+    /// The size of the access.
+    pub sas: AccessSize,
+    /// A load that is smaller than a word is sign-extended.
+    pub sign_extend: bool,
+    /// The register that is stored, or loaded.
+    pub srt: usize,
+    /// A write. A cache maintenance operation counts as one.
+    pub write: bool,
+    /// The abort is of a cache maintenance operation.
+    pub cm: bool,
+    /// The abort is of a stage-1 table walk.
+    pub s1ptw: bool,
+    /// The implementation's kind of an external abort.
+    pub ea: bool,
+    /// What happened.
+    pub fsc: FaultStatus,
+}
+
+impl Hsr {
+    const IL: u32 = 1 << 25;
+    const CV: u32 = 1 << 24;
+
+    /// Bits of the ISS of an abort.
+    const ISV: u32 = 1 << 24;
+    const SSE: u32 = 1 << 21;
+    const EA: u32 = 1 << 9;
+    const CM: u32 = 1 << 8;
+    const S1PTW: u32 = 1 << 7;
+    const WNR: u32 = 1 << 6;
+
+    /// `len` bits from `shift` on.
+    #[inline]
+    const fn field(self, shift: u32, len: u32) -> u8 {
+        (self.0 >> shift & ((1 << len) - 1)) as u8
+    }
+
+    const fn bit(self, mask: u32) -> bool {
+        self.0 & mask != 0
+    }
+
+    /// The exception class.
+    #[inline]
+    pub const fn ec(self) -> ExceptionClass {
+        ExceptionClass::from_bits(self.0 >> 26)
+    }
+
+    /// Whether the instruction is a 32-bit one.
+    #[inline]
+    pub const fn il(self) -> bool {
+        self.bit(Self::IL)
+    }
+
+    /// The instruction-specific syndrome.
+    #[inline]
+    pub const fn iss(self) -> u32 {
+        self.0 & 0x01ff_ffff
+    }
+
+    /// The condition of the trapped instruction, if the syndrome has it.
+    ///
+    /// Classes with the two top bits zero have the field, except for the unknown reason.
+    #[inline]
+    pub const fn condition(self) -> Option<Cond> {
+        if self.0 >> 30 == 0 && self.0 >> 26 != 0 && self.bit(Self::CV) {
+            Some(Cond::new(self.0 >> 20))
+        } else {
+            None
+        }
+    }
+
+    /// For [`ExceptionClass::Cp15`] and [`ExceptionClass::Cp14`].
+    #[inline]
+    pub const fn cp_access(self) -> Cp32Access {
+        Cp32Access {
+            crn: self.field(10, 4),
+            opc1: self.field(14, 3),
+            crm: self.field(1, 4),
+            opc2: self.field(17, 3),
+            rt: self.field(5, 4) as usize,
+            is_read: self.bit(1),
+        }
+    }
+
+    /// For [`ExceptionClass::Cp15Double`] and [`ExceptionClass::Cp14Double`].
+    #[inline]
+    pub const fn cp64_access(self) -> Cp64Access {
+        Cp64Access {
+            opc1: self.field(16, 4),
+            crm: self.field(1, 4),
+            rt: self.field(5, 4) as usize,
+            rt2: self.field(10, 4) as usize,
+            is_read: self.bit(1),
+        }
+    }
+
+    /// For [`ExceptionClass::Wfx`].
+    #[inline]
+    pub const fn wfx(self) -> Wfx {
+        if self.bit(1) {
+            Wfx::Wfe
+        } else {
+            Wfx::Wfi
+        }
+    }
+
+    /// The number in an [`ExceptionClass::Hvc`] or [`ExceptionClass::Svc`].
+    #[inline]
+    pub const fn hvc_imm(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The coprocessor of [`ExceptionClass::Coprocessor`]: 10 or 11 for VFP. For an Advanced
+    /// SIMD instruction it is not given, and 10 is returned.
+    #[inline]
+    pub const fn coprocessor(self) -> u8 {
+        if self.bit(1 << 5) {
+            10
+        } else {
+            self.field(0, 4)
+        }
+    }
+
+    /// For the aborts. What only data aborts have is zero for a prefetch abort.
+    #[inline]
+    pub const fn abort(self) -> AbortIss {
+        // EC 0x20 and 0x21 are prefetch aborts, 0x24 and 0x25 data aborts.
+        let data = self.bit(1 << 28);
+        AbortIss {
+            isv: data && self.bit(Self::ISV),
+            sas: match self.field(22, 2) {
+                0 => AccessSize::Byte,
+                1 => AccessSize::Halfword,
+                2 => AccessSize::Word,
+                _ => AccessSize::Reserved,
+            },
+            sign_extend: data && self.bit(Self::SSE),
+            srt: self.field(16, 4) as usize,
+            write: data && self.bit(Self::WNR),
+            cm: data && self.bit(Self::CM),
+            s1ptw: self.bit(Self::S1PTW),
+            ea: self.bit(Self::EA),
+            fsc: FaultStatus::from_bits(self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn classes_round_trip() {
+        for bits in 0..64 {
+            assert_eq!(ExceptionClass::from_bits(bits).bits(), bits);
+            assert_eq!(FaultStatus::from_bits(bits).bits(), bits);
+        }
+    }
+
+    #[test]
+    fn known_syndromes() {
+        // `mrc p15, 0, r3, c1, c0, 1` (ACTLR), condition AL.
+        let hsr = Hsr(0x0fe2_0461);
+        let hsr = Hsr(hsr.0 & !(7 << 17) | 1 << 17);
+        assert_eq!(hsr.ec(), ExceptionClass::Cp15);
+        assert!(hsr.il());
+        assert_eq!(hsr.condition(), Some(Cond::AL));
+        assert_eq!(
+            hsr.cp_access(),
+            Cp32Access {
+                crn: 1,
+                opc1: 0,
+                crm: 0,
+                opc2: 1,
+                rt: 3,
+                is_read: true,
+            }
+        );
+        // A store of r2, a byte, to memory that is not there: level 3.
+        let hsr = Hsr(0x24 << 26 | 1 << 25 | 1 << 24 | 2 << 16 | 1 << 6 | 0b0111);
+        let abort = hsr.abort();
+        assert!(abort.isv && abort.write && !abort.s1ptw && !abort.cm);
+        assert_eq!(abort.sas.bytes(), Some(1));
+        assert_eq!(abort.srt, 2);
+        assert_eq!(abort.fsc, FaultStatus::Translation(3));
+        assert_eq!(hsr.condition(), None);
+        assert_eq!(Hsr(0x12 << 26 | 0xabcd).hvc_imm(), 0xabcd);
+        assert_eq!(Hsr(1 << 26 | 1).wfx(), Wfx::Wfe);
+        assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
+        assert_eq!(Hsr(7 << 26 | 11).coprocessor(), 11);
+        assert_eq!(Hsr(7 << 26 | 1 << 5).coprocessor(), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn word_accesses_decode(
+            crn in 0u8..16, opc1 in 0u8..8, crm in 0u8..16, opc2 in 0u8..8,
+            rt in 0usize..16, is_read: bool, cond in 0u32..16,
+        ) {
+            let iss = 1 << 24 | cond << 20 | u32::from(opc2) << 17 | u32::from(opc1) << 14
+                | u32::from(crn) << 10 | (rt as u32) << 5 | u32::from(crm) << 1
+                | u32::from(is_read);
+            let hsr = Hsr(0x03 << 26 | iss);
+            prop_assert_eq!(hsr.cp_access(), Cp32Access { crn, opc1, crm, opc2, rt, is_read });
+            prop_assert_eq!(hsr.condition(), Some(Cond::new(cond)));
+            prop_assert_eq!(hsr.iss(), iss);
+        }
+
+        #[test]
+        fn double_accesses_decode(
+            opc1 in 0u8..16, crm in 0u8..16, rt in 0usize..16, rt2 in 0usize..16, is_read: bool,
+        ) {
+            let iss = u32::from(opc1) << 16 | (rt2 as u32) << 10 | (rt as u32) << 5
+                | u32::from(crm) << 1 | u32::from(is_read);
+            let hsr = Hsr(0x04 << 26 | iss);
+            prop_assert_eq!(hsr.cp64_access(), Cp64Access { opc1, crm, rt, rt2, is_read });
+            prop_assert_eq!(hsr.condition(), None);
+        }
+
+        #[test]
+        fn a_prefetch_abort_has_no_access(iss in 0u32..1 << 25) {
+            let abort = Hsr(0x20 << 26 | iss).abort();
+            prop_assert!(!abort.isv && !abort.write && !abort.cm && !abort.sign_extend);
+            prop_assert_eq!(abort.fsc.bits(), iss & 0x3f);
+        }
+    }
+}

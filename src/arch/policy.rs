@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What HYP mode's control registers are while a guest runs, with the reason for
+//! each bit.
+//!
+//! A bit that is set and not needed costs an exit each time the guest does what it
+//! traps; one that is missing lets the guest see or change what is the host's.
+
+use crate::regs::{
+    Hcptr,
+    Hcr,
+    Hdcr,
+    Hstr, //
+};
+
+/// HCR while a guest runs.
+///
+/// - VM: the guest's physical addresses are translated by stage 2.
+/// - SWIO: should an invalidation by set and way ever not be trapped, it must not throw away
+///   what other guests or the host have in the cache.
+/// - FMO, IMO, AMO: the host's interrupts and aborts arrive while a guest runs, and are the
+///   host's; the guest's masks do not hold them back. They also turn the virtual ones on.
+/// - FB, BSU inner: a vCPU moves between physical CPUs. TLB maintenance and barriers that a
+///   uniprocessor guest means for itself have to reach where it has been.
+/// - TWI: a guest that waits gives its CPU away.
+/// - TSC: there is no secure monitor for a guest; a call is answered, or undefined.
+/// - TIDCP: L2CTLR and whatever else the core has there.
+/// - TAC: ACTLR changes the whole physical CPU.
+/// - TSW: set and way mean nothing to a vCPU, see TVM.
+///
+/// Left out: TWE, as trapping every WFE costs more than it gives, and spinning guests are
+/// preempted; TID0 to TID3, as the guest's core is the host's; PTW, as guests may keep tables
+/// where they like; DC, as guests that start with the caches off do maintenance for that;
+/// TPC, TPU, TTLB, as these operations are harmless.
+pub const HCR_GUEST: Hcr = Hcr::VM
+    .union(Hcr::SWIO)
+    .union(Hcr::FMO)
+    .union(Hcr::IMO)
+    .union(Hcr::AMO)
+    .union(Hcr::FB)
+    .union(Hcr::BSU_INNER)
+    .union(Hcr::TWI)
+    .union(Hcr::TSC)
+    .union(Hcr::TIDCP)
+    .union(Hcr::TAC)
+    .union(Hcr::TSW);
+
+/// To be added to [`HCR_GUEST`] while the guest's caches are off, and from a set/way operation
+/// until they are next toggled.
+///
+/// TVM: turning the caches on is a write to SCTLR. It has to be seen, as all that the host wrote
+/// for the guest through its own caches must be in memory before, and what the guest wrote
+/// around the caches must not be hidden by stale lines after. Then the bit goes, as the
+/// registers that it traps are written at every context switch of a guest.
+pub const HCR_CACHES_OFF: Hcr = Hcr::TVM;
+
+/// HSTR while a guest runs.
+///
+/// - T15: c15 has the core's own registers, some of which change the whole physical CPU.
+///
+/// Nothing else: other primary registers have what guests use all the time.
+pub const HSTR_GUEST: Hstr = Hstr::T15;
+
+/// HCPTR while a guest runs that has not yet used VFP since it was entered.
+///
+/// - TCP10, TCP11: the first use traps, and the registers are switched then. Most exits happen
+///   without any.
+/// - TTA: trace registers are the host's.
+///
+/// Left out: TCPAC, as CPACR is the guest's own and switched; TASE, as the two TCP bits include
+/// Advanced SIMD.
+pub const HCPTR_GUEST: Hcptr = Hcptr::TCP10.union(Hcptr::TCP11).union(Hcptr::TTA);
+
+/// [`HCPTR_GUEST`] once the guest's VFP registers are loaded.
+pub const HCPTR_GUEST_VFP: Hcptr = Hcptr::TTA;
+
+/// The bits of HDCR that are set while a guest runs. HPMN is kept: it says how the counters are
+/// divided, and its reset value is the number there is.
+///
+/// - TDRA, TDOSA, TDA: breakpoints and the debugger's channels are the host's. TDA requires the
+///   other two.
+/// - TPM, TPMCR: so are the performance counters.
+///
+/// Left out: TDE, as debug exceptions of a guest are its own; HPME, as HYP mode counts nothing.
+pub const HDCR_GUEST: Hdcr = Hdcr::TDRA
+    .union(Hdcr::TDOSA)
+    .union(Hdcr::TDA)
+    .union(Hdcr::TPM)
+    .union(Hdcr::TPMCR);
+
+/// CNTHCTL (B4.1.29) while a guest runs.
+///
+/// PL1PCTEN: the physical counter is read, not used up, and Linux guests without a virtual one
+/// read it often. PL1PCEN is left out: a HYP-booted host uses the physical timer itself.
+pub const CNTHCTL_GUEST: u32 = 1 << 0;
+
+/// CNTHCTL while the host runs: the physical counter and timer are its own.
+pub const CNTHCTL_HOST: u32 = 1 << 0 | 1 << 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        assert_eq!(HCR_GUEST.bits(), 0x0078_263b);
+        assert_eq!(HSTR_GUEST.bits(), 0x8000);
+        assert_eq!(HCPTR_GUEST.bits(), 0x0010_0c00);
+        assert_eq!(HDCR_GUEST.bits(), 0x0e60);
+        assert!(!HDCR_GUEST.intersects(Hdcr::HPMN));
+        assert!(!HCR_GUEST.intersects(HCR_CACHES_OFF));
+        // C11.11.23: TDE set requires TDA, TDOSA and TDRA; TDA set requires TDOSA and TDRA.
+        assert!(HDCR_GUEST.contains(Hdcr::TDOSA | Hdcr::TDRA));
+    }
+}
