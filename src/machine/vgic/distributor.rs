@@ -273,7 +273,9 @@ where
     fn gather_bytes(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> u8) -> u32 {
         (0..)
             .zip(self.block(cpu, first, 4))
-            .fold(0, |word, (n, irq)| word | (u32::from(f(irq)) << (8 * (n & 3))))
+            .fold(0, |word, (n, irq)| {
+                word | (u32::from(f(irq)) << (8 * (n & 3)))
+            })
     }
 
     fn read_word(&self, cpu: VcpuIdx, register: Register) -> u32 {
@@ -564,10 +566,12 @@ where
         let sources = sources & self.all_cpus() as u8;
         match self.irq(cpu, intid) {
             Some(irq) if irq.sources | sources != irq.sources => {
-                let had = irq.sources != 0 && !irq.is(State::IN_LR);
+                // The CPU knows already, or will exit after the one that is in a
+                // list register, which then has the EOI bit.
+                let known = irq.sources != 0;
                 let kick = self.change(cpu, intid, |irq| irq.sources |= sources);
-                if had {
-                    kick & !bit(cpu)
+                if known {
+                    0
                 } else {
                     kick
                 }

@@ -213,6 +213,7 @@ where
             candidates.push(candidate(CLASS_ACTIVE, irq.priority, intid));
         }
 
+        let (mut inside0, mut inside1) = (false, false);
         let mut slots = ci.lr.iter_mut();
         let mut used = 0u32;
         for &c in candidates.best.iter().take(candidates.len) {
@@ -225,8 +226,10 @@ where
                 active_outside = active_outside.wrapping_sub(1);
             } else if lr.has(ListRegister::GROUP1) {
                 outside1 = outside1.wrapping_sub(1);
+                inside1 = true;
             } else {
                 outside0 = outside0.wrapping_sub(1);
+                inside0 = true;
             }
             *slot = lr.0;
             used = (used << 1) | 1;
@@ -239,11 +242,11 @@ where
         hcr.set(Hcr::LRENPIE, active_outside > 0);
         hcr.set(Hcr::NPIE, (enabled0 && some0) || (enabled1 && some1));
         // A group becoming enabled gives its interrupts outside a claim to a
-        // list register, one becoming disabled frees registers for the others.
+        // list register, one becoming disabled frees registers for the other.
         hcr.set(Hcr::VGRP0EIE, !enabled0 && some0);
         hcr.set(Hcr::VGRP1EIE, !enabled1 && some1);
-        hcr.set(Hcr::VGRP0DIE, enabled0 && some1);
-        hcr.set(Hcr::VGRP1DIE, enabled1 && some0);
+        hcr.set(Hcr::VGRP0DIE, enabled0 && some1 && inside0);
+        hcr.set(Hcr::VGRP1DIE, enabled1 && some0 && inside1);
         ci.hcr = hcr.bits();
     }
 

@@ -2,6 +2,7 @@
 
 //! Tests of the interrupt controller as a whole.
 
+mod concurrent;
 mod delivery;
 mod hardware;
 mod hostile;

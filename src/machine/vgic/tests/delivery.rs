@@ -1,3 +1,322 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! .
+//! What happens to single interrupts between flush and fold.
+
+use super::vgic;
+use super::TestVgic;
+use crate::vgic::CpuInterface;
+use crate::vgic::Hcr;
+use crate::vgic::ListRegister;
+use core::mem::size_of;
+
+const PENDING: u32 = ListRegister::PENDING;
+const ACTIVE: u32 = ListRegister::ACTIVE;
+const EOI: u32 = ListRegister::EOI;
+const HW: u32 = ListRegister::HW;
+
+/// A distributor that forwards everything, and a CPU interface that takes
+/// everything.
+fn ready(nr_cpus: usize) -> (TestVgic, CpuInterface) {
+    let mut gic = vgic(64, nr_cpus, 4);
+    gic.dist_write(0, 0x000, 4, 1);
+    for cpu in 0..nr_cpus {
+        gic.dist_write(cpu, 0x100, 4, !0);
+    }
+    gic.dist_write(0, 0x104, 4, !0);
+    let ci = CpuInterface {
+        vmcr: 0xf800_0003,
+        ..CpuInterface::default()
+    };
+    (gic, ci)
+}
+
+#[test]
+fn sizes() {
+    use crate::vgic::*;
+    assert_eq!(size_of::<Irq>(), 8);
+    assert!(size_of::<Cpu>() <= 528);
+    assert!(size_of::<Vgic<&mut [Irq], &mut [Cpu]>>() <= 64);
+    assert_eq!(size_of::<CpuInterface>(), 80);
+}
+
+#[test]
+fn nothing_to_do() {
+    let (mut gic, mut ci) = ready(1);
+    gic.flush(0, &mut ci);
+    assert_eq!((ci.hcr, ci.used), (Hcr::EN.bits(), 0));
+    assert_eq!(gic.fold(0, &mut ci), 0);
+    assert!(!gic.has_pending(0));
+}
+
+#[test]
+fn level_spi() {
+    let (mut gic, mut ci) = ready(1);
+    assert_eq!(gic.set_level(0, 33, true), 1);
+    assert_eq!(gic.set_level(0, 33, true), 0);
+    assert!(gic.has_pending(0));
+    gic.flush(0, &mut ci);
+    assert_eq!((ci.used, ci.lr[0]), (1, PENDING | EOI | 33));
+    assert!(!gic.has_pending(0));
+    // Acknowledged, the line goes low, and ended.
+    ci.lr[0] = ACTIVE | EOI | 33;
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(0, 0x304, 4), 2);
+    assert_eq!(gic.set_level(0, 33, false), 0);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], ACTIVE | EOI | 33);
+    ci.lr[0] = EOI | 33;
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.used, 0);
+    assert_eq!(gic.dist_read(0, 0x304, 4), 0);
+}
+
+#[test]
+fn level_that_stays_comes_again_and_one_that_goes_does_not() {
+    let (mut gic, mut ci) = ready(1);
+    gic.set_level(0, 33, true);
+    gic.flush(0, &mut ci);
+    ci.lr[0] = EOI | 33;
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | EOI | 33);
+    assert_eq!(gic.set_level(0, 33, false), 0);
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.used, 0);
+}
+
+#[test]
+fn level_made_pending_by_software_is_taken_once() {
+    let (mut gic, mut ci) = ready(1);
+    assert_eq!(gic.dist_write(0, 0x204, 4, 2), 1);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | EOI | 33);
+    assert_eq!(gic.dist_read(0, 0x204, 4), 2);
+    // Not taken yet: it stays.
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | EOI | 33);
+    ci.lr[0] = ACTIVE | EOI | 33;
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(0, 0x204, 4), 0);
+    // Once more while it is active.
+    gic.dist_write(0, 0x204, 4, 2);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], ACTIVE | EOI | 33);
+    ci.lr[0] = EOI | 33;
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | EOI | 33);
+}
+
+#[test]
+fn edge_while_active() {
+    let (mut gic, mut ci) = ready(1);
+    gic.dist_write(0, 0xc08, 4, 0x8888_8888);
+    gic.set_level(0, 33, true);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | 33);
+    ci.lr[0] = ACTIVE | 33;
+    // The CPU is in the guest, and has to come for it.
+    assert_eq!(gic.set_level(0, 33, true), 1);
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | ACTIVE | 33);
+    assert_eq!(gic.dist_read(0, 0x204, 4), 2);
+}
+
+#[test]
+fn timer() {
+    let (mut gic, mut ci) = ready(2);
+    gic.map_hw(1, 27, 30);
+    assert!(!gic.hw_needs_phys_active(1, 27));
+    assert_eq!(gic.set_level(1, 27, true), 0b10);
+    gic.flush(1, &mut ci);
+    assert_eq!(ci.lr[0], HW | PENDING | (30 << 10) | 27);
+    assert!(gic.hw_needs_phys_active(1, 27));
+    assert!(!gic.hw_needs_phys_active(0, 27));
+    ci.lr[0] = HW | ACTIVE | (30 << 10) | 27;
+    gic.fold(1, &mut ci);
+    gic.set_level(1, 27, false);
+    assert!(gic.hw_needs_phys_active(1, 27));
+    // Never pending and active.
+    gic.set_level(1, 27, true);
+    gic.flush(1, &mut ci);
+    assert_eq!(ci.lr[0], HW | ACTIVE | (30 << 10) | 27);
+    ci.lr[0] = HW | (30 << 10) | 27;
+    gic.fold(1, &mut ci);
+    gic.set_level(1, 27, false);
+    assert!(!gic.hw_needs_phys_active(1, 27));
+    gic.flush(1, &mut ci);
+    assert_eq!(ci.used, 0);
+    // The guest has it disabled: the host must not be interrupted for it.
+    gic.dist_write(1, 0x180, 4, 1 << 27);
+    assert_eq!(gic.set_level(1, 27, true), 0);
+    assert!(gic.hw_needs_phys_active(1, 27));
+}
+
+#[test]
+fn sgi_from_two_cpus() {
+    let (mut gic, mut ci) = ready(4);
+    gic.dist_write(3, 0xf00, 4, 0x0001_0005);
+    gic.dist_write(2, 0xf00, 4, 0x0001_0005);
+    gic.flush(0, &mut ci);
+    assert_eq!((ci.used, ci.lr[0]), (1, PENDING | EOI | (2 << 10) | 5));
+    assert_eq!(gic.dist_read(0, 0xf24, 4), 0x0c00);
+    ci.lr[0] = EOI | (2 << 10) | 5;
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | (3 << 10) | 5);
+    // Taken back while it is in the list register.
+    assert_eq!(gic.dist_write(0, 0xf15, 1, 0b1000), 1);
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.used, 0);
+}
+
+#[test]
+fn more_than_fit() {
+    let (mut gic, mut ci) = ready(1);
+    for n in 0..8 {
+        gic.dist_write(0, 0x420 + n, 1, 0x80 - 8 * n);
+        gic.set_level(0, 32 + n, true);
+    }
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.used, 0xf);
+    assert_eq!(ci.hcr, (Hcr::EN | Hcr::NPIE).bits());
+    for n in 0..4 {
+        let lr = ListRegister(ci.lr[n as usize]);
+        assert_eq!(lr.intid(), 39 - n);
+        assert_eq!(u32::from(lr.priority()), 0x80 - 8 * (7 - n));
+    }
+    // All four active: the other four go in, these out.
+    for lr in &mut ci.lr[..4] {
+        *lr = *lr & !PENDING | ACTIVE;
+    }
+    gic.fold(0, &mut ci);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.hcr, (Hcr::EN | Hcr::LRENPIE).bits());
+    assert_eq!(ListRegister(ci.lr[0]).intid(), 35);
+    // Two EOIs that no list register matches.
+    ci.hcr |= 2 << 27;
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(0, 0x304, 4), 0b0011_0000);
+}
+
+#[test]
+fn interrupts_of_a_disabled_group_give_way() {
+    let (mut gic, mut ci) = ready(1);
+    gic.dist_write(0, 0x084, 4, 0xff);
+    ci.vmcr = 0xf800_0001;
+    for intid in 32..42 {
+        gic.set_level(0, intid, true);
+    }
+    gic.flush(0, &mut ci);
+    let intids: [u32; 4] = core::array::from_fn(|n| ListRegister(ci.lr[n]).intid());
+    assert_eq!(intids, [40, 41, 32, 33]);
+    assert_eq!(ci.hcr, (Hcr::EN | Hcr::VGRP1EIE | Hcr::VGRP0DIE).bits());
+    gic.fold(0, &mut ci);
+    assert!(gic.has_deliverable(0, &ci));
+    ci.vmcr = 0xf800_0000;
+    assert!(gic.has_pending(0) && !gic.has_deliverable(0, &ci));
+    ci.vmcr = 3;
+    assert!(gic.has_pending(0) && !gic.has_deliverable(0, &ci));
+}
+
+#[test]
+fn distributor_off() {
+    let (mut gic, mut ci) = ready(1);
+    gic.dist_write(0, 0, 4, 0);
+    assert_eq!(gic.set_level(0, 33, true), 0);
+    assert_eq!(gic.dist_write(0, 0, 4, 2), 0);
+    assert_eq!(gic.dist_write(0, 0, 4, 1), 1);
+    gic.flush(0, &mut ci);
+    // The CPU has it, and gives it back.
+    assert_eq!(gic.dist_write(0, 0, 4, 0), 1);
+    gic.fold(0, &mut ci);
+    assert!(!gic.has_pending(0));
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.used, 0);
+    // Group 1 alone.
+    gic.dist_write(0, 0x084, 4, 2);
+    assert_eq!(gic.dist_write(0, 0, 4, 2), 1);
+}
+
+#[test]
+fn target_changes_while_pending() {
+    let (mut gic, mut ci) = ready(2);
+    assert_eq!(gic.set_level(0, 33, true), 0b01);
+    assert_eq!(gic.dist_write(0, 0x821, 1, 2), 0b10);
+    assert!(!gic.has_pending(0) && gic.has_pending(1));
+    gic.flush(1, &mut ci);
+    // In a list register: CPU 1 has to give it back first.
+    assert_eq!(gic.dist_write(0, 0x821, 1, 1), 0b10);
+    assert_eq!(gic.fold(1, &mut ci), 0b01);
+    assert!(gic.has_pending(0) && !gic.has_pending(1));
+    assert_eq!(gic.dist_write(0, 0x821, 1, 0), 0);
+    assert!(!gic.has_pending(0) && !gic.has_pending(1));
+}
+
+#[test]
+fn changes_to_what_another_cpu_has_in_a_list_register() {
+    let (mut gic, mut ci) = ready(2);
+    gic.dist_write(0, 0xc08, 4, 0x8888_8888);
+    let lr = PENDING | 33;
+    // GICD_ICPENDR.
+    gic.set_level(0, 33, true);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], lr);
+    assert_eq!(gic.stale(1, 0x204), 1);
+    assert_eq!(gic.dist_write(1, 0x284, 4, 2), 1);
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.stale(1, 0x204), 0);
+    assert!(!gic.has_pending(0));
+    // GICD_ICENABLER.
+    gic.set_level(0, 33, true);
+    gic.flush(0, &mut ci);
+    assert_eq!(gic.dist_write(1, 0x184, 4, 2), 1);
+    gic.fold(0, &mut ci);
+    assert!(!gic.has_pending(0));
+    assert_eq!(gic.dist_write(1, 0x104, 4, 2), 1);
+    // GICD_ISACTIVER, then GICD_ICACTIVER.
+    gic.flush(0, &mut ci);
+    assert_eq!(gic.dist_write(1, 0x304, 4, 2), 1);
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(1, 0x304, 4), 2);
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], PENDING | ACTIVE | 33);
+    assert_eq!(gic.dist_write(1, 0x384, 4, 2), 1);
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(1, 0x304, 4), 0);
+    assert!(gic.has_pending(0));
+    // A priority: what is chosen may be different now.
+    assert_eq!(gic.dist_write(1, 0x421, 1, 0x40), 1);
+}
+
+#[test]
+fn deactivation_by_register() {
+    let (mut gic, mut ci) = ready(2);
+    ci.vmcr |= 1 << 9;
+    gic.dist_write(0, 0x304, 4, 2);
+    gic.deactivate(0, &CpuInterface::default(), 33);
+    assert_eq!(gic.dist_read(0, 0x304, 4), 2);
+    gic.deactivate(1, &ci, 33);
+    assert_eq!(gic.dist_read(0, 0x304, 4), 0);
+    // Of an SGI the source has to be right.
+    gic.dist_write(1, 0x300, 4, 1 << 7);
+    gic.deactivate(1, &ci, 7);
+    assert_eq!(gic.dist_read(1, 0x300, 4), 1 << 7);
+    gic.deactivate(1, &ci, (1 << 10) | 7);
+    assert_eq!(gic.dist_read(1, 0x300, 4), 0);
+}
+
+#[test]
+fn flush_folds_what_was_not() {
+    let (mut gic, mut ci) = ready(1);
+    gic.set_level(0, 33, true);
+    gic.flush(0, &mut ci);
+    let first = ci;
+    assert_eq!(gic.flush(0, &mut ci), 0);
+    assert_eq!(ci, first);
+}

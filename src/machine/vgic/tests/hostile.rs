@@ -1,3 +1,123 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! .
+//! Nothing that a guest or user space does may panic, and nothing that hardware
+//! could say.
+
+use super::vgic;
+use super::Random;
+use crate::vgic::Config;
+use crate::vgic::Cpu;
+use crate::vgic::CpuInterface;
+use crate::vgic::Irq;
+use crate::vgic::Vgic;
+use proptest::prelude::*;
+
+fn mix(random: &mut Random) -> u32 {
+    let value = random.next();
+    match random.below(6) {
+        0 => value & 0xff,
+        1 => value & 0xfff,
+        2 => !0,
+        3 => 0,
+        4 => 1 << (value & 31),
+        _ => value,
+    }
+}
+
+fn attack(config: Config, seed: u64, steps: u32) {
+    let mut gic = vgic(config.nr_irqs, config.nr_cpus, config.nr_lrs);
+    let mut random = Random(seed | 1);
+    let mut interfaces = [CpuInterface::default(); 10];
+    for _ in 0..steps {
+        let cpu = random.below(10) as usize;
+        let (offset, size, value) = (mix(&mut random), random.below(10), mix(&mut random));
+        let ci = &mut interfaces[cpu];
+        match random.below(16) {
+            0..=4 => {
+                gic.dist_write(cpu, offset & 0xffc, 4, value);
+            }
+            5 => {
+                gic.dist_write(cpu, offset, size, value);
+            }
+            6 => {
+                gic.dist_read(cpu, offset, size);
+                gic.stale(cpu, offset);
+            }
+            7 => {
+                let _ = gic.uaccess_write(cpu, offset, value);
+                let _ = gic.uaccess_read(cpu, offset);
+            }
+            8 => {
+                let _ = ci.uaccess_write(offset & 0xff, value);
+                let _ = ci.uaccess_read(offset & 0xff);
+            }
+            9 => {
+                gic.set_level(cpu, value & 0x7ff, offset & 1 != 0);
+            }
+            10 => {
+                gic.map_hw(cpu, value & 0x7ff, offset);
+                gic.hw_needs_phys_active(cpu, value & 0x7ff);
+                if offset & 1 != 0 {
+                    gic.unmap_hw(cpu, value);
+                }
+            }
+            11 => {
+                gic.deactivate(cpu, ci, value);
+            }
+            12 => {
+                // A hypervisor that mixes its CPUs up, or broken hardware.
+                *ci = CpuInterface {
+                    hcr: mix(&mut random),
+                    vmcr: mix(&mut random),
+                    apr: mix(&mut random),
+                    used: mix(&mut random),
+                    lr: core::array::from_fn(|_| mix(&mut random)),
+                };
+            }
+            13 => {
+                gic.fold(cpu, ci);
+            }
+            _ => {
+                gic.flush(cpu, ci);
+                assert!(ci.used.count_ones() as usize <= config.nr_lrs.clamp(1, 16));
+                gic.has_pending(cpu);
+                gic.has_deliverable(cpu, ci);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn never_panics(
+        nr_irqs in 0..1100_usize,
+        nr_cpus in 0..10_usize,
+        nr_lrs in 0..20_usize,
+        seed in any::<u64>(),
+    ) {
+        attack(Config { nr_irqs, nr_cpus, nr_lrs }, seed, 1000);
+    }
+}
+
+#[test]
+fn storage_that_is_too_small() {
+    let config = Config {
+        nr_irqs: 1024,
+        nr_cpus: 8,
+        nr_lrs: 64,
+    };
+    let mut irqs = [Irq::default(); 3];
+    let mut cpus = [Cpu::new(), Cpu::new()];
+    let mut gic = Vgic::new(config, &mut irqs[..], &mut cpus[..]);
+    assert_eq!(gic.nr_irqs(), 35);
+    for offset in (0..0x1000).step_by(4) {
+        gic.dist_write(1, offset, 4, !0);
+        gic.dist_read(7, offset, 4);
+    }
+}

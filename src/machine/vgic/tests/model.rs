@@ -27,7 +27,9 @@ const TIMER: u32 = 27;
 const TIMER_PHYS: u32 = 30;
 
 /// Interrupts that the tests use, few enough that they meet.
-const INTIDS: [u32; 16] = [0, 1, 2, 15, 16, TIMER, 31, 32, 33, 34, 40, 63, 64, 65, 66, 95];
+const INTIDS: [u32; 16] = [
+    0, 1, 2, 15, 16, TIMER, 31, 32, 33, 34, 40, 63, 64, 65, 66, 95,
+];
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
@@ -389,7 +391,6 @@ impl System {
     }
 
     fn step(&mut self, random: u64) {
-        if std::env::var("VGIC_TRACE").is_ok() { std::println!("{random:#x} {:x?} {:x?}", self.stack, self.dropped); }
         let cpu = (random >> 8) as usize % self.setup.nr_cpus;
         let intid = INTIDS[(random >> 16) as usize % INTIDS.len()];
         let value = (random >> 32) as u32;
@@ -425,7 +426,11 @@ impl System {
         self.enter_all();
         for _ in 0..1000 {
             let before = self.taken;
-            let busy = self.stack.iter().chain(&self.dropped).any(|s| !s.is_empty());
+            let busy = self
+                .stack
+                .iter()
+                .chain(&self.dropped)
+                .any(|s| !s.is_empty());
             for cpu in 0..self.setup.nr_cpus {
                 self.acknowledge(cpu);
                 self.end(cpu);
@@ -492,7 +497,7 @@ fn delivers_what_a_gic_delivers_for_long() {
             bpr: 2 + random.below(3),
         });
         for _ in 0..1000 {
-            system.step(u64::from(random.next()) << 32 | u64::from(random.next()));
+            system.step((u64::from(random.next()) << 32) | u64::from(random.next()));
         }
         system.drain();
         done += 1000;
