@@ -34,6 +34,7 @@ bitflags! {
 
 impl Hcr {
     /// EOIs of interrupts that were in no list register.
+    #[inline]
     pub(crate) const fn eoi_count(self) -> u32 {
         self.bits() >> 27
     }
@@ -57,26 +58,31 @@ impl Vmcr {
     const PMR_MASK: u32 = 0x1f;
 
     /// Whether the guest takes interrupts of group 1, or of group 0.
+    #[inline]
     pub const fn group_enabled(self, group1: bool) -> bool {
         self.0 & Self::ENABLES & (1 << group1 as u32) != 0
     }
 
     /// EOImode: whether GICC_EOIR only drops the priority and GICC_DIR
     /// deactivates.
+    #[inline]
     pub const fn eoi_mode(self) -> bool {
         self.0 & Self::EOI_MODE != 0
     }
 
     /// The priority mask as an eight-bit priority: interrupts with a lower
     /// value are signalled.
+    #[inline]
     pub const fn priority_mask(self) -> u8 {
         ((self.0 >> Self::PMR_SHIFT) << 3) as u8
     }
 
+    #[inline]
     const fn field(self, shift: u32, mask: u32) -> u32 {
         (self.0 >> shift) & mask
     }
 
+    #[inline]
     fn set_field(&mut self, shift: u32, mask: u32, value: u32) {
         self.0 = (self.0 & !(mask << shift)) | ((value & mask) << shift);
     }
@@ -126,6 +132,7 @@ mod offset {
 
 impl CpuInterface {
     /// The guest's control register.
+    #[inline]
     pub const fn vmcr(&self) -> Vmcr {
         Vmcr(self.vmcr)
     }

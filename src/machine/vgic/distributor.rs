@@ -231,8 +231,9 @@ where
             | Register::ClearActive(first) => first,
             _ => return 0,
         };
-        (first..first + 32)
-            .filter_map(|intid| {
+        (0..32)
+            .filter_map(|n| {
+                let intid = first | n;
                 let irq = self.irq(cpu, intid)?;
                 irq.is(State::IN_LR)
                     .then(|| bit(Self::holder(cpu, intid, irq)))
@@ -249,9 +250,13 @@ where
             (&c.private[..], first, NR_PRIVATE)
         } else {
             let end = self.nr_irqs.min(FIRST_SPECIAL);
-            (&self.spis[..], first - NR_PRIVATE, end - NR_PRIVATE)
+            (
+                &self.spis[..],
+                first - NR_PRIVATE,
+                end.saturating_sub(NR_PRIVATE),
+            )
         };
-        let end = end.min(first + count);
+        let end = end.min(first.saturating_add(count));
         irqs.get(first as usize..end as usize).unwrap_or(&[])
     }
 
@@ -300,7 +305,7 @@ where
             Register::Priority(first) => self.gather_bytes(cpu, first, |irq| irq.priority),
             // A uniprocessor has no such registers (IHI 0048B section 4.3.12).
             Register::Targets(_) if self.nr_cpus <= 1 => 0,
-            Register::Targets(first) if first < NR_PRIVATE => bit(cpu) * 0x0101_0101,
+            Register::Targets(first) if first < NR_PRIVATE => bit(cpu).wrapping_mul(0x0101_0101),
             Register::Targets(first) => self.gather_bytes(cpu, first, |irq| irq.targets),
             Register::Config(first) => {
                 self.gather_pairs(cpu, first, |irq| u32::from(irq.is(State::EDGE)) << 1)
@@ -334,11 +339,13 @@ where
         let mut kick = 0;
         // For the registers of one bit each, the interrupts with a one; for
         // those of one byte each, the interrupts written and their bytes.
-        let ones = |first: u32| bits_of(value).map(move |n| first + n);
+        let ones = |first: u32| bits_of(value).map(move |n| first | n);
         let bytes = |first: u32| {
             (0..4)
-                .filter(move |n| (lanes >> (8 * n)) & 0xff != 0)
-                .map(move |n| (first + n, (value >> (8 * n)) as u8))
+                .zip(lanes.to_le_bytes())
+                .zip(value.to_le_bytes())
+                .filter(|&((_, lane), _)| lane != 0)
+                .map(move |((n, _), byte)| (first | n, byte))
         };
         match register {
             Register::Ctlr => {
@@ -350,7 +357,7 @@ where
             }
             Register::Group(first) => {
                 for n in 0..32 {
-                    kick |= self.write_group(cpu, first + n, value & (1 << n) != 0);
+                    kick |= self.write_group(cpu, first | n, (value >> n) & 1 != 0);
                 }
             }
             Register::SetEnable(first) => {
@@ -397,8 +404,8 @@ where
             // devices, which are ours.
             Register::Config(first) if first >= NR_PRIVATE => {
                 for n in 0..16 {
-                    let edge = value & (0b10 << (2 * n)) != 0;
-                    kick |= self.write_config(cpu, first + n, edge);
+                    let edge = (value >> (2 * n)) & 0b10 != 0;
+                    kick |= self.write_config(cpu, first | n, edge);
                 }
             }
             Register::Sgir => kick = self.send_sgi(cpu, value),

@@ -90,11 +90,13 @@ pub struct Irq {
 
 impl Irq {
     /// Whether all of `state` hold.
+    #[inline]
     pub(crate) const fn is(&self, state: State) -> bool {
         self.state.contains(state)
     }
 
     /// Pending as the distributor knows it, without what a list register has.
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.sources != 0
             || self.is(State::LATCH)
@@ -103,6 +105,7 @@ impl Irq {
 
     /// What GICD_ISPENDR shows: of an interrupt in a list register the
     /// distributor knows what it was when it went there.
+    #[inline]
     pub(crate) fn shows_pending(&self) -> bool {
         self.is_pending()
             || (self.is(State::LR_PENDING) && self.state.intersects(State::EDGE | State::LR_SOFT))

@@ -20,6 +20,7 @@ pub(crate) struct IrqSet {
 }
 
 /// Word and bit of an interrupt ID.
+#[inline]
 const fn position(intid: u32) -> (usize, u32) {
     ((intid as usize >> 5) & (WORDS - 1), 1 << (intid & 31))
 }
@@ -32,17 +33,20 @@ impl IrqSet {
     };
 
     /// Whether nothing is in the set.
+    #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
         self.summary == 0
     }
 
     /// Whether `intid` is in the set.
+    #[inline]
     pub(crate) fn contains(&self, intid: u32) -> bool {
         let (word, bit) = position(intid);
         self.words.get(word).is_some_and(|w| w & bit != 0)
     }
 
     /// Adds `intid`, and says whether it was not there before.
+    #[inline]
     pub(crate) fn insert(&mut self, intid: u32) -> bool {
         let (word, bit) = position(intid);
         let Some(w) = self.words.get_mut(word) else {
@@ -56,6 +60,7 @@ impl IrqSet {
     }
 
     /// Takes `intid` out, and says whether it was there.
+    #[inline]
     pub(crate) fn remove(&mut self, intid: u32) -> bool {
         let (word, bit) = position(intid);
         let Some(w) = self.words.get_mut(word) else {
@@ -71,6 +76,7 @@ impl IrqSet {
     }
 
     /// The interrupt IDs in the set, in ascending order.
+    #[inline]
     pub(crate) fn iter(&self) -> Iter<'_> {
         Iter {
             set: self,
@@ -95,6 +101,7 @@ pub(crate) struct Iter<'a> {
 impl Iterator for Iter<'_> {
     type Item = u32;
 
+    #[inline]
     fn next(&mut self) -> Option<u32> {
         while self.word == 0 {
             if self.summary == 0 {

@@ -71,26 +71,31 @@ impl ListRegister {
     const PRIORITY_SHIFT: u32 = 23;
 
     /// INTID.
+    #[inline]
     pub const fn intid(self) -> u32 {
         self.0 & Self::VIRTUAL_ID
     }
 
     /// PhysicalID: the physical interrupt if `HW`, else for an SGI the CPU that
     /// requested it.
+    #[inline]
     pub const fn physical_id(self) -> u32 {
         (self.0 >> Self::PHYSICAL_ID_SHIFT) & 0x3ff
     }
 
     /// The five bits of priority, where they are in GICD_IPRIORITYR.
+    #[inline]
     pub const fn priority(self) -> u8 {
         (((self.0 >> Self::PRIORITY_SHIFT) & 0x1f) << 3) as u8
     }
 
     /// Whether all bits of `mask` are set.
+    #[inline]
     pub const fn has(self, mask: u32) -> bool {
         self.0 & mask == mask
     }
 
+    #[inline]
     fn new(intid: u32, irq: &Irq) -> Self {
         let mut lr =
             (intid & Self::VIRTUAL_ID) | (u32::from(irq.priority >> 3) << Self::PRIORITY_SHIFT);
@@ -119,11 +124,13 @@ const CLASS_ACTIVE: u32 = 1;
 /// Pending, of a disabled group.
 const CLASS_MASKED: u32 = 2;
 
+#[inline]
 const fn candidate(class: u32, priority: u8, intid: u32) -> u32 {
     (class << 24) | ((priority as u32) << 16) | intid
 }
 
 impl Candidates {
+    #[inline]
     fn push(&mut self, new: u32) {
         let mut at = if self.len < self.limit {
             self.len += 1;
@@ -162,8 +169,9 @@ where
     ///
     /// If list registers are still in use, they are folded first; what that
     /// gives is returned.
+    #[inline]
     pub fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
-        let kick = if ci.used != 0 { self.fold(cpu, ci) } else { 0 };
+        let kick = self.fold(cpu, ci);
         ci.hcr = Hcr::EN.bits();
         match self.cpus.get(cpu) {
             Some(c) if !c.pending.is_empty() || !c.active.is_empty() => self.fill(cpu, ci),
@@ -172,7 +180,19 @@ where
         kick
     }
 
-    /// Fills the list registers if there is something to put there.
+    /// Takes back what became of the interrupts in the list registers of `cpu`,
+    /// which has left the guest. Gives the other CPUs that have to be kicked.
+    #[inline]
+    pub fn fold(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
+        if ci.used != 0 {
+            self.drain(cpu, ci)
+        } else {
+            0
+        }
+    }
+
+    /// Fills the list registers; there is something to put there.
+    #[inline(never)]
     fn fill(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) {
         let vmcr = ci.vmcr();
         let mut candidates = Candidates {
@@ -303,9 +323,10 @@ where
         lr
     }
 
-    /// Takes back what became of the interrupts in the list registers of `cpu`,
-    /// which has left the guest. Gives the other CPUs that have to be kicked.
-    pub fn fold(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
+    /// Empties the list registers. Interrupts that are active and outside of
+    /// them imply that there are some inside.
+    #[inline(never)]
+    fn drain(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
         let hcr = Hcr::from_bits_retain(ci.hcr);
         let mut kick = 0;
         // First, while the active interrupts that were outside are the only

@@ -123,6 +123,7 @@ pub struct Vgic<S, C> {
 }
 
 /// The bit of a CPU.
+#[inline]
 const fn bit(cpu: VcpuIdx) -> CpuMask {
     1 << (cpu & (MAX_CPUS - 1))
 }
@@ -164,7 +165,7 @@ where
 
     /// All CPUs.
     const fn all_cpus(&self) -> CpuMask {
-        (1 << self.nr_cpus) - 1
+        1u32.wrapping_shl(self.nr_cpus).wrapping_sub(1)
     }
 
     /// The interrupt `intid` as `cpu` sees it.
@@ -379,6 +380,7 @@ where
 
     /// Whether the distributor has an interrupt for `cpu`, be it masked in its
     /// CPU interface or not.
+    #[inline]
     pub fn has_pending(&self, cpu: VcpuIdx) -> bool {
         self.cpus.get(cpu).is_some_and(|c| !c.pending.is_empty())
     }

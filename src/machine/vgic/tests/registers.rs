@@ -188,7 +188,7 @@ fn sgi_goes_where_the_filter_says() {
         gic.dist_write(0, 0, 4, 1);
         assert_eq!(gic.dist_write(1, 0xf00, 4, value), targets, "{value:#x}");
         for cpu in 0..4 {
-            let pending = targets >> cpu & 1;
+            let pending = (targets >> cpu) & 1;
             assert_eq!(gic.dist_read(cpu, 0x200, 4), pending << 3);
             assert_eq!(gic.dist_read(cpu, 0xf20, 4), (pending << 1) << 24);
             assert_eq!(gic.has_pending(cpu), pending != 0);
