@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The machine that a guest sees: models of its devices and firmware as state
-//! machines over small traits. Nothing here knows of a kernel or of KVM.
+//! The virtual machine's hardware as state machines: interrupt controller, timer,
+//! CP15, power control, and the walker of its stage-2 table.
+//!
+//! Everything here is pure: it knows the architecture (crate `armv7`) and works on
+//! small traits, and knows neither the kernel nor locks nor memory allocation.
+//! Cargo builds it on any machine for its tests, Kbuild links the same source into
+//! the module. Nothing in it can panic, so that HYP mode may use it.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -11,6 +16,7 @@ extern crate std;
 
 pub mod cp15;
 pub mod psci;
+pub mod smccc;
 pub mod stage2;
 pub mod timer;
 pub mod vgic;

@@ -1,235 +1,508 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PSCI (DEN 0022) and the SMC calling convention (DEN 0028): what the guest's
-//! firmware answers. The policy only; who carries an [`Outcome`] out is the
-//! caller's business.
+//! Power State Coordination Interface (DEN 0022), versions 0.2, 1.0 and 1.1, and
+//! what KVM had before there was a standard, called 0.1.
+//!
+//! This is the policy: what a call comes to. Starting, stopping and waiting are
+//! done by the caller, who serialises calls that change the power state of the
+//! machine's vCPUs.
 
-/// PSCI 1.0, in the encoding of PSCI_VERSION.
-pub const VERSION_1_0: u32 = 1 << 16;
-/// PSCI 0.2.
-pub const VERSION_0_2: u32 = 2;
+use armv7::regs::MPIDR_AFFINITY_MASK;
 
-/// Results (DEN 0022 5.2.2).
-pub mod result {
-    /// SUCCESS.
-    pub const SUCCESS: u32 = 0;
-    /// NOT_SUPPORTED.
-    pub const NOT_SUPPORTED: u32 = -1i32 as u32;
-    /// INVALID_PARAMETERS.
-    pub const INVALID_PARAMETERS: u32 = -2i32 as u32;
-    /// DENIED.
-    pub const DENIED: u32 = -3i32 as u32;
-    /// ALREADY_ON.
-    pub const ALREADY_ON: u32 = -4i32 as u32;
-    /// ON_PENDING.
-    pub const ON_PENDING: u32 = -5i32 as u32;
-    /// INTERNAL_FAILURE.
-    pub const INTERNAL_FAILURE: u32 = -6i32 as u32;
+use crate::smccc::Call;
+
+/// The interface's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// KVM's own, of Linux 3.9, with other function identifiers: for a vCPU that was not given
+    /// the feature `KVM_ARM_VCPU_PSCI_0_2`.
+    V0_1,
+    /// 0.2.
+    V0_2,
+    /// 1.0: PSCI_FEATURES.
+    V1_0,
+    /// 1.1: SYSTEM_RESET2.
+    V1_1,
 }
 
-/// Function ids of the 32-bit calling convention.
-mod function {
-    pub(super) const SMCCC_VERSION: u32 = 0x8000_0000;
-    pub(super) const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
-    pub(super) const PSCI_VERSION: u32 = 0x8400_0000;
-    pub(super) const CPU_SUSPEND: u32 = 0x8400_0001;
-    pub(super) const CPU_OFF: u32 = 0x8400_0002;
-    pub(super) const CPU_ON: u32 = 0x8400_0003;
-    pub(super) const AFFINITY_INFO: u32 = 0x8400_0004;
-    pub(super) const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
-    pub(super) const SYSTEM_OFF: u32 = 0x8400_0008;
-    pub(super) const SYSTEM_RESET: u32 = 0x8400_0009;
-    pub(super) const PSCI_FEATURES: u32 = 0x8400_000a;
+impl Version {
+    /// The newest.
+    pub const LATEST: Self = Self::V1_1;
 
-    /// KVM's numbers for PSCI 0.1, which has none.
-    pub(super) const V0_1_CPU_SUSPEND: u32 = 0x95c1_ba5e;
-    pub(super) const V0_1_CPU_OFF: u32 = 0x95c1_ba5f;
-    pub(super) const V0_1_CPU_ON: u32 = 0x95c1_ba60;
-    pub(super) const V0_1_MIGRATE: u32 = 0x95c1_ba61;
+    /// As PSCI_VERSION returns it: the major version from bit 16 on.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::V0_1 => 0x0000_0001,
+            Self::V0_2 => 0x0000_0002,
+            Self::V1_0 => 0x0001_0000,
+            Self::V1_1 => 0x0001_0001,
+        }
+    }
+
+    /// The version that a number stands for.
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        Some(match bits {
+            0x0000_0001 => Self::V0_1,
+            0x0000_0002 => Self::V0_2,
+            0x0001_0000 => Self::V1_0,
+            0x0001_0001 => Self::V1_1,
+            _ => return None,
+        })
+    }
 }
 
-/// SMCCC 1.1.
-const SMCCC_VERSION_1_1: u32 = 0x1_0001;
-/// MIGRATE_INFO_TYPE: a trusted OS that does not migrate is not there.
-const MIGRATION_NOT_REQUIRED: u32 = 2;
-/// What AFFINITY_INFO says of a CPU.
+/// The power state of a vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// It runs, or is suspended.
+    On,
+    /// It was not started yet, or turned itself off.
+    Off,
+    /// It was told to start, and has not done so.
+    OnPending,
+}
+
+/// The vCPUs of the machine.
+pub trait Topology {
+    /// How many there are; they are numbered from zero.
+    fn cpus(&self) -> usize;
+
+    /// The MPIDR of a vCPU.
+    fn mpidr(&self, cpu: usize) -> u32;
+
+    /// The power state of a vCPU.
+    fn power(&self, cpu: usize) -> Power;
+
+    /// The vCPU with these affinity fields.
+    fn find(&self, affinity: u32) -> Option<usize> {
+        (0..self.cpus()).find(|&cpu| self.mpidr(cpu) & MPIDR_AFFINITY_MASK == affinity)
+    }
+}
+
+/// What a call comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// R0 is this.
+    Return(u32),
+    /// The caller waits for an interrupt as by WFI; then R0 is [`SUCCESS`].
+    Suspend,
+    /// The caller is turned off and does not return.
+    CpuOff,
+    /// Another vCPU is started: it is reset, and begins at `entry`. R0 is [`SUCCESS`] for the
+    /// caller. The vCPU's data accesses have the caller's endianness.
+    CpuOn {
+        /// Its number.
+        cpu: usize,
+        /// Its PC, without bit 0.
+        entry: u32,
+        /// Whether it begins in Thumb state: bit 0 of the entry point.
+        thumb: bool,
+        /// Its R0.
+        context_id: u32,
+    },
+    /// The machine is turned off.
+    SystemOff,
+    /// The machine is reset.
+    SystemReset,
+    /// The machine is reset in another way.
+    SystemReset2 {
+        /// Zero for the architecture's warm reset; with bit 31 set, the vendor's meaning.
+        kind: u32,
+        /// The guest's word on why.
+        cookie: u32,
+    },
+}
+
+/// What calls return in R0.
+pub const SUCCESS: u32 = 0;
+/// The function, or what is asked of it, does not exist.
+pub const NOT_SUPPORTED: u32 = -1i32 as u32;
+/// An argument is wrong.
+pub const INVALID_PARAMETERS: u32 = -2i32 as u32;
+/// The call is not allowed.
+pub const DENIED: u32 = -3i32 as u32;
+/// The vCPU is on already.
+pub const ALREADY_ON: u32 = -4i32 as u32;
+/// The vCPU is being turned on already.
+pub const ON_PENDING: u32 = -5i32 as u32;
+/// Something went wrong.
+pub const INTERNAL_FAILURE: u32 = -6i32 as u32;
+
+/// Function identifiers of the 32-bit convention.
+pub mod function {
+    /// PSCI_VERSION.
+    pub const VERSION: u32 = 0x8400_0000;
+    /// CPU_SUSPEND.
+    pub const CPU_SUSPEND: u32 = 0x8400_0001;
+    /// CPU_OFF.
+    pub const CPU_OFF: u32 = 0x8400_0002;
+    /// CPU_ON.
+    pub const CPU_ON: u32 = 0x8400_0003;
+    /// AFFINITY_INFO.
+    pub const AFFINITY_INFO: u32 = 0x8400_0004;
+    /// MIGRATE: of the trusted operating system, of which there is none.
+    pub const MIGRATE: u32 = 0x8400_0005;
+    /// MIGRATE_INFO_TYPE.
+    pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
+    /// SYSTEM_OFF.
+    pub const SYSTEM_OFF: u32 = 0x8400_0008;
+    /// SYSTEM_RESET.
+    pub const SYSTEM_RESET: u32 = 0x8400_0009;
+    /// PSCI_FEATURES, since 1.0.
+    pub const FEATURES: u32 = 0x8400_000a;
+    /// SYSTEM_RESET2, since 1.1.
+    pub const SYSTEM_RESET2: u32 = 0x8400_0012;
+
+    /// KVM's own identifiers, before the standard: CPU_SUSPEND, and the base of the others.
+    pub const V0_1_CPU_SUSPEND: u32 = 0x95c1_ba5e;
+    /// CPU_OFF.
+    pub const V0_1_CPU_OFF: u32 = V0_1_CPU_SUSPEND + 1;
+    /// CPU_ON.
+    pub const V0_1_CPU_ON: u32 = V0_1_CPU_SUSPEND + 2;
+    /// MIGRATE.
+    pub const V0_1_MIGRATE: u32 = V0_1_CPU_SUSPEND + 3;
+}
+
+/// What AFFINITY_INFO returns.
 const AFFINITY_ON: u32 = 0;
 const AFFINITY_OFF: u32 = 1;
 const AFFINITY_ON_PENDING: u32 = 2;
 
-/// Affinity levels 0 to 2 of an MPIDR.
-pub const AFFINITY_MASK: u32 = 0x00ff_ffff;
+/// What MIGRATE_INFO_TYPE returns: no trusted operating system, or one that needs no migration.
+const MIGRATION_NOT_REQUIRED: u32 = 2;
 
-/// The power state of a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerState {
-    /// It runs.
-    On,
-    /// It waits for CPU_ON.
-    Off,
-    /// CPU_ON was called and it is about to run.
-    OnPending,
-}
+/// SYSTEM_RESET2: the kind that the architecture names, and the bit of all others.
+const SYSTEM_WARM_RESET: u32 = 0;
+const VENDOR_RESET: u32 = 1 << 31;
 
-/// The CPUs of the machine.
-pub trait Topology {
-    /// The index of the CPU with the affinity of `mpidr`.
-    fn find(&self, mpidr: u32) -> Option<usize>;
-    /// The MPIDR of a CPU by its index; `None` behind the last.
-    fn mpidr(&self, cpu: usize) -> Option<u32>;
-    /// Its power state.
-    fn power(&self, cpu: usize) -> PowerState;
-}
-
-/// Which PSCI a CPU speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// KVM's PSCI 0.1.
-    V0_1,
-    /// PSCI 0.2.
-    V0_2,
-    /// PSCI 1.0.
-    V1_0,
-}
-
-/// What follows from a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// R0 gets a value.
-    Return(u32),
-    /// The CPU sleeps until an interrupt; then R0 gets SUCCESS.
-    Suspend,
-    /// The CPU is off.
-    CpuOff,
-    /// Another CPU starts; R0 gets SUCCESS, or what became of it meanwhile.
-    CpuOn {
-        /// The index of the CPU.
-        cpu: usize,
-        /// Where it starts, with bit 0 set for Thumb.
-        entry: u32,
-        /// What it finds in R0.
-        context_id: u32,
-    },
-    /// The machine is off.
-    SystemOff,
-    /// The machine starts anew.
-    SystemReset,
-}
-
-/// Answers a call with the values of R0 to R3.
-pub fn call(version: Version, topology: &impl Topology, regs: [u32; 4]) -> Outcome {
-    let [id, a1, a2, a3] = regs;
-    match id {
-        function::SMCCC_VERSION if version == Version::V1_0 => Outcome::Return(SMCCC_VERSION_1_1),
-        function::SMCCC_ARCH_FEATURES if version == Version::V1_0 => {
-            Outcome::Return(arch_features(a1))
-        }
-        _ => match version {
-            Version::V0_1 => call_0_1(topology, id, a1, a2),
-            _ => call_0_2(version, topology, [id, a1, a2, a3]),
+/// Works out what a call of vCPU number `caller` comes to.
+pub fn call(call: &Call, caller: usize, version: Version, topology: &impl Topology) -> Outcome {
+    if version == Version::V0_1 {
+        return call_v0_1(call, topology);
+    }
+    if !exists(call.function, version) {
+        return Outcome::Return(NOT_SUPPORTED);
+    }
+    match call.function {
+        function::VERSION => Outcome::Return(version.bits()),
+        // All suspended states are the shallow one, which loses nothing and returns: the
+        // specification lets an implementation demote any request so (5.4.5).
+        function::CPU_SUSPEND => Outcome::Suspend,
+        function::CPU_OFF => Outcome::CpuOff,
+        function::CPU_ON => cpu_on(call, topology),
+        function::AFFINITY_INFO => Outcome::Return(affinity_info(call, topology)),
+        function::MIGRATE_INFO_TYPE => Outcome::Return(MIGRATION_NOT_REQUIRED),
+        function::SYSTEM_OFF => Outcome::SystemOff,
+        function::SYSTEM_RESET => Outcome::SystemReset,
+        function::SYSTEM_RESET2 => match call.args {
+            [kind, cookie, _] if kind == SYSTEM_WARM_RESET || kind & VENDOR_RESET != 0 => {
+                Outcome::SystemReset2 { kind, cookie }
+            }
+            _ => Outcome::Return(INVALID_PARAMETERS),
         },
-    }
-}
-
-fn arch_features(function: u32) -> u32 {
-    match function {
-        function::SMCCC_VERSION | function::SMCCC_ARCH_FEATURES => result::SUCCESS,
-        _ => result::NOT_SUPPORTED,
-    }
-}
-
-fn call_0_1(topology: &impl Topology, id: u32, a1: u32, a2: u32) -> Outcome {
-    match id {
-        function::V0_1_CPU_SUSPEND | function::V0_1_MIGRATE => {
-            Outcome::Return(result::NOT_SUPPORTED)
+        function::FEATURES => Outcome::Return(features(call.args[0], version)),
+        _ => {
+            let _ = caller;
+            Outcome::Return(NOT_SUPPORTED)
         }
+    }
+}
+
+fn call_v0_1(call: &Call, topology: &impl Topology) -> Outcome {
+    match call.function {
         function::V0_1_CPU_OFF => Outcome::CpuOff,
-        // There is no context id in this version.
-        function::V0_1_CPU_ON => match cpu_on(topology, a1, a2, 0) {
-            // The errors that it knows are fewer.
-            Outcome::Return(_) => Outcome::Return(result::INVALID_PARAMETERS),
-            outcome => outcome,
-        },
-        _ => Outcome::Return(result::NOT_SUPPORTED),
+        function::V0_1_CPU_ON => {
+            // Other bits of the MPIDR were ignored, and the only error there was is this one.
+            let [target, entry, context_id] = call.args;
+            let affinity = target & MPIDR_AFFINITY_MASK;
+            match topology.find(affinity) {
+                Some(cpu) if topology.power(cpu) == Power::Off => start(cpu, entry, context_id),
+                _ => Outcome::Return(INVALID_PARAMETERS),
+            }
+        }
+        // CPU_SUSPEND and MIGRATE among them.
+        _ => Outcome::Return(NOT_SUPPORTED),
     }
 }
 
-fn call_0_2(version: Version, topology: &impl Topology, regs: [u32; 4]) -> Outcome {
-    let [id, a1, a2, a3] = regs;
-    Outcome::Return(match id {
-        function::PSCI_VERSION => match version {
-            Version::V1_0 => VERSION_1_0,
-            _ => VERSION_0_2,
-        },
-        // All power states are entered as a wait for an interrupt, which loses nothing (5.4.4:
-        // a standby state is a valid downgrade).
-        function::CPU_SUSPEND => return Outcome::Suspend,
-        function::CPU_OFF => return Outcome::CpuOff,
-        function::CPU_ON => return cpu_on(topology, a1, a2, a3),
-        function::AFFINITY_INFO => affinity_info(topology, a1, a2),
-        function::MIGRATE_INFO_TYPE => MIGRATION_NOT_REQUIRED,
-        function::SYSTEM_OFF => return Outcome::SystemOff,
-        function::SYSTEM_RESET => return Outcome::SystemReset,
-        function::PSCI_FEATURES if version == Version::V1_0 => features(a1),
-        _ => result::NOT_SUPPORTED,
-    })
-}
-
-fn features(function: u32) -> u32 {
-    match function {
-        function::PSCI_VERSION
+/// Whether a version has a function that we implement.
+const fn exists(id: u32, version: Version) -> bool {
+    match id {
+        function::VERSION
         | function::CPU_SUSPEND
         | function::CPU_OFF
         | function::CPU_ON
         | function::AFFINITY_INFO
         | function::MIGRATE_INFO_TYPE
         | function::SYSTEM_OFF
-        | function::SYSTEM_RESET
-        | function::PSCI_FEATURES
-        | function::SMCCC_VERSION => result::SUCCESS,
-        _ => result::NOT_SUPPORTED,
+        | function::SYSTEM_RESET => true,
+        function::FEATURES => version as u8 >= Version::V1_0 as u8,
+        function::SYSTEM_RESET2 => version as u8 >= Version::V1_1 as u8,
+        _ => false,
     }
 }
 
-fn cpu_on(topology: &impl Topology, mpidr: u32, entry: u32, context_id: u32) -> Outcome {
-    if mpidr & !AFFINITY_MASK != 0 {
-        return Outcome::Return(result::INVALID_PARAMETERS);
+/// PSCI_FEATURES: zero says that a function exists, and for CPU_SUSPEND also that power states have
+/// the original format and are chosen by the platform.
+fn features(id: u32, version: Version) -> u32 {
+    if exists(id, version) || id == crate::smccc::FN_VERSION {
+        SUCCESS
+    } else {
+        NOT_SUPPORTED
     }
-    let Some(cpu) = topology.find(mpidr) else {
-        return Outcome::Return(result::INVALID_PARAMETERS);
+}
+
+fn cpu_on(call: &Call, topology: &impl Topology) -> Outcome {
+    let [target, entry, context_id] = call.args;
+    // Bits outside of the affinity fields must be zero (5.6.2): then `find` sees them all.
+    let Some(cpu) = topology.find(target) else {
+        return Outcome::Return(INVALID_PARAMETERS);
     };
     match topology.power(cpu) {
-        PowerState::On => Outcome::Return(result::ALREADY_ON),
-        PowerState::OnPending => Outcome::Return(result::ON_PENDING),
-        PowerState::Off => Outcome::CpuOn {
-            cpu,
-            entry,
-            context_id,
-        },
+        Power::On => Outcome::Return(ALREADY_ON),
+        Power::OnPending => Outcome::Return(ON_PENDING),
+        Power::Off => start(cpu, entry, context_id),
     }
 }
 
-/// On if any CPU below the affinity level is on (5.7.1).
-fn affinity_info(topology: &impl Topology, target: u32, level: u32) -> u32 {
-    if level > 2 || target & !AFFINITY_MASK != 0 {
-        return result::INVALID_PARAMETERS;
+const fn start(cpu: usize, entry: u32, context_id: u32) -> Outcome {
+    Outcome::CpuOn {
+        cpu,
+        entry: entry & !1,
+        thumb: entry & 1 != 0,
+        context_id,
     }
-    let mask = AFFINITY_MASK & !((1 << (8 * level)) - 1);
-    let mut found = None;
-    let mut cpu = 0;
-    while let Some(mpidr) = topology.mpidr(cpu) {
-        if mpidr & mask == target & mask {
-            let state = match topology.power(cpu) {
-                PowerState::On => return AFFINITY_ON,
-                PowerState::OnPending => AFFINITY_ON_PENDING,
-                PowerState::Off => AFFINITY_OFF,
-            };
-            found = match found {
-                Some(AFFINITY_ON_PENDING) => Some(AFFINITY_ON_PENDING),
-                _ => Some(state),
-            };
+}
+
+/// AFFINITY_INFO: the state of a CPU, or of a cluster. A cluster is on if one of its CPUs is.
+fn affinity_info(call: &Call, topology: &impl Topology) -> u32 {
+    let [target, level, _] = call.args;
+    let mask = match level {
+        0 => 0x00ff_ffff,
+        1 => 0x00ff_ff00,
+        2 => 0x00ff_0000,
+        // There is no fourth level in 32-bit state.
+        _ => return INVALID_PARAMETERS,
+    };
+    if target & !MPIDR_AFFINITY_MASK != 0 {
+        return INVALID_PARAMETERS;
+    }
+    let mut state = None;
+    for cpu in 0..topology.cpus() {
+        if topology.mpidr(cpu) & mask != target & mask {
+            continue;
         }
-        cpu += 1;
+        state = match (topology.power(cpu), state) {
+            (Power::On, _) => return AFFINITY_ON,
+            (Power::OnPending, _) | (_, Some(AFFINITY_ON_PENDING)) => Some(AFFINITY_ON_PENDING),
+            (Power::Off, _) => Some(AFFINITY_OFF),
+        };
     }
-    found.unwrap_or(result::INVALID_PARAMETERS)
+    state.unwrap_or(INVALID_PARAMETERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    struct Machine(Vec<Power>);
+
+    impl Topology for Machine {
+        fn cpus(&self) -> usize {
+            self.0.len()
+        }
+        fn mpidr(&self, cpu: usize) -> u32 {
+            crate::cp15::mpidr(cpu as u32)
+        }
+        fn power(&self, cpu: usize) -> Power {
+            self.0[cpu]
+        }
+    }
+
+    /// Six vCPUs in two clusters: 0 and 5 are on, 2 is being turned on.
+    fn machine() -> Machine {
+        use Power::*;
+        Machine(std::vec![On, Off, OnPending, Off, Off, On])
+    }
+
+    fn ask(function: u32, args: [u32; 3], version: Version) -> Outcome {
+        call(&Call { function, args }, 0, version, &machine())
+    }
+
+    fn new(function: u32, args: [u32; 3]) -> Outcome {
+        ask(function, args, Version::LATEST)
+    }
+
+    #[test]
+    fn versions() {
+        for version in [Version::V0_2, Version::V1_0, Version::V1_1] {
+            assert_eq!(
+                ask(function::VERSION, [0; 3], version),
+                Outcome::Return(version.bits())
+            );
+            assert_eq!(Version::from_bits(version.bits()), Some(version));
+        }
+        assert_eq!(Version::from_bits(0x0001_0002), None);
+        assert_eq!(
+            ask(function::VERSION, [0; 3], Version::V0_1),
+            Outcome::Return(NOT_SUPPORTED)
+        );
+        assert_eq!(
+            ask(function::FEATURES, [function::VERSION, 0, 0], Version::V0_2),
+            Outcome::Return(NOT_SUPPORTED)
+        );
+        assert_eq!(
+            ask(function::SYSTEM_RESET2, [0; 3], Version::V1_0),
+            Outcome::Return(NOT_SUPPORTED)
+        );
+    }
+
+    #[test]
+    fn starting_cpus() {
+        assert_eq!(
+            new(function::CPU_ON, [1, 0x8000, 7]),
+            Outcome::CpuOn {
+                cpu: 1,
+                entry: 0x8000,
+                thumb: false,
+                context_id: 7
+            }
+        );
+        assert_eq!(
+            new(function::CPU_ON, [0x100, 0x8001, 0]),
+            Outcome::CpuOn {
+                cpu: 4,
+                entry: 0x8000,
+                thumb: true,
+                context_id: 0
+            }
+        );
+        let error = |target| new(function::CPU_ON, [target, 0, 0]);
+        assert_eq!(error(0), Outcome::Return(ALREADY_ON));
+        assert_eq!(error(2), Outcome::Return(ON_PENDING));
+        assert_eq!(error(4), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(error(0x8000_0001), Outcome::Return(INVALID_PARAMETERS));
+    }
+
+    #[test]
+    fn states() {
+        let state = |target, level| new(function::AFFINITY_INFO, [target, level, 0]);
+        assert_eq!(state(0, 0), Outcome::Return(AFFINITY_ON));
+        assert_eq!(state(1, 0), Outcome::Return(AFFINITY_OFF));
+        assert_eq!(state(2, 0), Outcome::Return(AFFINITY_ON_PENDING));
+        assert_eq!(state(0x100, 0), Outcome::Return(AFFINITY_OFF));
+        assert_eq!(state(0x100, 1), Outcome::Return(AFFINITY_ON));
+        assert_eq!(state(0, 2), Outcome::Return(AFFINITY_ON));
+        assert_eq!(state(0x200, 1), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(7, 0), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(0, 3), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(1 << 31, 0), Outcome::Return(INVALID_PARAMETERS));
+    }
+
+    #[test]
+    fn a_cluster_that_is_starting() {
+        use Power::*;
+        let ask = |powers: &[Power]| {
+            affinity_info(
+                &Call {
+                    function: function::AFFINITY_INFO,
+                    args: [0, 1, 0],
+                },
+                &Machine(powers.to_vec()),
+            )
+        };
+        assert_eq!(ask(&[Off, OnPending, Off]), AFFINITY_ON_PENDING);
+        assert_eq!(ask(&[OnPending, On]), AFFINITY_ON);
+        assert_eq!(ask(&[Off, Off]), AFFINITY_OFF);
+    }
+
+    #[test]
+    fn the_rest() {
+        assert_eq!(new(function::CPU_OFF, [0; 3]), Outcome::CpuOff);
+        assert_eq!(new(function::CPU_SUSPEND, [0; 3]), Outcome::Suspend);
+        assert_eq!(new(function::SYSTEM_OFF, [0; 3]), Outcome::SystemOff);
+        assert_eq!(new(function::SYSTEM_RESET, [0; 3]), Outcome::SystemReset);
+        assert_eq!(new(function::MIGRATE_INFO_TYPE, [0; 3]), Outcome::Return(2));
+        assert_eq!(
+            new(function::MIGRATE, [0; 3]),
+            Outcome::Return(NOT_SUPPORTED)
+        );
+        assert_eq!(
+            new(function::SYSTEM_RESET2, [0, 9, 0]),
+            Outcome::SystemReset2 { kind: 0, cookie: 9 }
+        );
+        assert_eq!(
+            new(function::SYSTEM_RESET2, [1 << 31, 9, 0]),
+            Outcome::SystemReset2 {
+                kind: 1 << 31,
+                cookie: 9
+            }
+        );
+        assert_eq!(
+            new(function::SYSTEM_RESET2, [1, 0, 0]),
+            Outcome::Return(INVALID_PARAMETERS)
+        );
+    }
+
+    #[test]
+    fn before_the_standard() {
+        let old = |function, args| ask(function, args, Version::V0_1);
+        assert_eq!(old(function::V0_1_CPU_OFF, [0; 3]), Outcome::CpuOff);
+        assert_eq!(
+            old(function::V0_1_CPU_ON, [0x8000_0001, 0x8001, 5]),
+            Outcome::CpuOn {
+                cpu: 1,
+                entry: 0x8000,
+                thumb: true,
+                context_id: 5
+            }
+        );
+        for target in [0, 2, 9] {
+            assert_eq!(
+                old(function::V0_1_CPU_ON, [target, 0, 0]),
+                Outcome::Return(INVALID_PARAMETERS)
+            );
+        }
+        for id in [function::V0_1_CPU_SUSPEND, function::V0_1_MIGRATE] {
+            assert_eq!(old(id, [0; 3]), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(new(id, [0; 3]), Outcome::Return(NOT_SUPPORTED));
+        }
+    }
+
+    proptest! {
+        /// What PSCI_FEATURES says exists is exactly what does not return "not supported".
+        #[test]
+        fn features_tell_the_truth(
+            id in prop_oneof![0x8400_0000u32..0x8400_0020, any::<u32>()],
+            new in any::<bool>(),
+        ) {
+            let version = if new { Version::V1_1 } else { Version::V1_0 };
+            let told = ask(function::FEATURES, [id, 0, 0], version);
+            let done = crate::smccc::call(
+                &Call { function: id, args: [0; 3] }, 0, version, &machine());
+            if id != crate::smccc::FN_ARCH_FEATURES && id != function::FEATURES {
+                prop_assert_eq!(
+                    told == Outcome::Return(SUCCESS),
+                    done != Outcome::Return(NOT_SUPPORTED)
+                );
+            }
+        }
+
+        #[test]
+        fn only_what_is_off_is_started(target: u32, entry: u32, old: bool) {
+            let (id, version) = if old {
+                (function::V0_1_CPU_ON, Version::V0_1)
+            } else {
+                (function::CPU_ON, Version::LATEST)
+            };
+            let target = target & 0x8000_0307;
+            if let Outcome::CpuOn { cpu, entry: pc, thumb, .. } = ask(id, [target, entry, 0], version) {
+                prop_assert_eq!(machine().power(cpu), Power::Off);
+                prop_assert_eq!(pc | u32::from(thumb), entry);
+                prop_assert_eq!(machine().mpidr(cpu) & 0xff_ffff, target & 0xff_ffff);
+            }
+        }
+    }
 }

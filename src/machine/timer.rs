@@ -1,131 +1,234 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A generic timer (Arm ARM B8.1): a compare value, a control register, and the
-//! output that follows from a counter.
+//! A generic timer (chapter B8), and the counter's frequency.
+//!
+//! The virtual timer is in hardware while its vCPU runs; this is what it is while
+//! the vCPU does not, and what user space saves and restores. The physical timer
+//! belongs to the host, so a guest's is this state machine alone.
 
 use armv7::regs::TimerCtl;
 
-/// One timer's registers.
+/// One timer of one vCPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timer {
-    /// CTL, without ISTATUS, which follows from the counter.
-    pub ctl: u32,
-    /// The compare value.
+    /// CNTx_CTL. ISTATUS is not kept: it follows from the rest.
+    pub ctl: TimerCtl,
+    /// CNTx_CVAL: when the timer's condition becomes true.
     pub cval: u64,
+    /// How far the timer's counter is behind the physical one: CNTVOFF, or zero for a physical
+    /// timer.
+    pub offset: u64,
+}
+
+/// The registers of a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerReg {
+    /// CNTx_CTL.
+    Ctl,
+    /// CNTx_CVAL, 64-bit.
+    Cval,
+    /// CNTx_TVAL: the compare value as a distance from now, 32-bit and signed.
+    Tval,
+    /// CNTPCT or CNTVCT, the counter itself, 64-bit.
+    Count,
 }
 
 impl Timer {
-    const WRITABLE: u32 = TimerCtl::ENABLE.bits() | TimerCtl::IMASK.bits();
+    /// A timer as after reset: off.
+    pub const fn new(offset: u64) -> Self {
+        Self {
+            ctl: TimerCtl::empty(),
+            cval: 0,
+            offset,
+        }
+    }
 
-    /// Whether the output can be high, now or later.
+    /// The timer's counter when the physical one is `now`.
     #[inline]
-    pub const fn may_fire(&self) -> bool {
-        self.ctl & Self::WRITABLE == TimerCtl::ENABLE.bits()
+    pub const fn count(&self, now: u64) -> u64 {
+        now.wrapping_sub(self.offset)
     }
 
-    /// Whether the condition is met, whatever the mask (ISTATUS of an enabled timer).
-    const fn met(&self, now: u64) -> bool {
-        self.ctl & TimerCtl::ENABLE.bits() != 0 && now >= self.cval
+    /// ISTATUS: the timer is on and its condition is met (B8.1.5).
+    #[inline]
+    pub const fn status(&self, now: u64) -> bool {
+        self.ctl.contains(TimerCtl::ENABLE) && self.count(now) >= self.cval
     }
 
-    /// The output.
+    /// The level of the timer's interrupt when the physical counter is `now`.
     #[inline]
     pub const fn level(&self, now: u64) -> bool {
-        self.may_fire() && self.met(now)
+        self.status(now) && !self.ctl.contains(TimerCtl::IMASK)
     }
 
-    /// Ticks until the output goes high; `None` if it never does by itself, or is high.
-    pub const fn ticks_left(&self, now: u64) -> Option<u64> {
-        if self.may_fire() && now < self.cval {
-            Some(self.cval - now)
+    /// Whether the interrupt can come by itself.
+    #[inline]
+    pub const fn is_armed(&self) -> bool {
+        self.ctl.contains(TimerCtl::ENABLE) && !self.ctl.contains(TimerCtl::IMASK)
+    }
+
+    /// In how many ticks of the counter the interrupt is raised; zero if it is, nothing if it will
+    /// not be.
+    #[inline]
+    pub const fn deadline(&self, now: u64) -> Option<u64> {
+        if self.is_armed() {
+            Some(self.cval.saturating_sub(self.count(now)))
         } else {
             None
         }
     }
 
-    /// CTL as it reads.
-    pub const fn read_ctl(&self, now: u64) -> u32 {
-        let status = if self.met(now) {
-            TimerCtl::ISTATUS.bits()
-        } else {
-            0
-        };
-        self.ctl & Self::WRITABLE | status
+    /// Reads a register.
+    pub const fn read(&self, reg: TimerReg, now: u64) -> u64 {
+        match reg {
+            TimerReg::Ctl => {
+                let status = if self.status(now) {
+                    TimerCtl::ISTATUS.bits()
+                } else {
+                    0
+                };
+                (self.ctl.bits() & !TimerCtl::ISTATUS.bits() | status) as u64
+            }
+            TimerReg::Cval => self.cval,
+            TimerReg::Tval => self.cval.wrapping_sub(self.count(now)) & 0xffff_ffff,
+            TimerReg::Count => self.count(now),
+        }
     }
 
-    /// A write of CTL.
-    pub fn write_ctl(&mut self, value: u32) {
-        self.ctl = value & Self::WRITABLE;
-    }
-
-    /// TVAL as it reads: the low half of what is left.
-    pub const fn read_tval(&self, now: u64) -> u32 {
-        self.cval.wrapping_sub(now) as u32
-    }
-
-    /// A write of TVAL: that many ticks from now, signed.
-    pub fn write_tval(&mut self, now: u64, value: u32) {
-        self.cval = now.wrapping_add(value as i32 as i64 as u64);
+    /// Writes a register. The counter is read-only.
+    pub fn write(&mut self, reg: TimerReg, value: u64, now: u64) {
+        match reg {
+            TimerReg::Ctl => {
+                self.ctl = TimerCtl::from_bits_truncate(value as u32)
+                    .intersection(TimerCtl::ENABLE.union(TimerCtl::IMASK));
+            }
+            TimerReg::Cval => self.cval = value,
+            TimerReg::Tval => {
+                let distance = i64::from(value as u32 as i32);
+                self.cval = self.count(now).wrapping_add_signed(distance);
+            }
+            TimerReg::Count => (),
+        }
     }
 }
 
-/// The frequency of the counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frequency {
-    /// Nanoseconds in a tick, times 2^24.
-    ns_per_tick: u64,
+/// A positive number, as `mult / 2^shift` with 32 significant bits.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    mult: u32,
+    shift: u32,
 }
 
-impl Frequency {
-    const SHIFT: u32 = 24;
-    const NS_PER_SECOND: u64 = 1_000_000_000;
-
-    /// Takes the value of CNTFRQ, which must not be zero.
+impl Scale {
+    /// `num / den`, rounded up or down in the last of the 32 bits. Neither is zero.
     ///
-    /// Divides by subtraction: a kernel for a 32-bit machine has no other way in Rust.
-    pub const fn new(hz: u32) -> Self {
-        let divisor = hz as u64;
-        let mut rest = Self::NS_PER_SECOND << Self::SHIFT;
-        let mut quotient = 0;
-        if divisor != 0 {
-            let mut bit = rest.leading_zeros().abs_diff(divisor.leading_zeros());
-            loop {
-                if rest >= divisor << bit {
-                    rest -= divisor << bit;
-                    quotient |= 1 << bit;
-                }
-                if bit == 0 {
-                    break;
-                }
-                bit -= 1;
+    /// Long division, a bit at a time: a kernel module has no division of 64-bit numbers.
+    const fn new(num: u32, den: u32, up: bool) -> Self {
+        let den = den as u64;
+        let mut quotient = 0u64;
+        let mut rest = 0u64;
+        let mut shift = 0;
+        let mut bit = 32;
+        while bit > 0 {
+            bit -= 1;
+            rest = rest << 1 | (num >> bit & 1) as u64;
+            quotient <<= 1;
+            if rest >= den {
+                rest -= den;
+                quotient |= 1;
+            }
+        }
+        // The quotient is at least 2^-32, so 63 more bits are always enough.
+        while quotient < 1 << 31 && shift < 63 {
+            rest <<= 1;
+            quotient <<= 1;
+            if rest >= den {
+                rest -= den;
+                quotient |= 1;
+            }
+            shift += 1;
+        }
+        if up && rest != 0 {
+            quotient += 1;
+            if quotient == 1 << 32 && shift > 0 {
+                quotient >>= 1;
+                shift -= 1;
             }
         }
         Self {
-            ns_per_tick: quotient,
+            mult: quotient as u32,
+            shift,
         }
     }
 
-    /// The time that a number of ticks takes, at most what a signed 64-bit number of nanoseconds
-    /// holds.
-    pub const fn ticks_to_ns(&self, ticks: u64) -> u64 {
-        const MOST: u64 = i64::MAX as u64;
-        // (high * 2^32 + low) * factor / 2^24, without a product that overflows unnoticed.
-        let (high, low) = (ticks >> 32, ticks & 0xffff_ffff);
-        let Some(low) = low.checked_mul(self.ns_per_tick) else {
-            return MOST;
-        };
-        let Some(high) = high.checked_mul(self.ns_per_tick) else {
-            return MOST;
-        };
-        if high >> (63 - (32 - Self::SHIFT)) != 0 {
-            return MOST;
-        }
-        let sum = (high << (32 - Self::SHIFT)).saturating_add(low >> Self::SHIFT);
-        if sum > MOST {
-            MOST
+    /// `value` times the number, rounded up or down; `u64::MAX` if it does not fit.
+    const fn apply(self, value: u64, up: bool) -> u64 {
+        let mult = self.mult as u64;
+        // The 96-bit product, as its upper 64 and lower 32 bits.
+        let low = (value & 0xffff_ffff) * mult;
+        let high = (value >> 32) * mult + (low >> 32);
+        let low = low & 0xffff_ffff;
+        let (result, lost) = if self.shift >= 32 {
+            let shift = self.shift - 32;
+            let lost = high & ((1 << shift) - 1) | low;
+            (high >> shift, lost)
         } else {
-            sum
+            // What a shift by less leaves of `high` must have room above `low`.
+            let up_by = 32 - self.shift;
+            if high >> (64 - up_by) != 0 {
+                return u64::MAX;
+            }
+            let lost = low & ((1 << self.shift) - 1);
+            (high << up_by | low >> self.shift, lost)
+        };
+        if up && lost != 0 {
+            result.saturating_add(1)
+        } else {
+            result
         }
+    }
+}
+
+/// The frequency of the counter, ready for conversions.
+///
+/// Making one takes some hundred steps, using it two multiplications.
+#[derive(Clone, Copy, Debug)]
+pub struct Frequency {
+    hz: u32,
+    to_ns: Scale,
+    to_ticks: Scale,
+}
+
+impl Frequency {
+    const NS_PER_S: u32 = 1_000_000_000;
+
+    /// A counter of `hz` ticks a second. Zero is taken for one.
+    pub const fn new(hz: u32) -> Self {
+        let hz = if hz == 0 { 1 } else { hz };
+        Self {
+            hz,
+            to_ns: Scale::new(Self::NS_PER_S, hz, true),
+            to_ticks: Scale::new(hz, Self::NS_PER_S, false),
+        }
+    }
+
+    /// Ticks a second.
+    pub const fn hz(&self) -> u32 {
+        self.hz
+    }
+
+    /// How long `ticks` are, never less: who sleeps so long does not wake up too early. At most
+    /// one part in 2^31 and one nanosecond too much. `u64::MAX` if it does not fit.
+    #[inline]
+    pub const fn ticks_to_ns(&self, ticks: u64) -> u64 {
+        self.to_ns.apply(ticks, true)
+    }
+
+    /// How many whole ticks are in `ns`, never too many; at most one part in 2^31 and one tick
+    /// less. `u64::MAX` if it does not fit.
+    #[inline]
+    pub const fn ns_to_ticks(&self, ns: u64) -> u64 {
+        self.to_ticks.apply(ns, false)
     }
 }
 
@@ -134,53 +237,121 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn timer() -> impl Strategy<Value = Timer> {
+        (0u32..4, any::<u64>(), any::<u64>()).prop_map(|(ctl, cval, offset)| Timer {
+            ctl: TimerCtl::from_bits_truncate(ctl),
+            cval,
+            offset,
+        })
+    }
+
     #[test]
-    fn frequency_of_a_million_gives_a_thousand_ns_a_tick() {
-        let f = Frequency::new(1_000_000);
-        assert_eq!(f.ticks_to_ns(1), 1000);
-        assert_eq!(f.ticks_to_ns(1 << 40), 1000 << 40);
+    fn fires_at_its_compare_value() {
+        let mut timer = Timer::new(1000);
+        assert_eq!(timer.deadline(5000), None);
+        timer.write(TimerReg::Tval, 24, 1100);
+        assert_eq!(timer.cval, 124);
+        timer.write(TimerReg::Ctl, 0xffff_fff9, 1100);
+        assert_eq!(timer.ctl, TimerCtl::ENABLE);
+        assert_eq!(timer.deadline(1100), Some(24));
+        assert!(!timer.level(1123) && timer.level(1124));
+        assert_eq!(timer.read(TimerReg::Ctl, 1124), 5);
+        assert_eq!(timer.read(TimerReg::Tval, 1125), 0xffff_ffff);
+        assert_eq!(timer.deadline(1200), Some(0));
+        timer.write(TimerReg::Ctl, 3, 1200);
+        assert_eq!(timer.read(TimerReg::Ctl, 1200), 7);
+        assert!(!timer.level(1200) && timer.deadline(1200).is_none());
+        // A negative distance is in the past.
+        timer.write(TimerReg::Tval, 0xffff_ffff, 1200);
+        assert_eq!(timer.cval, 199);
+    }
+
+    #[test]
+    fn exact_frequencies() {
+        let board = Frequency::new(62_500_000);
+        assert_eq!(board.ticks_to_ns(1), 16);
+        assert_eq!(board.ticks_to_ns(62_500_000), 1_000_000_000);
+        assert_eq!(board.ns_to_ticks(16), 1);
+        assert_eq!(board.ns_to_ticks(15), 0);
+        assert_eq!(board.ticks_to_ns(u64::MAX), u64::MAX);
+        assert_eq!(Frequency::new(1).ticks_to_ns(3), 3_000_000_000);
+        assert_eq!(Frequency::new(0).hz(), 1);
+        let fast = Frequency::new(1_000_000_000);
+        assert_eq!(fast.ticks_to_ns(u64::MAX), u64::MAX);
+        assert_eq!(fast.ns_to_ticks(12345), 12345);
     }
 
     proptest! {
         #[test]
-        fn ticks_to_ns_is_right_to_one_part_in_a_million(
-            hz in 100_000u32..1_000_000_000, ticks: u64
-        ) {
-            let exact = u128::from(ticks) * 1_000_000_000 / u128::from(hz);
-            let got = u128::from(Frequency::new(hz).ticks_to_ns(ticks));
-            if exact < i64::MAX as u128 / 300 {
-                prop_assert!(got <= exact);
-                prop_assert!(exact - got <= 1 + exact / 1_000_000);
-            }
-        }
-
-        #[test]
-        fn output_goes_high_exactly_when_nothing_is_left(now: u64, cval: u64) {
-            let timer = Timer { ctl: 1, cval };
-            match timer.ticks_left(now) {
+        fn deadline_says_when_the_level_rises(timer in timer(), now: u64) {
+            match timer.deadline(now) {
+                None => prop_assert!(!timer.level(now)),
+                Some(0) => prop_assert!(timer.level(now)),
                 Some(ticks) => {
                     prop_assert!(!timer.level(now));
-                    prop_assert!(!timer.level(now + (ticks - 1)));
-                    prop_assert!(timer.level(now + ticks));
+                    // The counter itself does not wrap on the way.
+                    prop_assert!(timer.count(now).checked_add(ticks).is_some());
+                    prop_assert!(!timer.level(now.wrapping_add(ticks - 1)));
+                    prop_assert!(timer.level(now.wrapping_add(ticks)));
                 }
-                None => prop_assert!(timer.level(now)),
             }
         }
 
         #[test]
-        fn tval_reads_back_as_written(now: u64, value: u32) {
-            let mut timer = Timer::default();
-            timer.write_tval(now, value);
-            prop_assert_eq!(timer.read_tval(now), value);
+        fn deadlines_come_closer(timer in timer(), now: u64, step in 0u64..1 << 40) {
+            if let (Some(later_count), Some(first)) =
+                (timer.count(now).checked_add(step), timer.deadline(now))
+            {
+                let later = timer.deadline(later_count.wrapping_add(timer.offset)).unwrap();
+                prop_assert_eq!(later, first.saturating_sub(step));
+            }
         }
 
         #[test]
-        fn masked_or_disabled_output_is_low(now: u64, cval: u64, ctl in 0u32..4) {
-            let timer = Timer { ctl, cval };
-            if ctl != 1 {
-                prop_assert!(!timer.level(now));
-                prop_assert_eq!(timer.ticks_left(now), None);
-            }
+        fn tval_round_trip(timer in timer(), now: u64, tval: u32) {
+            let mut timer = timer;
+            timer.write(TimerReg::Tval, tval.into(), now);
+            prop_assert_eq!(timer.read(TimerReg::Tval, now), u64::from(tval));
+            let distance = timer.cval.wrapping_sub(timer.count(now)) as i64;
+            prop_assert_eq!(distance, i64::from(tval as i32));
+        }
+
+        #[test]
+        fn ctl_keeps_two_bits(timer in timer(), now: u64, value: u32) {
+            let mut timer = timer;
+            timer.write(TimerReg::Ctl, value.into(), now);
+            let read = timer.read(TimerReg::Ctl, now);
+            prop_assert_eq!(read & 3, u64::from(value & 3));
+            prop_assert_eq!(read & 4 != 0, timer.status(now));
+            prop_assert_eq!(read >> 3, 0);
+        }
+
+        #[test]
+        fn conversion_errors_are_bounded(hz in 1u32.., value: u64, shift in 0u32..64) {
+            let value = value >> shift;
+            let frequency = Frequency::new(hz);
+            let (value, hz) = (u128::from(value), u128::from(hz));
+            let second = 1_000_000_000u128;
+
+            let exact = (value * second).div_ceil(hz);
+            let got = u128::from(frequency.ticks_to_ns(value as u64));
+            let most = exact + (exact >> 31) + 1;
+            prop_assert!(got >= exact.min(u64::MAX.into()), "{got} < {exact}");
+            prop_assert!(got <= most.min(u64::MAX.into()), "{got} > {most}");
+
+            let exact = value * hz / second;
+            let got = u128::from(frequency.ns_to_ticks(value as u64));
+            let least = exact - (exact >> 31) - exact.min(1);
+            prop_assert!(got <= exact);
+            prop_assert!(got >= least.min(u64::MAX.into()), "{got} < {least}");
+        }
+
+        #[test]
+        fn conversions_are_monotonic(hz in 1u32.., a: u64, b: u64) {
+            let frequency = Frequency::new(hz);
+            let (a, b) = (a.min(b), a.max(b));
+            prop_assert!(frequency.ticks_to_ns(a) <= frequency.ticks_to_ns(b));
+            prop_assert!(frequency.ns_to_ticks(a) <= frequency.ns_to_ticks(b));
         }
     }
 }

@@ -4,16 +4,14 @@
 
 use armv7::cp15::Cp15Reg;
 
-use super::{
-    table::{
-        core_table,
-        row,
-        row64,
-        Action,
-        Entry, //
-    },
-    PhysTimer, //
+use super::table::{
+    core_table,
+    row,
+    row64,
+    Action,
+    Entry, //
 };
+use crate::timer::TimerReg;
 
 pub(super) const TABLE: &[Entry] = core_table! {
     c9: [

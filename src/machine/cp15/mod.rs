@@ -22,6 +22,8 @@ use armv7::{
     regs::Sctlr, //
 };
 
+use crate::timer::TimerReg;
+
 use table::{
     find,
     Action,
@@ -64,17 +66,6 @@ pub trait Cp15State {
     fn set(&mut self, reg: Cp15Reg, value: u32);
 }
 
-/// A register of the physical timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PhysTimer {
-    /// CNTP_CTL.
-    Ctl,
-    /// CNTP_TVAL.
-    Tval,
-    /// CNTP_CVAL.
-    Cval,
-}
-
 /// What an access comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cp15Outcome {
@@ -90,7 +81,7 @@ pub enum Cp15Outcome {
     /// Cache maintenance by set and way.
     SetWay,
     /// The access is for the emulated physical timer.
-    PhysTimer(PhysTimer),
+    PhysTimer(TimerReg),
     /// The instruction is undefined.
     Undefined,
 }
@@ -141,8 +132,7 @@ fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) ->
         }
         (Action::Sctlr, true) => Cp15Outcome::Read(state.get(Cp15Reg::Sctlr).into()),
         (Action::Sctlr, false) => {
-            let both = Sctlr::M.union(Sctlr::C);
-            let caches = |value| Sctlr::from_bits_retain(value).contains(both);
+            let caches = |value| Sctlr::from_bits_retain(value).caches_on();
             let was_on = caches(state.get(Cp15Reg::Sctlr));
             state.set(Cp15Reg::Sctlr, value as u32);
             let on = caches(value as u32);
@@ -182,8 +172,6 @@ pub const fn reset_value(reg: Cp15Reg, vcpu_id: u32) -> u32 {
     }
 }
 
-/// A trapped access to the debug and trace registers of CP14: reads as zero, ignores writes.
-/// DBGDIDR among them says that there are no breakpoints. Returns what a load gets.
-pub const fn access_cp14() -> u32 {
-    0
-}
+/// What a trapped load from the debug and trace registers of CP14 gets; stores do nothing.
+/// DBGDIDR among them says so that there are no breakpoints.
+pub const CP14_READS_AS: u32 = 0;

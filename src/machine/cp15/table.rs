@@ -4,7 +4,7 @@
 
 use armv7::cp15::Cp15Reg;
 
-use super::PhysTimer;
+use crate::timer::TimerReg;
 
 /// The encoding of a register, ordered as the tables are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ pub(super) enum Action {
     /// Cache maintenance by set and way.
     SetWay,
     /// The physical timer.
-    PhysTimer(PhysTimer),
+    PhysTimer(TimerReg),
 }
 
 /// A row.
@@ -121,12 +121,12 @@ macro_rules! core_table {
             row(10, 0, 3, 1, Action::Register(Cp15Reg::Amair1)),
             row(13, 0, 0, 1, Action::Register(Cp15Reg::Contextidr)),
             // CNTHCTL.PL1PCEN is clear: the physical timer is the host's.
-            row(14, 0, 2, 0, Action::PhysTimer(PhysTimer::Tval)),
-            row(14, 0, 2, 1, Action::PhysTimer(PhysTimer::Ctl)),
+            row(14, 0, 2, 0, Action::PhysTimer(TimerReg::Tval)),
+            row(14, 0, 2, 1, Action::PhysTimer(TimerReg::Ctl)),
             $($c15,)*
             row64(0, 2, Action::Register64(Cp15Reg::Ttbr0Lo, Cp15Reg::Ttbr0Hi)),
             row64(1, 2, Action::Register64(Cp15Reg::Ttbr1Lo, Cp15Reg::Ttbr1Hi)),
-            row64(2, 14, Action::PhysTimer(PhysTimer::Cval)),
+            row64(2, 14, Action::PhysTimer(TimerReg::Cval)),
         ]
     };
 }

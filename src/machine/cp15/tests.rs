@@ -18,11 +18,22 @@ impl Cp15State for State {
 }
 
 fn reset() -> State {
-    State(Cp15Reg::ALL.map(|reg| reset_value(reg, 5)))
+    let mut state = State([0; Cp15Reg::COUNT]);
+    for &reg in Cp15Reg::ALL {
+        state.set(reg, reset_value(reg, 5));
+    }
+    state
 }
 
 fn access(crn: u8, opc1: u8, crm: u8, opc2: u8, is_read: bool) -> Cp32Access {
-    Cp32Access { crn, opc1, crm, opc2, rt: 0, is_read }
+    Cp32Access {
+        crn,
+        opc1,
+        crm,
+        opc2,
+        rt: 0,
+        is_read,
+    }
 }
 
 #[test]
@@ -57,7 +68,10 @@ fn vcpu_five_is_the_second_of_the_second_cluster() {
 fn actlr_reads_as_smp_and_keeps_that() {
     for core in CORES {
         let mut state = reset();
-        assert_eq!(access32(core, access(1, 0, 0, 1, false), 0, &mut state), Cp15Outcome::Written);
+        assert_eq!(
+            access32(core, access(1, 0, 0, 1, false), 0, &mut state),
+            Cp15Outcome::Written
+        );
         assert_eq!(
             access32(core, access(1, 0, 0, 1, true), 0, &mut state),
             Cp15Outcome::Read(0x40)
