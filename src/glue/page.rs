@@ -107,7 +107,7 @@ pub(crate) fn lowmem_ptr(pa: Pa) -> *mut u8 {
 /// The physical address of something in the vmalloc or module area.
 pub(crate) fn vmalloc_pa(va: usize) -> Pa {
     // SAFETY: Walks the kernel's page table; the caller gives mapped addresses of the module.
-    let pfn = unsafe { glue::vmalloc_to_pfn(va as *const kernel::ffi::c_void) };
+    let pfn = unsafe { bindings::vmalloc_to_pfn(va as *const kernel::ffi::c_void) };
     Pa((pfn as u64) << 12 | (va as u64 & 0xfff))
 }
 

@@ -44,7 +44,7 @@ impl UserPage {
         }
         let flags = if write { bindings::FOLL_WRITE } else { 0 };
         // SAFETY: As above.
-        let n = unsafe { glue::get_user_pages_fast(address, 1, flags, &mut page) };
+        let n = unsafe { bindings::get_user_pages_fast(address, 1, flags, &mut page) };
         match n {
             1 => Ok(Self {
                 // INVARIANT: The callee took a reference.

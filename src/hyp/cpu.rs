@@ -2,7 +2,7 @@
 
 //! One host CPU in HYP mode: its saved registers, its stack, what a fault left.
 
-use core::fmt;
+use kernel::fmt;
 
 use kvm_bindings as layout;
 use memoffset::offset_of;

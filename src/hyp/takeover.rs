@@ -127,10 +127,6 @@ pub(crate) struct Lowvisor {
     httbr: u64,
 }
 
-/// HSCTLR: MMU, caches and CP15 barriers on, Arm state, little-endian, no alignment checks.
-/// The other ones are bits that should be one (B4.1.?).
-const HSCTLR: u32 = 0x30c5_183d;
-
 impl Lowvisor {
     /// Finds out whether the machine can be a host, and prepares taking HYP mode over.
     pub(crate) fn new() -> Result<Arc<Self>> {
@@ -246,7 +242,7 @@ impl Lowvisor {
             httbr: [self.httbr as u32, (self.httbr >> 32) as u32],
             hmair: [regs::HMAIR0, regs::HMAIR1],
             htcr: regs::HTCR,
-            hsctlr: HSCTLR,
+            hsctlr: regs::HSCTLR,
             hvbar: &raw const __hyp_host_vectors as u32,
             htpidr: host,
             vtcr: regs::VTCR,

@@ -2,7 +2,10 @@
 
 //! KVM_GET_ONE_REG and KVM_SET_ONE_REG: the core registers of a vCPU.
 
-use armv7::psr::Psr;
+use armv7::psr::{
+    Mode,
+    Psr, //
+};
 use kernel::prelude::*;
 use kvm_bindings as uapi;
 
@@ -30,7 +33,7 @@ pub(crate) fn ids() -> impl Iterator<Item = u64> {
 
 /// Reads or writes a register, from or to user memory.
 pub(crate) fn access(state: &mut VcpuState, id: u64, address: u64, set: bool) -> Result {
-    if id & uapi::KVM_REG_ARCH_MASK != uapi::KVM_REG_ARM {
+    if id & uapi::KVM_REG_ARCH_MASK as u64 != uapi::KVM_REG_ARM {
         return Err(EINVAL);
     }
     if id & u64::from(uapi::KVM_REG_ARM_COPROC_MASK) != u64::from(uapi::KVM_REG_ARM_CORE) {
@@ -51,18 +54,9 @@ pub(crate) fn access(state: &mut VcpuState, id: u64, address: u64, set: bool) ->
         return system::write_user(address, slot);
     }
     let value: u32 = system::read_user(address)?;
-    if index == CPSR_INDEX && !is_guest_mode(value) {
+    if index == CPSR_INDEX && !Psr(value).mode().is_some_and(Mode::is_guest_mode) {
         return Err(EINVAL);
     }
     *slot = value;
     Ok(())
-}
-
-/// Whether a guest can be in the mode of a CPSR: any but Monitor and HYP mode.
-fn is_guest_mode(cpsr: u32) -> bool {
-    use armv7::psr::Mode;
-    matches!(
-        Psr(cpsr).mode(),
-        Some(Mode::Usr | Mode::Fiq | Mode::Irq | Mode::Svc | Mode::Abt | Mode::Und | Mode::Sys)
-    )
 }

@@ -16,6 +16,7 @@ use armv7::{
         Hsr,
         Wfx, //
     },
+    psr::Psr,
     regs::Hcr, //
 };
 use kernel::prelude::*;
@@ -26,13 +27,19 @@ use machine::{
         Cp15Outcome,
         Cp15State, //
     },
-    psci, //
+    psci::{
+        self,
+        Power, //
+    },
+    smccc,
+    timer::TimerReg, //
 };
 
 use super::{
     mmio,
     run::Outcome,
     vcpu::{
+        Start,
         Vcpu,
         VcpuState, //
     },
@@ -55,7 +62,7 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
     let class = hsr.ec();
     // An instruction whose condition fails may trap all the same on some cores (B1.14.1): it does
     // nothing then.
-    if class.is_conditional() && !cond::condition_holds(hsr, state.context.core.cpsr) {
+    if is_conditional(class) && !cond::condition_holds(hsr, state.context.core.cpsr) {
         skip_instruction(state, hsr);
         return Ok(Outcome::Resume);
     }
@@ -63,9 +70,9 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
         ExceptionClass::DataAbort => abort(vm, vcpu, state, hsr, false),
         ExceptionClass::PrefetchAbort => abort(vm, vcpu, state, hsr, true),
         ExceptionClass::Wfx => wfx(vm, vcpu, state, hsr),
-        ExceptionClass::Cp15_32 => cp15_32(vm, vcpu, state, hsr),
-        ExceptionClass::Cp15_64 => cp15_64(vm, vcpu, state, hsr),
-        ExceptionClass::Cp14_32 | ExceptionClass::Cp14_64 | ExceptionClass::Cp14LoadStore => {
+        ExceptionClass::Cp15 => cp15_32(vm, vcpu, state, hsr),
+        ExceptionClass::Cp15Double => cp15_64(vm, vcpu, state, hsr),
+        ExceptionClass::Cp14 | ExceptionClass::Cp14Double | ExceptionClass::Cp14LoadStore => {
             cp14(state, hsr)
         }
         // The preferred return address of HVC is behind it.
@@ -74,7 +81,7 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
             skip_instruction(state, hsr);
             psci_call(vm, vcpu, state)
         }
-        ExceptionClass::Cp0To13 | ExceptionClass::Bxj | ExceptionClass::Cp10Id => {
+        ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
             exception::inject_undefined(&mut *state.context);
             Ok(Outcome::Resume)
         }
@@ -89,6 +96,19 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
             Ok(Outcome::ToUser)
         }
     }
+}
+
+/// Whether the exception is that of an instruction which can be conditional, so that HSR tells
+/// the condition.
+fn is_conditional(class: ExceptionClass) -> bool {
+    !matches!(
+        class,
+        ExceptionClass::Hvc
+            | ExceptionClass::PrefetchAbort
+            | ExceptionClass::DataAbort
+            | ExceptionClass::UnknownReason
+            | ExceptionClass::Unknown(_)
+    )
 }
 
 /// An abort at stage 2.
@@ -108,7 +128,7 @@ fn abort(
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
-            inject_abort(state, is_fetch, address);
+            inject_abort(state, is_fetch, abort.write, address);
             return Ok(Outcome::Resume);
         }
     }
@@ -124,10 +144,10 @@ fn abort(
         Faulted::Mapped => Ok(Outcome::Resume),
         Faulted::NoMemory if is_fetch || abort.s1ptw => {
             // Code or tables in a device.
-            inject_abort(state, is_fetch, address);
+            inject_abort(state, is_fetch, abort.write, address);
             Ok(Outcome::Resume)
         }
-        Faulted::NoMemory if abort.cache_maintenance => {
+        Faulted::NoMemory if abort.cm => {
             // A device has no cache lines.
             skip_instruction(state, hsr);
             Ok(Outcome::Resume)
@@ -136,11 +156,11 @@ fn abort(
     }
 }
 
-fn inject_abort(state: &mut VcpuState, is_fetch: bool, address: u32) {
+fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
     if is_fetch {
         exception::inject_prefetch_abort(&mut *state.context, address);
     } else {
-        exception::inject_data_abort(&mut *state.context, address);
+        exception::inject_data_abort(&mut *state.context, address, is_write);
     }
 }
 
@@ -157,7 +177,6 @@ fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome>
 /// The registers of a vCPU, as the CP15 tables use them.
 struct Registers<'a> {
     state: &'a mut VcpuState,
-    id: u32,
 }
 
 impl Cp15State for Registers<'_> {
@@ -168,8 +187,228 @@ impl Cp15State for Registers<'_> {
     fn set(&mut self, reg: Cp15Reg, value: u32) {
         self.state.context.cp15[reg as usize] = value;
     }
+}
 
-    fn vcpu_id(&self) -> u32 {
-        self.id
+/// Finishes an access to a coprocessor register.
+fn finish_cp(
+    vm: &Vm,
+    state: &mut VcpuState,
+    hsr: Hsr,
+    outcome: Cp15Outcome,
+    access: CpAccess,
+) -> Outcome {
+    match outcome {
+        Cp15Outcome::Read(value) => access.load(state, value),
+        Cp15Outcome::Written => (),
+        Cp15Outcome::CachesTurned { on } => {
+            // What the guest wrote, or the host for it, on one side of the caches has to be
+            // there on the other. While they are on, the guest need not trap (HCR.TVM).
+            vm.memory.flush_to_poc();
+            if on {
+                state.context.control.hcr &= !Hcr::TVM.bits();
+            }
+        }
+        Cp15Outcome::SetWay => {
+            // If SCTLR is not watched, the guest can be about to turn its caches off: watch from
+            // now on, so that this happens but once.
+            if state.context.control.hcr & Hcr::TVM.bits() == 0 {
+                vm.memory.flush_to_poc();
+                state.context.control.hcr |= Hcr::TVM.bits();
+            }
+        }
+        Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
+        Cp15Outcome::Undefined => {
+            exception::inject_undefined(&mut *state.context);
+            return Outcome::Resume;
+        }
+    }
+    skip_instruction(state, hsr);
+    Outcome::Resume
+}
+
+/// The general-purpose registers of an MCR, MRC, MCRR or MRRC.
+#[derive(Clone, Copy)]
+struct CpAccess {
+    is_read: bool,
+    rt: usize,
+    rt2: Option<usize>,
+}
+
+impl CpAccess {
+    /// The value of a store.
+    fn stored(self, state: &VcpuState) -> u64 {
+        let high = self.rt2.map_or(0, |rt2| state.context.reg(rt2));
+        u64::from(high) << 32 | u64::from(state.context.reg(self.rt))
+    }
+
+    /// Sets the registers of a load.
+    fn load(self, state: &mut VcpuState, value: u64) {
+        state.context.set_reg(self.rt, value as u32);
+        if let Some(rt2) = self.rt2 {
+            state.context.set_reg(rt2, (value >> 32) as u32);
+        }
+    }
+}
+
+fn cp15_32(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    let trapped = hsr.cp_access();
+    let access = CpAccess {
+        is_read: trapped.is_read,
+        rt: trapped.rt,
+        rt2: None,
+    };
+    let value = access.stored(state) as u32;
+    let core = vm.host.lowvisor.core();
+    let outcome = cp15::access32(core, trapped, value, &mut Registers { state });
+    let _ = vcpu;
+    Ok(finish_cp(vm, state, hsr, outcome, access))
+}
+
+fn cp15_64(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    let trapped = hsr.cp64_access();
+    let access = CpAccess {
+        is_read: trapped.is_read,
+        rt: trapped.rt,
+        rt2: Some(trapped.rt2),
+    };
+    let value = access.stored(state);
+    let core = vm.host.lowvisor.core();
+    let outcome = cp15::access64(core, trapped, value, &mut Registers { state });
+    let _ = vcpu;
+    Ok(finish_cp(vm, state, hsr, outcome, access))
+}
+
+/// The debug and trace registers: none are implemented, so all read as zero.
+fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    match hsr.ec() {
+        ExceptionClass::Cp14 => {
+            let trapped = hsr.cp_access();
+            if trapped.is_read {
+                state.context.set_reg(trapped.rt, cp15::CP14_READS_AS);
+            }
+            skip_instruction(state, hsr);
+        }
+        ExceptionClass::Cp14Double => {
+            let trapped = hsr.cp64_access();
+            if trapped.is_read {
+                state.context.set_reg(trapped.rt, cp15::CP14_READS_AS);
+                state.context.set_reg(trapped.rt2, cp15::CP14_READS_AS);
+            }
+            skip_instruction(state, hsr);
+        }
+        _ => exception::inject_undefined(&mut *state.context),
+    }
+    Ok(Outcome::Resume)
+}
+
+/// An access to the emulated physical timer.
+fn phys_timer(state: &mut VcpuState, reg: TimerReg, access: CpAccess) {
+    let now = crate::hyp::register::cntpct();
+    if access.is_read {
+        let value = state.timers.phys.read(reg, now);
+        access.load(state, value);
+    } else {
+        let value = access.stored(state);
+        state.timers.phys.write(reg, value, now);
+    }
+}
+
+/// A call of the guest's firmware.
+fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
+    let has_psci_0_2 = state
+        .features
+        .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PSCI_0_2 != 0);
+    let version = if has_psci_0_2 {
+        psci::Version::LATEST
+    } else {
+        psci::Version::V0_1
+    };
+    let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
+    let power = PowerStates { vm, running: vcpu };
+    let call = smccc::Call {
+        function: r0,
+        args: [r1, r2, r3],
+    };
+    match smccc::call(&call, vcpu.id, version, &power) {
+        psci::Outcome::Return(value) => state.context.set_reg(0, value),
+        psci::Outcome::Suspend => {
+            state.context.set_reg(0, psci::SUCCESS);
+            super::run::wait_for_interrupt(vm, vcpu, state)?;
+        }
+        psci::Outcome::CpuOff => {
+            vcpu.power.lock().off = true;
+            state.off = true;
+        }
+        psci::Outcome::CpuOn {
+            cpu,
+            entry,
+            thumb,
+            context_id,
+        } => {
+            let result = match vm.vcpu(cpu) {
+                Some(target) => target.turn_on(Start {
+                    entry,
+                    thumb,
+                    context_id,
+                    big_endian: Psr(state.context.core.cpsr).is_big_endian(),
+                }),
+                None => psci::INVALID_PARAMETERS,
+            };
+            state.context.set_reg(0, result);
+        }
+        psci::Outcome::SystemOff => return Ok(system_event(vm, vcpu, state, false)),
+        psci::Outcome::SystemReset | psci::Outcome::SystemReset2 { .. } => return Ok(system_event(vm, vcpu, state, true)),
+    }
+    Ok(Outcome::Resume)
+}
+
+/// SYSTEM_OFF and SYSTEM_RESET: no vCPU runs on, and the monitor decides.
+fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, reset: bool) -> Outcome {
+    for other in vm.vcpus() {
+        other.power.lock().off = true;
+        if other.id != vcpu.id {
+            other.request(super::vcpu::request::POWER);
+        }
+    }
+    // Should the monitor run this vCPU again, the guest sees that the call failed (DEN 0022
+    // 5.10).
+    state.context.set_reg(0, psci::INTERNAL_FAILURE);
+    state.off = true;
+    vcpu.run_page.set_system_event(if reset {
+        uapi::KVM_SYSTEM_EVENT_RESET
+    } else {
+        uapi::KVM_SYSTEM_EVENT_SHUTDOWN
+    });
+    Outcome::ToUser
+}
+
+/// The power states of a VM's vCPUs, as one of them asks.
+struct PowerStates<'a> {
+    vm: &'a Vm,
+    running: &'a Vcpu,
+}
+
+impl psci::Topology for PowerStates<'_> {
+    fn cpus(&self) -> usize {
+        super::vm::MAX_VCPUS
+    }
+
+    fn mpidr(&self, cpu: usize) -> u32 {
+        match self.vm.vcpu(cpu) {
+            Some(_) => cp15::mpidr(cpu as u32),
+            // Ids may be left out; no call can name the affinity of such a hole.
+            None => u32::MAX,
+        }
+    }
+
+    fn power(&self, cpu: usize) -> Power {
+        if cpu == self.running.id {
+            return Power::On;
+        }
+        match self.vm.vcpu(cpu).map(|vcpu| *vcpu.power.lock()) {
+            Some(power) if power.start.is_some() => Power::OnPending,
+            Some(power) if !power.off => Power::On,
+            _ => Power::Off,
+        }
     }
 }

@@ -71,18 +71,17 @@ pub(crate) fn emulate(
     ipa: Ipa,
 ) -> Result<Outcome> {
     let abort = hsr.abort();
-    let Some(access) = abort.access else {
+    let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
         // An instruction for which the hardware gives no syndrome (B3.13.6).
         pr_warn_ratelimited_mmio(state.context.core.pc, ipa);
-        return Err(ENOSYS);
+        return Err(Error::from_errno(-(kernel::bindings::ENOSYS as i32)));
     };
-    let size = access.size.bytes();
-    let rt = access.rt as usize;
-    let big_endian = Psr(state.context.core.cpsr).e();
+    let rt = abort.srt;
+    let big_endian = Psr(state.context.core.cpsr).is_big_endian();
     let load = Load {
         rt,
         size,
-        sign_extend: access.sign_extend,
+        sign_extend: abort.sign_extend,
         big_endian,
     };
     super::exit::skip_instruction(state, hsr);

@@ -3,7 +3,6 @@
 //! KVM_RUN: into the guest and out of it until user space is needed.
 
 use armv7::{
-    exception::CoreRegs,
     psr::Psr,
     regs, //
 };
@@ -18,6 +17,7 @@ use super::{
     },
     vcpu::{
         request,
+        Start,
         Vcpu,
         VcpuState, //
     },
@@ -160,8 +160,8 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
                 now
             };
             state.off = power.off;
-            if let Some((entry, context_id)) = power.start {
-                start_at(vm, vcpu, state, entry, context_id)?;
+            if let Some(start) = power.start {
+                start_at(vm, vcpu, state, start)?;
             }
         }
         if !state.off {
@@ -173,23 +173,18 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     }
 }
 
-/// PSCI CPU_ON: resets the vCPU to run at `entry` with `context_id` in R0.
-fn start_at(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-    entry: u32,
-    context_id: u32,
-) -> Result {
-    // The caller's endianness is inherited (DEN 0022 5.6).
+/// PSCI CPU_ON: resets the vCPU to run as the caller asked.
+fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result {
     super::vcpu_file::reset(vm, vcpu, state)?;
-    let mut psr = state.context.core.cpsr;
-    if entry & 1 != 0 {
-        psr |= Psr::T;
+    let context = &mut *state.context;
+    if start.thumb {
+        context.core.cpsr |= Psr::T;
     }
-    state.context.core.cpsr = psr;
-    state.context.set_pc(entry & !1);
-    state.context.core.r[0] = context_id;
+    if start.big_endian {
+        context.core.cpsr |= Psr::E;
+    }
+    context.core.pc = start.entry;
+    context.core.r[0] = start.context_id;
     Ok(())
 }
 

@@ -12,7 +12,7 @@
 //! The physical timer (CNTP) is the host's; the guest's accesses trap and are
 //! emulated. Its output is PPI 30.
 
-use kernel::prelude::*;
+use armv7::regs::TimerCtl;
 use machine::timer::Timer;
 
 use super::host::HostTimer;
@@ -30,49 +30,38 @@ pub(crate) const PHYSICAL_INTID: u32 = 30;
 pub(crate) struct VcpuTimers {
     pub(crate) virt: Timer,
     pub(crate) phys: Timer,
-    /// CNTVOFF of the VM.
-    offset: u64,
 }
 
 impl VcpuTimers {
     /// Timers after reset: off.
     pub(crate) fn new() -> Self {
         Self {
-            virt: Timer::default(),
-            phys: Timer::default(),
-            offset: 0,
+            virt: Timer::new(0),
+            phys: Timer::new(0),
         }
     }
 
     /// Sets the difference between the physical and the virtual counter.
     pub(crate) fn set_offset(&mut self, offset: u64) {
-        self.offset = offset;
-    }
-
-    /// The difference between the physical and the virtual counter.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+        self.virt.offset = offset;
     }
 
     /// The outputs of the virtual and the physical timer now.
     #[inline]
     pub(crate) fn levels(&self) -> (bool, bool) {
         // Most guests have at most one of them enabled, and the counter costs an isb.
-        if !self.virt.may_fire() && !self.phys.may_fire() {
+        if !self.virt.is_armed() && !self.phys.is_armed() {
             return (false, false);
         }
         let now = register::cntpct();
-        (
-            self.virt.level(now.wrapping_sub(self.offset)),
-            self.phys.level(now),
-        )
+        (self.virt.level(now), self.phys.level(now))
     }
 
     /// Ticks until the next output that is low now goes high by itself.
     pub(crate) fn ticks_to_next(&self) -> Option<u64> {
         let now = register::cntpct();
-        let virt = self.virt.ticks_left(now.wrapping_sub(self.offset));
-        let phys = self.phys.ticks_left(now);
+        let virt = self.virt.deadline(now);
+        let phys = self.phys.deadline(now);
         match (virt, phys) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -84,13 +73,13 @@ impl VcpuTimers {
     #[inline]
     pub(crate) fn load(&mut self, irqs: &IrqsOff, host: &HostTimer, keep_active: bool) {
         host.set_active(irqs, keep_active);
-        if self.virt.may_fire() {
+        if self.virt.is_armed() {
             // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
             unsafe { register::set_cntv_cval(self.virt.cval) };
             register::isb();
         }
         // SAFETY: As above.
-        unsafe { register::set_cntv_ctl(self.virt.ctl) };
+        unsafe { register::set_cntv_ctl(self.virt.ctl.bits()) };
     }
 
     /// Takes the state of the virtual timer out of the hardware, and switches that off.
@@ -102,7 +91,8 @@ impl VcpuTimers {
         let ctl = register::cntv_ctl();
         // SAFETY: The host does not use the virtual timer.
         unsafe { register::set_cntv_ctl(0) };
-        self.virt.ctl = ctl & 3;
+        self.virt.ctl =
+            TimerCtl::from_bits_truncate(ctl) & (TimerCtl::ENABLE | TimerCtl::IMASK);
         self.virt.cval = register::cntv_cval();
         if !still_active {
             host.deactivated_by_guest(irqs);

@@ -37,7 +37,10 @@ use kernel::{
         Monotonic, //
     },
 };
-use machine::vgic::CpuInterface;
+use machine::{
+    psci,
+    vgic::CpuInterface, //
+};
 
 use super::{
     mmio::PendingMmio,
@@ -74,8 +77,18 @@ pub(crate) mod request {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Power {
     pub(crate) off: bool,
-    /// Set by CPU_ON: reset with this entry point and context id.
-    pub(crate) start: Option<(u32, u32)>,
+    /// Set by CPU_ON.
+    pub(crate) start: Option<Start>,
+}
+
+/// How a vCPU starts after CPU_ON.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) entry: u32,
+    pub(crate) thumb: bool,
+    pub(crate) context_id: u32,
+    /// The caller's endianness is inherited (DEN 0022 5.6).
+    pub(crate) big_endian: bool,
 }
 
 /// Wakes a vCPU that waits: from an interrupt, or when a timer expires.
@@ -247,6 +260,23 @@ impl Vcpu {
         result
     }
 
+    /// PSCI CPU_ON for this vCPU: starts it, or says why not.
+    pub(crate) fn turn_on(&self, start: Start) -> u32 {
+        {
+            let mut power = self.power.lock();
+            if power.start.is_some() {
+                return psci::ON_PENDING;
+            }
+            if !power.off {
+                return psci::ALREADY_ON;
+            }
+            power.off = false;
+            power.start = Some(start);
+        }
+        self.request(request::POWER);
+        psci::SUCCESS
+    }
+
     /// The lines that KVM_IRQ_LINE drives, as bits of HCR.
     #[inline]
     pub(crate) fn irq_lines(&self) -> u32 {
@@ -281,7 +311,6 @@ impl Vcpu {
 impl VcpuState {
     /// Whether the guest's data accesses go through the caches.
     pub(crate) fn caches_on(&self) -> bool {
-        let both = regs::Sctlr::M | regs::Sctlr::C;
-        regs::Sctlr::from_bits_retain(self.context.cp15[Cp15Reg::Sctlr as usize]).contains(both)
+        regs::Sctlr::from_bits_retain(self.context.cp15[Cp15Reg::Sctlr as usize]).caches_on()
     }
 }

@@ -4,11 +4,8 @@
 
 use armv7::{
     cp15::Cp15Reg,
-    psr::{
-        Mode,
-        Psr, //
-    },
-    regs, //
+    policy,
+    psr::Psr, //
 };
 use kernel::{
     mm::virt::VmaNew,
@@ -130,12 +127,11 @@ impl FileObject for VcpuFile {
 
 /// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
 pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
-    let core = vm.host.lowvisor.core();
     let context = &mut *state.context;
     context.core = Default::default();
-    context.core.cpsr = Mode::Svc as u32 | Psr::A | Psr::I | Psr::F;
-    for (index, slot) in context.cp15.iter_mut().enumerate() {
-        *slot = cp15::reset_value(core, index, vcpu.id as u32);
+    context.core.cpsr = Psr::RESET.0;
+    for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
+        *slot = cp15::reset_value(*reg, vcpu.id as u32);
     }
     // The number of CPUs that the guest finds there is that of the VM.
     let cpus = vm.vcpus().count() as u32;
@@ -145,15 +141,14 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     context.vfp.fpexc = 0;
     context.vfp.fpscr = 0;
     context.vfp.d = [0; 32];
-    context.control.hcr = regs::HCR_GUEST.bits() | regs::Hcr::TVM.bits();
-    context.control.hstr = regs::HSTR_GUEST.bits();
-    context.control.hcptr = regs::HCPTR_GUEST.bits();
-    context.control.hdcr = regs::HDCR_GUEST.bits();
+    context.control.hcr = (policy::HCR_GUEST | policy::HCR_CACHES_OFF).bits();
+    context.control.hstr = policy::HSTR_GUEST.bits();
+    context.control.hcptr = policy::HCPTR_GUEST.bits();
+    context.control.hdcr = policy::HDCR_GUEST.bits();
     let offset = vm.counter_offset();
     context.control.cntvoff = [offset as u32, (offset >> 32) as u32];
-    state.timers.virt = Timer::default();
-    state.timers.phys = Timer::default();
-    state.timers.set_offset(offset);
+    state.timers.virt = Timer::new(offset);
+    state.timers.phys = Timer::new(0);
     state.interface = CpuInterface::default();
     state.mmio = None;
     Ok(())

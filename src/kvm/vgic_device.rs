@@ -102,7 +102,7 @@ impl VgicDevice {
     fn register(&self, attr: &uapi::kvm_device_attr, how: Use) -> Result {
         let cpu = ((attr.attr & uapi::KVM_DEV_ARM_VGIC_CPUID_MASK)
             >> uapi::KVM_DEV_ARM_VGIC_CPUID_SHIFT) as usize;
-        let offset = (attr.attr & uapi::KVM_DEV_ARM_VGIC_OFFSET_MASK) as u32;
+        let offset = attr.attr as u32;
         let vcpu = self.vm.vcpu(cpu).ok_or(EINVAL)?;
         let is_dist = attr.group == uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS;
         if offset & 3 != 0 {

@@ -27,7 +27,6 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::psci::Topology;
 
 use super::{
     gic::{
@@ -237,7 +236,7 @@ impl Vm {
     ) -> Result<R> {
         self.init_gic()?;
         let mut gic = self.gic.lock();
-        Ok(f(gic.as_mut().ok_or(ENXIO)?))
+        Ok(f((*gic).as_mut().ok_or(ENXIO)?))
     }
 
     /// Fixes the number of vCPUs and interrupts.
@@ -326,7 +325,7 @@ impl Vm {
             return state.timer_active;
         }
         let mut guard = self.gic.lock();
-        let Some(gic) = guard.as_mut() else {
+        let Some(gic) = (*guard).as_mut() else {
             return virt;
         };
         let mut kick = 0;
@@ -351,7 +350,7 @@ impl Vm {
             return state.timer_active || !self.has_gic();
         }
         let mut guard = self.gic.lock();
-        let Some(gic) = guard.as_mut() else {
+        let Some(gic) = (*guard).as_mut() else {
             return false;
         };
         let kick = gic.fold(vcpu.id, &mut state.interface);
@@ -375,7 +374,7 @@ impl Vm {
             return virt || phys;
         }
         let mut guard = self.gic.lock();
-        let Some(gic) = guard.as_mut() else {
+        let Some(gic) = (*guard).as_mut() else {
             return false;
         };
         // The lines are told to the distributor when the vCPU is entered; here they only count.
@@ -388,7 +387,7 @@ impl Vm {
     pub(crate) fn device_read(&self, vcpu: &Vcpu, address: u64, size: usize) -> Option<[u8; 8]> {
         let offset = self.dist_offset(address)?;
         let guard = self.gic.lock();
-        let value = guard.as_ref()?.dist_read(vcpu.id, offset, size as u32);
+        let value = (*guard).as_ref()?.dist_read(vcpu.id, offset, size as u32);
         let mut data = [0; 8];
         data[..4].copy_from_slice(&value.to_le_bytes());
         Some(data)
@@ -408,7 +407,7 @@ impl Vm {
         let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
         let mask = {
             let mut guard = self.gic.lock();
-            let Some(gic) = guard.as_mut() else {
+            let Some(gic) = (*guard).as_mut() else {
                 return false;
             };
             gic.dist_write(vcpu.id, offset, size as u32, value)
@@ -504,14 +503,6 @@ impl FileObject for Vm {
 
     fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
         Err(ENODEV)
-    }
-}
-
-impl Topology for Vm {
-    fn find(&self, mpidr: u32) -> Option<usize> {
-        self.vcpus()
-            .find(|vcpu| machine::cp15::mpidr(vcpu.id as u32) & 0xff_ffff == mpidr & 0xff_ffff)
-            .map(|vcpu| vcpu.id)
     }
 }
 

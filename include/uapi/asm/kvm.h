@@ -105,6 +105,11 @@ struct kvm_guest_debug_arch {
 struct kvm_debug_exit_arch {
 };
 
+/* Bits of device_irq_level below */
+#define KVM_ARM_DEV_EL1_VTIMER		(1 << 0)
+#define KVM_ARM_DEV_EL1_PTIMER		(1 << 1)
+#define KVM_ARM_DEV_PMU			(1 << 2)
+
 struct kvm_sync_regs {
 	/* Used with KVM_CAP_ARM_USER_IRQ */
 	__u64 device_irq_level;

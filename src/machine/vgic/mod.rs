@@ -227,7 +227,7 @@ where
     }
 
     /// Puts an interrupt into the set where it belongs after any change of its
-    /// state. Gives the CPU that got something to take.
+    /// state. Gives the CPU that got something to put into a list register.
     fn refresh(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
         let Some(&irq) = self.irq(cpu, intid) else {
             return 0;
@@ -246,15 +246,12 @@ where
             (None, None)
         };
 
-        let mut had = false;
         if let Some(old) = self.cpus.get_mut(holder) {
             if active.is_none() {
                 old.active.remove(intid);
             }
             if pending != Some(holder) {
                 old.pending.remove(intid);
-            } else {
-                had = old.pending.contains(intid);
             }
         }
         let Some(home) = active.or(pending) else {
@@ -265,17 +262,17 @@ where
                 irq.owner = home as u8;
             }
         }
-        let Some(new) = self.cpus.get_mut(home) else {
-            return 0;
-        };
-        if active.is_some() {
-            new.active.insert(intid);
-            0
-        } else if had {
-            0
-        } else {
-            new.pending.insert(intid);
+        let new = self.cpus.get_mut(home).is_some_and(|c| {
+            if active.is_some() {
+                c.active.insert(intid)
+            } else {
+                c.pending.insert(intid)
+            }
+        });
+        if new {
             bit(home)
+        } else {
+            0
         }
     }
 
