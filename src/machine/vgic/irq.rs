@@ -66,6 +66,8 @@ bitflags! {
         const CLEAR_ACTIVE = 1 << 11;
         /// At the fold: make it active.
         const SET_ACTIVE = 1 << 12;
+        /// The guest has deactivated it, and with it the physical interrupt.
+        const HW_DEACTIVATED = 1 << 13;
     }
 }
 

@@ -89,6 +89,12 @@ impl ListRegister {
         (((self.0 >> Self::PRIORITY_SHIFT) & 0x1f) << 3) as u8
     }
 
+    /// Whether it is pending or active.
+    #[inline]
+    pub const fn valid(self) -> bool {
+        self.0 & (Self::PENDING | Self::ACTIVE) != 0
+    }
+
     /// Whether all bits of `mask` are set.
     #[inline]
     pub const fn has(self, mask: u32) -> bool {
@@ -372,6 +378,9 @@ where
         let active = (lr.has(ListRegister::ACTIVE) && !was.contains(State::CLEAR_ACTIVE))
             || was.contains(State::SET_ACTIVE);
         irq.state.set(State::ACTIVE, active);
+        if lr.has(ListRegister::HW) && !lr.valid() {
+            irq.state |= State::HW_DEACTIVATED;
+        }
         // Still pending: not acknowledged. A level-triggered interrupt remains
         // pending by its line, if at all.
         if lr.has(ListRegister::PENDING) && !was.contains(State::CLEAR_PENDING) {

@@ -30,6 +30,22 @@
 //! in `refresh`, which puts it where it belongs, and a CPU for which nothing is
 //! pending or active is known by two words being zero.
 //!
+//! # Order of calls
+//!
+//! 1. `set_level` with the outputs of the timers, whatever they are: the
+//!    distributor forgets nothing that it was told, and a call that changes
+//!    nothing costs nothing.
+//! 2. `flush`; the physical timer interrupt is made active as
+//!    `hw_needs_phys_active` says; the list registers, GICH_VMCR, GICH_APR and
+//!    then GICH_HCR are loaded.
+//! 3. The guest runs. The maintenance interrupt needs no handling but the exit
+//!    that it makes.
+//! 4. GICH_HCR is saved and cleared, the list registers are saved and zeroed;
+//!    GICH_VMCR, GICH_APR; `fold`. Only then the exit is handled, and
+//!    `dist_write` called if it was a store to the distributor.
+//!
+//! CPUs in a returned mask have to come by step 4 and step 2, or to be woken.
+//!
 //! # Locking
 //!
 //! None here. The caller holds one lock for the virtual machine around every
@@ -372,6 +388,16 @@ where
                         .union(State::ACTIVE)
                         .union(State::LR_SOFT),
                 )
+        })
+    }
+
+    /// Whether `cpu`'s guest has deactivated the physical interrupt behind
+    /// `intid` since the last time this was asked.
+    pub fn take_hw_deactivated(&mut self, cpu: VcpuIdx, intid: u32) -> bool {
+        self.irq_mut(cpu, intid).is_some_and(|irq| {
+            let had = irq.is(State::HW_DEACTIVATED);
+            irq.state -= State::HW_DEACTIVATED;
+            had
         })
     }
 

@@ -145,7 +145,10 @@ fn timer() {
     gic.flush(1, &mut ci);
     assert_eq!(ci.lr[0], HW | ACTIVE | (30 << 10) | 27);
     ci.lr[0] = HW | (30 << 10) | 27;
+    assert!(!gic.take_hw_deactivated(1, 27));
     gic.fold(1, &mut ci);
+    assert!(gic.take_hw_deactivated(1, 27));
+    assert!(!gic.take_hw_deactivated(1, 27));
     gic.set_level(1, 27, false);
     assert!(!gic.hw_needs_phys_active(1, 27));
     gic.flush(1, &mut ci);
