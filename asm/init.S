@@ -122,8 +122,8 @@ ENDPROC(__hyp_call)
  * one, skips the instruction and says so. Returns 0xffffffff then, else what
  * the owner of HYP mode answered.
  *
- * Registers are kept as the SMCCC lets an unknown owner of HYP mode destroy
- * them: r0 to r3, and r12 and lr to be on the safe side.
+ * Whoever owns HYP mode may clobber all general-purpose registers, as ours
+ * does: what is needed behind the hvc is on the stack.
  */
 ENTRY(__hyp_probe)
 	push	{r4 - r11, lr}
@@ -136,7 +136,9 @@ ENTRY(__hyp_probe)
 	mcr	p15, 0, r7, c12, c0, 0
 	mcr	p15, 0, r8, c1, c0, 0
 	isb
+	push	{r4 - r6}
 	hvc	#0
+	pop	{r4 - r6}
 	mcr	p15, 0, r5, c1, c0, 0
 	mcr	p15, 0, r6, c12, c0, 0
 	isb

@@ -8,7 +8,8 @@
 //! Cargo builds it on any machine for its tests, Kbuild links the same source into
 //! the module. Nothing in it can panic, so that HYP mode may use it.
 
-#![no_std]
+// Kbuild says so on the command line.
+#![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
 
 #[cfg(test)]

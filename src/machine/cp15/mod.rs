@@ -115,7 +115,7 @@ pub fn access64(
 
 fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) -> Cp15Outcome {
     match (action, is_read) {
-        (Action::Register(reg) | Action::ReadOnly(reg) | Action::WriteIgnored(reg), true) => {
+        (Action::Register(reg) | Action::WriteIgnored(reg), true) => {
             Cp15Outcome::Read(state.get(reg).into())
         }
         (Action::Register(reg), false) => {
@@ -143,7 +143,7 @@ fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) ->
             }
         }
         (Action::WriteIgnored(_), false) => Cp15Outcome::Written,
-        (Action::ReadOnly(_) | Action::ZeroReadOnly, false) => Cp15Outcome::Undefined,
+        (Action::ZeroReadOnly, false) => Cp15Outcome::Undefined,
         (Action::Zero | Action::ZeroReadOnly, true) => Cp15Outcome::Read(0),
         (Action::Zero, false) => Cp15Outcome::Written,
         (Action::SetWay, false) => Cp15Outcome::SetWay,

@@ -33,8 +33,6 @@ pub(super) enum Action {
     Register64(Cp15Reg, Cp15Reg),
     /// SCTLR, of which some bits matter to us.
     Sctlr,
-    /// Reads a register of the vCPU; writes are undefined.
-    ReadOnly(Cp15Reg),
     /// Reads a register of the vCPU; writes do nothing.
     WriteIgnored(Cp15Reg),
     /// Reads as zero; writes do nothing.
