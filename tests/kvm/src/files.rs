@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files of KVM: `/dev/kvm`, virtual machines, vCPUs, devices.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::ptr::{self, NonNull};
+
+use libc::c_ulong;
+
+use crate::uapi;
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// An ioctl whose argument is a number.
+pub fn ioctl(file: &impl AsRawFd, request: c_ulong, argument: c_ulong) -> io::Result<i32> {
+    // SAFETY: KVM takes what it does not know as an address for one, and fails with EFAULT where
+    // that is not the caller's; with the ioctls used here the argument is a number.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), request, argument) })
+}
+
+/// An ioctl that reads a structure.
+pub fn ioctl_ref<T>(file: &impl AsRawFd, request: c_ulong, argument: &T) -> io::Result<i32> {
+    // SAFETY: The request's number holds the size of the structure, and it is only read.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), request, ptr::from_ref(argument)) })
+}
+
+/// An ioctl that reads and writes a structure.
+pub fn ioctl_mut<T>(file: &impl AsRawFd, request: c_ulong, argument: &mut T) -> io::Result<i32> {
+    // SAFETY: The request's number holds the size of the structure, which is ours alone.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), request, ptr::from_mut(argument)) })
+}
+
+/// Takes a new file descriptor that an ioctl gave.
+fn own(fd: RawFd) -> File {
+    // SAFETY: The kernel has just made the descriptor for us, so nobody else closes it.
+    unsafe { File::from_raw_fd(fd) }
+}
+
+/// An open `/dev/kvm`.
+pub struct Kvm {
+    file: File,
+}
+
+impl AsRawFd for Kvm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl Kvm {
+    pub fn open() -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/kvm")?;
+        Ok(Self { file })
+    }
+
+    pub fn api_version(&self) -> io::Result<i32> {
+        ioctl(self, uapi::GET_API_VERSION(), 0)
+    }
+
+    pub fn check_extension(&self, capability: u32) -> io::Result<i32> {
+        ioctl(self, uapi::CHECK_EXTENSION(), capability as c_ulong)
+    }
+
+    pub fn vcpu_mmap_size(&self) -> io::Result<usize> {
+        ioctl(self, uapi::GET_VCPU_MMAP_SIZE(), 0).map(|size| size as usize)
+    }
+
+    pub fn create_vm(&self) -> io::Result<Vm> {
+        ioctl(self, uapi::CREATE_VM(), 0).map(|fd| Vm { file: own(fd) })
+    }
+}
+
+/// A virtual machine.
+pub struct Vm {
+    file: File,
+}
+
+impl AsRawFd for Vm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl Vm {
+    pub fn set_user_memory_region(&self, region: &uapi::UserspaceMemoryRegion) -> io::Result<()> {
+        ioctl_ref(self, uapi::SET_USER_MEMORY_REGION(), region).map(|_| ())
+    }
+
+    pub fn preferred_target(&self) -> io::Result<uapi::VcpuInit> {
+        let mut init = uapi::VcpuInit::default();
+        ioctl_mut(self, uapi::ARM_PREFERRED_TARGET(), &mut init)?;
+        Ok(init)
+    }
+
+    pub fn create_irqchip(&self) -> io::Result<()> {
+        ioctl(self, uapi::CREATE_IRQCHIP(), 0).map(|_| ())
+    }
+
+    pub fn set_device_addr(&self, id: u64, addr: u64) -> io::Result<()> {
+        let addr = uapi::ArmDeviceAddr { id, addr };
+        ioctl_ref(self, uapi::ARM_SET_DEVICE_ADDR(), &addr).map(|_| ())
+    }
+
+    pub fn create_device(&self, device_type: u32) -> io::Result<Device> {
+        let mut create = uapi::CreateDevice {
+            device_type,
+            ..Default::default()
+        };
+        ioctl_mut(self, uapi::CREATE_DEVICE(), &mut create)?;
+        Ok(Device {
+            file: own(create.fd as RawFd),
+        })
+    }
+
+    /// Sets the level of an interrupt line of the in-kernel interrupt controller, or of a CPU.
+    pub fn irq_line(&self, irq: u32, level: bool) -> io::Result<()> {
+        let line = uapi::IrqLevel {
+            irq,
+            level: level.into(),
+        };
+        ioctl_ref(self, uapi::IRQ_LINE(), &line).map(|_| ())
+    }
+
+    /// Sets the level of a shared peripheral interrupt, by its number at the distributor.
+    pub fn spi_line(&self, intid: u32, level: bool) -> io::Result<()> {
+        self.irq_line(uapi::IRQ_TYPE_SPI << uapi::IRQ_TYPE_SHIFT | intid, level)
+    }
+
+    pub fn create_vcpu(&self, id: u32, mmap_size: usize) -> io::Result<Vcpu> {
+        let file = own(ioctl(self, uapi::CREATE_VCPU(), id as c_ulong)?);
+        let run = RunPage::map(&file, mmap_size)?;
+        Ok(Vcpu { file, run })
+    }
+}
+
+/// A device in the kernel, such as the interrupt controller.
+pub struct Device {
+    file: File,
+}
+
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl Device {
+    /// Sets an attribute, whose value is an integer of the size that its group says.
+    pub fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> io::Result<()> {
+        let attr = uapi::DeviceAttr {
+            flags: 0,
+            group,
+            attr,
+            addr: ptr::from_ref(value) as usize as u64,
+        };
+        ioctl_ref(self, uapi::SET_DEVICE_ATTR(), &attr).map(|_| ())
+    }
+
+    /// Reads an attribute.
+    pub fn get_attr<T: Default>(&self, group: u32, attr: u64) -> io::Result<T> {
+        let mut value = T::default();
+        let attr = uapi::DeviceAttr {
+            flags: 0,
+            group,
+            attr,
+            addr: ptr::from_mut(&mut value) as usize as u64,
+        };
+        ioctl_ref(self, uapi::GET_DEVICE_ATTR(), &attr)?;
+        Ok(value)
+    }
+
+    pub fn has_attr(&self, group: u32, attr: u64) -> io::Result<()> {
+        let attr = uapi::DeviceAttr {
+            flags: 0,
+            group,
+            attr,
+            addr: 0,
+        };
+        ioctl_ref(self, uapi::HAS_DEVICE_ATTR(), &attr).map(|_| ())
+    }
+}
+
+/// The page through which KVM_RUN and a program talk.
+///
+/// The kernel writes it while KVM_RUN is under way, and another thread may set `immediate_exit`:
+/// all accesses are volatile, through the functions below.
+pub struct RunPage {
+    run: NonNull<uapi::Run>,
+    size: usize,
+}
+
+// SAFETY: The mapping belongs to the process, and it is only accessed by volatile reads and writes.
+unsafe impl Send for RunPage {}
+// SAFETY: As above.
+unsafe impl Sync for RunPage {}
+
+impl RunPage {
+    pub fn map(vcpu: &impl AsRawFd, size: usize) -> io::Result<Self> {
+        if size < size_of::<uapi::Run>() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: A new mapping at an address that the kernel chooses.
+        let address = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                vcpu.as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let run = NonNull::new(address.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { run, size })
+    }
+
+    pub fn exit_reason(&self) -> u32 {
+        // SAFETY: The page is mapped as long as `self` lives.
+        unsafe { (&raw const (*self.run.as_ptr()).exit_reason).read_volatile() }
+    }
+
+    pub fn set_immediate_exit(&self, on: bool) {
+        // SAFETY: The page is mapped as long as `self` lives.
+        unsafe { (&raw mut (*self.run.as_ptr()).immediate_exit).write_volatile(on.into()) }
+    }
+
+    /// Reads one of the parts that belong to an exit. Which one is valid says the exit reason; all
+    /// consist of integers, so that reading another gives a meaningless value and no harm.
+    fn part<T: Copy>(&self) -> T {
+        // SAFETY: The page is mapped as long as `self` lives, and any bytes are a valid `T`.
+        unsafe {
+            (&raw const (*self.run.as_ptr()).exit)
+                .cast::<T>()
+                .read_volatile()
+        }
+    }
+
+    pub fn mmio(&self) -> uapi::Mmio {
+        self.part()
+    }
+
+    pub fn fail_entry(&self) -> uapi::FailEntry {
+        self.part()
+    }
+
+    pub fn internal(&self) -> uapi::Internal {
+        self.part()
+    }
+
+    pub fn system_event(&self) -> uapi::SystemEvent {
+        self.part()
+    }
+
+    pub fn arm_nisv(&self) -> uapi::ArmNisv {
+        self.part()
+    }
+
+    /// Answers an MMIO read: the guest gets these bytes at the next KVM_RUN.
+    pub fn set_mmio_data(&self, data: [u8; 8]) {
+        // SAFETY: The page is mapped as long as `self` lives.
+        unsafe { (&raw mut (*self.run.as_ptr()).exit.mmio.data).write_volatile(data) }
+    }
+}
+
+impl Drop for RunPage {
+    fn drop(&mut self) {
+        // SAFETY: We made the mapping, and nothing refers to it any more.
+        unsafe { libc::munmap(self.run.as_ptr().cast(), self.size) };
+    }
+}
+
+/// A virtual CPU.
+pub struct Vcpu {
+    file: File,
+    pub run: RunPage,
+}
+
+impl AsRawFd for Vcpu {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl Vcpu {
+    pub fn init(&self, init: &uapi::VcpuInit) -> io::Result<()> {
+        ioctl_ref(self, uapi::ARM_VCPU_INIT(), init).map(|_| ())
+    }
+
+    pub fn run(&self) -> io::Result<()> {
+        ioctl(self, uapi::RUN(), 0).map(|_| ())
+    }
+
+    /// Reads a 32-bit register.
+    pub fn reg(&self, id: u64) -> io::Result<u32> {
+        let mut value = 0u32;
+        let reg = uapi::OneReg {
+            id,
+            addr: ptr::from_mut(&mut value) as usize as u64,
+        };
+        ioctl_ref(self, uapi::GET_ONE_REG(), &reg)?;
+        Ok(value)
+    }
+
+    /// Writes a 32-bit register.
+    pub fn set_reg(&self, id: u64, value: u32) -> io::Result<()> {
+        let reg = uapi::OneReg {
+            id,
+            addr: ptr::from_ref(&value) as usize as u64,
+        };
+        ioctl_ref(self, uapi::SET_ONE_REG(), &reg).map(|_| ())
+    }
+
+    /// Takes the file and the page apart, for those who want to close one of them first.
+    pub fn into_parts(self) -> (File, RunPage) {
+        (self.file, self.run)
+    }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `monitor run`: a Linux guest with a serial console and disks.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use libc::{c_int, c_void, siginfo_t};
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::signal::register_signal_handler;
+
+use crate::boot;
+use crate::bus::Bus;
+use crate::console::{Input, RawMode};
+use crate::error::{Context, Result};
+use crate::fdt;
+use crate::layout;
+use crate::memory::Memory;
+use crate::options::RunOptions;
+use crate::serial::SerialPort;
+use crate::vcpu::{self, Ending, Stop, Threads};
+use crate::virtio::block::Disk;
+use crate::virtio::mmio::{Line, MmioTransport};
+use crate::vm::{open_kvm, Machine};
+
+/// Serves the queues of a disk when the guest has notified it.
+struct DiskQueue {
+    notify: Arc<EventFd>,
+    disk: Arc<Mutex<MmioTransport<Disk>>>,
+    stop: Arc<Stop>,
+}
+
+impl MutEventSubscriber for DiskQueue {
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(e) = ops.add(Events::new(&*self.notify, EventSet::IN)) {
+            self.stop.end(Ending::Failed(format!("disk: {e}")));
+        }
+    }
+
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
+        let _ = self.notify.read();
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(e) = disk.process() {
+            self.stop.end(Ending::Failed(format!("disk: {e}")));
+        }
+    }
+}
+
+/// Wakes the event loop when the guest has come to its end.
+struct End(Arc<Stop>);
+
+impl MutEventSubscriber for End {
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(e) = ops.add(Events::new(&self.0.event, EventSet::IN)) {
+            self.0.end(Ending::Failed(format!("event loop: {e}")));
+        }
+    }
+
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
+        let _ = self.0.event.read();
+    }
+}
+
+/// The descriptor of the event that [`on_termination`] signals.
+static TERMINATION: AtomicI32 = AtomicI32::new(-1);
+
+/// Wakes the event loop; an eventfd may be written from a signal handler.
+extern "C" fn on_termination(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: Writes eight bytes of our own; write(2) is async-signal-safe.
+    unsafe {
+        libc::write(
+            TERMINATION.load(Ordering::Relaxed),
+            one.as_ptr().cast(),
+            one.len(),
+        )
+    };
+}
+
+/// Lets the user's signals end the guest, with the terminal put back as it was.
+struct Termination {
+    event: EventFd,
+    stop: Arc<Stop>,
+}
+
+impl Termination {
+    fn new(stop: &Arc<Stop>) -> Result<Self> {
+        let event = EventFd::new(libc::EFD_NONBLOCK).context("cannot make an eventfd")?;
+        TERMINATION.store(event.as_raw_fd(), Ordering::Relaxed);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            register_signal_handler(signal, on_termination).context("cannot catch a signal")?;
+        }
+        Ok(Self {
+            event,
+            stop: Arc::clone(stop),
+        })
+    }
+}
+
+impl MutEventSubscriber for Termination {
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(e) = ops.add(Events::new(&self.event, EventSet::IN)) {
+            self.stop.end(Ending::Failed(format!("event loop: {e}")));
+        }
+    }
+
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
+        self.stop.end(Ending::Stopped);
+    }
+}
+
+/// Random bytes for the guest's own generator.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    // Without, the guest has to find entropy for itself.
+    let _ = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
+    seed
+}
+
+type Loop = EventManager<Box<dyn MutEventSubscriber>>;
+
+fn add_disks(
+    options: &RunOptions,
+    machine: &Machine,
+    memory: &Memory,
+    bus: &mut Bus,
+    events: &mut Loop,
+    stop: &Arc<Stop>,
+) -> Result<()> {
+    for (index, path) in options.disks.iter().enumerate() {
+        let index = index as u32;
+        let notify = Arc::new(EventFd::new(0).context("cannot make an eventfd")?);
+        let line = Line {
+            vm: Arc::clone(&machine.vm),
+            intid: layout::FIRST_SPI + layout::VIRTIO_SPI + index,
+        };
+        let transport = MmioTransport::new(
+            Disk::open(path)?,
+            memory.guest.clone(),
+            Arc::clone(&notify),
+            line,
+        )
+        .context("cannot make a virtio queue")?;
+        let disk = Arc::new(Mutex::new(transport));
+        let base = layout::VIRTIO_BASE + u64::from(index) * layout::VIRTIO_SIZE;
+        bus.insert(base, layout::VIRTIO_SIZE, disk.clone());
+        events.add_subscriber(Box::new(DiskQueue {
+            notify,
+            disk,
+            stop: Arc::clone(stop),
+        }));
+    }
+    Ok(())
+}
+
+/// Boots the guest and gives its end.
+pub fn run(options: &RunOptions) -> Result<Ending> {
+    let kvm = open_kvm()?;
+    let memory = Memory::new(options.mem)?;
+    let placement = boot::load(&memory, &options.kernel, options.initrd.as_deref())?;
+    let tree = fdt::build(&fdt::Description {
+        cpus: options.cpus,
+        ram_size: memory.size(),
+        cmdline: &options.cmdline,
+        initrd: placement.initrd,
+        virtio_devices: options.disks.len() as u32,
+        seed: seed(),
+    })?;
+    memory.write(placement.fdt, &tree)?;
+
+    let mut machine = Machine::new(&kvm, &memory, options.cpus, options.irqchip)?;
+    if let Some(first) = machine.vcpus.first() {
+        // r1 is the machine type, which a device tree makes meaningless.
+        vcpu::set_entry(
+            first,
+            placement.kernel as u32,
+            [0, u32::MAX, placement.fdt as u32],
+        )?;
+    }
+
+    let stop = Arc::new(Stop::new()?);
+    let mut events = Loop::new().context("cannot make an event loop")?;
+    let mut bus = Bus::default();
+    let drained = Arc::new(EventFd::new(libc::EFD_NONBLOCK).context("cannot make an eventfd")?);
+    let serial = Arc::new(Mutex::new(SerialPort::new(
+        Arc::clone(&machine.vm),
+        Arc::clone(&drained),
+    )));
+    bus.insert(layout::SERIAL_BASE, layout::SERIAL_SIZE, serial.clone());
+    add_disks(options, &machine, &memory, &mut bus, &mut events, &stop)?;
+    events.add_subscriber(Box::new(End(Arc::clone(&stop))));
+    events.add_subscriber(Box::new(Termination::new(&stop)?));
+    let raw = RawMode::new();
+    let input = Input::new(serial, drained, Arc::clone(&stop), raw.is_tty());
+    events.add_subscriber(Box::new(input.context("cannot use standard input")?));
+
+    let threads = Threads::start(std::mem::take(&mut machine.vcpus), &Arc::new(bus), &stop)?;
+    while !stop.wanted() {
+        events.run().context("event loop")?;
+    }
+    drop(threads);
+    Ok(stop.ending().unwrap_or(Ending::Stopped))
+}

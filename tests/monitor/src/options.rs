@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use std::path::PathBuf;
+
+use crate::error::{Context, Error, Result};
+use crate::vm::Irqchip;
+
+pub const USAGE: &str = "\
+usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
+                   [--disk FILE]... [--irqchip device|legacy]
+       monitor payload --payload FILE [--cpus N] [--irqchip device|legacy]
+       monitor bench --payload FILE
+
+run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leaves).
+         Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
+payload  runs the checks of a bare-metal payload; status 0 if all passed.
+bench    measures what operations cost, in instructions under QEMU's -icount.";
+
+/// What the kernel gets to hear unless the user says otherwise.
+const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
+
+/// A Linux guest.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    pub kernel: PathBuf,
+    pub initrd: Option<PathBuf>,
+    pub cmdline: String,
+    pub cpus: u32,
+    pub mem: u64,
+    pub disks: Vec<PathBuf>,
+    pub irqchip: Irqchip,
+}
+
+/// A bare-metal guest.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PayloadOptions {
+    pub payload: PathBuf,
+    pub cpus: u32,
+    pub irqchip: Irqchip,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    Run(RunOptions),
+    Payload(PayloadOptions),
+    Bench(PayloadOptions),
+    Help,
+}
+
+/// The options of any command, before they are sorted out.
+#[derive(Default)]
+struct Values {
+    kernel: Option<PathBuf>,
+    initrd: Option<PathBuf>,
+    cmdline: Option<String>,
+    cpus: Option<u32>,
+    mem: Option<u64>,
+    disks: Vec<PathBuf>,
+    payload: Option<PathBuf>,
+    irqchip: Irqchip,
+}
+
+fn number<T: std::str::FromStr<Err = std::num::ParseIntError>>(
+    option: &str,
+    text: &str,
+) -> Result<T> {
+    text.parse().context(format!("{option} {text}"))
+}
+
+fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Result<Values> {
+    let mut values = Values::default();
+    while let Some(argument) = arguments.next() {
+        let (option, value) = match argument.split_once('=') {
+            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
+            None => (argument, None),
+        };
+        if !allowed.contains(&option.as_str()) {
+            return Err(Error::new(format!("unknown option {option}\n{USAGE}")));
+        }
+        let value = value
+            .or_else(|| arguments.next())
+            .ok_or_else(|| Error::new(format!("{option} needs a value\n{USAGE}")))?;
+        match option.as_str() {
+            "--kernel" => values.kernel = Some(value.into()),
+            "--initrd" => values.initrd = Some(value.into()),
+            "--cmdline" => values.cmdline = Some(value),
+            "--cpus" => values.cpus = Some(number(&option, &value)?),
+            "--mem" => values.mem = Some(number(&option, &value)?),
+            "--disk" => values.disks.push(value.into()),
+            "--payload" => values.payload = Some(value.into()),
+            _ => {
+                values.irqchip = match value.as_str() {
+                    "device" => Irqchip::Device,
+                    "legacy" => Irqchip::Legacy,
+                    _ => return Err(Error::new("--irqchip is `device` or `legacy`")),
+                }
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn cpus(values: &Values) -> Result<u32> {
+    match values.cpus.unwrap_or(1) {
+        n @ 1..=8 => Ok(n),
+        n => Err(Error::new(format!("--cpus {n}: a guest has 1 to 8 CPUs"))),
+    }
+}
+
+fn payload(arguments: impl Iterator<Item = String>) -> Result<PayloadOptions> {
+    let values = values(&["--payload", "--cpus", "--irqchip"], arguments)?;
+    Ok(PayloadOptions {
+        cpus: cpus(&values)?,
+        irqchip: values.irqchip,
+        payload: values
+            .payload
+            .ok_or_else(|| Error::new(format!("--payload is missing\n{USAGE}")))?,
+    })
+}
+
+/// Understands the command line, without the program's name.
+pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
+    match arguments.next().as_deref() {
+        Some("run") => {
+            let allowed = [
+                "--kernel",
+                "--initrd",
+                "--cmdline",
+                "--cpus",
+                "--mem",
+                "--disk",
+                "--irqchip",
+            ];
+            let values = values(&allowed, arguments)?;
+            Ok(Command::Run(RunOptions {
+                cpus: cpus(&values)?,
+                kernel: values
+                    .kernel
+                    .ok_or_else(|| Error::new(format!("--kernel is missing\n{USAGE}")))?,
+                initrd: values.initrd,
+                cmdline: values.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()),
+                mem: values.mem.unwrap_or(256),
+                disks: values.disks,
+                irqchip: values.irqchip,
+            }))
+        }
+        Some("payload") => payload(arguments).map(Command::Payload),
+        Some("bench") => payload(arguments).map(Command::Bench),
+        Some("help" | "--help" | "-h") => Ok(Command::Help),
+        Some(other) => Err(Error::new(format!("unknown command {other}\n{USAGE}"))),
+        None => Err(Error::new(USAGE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &str) -> Result<Command> {
+        parse(words.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn a_linux_guest() {
+        let command = parse_words("run --kernel z --cpus=4 --disk a --disk b --irqchip legacy");
+        let Ok(Command::Run(options)) = command else {
+            panic!("not a run");
+        };
+        assert_eq!((options.cpus, options.mem), (4, 256));
+        assert_eq!(options.disks.len(), 2);
+        assert_eq!(options.irqchip, Irqchip::Legacy);
+        assert_eq!(options.cmdline, DEFAULT_CMDLINE);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (words, named) in [
+            ("", "usage"),
+            ("walk", "walk"),
+            ("run", "--kernel"),
+            ("run --kernel", "needs a value"),
+            ("run --kernel z --cpus 9", "--cpus 9"),
+            ("run --kernel z --mem lots", "--mem lots"),
+            ("payload --disk x", "--disk"),
+        ] {
+            let message = parse_words(words).unwrap_err().to_string();
+            assert!(message.contains(named), "{words}: {message}");
+        }
+    }
+}

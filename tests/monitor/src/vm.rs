@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtual machine: memory, interrupt controller and vCPUs, put together in the order that KVM
+//! wants.
+
+use std::io;
+use std::sync::Arc;
+
+use kvm::{uapi, Device, Kvm, Vcpu, Vm};
+
+use crate::error::{Context, Error, Result};
+use crate::layout;
+use crate::memory::Memory;
+use crate::vcpu::kvm_error;
+
+/// By which calls the interrupt controller is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Irqchip {
+    /// KVM_CREATE_DEVICE and its attributes.
+    #[default]
+    Device,
+    /// KVM_CREATE_IRQCHIP and KVM_ARM_SET_DEVICE_ADDR.
+    Legacy,
+}
+
+/// Opens `/dev/kvm` and sees that it is what we know.
+pub fn open_kvm() -> Result<Kvm> {
+    let kvm = Kvm::open().map_err(|e| {
+        let hint = match e.kind() {
+            io::ErrorKind::NotFound => ": `insmod kvm_arm.ko` first; if that fails, dmesg says why",
+            io::ErrorKind::PermissionDenied => ": be root, or in the group that owns it",
+            _ => "",
+        };
+        Error::new(format!("cannot open /dev/kvm: {e}{hint}"))
+    })?;
+    match kvm
+        .api_version()
+        .map_err(|e| kvm_error("KVM_GET_API_VERSION", &e))?
+    {
+        uapi::API_VERSION => Ok(kvm),
+        version => Err(Error::new(format!(
+            "/dev/kvm speaks version {version} of the API, not {}",
+            uapi::API_VERSION
+        ))),
+    }
+}
+
+/// A virtual machine, ready to run.
+pub struct Machine {
+    pub vm: Arc<Vm>,
+    pub vcpus: Vec<Vcpu>,
+    /// The interrupt controller goes when its last file is closed and the VM too.
+    _irqchip: Option<Device>,
+}
+
+impl Machine {
+    pub fn new(kvm: &Kvm, memory: &Memory, cpus: u32, irqchip: Irqchip) -> Result<Self> {
+        let vm = kvm
+            .create_vm()
+            .map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
+        vm.set_user_memory_region(&memory.slot())
+            .map_err(|e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e))?;
+        let device = match irqchip {
+            Irqchip::Device => Some(create_gic(&vm).context("KVM_CREATE_DEVICE of a vGIC")?),
+            Irqchip::Legacy => {
+                create_irqchip(&vm).context("KVM_CREATE_IRQCHIP")?;
+                None
+            }
+        };
+        let vcpus = create_vcpus(kvm, &vm, cpus)?;
+        if let Some(gic) = &device {
+            gic.set_attr(uapi::VGIC_GRP_NR_IRQS, 0, &layout::GIC_INTIDS)
+                .and_then(|()| gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32))
+                .context("cannot initialise the vGIC")?;
+        }
+        Ok(Self {
+            vm: Arc::new(vm),
+            vcpus,
+            _irqchip: device,
+        })
+    }
+}
+
+fn create_gic(vm: &Vm) -> io::Result<Device> {
+    let gic = vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2)?;
+    let group = uapi::VGIC_GRP_ADDR;
+    gic.set_attr(group, uapi::VGIC_V2_ADDR_TYPE_DIST, &layout::GIC_DIST_BASE)?;
+    gic.set_attr(group, uapi::VGIC_V2_ADDR_TYPE_CPU, &layout::GIC_CPU_BASE)?;
+    Ok(gic)
+}
+
+fn create_irqchip(vm: &Vm) -> io::Result<()> {
+    // The id names the device, which is number 0, and which of its addresses.
+    vm.create_irqchip()?;
+    vm.set_device_addr(uapi::VGIC_V2_ADDR_TYPE_DIST, layout::GIC_DIST_BASE)?;
+    vm.set_device_addr(uapi::VGIC_V2_ADDR_TYPE_CPU, layout::GIC_CPU_BASE)
+}
+
+fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32) -> Result<Vec<Vcpu>> {
+    let most = kvm.check_extension(uapi::CAP_MAX_VCPUS).unwrap_or(1);
+    if i64::from(cpus) > i64::from(most) {
+        return Err(Error::new(format!(
+            "--cpus {cpus}: this KVM gives a guest at most {most}"
+        )));
+    }
+    let mmap_size = kvm
+        .vcpu_mmap_size()
+        .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
+    let target = vm
+        .preferred_target()
+        .map_err(|e| kvm_error("KVM_ARM_PREFERRED_TARGET", &e))?;
+    let mut vcpus = Vec::new();
+    for id in 0..cpus {
+        let vcpu = vm
+            .create_vcpu(id, mmap_size)
+            .map_err(|e| kvm_error(&format!("KVM_CREATE_VCPU {id}"), &e))?;
+        vcpus.push(vcpu);
+    }
+    for (id, vcpu) in vcpus.iter().enumerate() {
+        let mut init = target;
+        init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
+        if id > 0 {
+            init.features[0] |= 1 << uapi::VCPU_POWER_OFF;
+        }
+        vcpu.init(&init)
+            .map_err(|e| kvm_error(&format!("KVM_ARM_VCPU_INIT {id}"), &e))?;
+    }
+    Ok(vcpus)
+}
