@@ -67,7 +67,7 @@ pub trait Topology {
     /// How many there are; they are numbered from zero.
     fn cpus(&self) -> usize;
 
-    /// The MPIDR of a vCPU.
+    /// The MPIDR of a vCPU; `u32::MAX` for a number that no vCPU has.
     fn mpidr(&self, cpu: usize) -> u32;
 
     /// The power state of a vCPU.
@@ -75,8 +75,13 @@ pub trait Topology {
 
     /// The vCPU with these affinity fields.
     fn find(&self, affinity: u32) -> Option<usize> {
-        (0..self.cpus()).find(|&cpu| self.mpidr(cpu) & MPIDR_AFFINITY_MASK == affinity)
+        (0..self.cpus()).find(|&cpu| in_cluster(self.mpidr(cpu), MPIDR_AFFINITY_MASK, affinity))
     }
+}
+
+/// Whether a vCPU has the affinity fields of `target` that `mask` leaves.
+fn in_cluster(mpidr: u32, mask: u32, target: u32) -> bool {
+    mpidr != u32::MAX && mpidr & mask == target & mask && target & !MPIDR_AFFINITY_MASK == 0
 }
 
 /// What a call comes to.
@@ -178,7 +183,7 @@ const VENDOR_RESET: u32 = 1 << 31;
 /// Works out what a call of vCPU number `caller` comes to.
 pub fn call(call: &Call, caller: usize, version: Version, topology: &impl Topology) -> Outcome {
     if version == Version::V0_1 {
-        return call_v0_1(call, topology);
+        return call_v0_1(call, caller, topology);
     }
     if !exists(call.function, version) {
         return Outcome::Return(NOT_SUPPORTED);
@@ -189,8 +194,8 @@ pub fn call(call: &Call, caller: usize, version: Version, topology: &impl Topolo
         // specification lets an implementation demote any request so (5.4.5).
         function::CPU_SUSPEND => Outcome::Suspend,
         function::CPU_OFF => Outcome::CpuOff,
-        function::CPU_ON => cpu_on(call, topology),
-        function::AFFINITY_INFO => Outcome::Return(affinity_info(call, topology)),
+        function::CPU_ON => cpu_on(call, caller, topology),
+        function::AFFINITY_INFO => Outcome::Return(affinity_info(call, caller, topology)),
         function::MIGRATE_INFO_TYPE => Outcome::Return(MIGRATION_NOT_REQUIRED),
         function::SYSTEM_OFF => Outcome::SystemOff,
         function::SYSTEM_RESET => Outcome::SystemReset,
@@ -201,14 +206,11 @@ pub fn call(call: &Call, caller: usize, version: Version, topology: &impl Topolo
             _ => Outcome::Return(INVALID_PARAMETERS),
         },
         function::FEATURES => Outcome::Return(features(call.args[0], version)),
-        _ => {
-            let _ = caller;
-            Outcome::Return(NOT_SUPPORTED)
-        }
+        _ => Outcome::Return(NOT_SUPPORTED),
     }
 }
 
-fn call_v0_1(call: &Call, topology: &impl Topology) -> Outcome {
+fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
     match call.function {
         function::V0_1_CPU_OFF => Outcome::CpuOff,
         function::V0_1_CPU_ON => {
@@ -216,7 +218,9 @@ fn call_v0_1(call: &Call, topology: &impl Topology) -> Outcome {
             let [target, entry, context_id] = call.args;
             let affinity = target & MPIDR_AFFINITY_MASK;
             match topology.find(affinity) {
-                Some(cpu) if topology.power(cpu) == Power::Off => start(cpu, entry, context_id),
+                Some(cpu) if power(cpu, caller, topology) == Power::Off => {
+                    start(cpu, entry, context_id)
+                }
                 _ => Outcome::Return(INVALID_PARAMETERS),
             }
         }
@@ -252,13 +256,22 @@ fn features(id: u32, version: Version) -> u32 {
     }
 }
 
-fn cpu_on(call: &Call, topology: &impl Topology) -> Outcome {
+/// The power state of a vCPU: who calls is on, which the topology need not know.
+fn power(cpu: usize, caller: usize, topology: &impl Topology) -> Power {
+    if cpu == caller {
+        Power::On
+    } else {
+        topology.power(cpu)
+    }
+}
+
+fn cpu_on(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
     let [target, entry, context_id] = call.args;
     // Bits outside of the affinity fields must be zero (5.6.2): then `find` sees them all.
     let Some(cpu) = topology.find(target) else {
         return Outcome::Return(INVALID_PARAMETERS);
     };
-    match topology.power(cpu) {
+    match power(cpu, caller, topology) {
         Power::On => Outcome::Return(ALREADY_ON),
         Power::OnPending => Outcome::Return(ON_PENDING),
         Power::Off => start(cpu, entry, context_id),
@@ -275,7 +288,7 @@ const fn start(cpu: usize, entry: u32, context_id: u32) -> Outcome {
 }
 
 /// AFFINITY_INFO: the state of a CPU, or of a cluster. A cluster is on if one of its CPUs is.
-fn affinity_info(call: &Call, topology: &impl Topology) -> u32 {
+fn affinity_info(call: &Call, caller: usize, topology: &impl Topology) -> u32 {
     let [target, level, _] = call.args;
     let mask = match level {
         0 => 0x00ff_ffff,
@@ -289,10 +302,10 @@ fn affinity_info(call: &Call, topology: &impl Topology) -> u32 {
     }
     let mut state = None;
     for cpu in 0..topology.cpus() {
-        if topology.mpidr(cpu) & mask != target & mask {
+        if !in_cluster(topology.mpidr(cpu), mask, target) {
             continue;
         }
-        state = match (topology.power(cpu), state) {
+        state = match (power(cpu, caller, topology), state) {
             (Power::On, _) => return AFFINITY_ON,
             (Power::OnPending, _) | (_, Some(AFFINITY_ON_PENDING)) => Some(AFFINITY_ON_PENDING),
             (Power::Off, _) => Some(AFFINITY_OFF),
@@ -410,12 +423,67 @@ mod tests {
                     function: function::AFFINITY_INFO,
                     args: [0, 1, 0],
                 },
+                usize::MAX,
                 &Machine(powers.to_vec()),
             )
         };
         assert_eq!(ask(&[Off, OnPending, Off]), AFFINITY_ON_PENDING);
         assert_eq!(ask(&[OnPending, On]), AFFINITY_ON);
         assert_eq!(ask(&[Off, Off]), AFFINITY_OFF);
+    }
+
+    #[test]
+    fn the_caller_is_on() {
+        let machine = Machine(std::vec![Power::Off; 2]);
+        let call = |function, caller| {
+            let args = [0, 0, 0];
+            call(&Call { function, args }, caller, Version::LATEST, &machine)
+        };
+        assert_eq!(call(function::CPU_ON, 0), Outcome::Return(ALREADY_ON));
+        assert!(matches!(
+            call(function::CPU_ON, 1),
+            Outcome::CpuOn { cpu: 0, .. }
+        ));
+        assert_eq!(
+            call(function::AFFINITY_INFO, 0),
+            Outcome::Return(AFFINITY_ON)
+        );
+        assert_eq!(
+            call(function::AFFINITY_INFO, 1),
+            Outcome::Return(AFFINITY_OFF)
+        );
+    }
+
+    /// vCPUs 0 and 2; there is no 1.
+    struct Holes;
+
+    impl Topology for Holes {
+        fn cpus(&self) -> usize {
+            3
+        }
+        fn mpidr(&self, cpu: usize) -> u32 {
+            if cpu == 1 {
+                u32::MAX
+            } else {
+                crate::cp15::mpidr(cpu as u32)
+            }
+        }
+        fn power(&self, _cpu: usize) -> Power {
+            Power::Off
+        }
+    }
+
+    #[test]
+    fn holes_are_not_found() {
+        for target in [1, 0x00ff_ffff, u32::MAX] {
+            for function in [function::CPU_ON, function::AFFINITY_INFO] {
+                let args = [target, 0, 0];
+                assert_eq!(
+                    call(&Call { function, args }, 0, Version::LATEST, &Holes),
+                    Outcome::Return(INVALID_PARAMETERS)
+                );
+            }
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Scale {
             shift += 1;
         }
         if up && rest != 0 {
-            quotient += 1;
+            quotient = quotient.wrapping_add(1);
             if quotient == 1 << 32 && shift > 0 {
                 quotient >>= 1;
                 shift -= 1;
@@ -169,7 +169,8 @@ impl Scale {
         let high = (value >> 32) * mult + (low >> 32);
         let low = low & 0xffff_ffff;
         let (result, lost) = if self.shift >= 32 {
-            let shift = self.shift - 32;
+            // At most 63 - 32; the mask shows the compiler.
+            let shift = self.shift.wrapping_sub(32) & 31;
             let lost = high & ((1 << shift) - 1) | low;
             (high >> shift, lost)
         } else {

@@ -159,7 +159,8 @@ pub const fn mpidr(vcpu_id: u32) -> u32 {
 
 /// Bit 6 of ACTLR on both cores: the CPU takes part in coherency.
 const ACTLR_SMP: u32 = 1 << 6;
-/// SCTLR after reset on both cores (DDI 0438 4.3.27, DDI 0464 4.3.27).
+/// SCTLR after reset (DDI 0438 4.3.27): the bits that should be one, and CP15BEN. On Cortex-A7, Z
+/// is one too (DDI 0464 4.3.27), whatever is written.
 const SCTLR_RESET: u32 = 0x00c5_0078;
 
 /// The value of a register after reset. What the architecture leaves unknown is zero.

@@ -68,9 +68,19 @@ pub(super) const fn row64(opc1: u8, crm: u8, action: Action) -> Entry {
 }
 
 /// Finds what the table says of a register.
+///
+/// A binary search that is written out, as the library's has a panic in it when overflow is
+/// checked.
 pub(super) fn find(table: &[Entry], key: Key) -> Option<Action> {
-    let at = table.binary_search_by_key(&key, |entry| entry.key).ok()?;
-    table.get(at).map(|entry| entry.action)
+    let mut rest = table;
+    loop {
+        let (before, from) = rest.split_at_checked(rest.len() / 2)?;
+        let (entry, after) = from.split_first()?;
+        if entry.key == key {
+            return Some(entry.action);
+        }
+        rest = if key < entry.key { before } else { after };
+    }
 }
 
 /// Writes a core's table: what both cores have, with the core's own rows where they belong.
