@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people: sets up what is missing, builds, boots, tests. Kbuild has its own file
+# (Kbuild), and the scripts that do the work are under tools/.
+
+export BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
+export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG LOG DTB MACHINE_ARGS
+export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS JOBS
+
+# The steps follow each other; each uses all CPUs by itself.
+.NOTPARALLEL:
+
+ifneq ($(LOAD),0)
+board: module
+endif
+
+run: module programs
+	@tools/run
+
+board: kernel
+	@tools/board
+
+test: module programs
+	@tools/test
+
+bench: module programs
+	@tools/bench
+
+module: kernel vendor
+	@tools/module
+
+programs: kernel
+	@tools/programs
+
+clippy: kernel vendor
+	@tools/clippy
+
+fmt: root
+	@tools/fmt
+
+vendor: root
+	@tools/vendor
+
+kernel: root
+	@tools/kernel
+
+update: root
+	@tools/kernel update
+
+root:
+	@tools/build-root
+
+clean:
+	rm -rf target
+
+help:
+	@sed -n '/^| `make/p; /^| `[A-Z_]*`/p' README.md | tr -d '`' | sed 's/^| //; s/ |$$//; s/ | /\t/' | expand -t 26
+
+.DEFAULT_GOAL := help
+.PHONY: run board test bench module programs clippy fmt vendor kernel update root clean help

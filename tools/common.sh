@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the scripts under tools/ share: where things are, messages, timed steps,
+# locks and stamps. Source it; it runs nothing by itself.
+#
+# Everything here talks to standard error, which leaves standard output to what
+# the user asked for.
+
+set -euo pipefail
+
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/kvm_arm
+target=$tree/target
+logs=$target/log
+suite=trixie
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+security_mirror=${DEBIAN_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
+user_triple=armv7-unknown-linux-gnueabihf
+
+# Where the build root is, and what `kernel` says of itself (see tools/kernel).
+root=$cache/root
+kernel_facts=$cache/kernel/current
+
+say() {
+	printf '%s\n' "$*" >&2
+}
+
+die() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+now_ms() {
+	date +%s%3N
+}
+
+seconds_since() {
+	local ms=$(($(now_ms) - $1))
+	printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
+}
+
+# step WHAT COMMAND…: runs a command, its output kept in a log, and says how long
+# it took. When it fails, the end of the log is shown.
+step() {
+	local what=$1 start log status=0
+	shift
+	mkdir -p "$logs"
+	log=$logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9._-' '-').log
+	start=$(now_ms)
+	printf '%s ...' "$what" >&2
+	# Not `if "$@"`: errexit has to stay in force inside a function that is a step.
+	set +e
+	(
+		set -e
+		"$@"
+	) >"$log" 2>&1 </dev/null
+	status=$?
+	set -e
+	if [ $status -ne 0 ]; then
+		say " failed after $(seconds_since "$start")"
+		tail -n "${STEP_TAIL:-25}" "$log" >&2
+		say "(all of it: $log)"
+		return $status
+	fi
+	say " $(seconds_since "$start")"
+}
+
+# locked NAME: waits until no other run holds the lock of that name, then holds it
+# until this process ends.
+locked() {
+	local fd
+	mkdir -p "$cache"
+	exec {fd}>"$cache/$1.lock"
+	if ! flock --nonblock "$fd"; then
+		say "waiting for another run to finish with the $1 ..."
+		flock "$fd"
+	fi
+}
+
+# hash_of FILE…, with standard input: a name for a set of inputs.
+hash_of() {
+	{
+		cat
+		[ $# -eq 0 ] || cat "$@"
+	} | sha256sum | cut -c1-16
+}
+
+# is_stamped DIRECTORY VALUE: whether the directory was finished from those inputs.
+is_stamped() {
+	[ -f "$1/.stamp" ] && [ "$(cat "$1/.stamp")" = "$2" ]
+}
+
+# publish NEW DIRECTORY VALUE: puts a finished directory where it belongs, so that
+# the name never stands for a half-made one.
+publish() {
+	printf '%s\n' "$3" >"$1/.stamp"
+	if [ -e "$2" ]; then
+		mv -T "$2" "$2.old"
+	fi
+	mv -T "$1" "$2"
+	remove "$2.old"
+}
+
+# remove DIRECTORY…: also when users of our namespace own what is in it.
+remove() {
+	local path
+	for path; do
+		[ -e "$path" ] || continue
+		"${namespace[@]}" rm -rf --one-file-system "$path"
+	done
+}
+
+# The way to be root with mounts of one's own. Without root rights that is the root
+# of a user namespace, which owns what this user owns.
+namespace=(unshare --mount --propagation private --)
+if [ "$(id -u)" != 0 ]; then
+	namespace=(unshare --user --map-root-user --map-auto --mount --propagation private --)
+fi
+
+# need_namespace: says in one sentence why this user cannot have a build root.
+need_namespace() {
+	local tool
+	for tool in mmdebstrap unshare flock; do
+		command -v "$tool" >/dev/null ||
+			die "$tool is missing: apt-get install make mmdebstrap uidmap"
+	done
+	"${namespace[@]}" true 2>/dev/null && return
+	if [ "$(id -u)" = 0 ]; then
+		die "root may not mount here (a container without CAP_SYS_ADMIN?)"
+	elif ! command -v newuidmap >/dev/null; then
+		die "without root rights, newuidmap is needed: apt-get install uidmap"
+	elif ! grep -q "^$(id -un):" /etc/subuid /etc/subgid 2>/dev/null; then
+		die "no subordinate ids for $(id -un): usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+	fi
+	die "user namespaces are not allowed here: run as root, or sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000"
+}
