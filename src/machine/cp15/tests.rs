@@ -103,6 +103,175 @@ fn set_way_is_reported_for_writes_only() {
     }
 }
 
+/// The registers whose writes HCR.TVM traps (Arm ARM B1.14.13).
+const TVM_GROUP: [(u8, u8, u8, u8, Cp15Reg); 17] = [
+    (1, 0, 0, 0, Cp15Reg::Sctlr),
+    (2, 0, 0, 0, Cp15Reg::Ttbr0Lo),
+    (2, 0, 0, 1, Cp15Reg::Ttbr1Lo),
+    (2, 0, 0, 2, Cp15Reg::Ttbcr),
+    (3, 0, 0, 0, Cp15Reg::Dacr),
+    (5, 0, 0, 0, Cp15Reg::Dfsr),
+    (5, 0, 0, 1, Cp15Reg::Ifsr),
+    (5, 0, 1, 0, Cp15Reg::Adfsr),
+    (5, 0, 1, 1, Cp15Reg::Aifsr),
+    (6, 0, 0, 0, Cp15Reg::Dfar),
+    (6, 0, 0, 2, Cp15Reg::Ifar),
+    (10, 0, 2, 0, Cp15Reg::Prrr),
+    (10, 0, 2, 1, Cp15Reg::Nmrr),
+    (10, 0, 3, 0, Cp15Reg::Amair0),
+    (10, 0, 3, 1, Cp15Reg::Amair1),
+    (13, 0, 0, 1, Cp15Reg::Contextidr),
+    // ACTLR is no member, but must not be written through.
+    (1, 0, 0, 1, Cp15Reg::Actlr),
+];
+
+#[test]
+fn stage_1_control_is_written_through() {
+    for core in CORES {
+        for (crn, opc1, crm, opc2, reg) in TVM_GROUP {
+            let mut state = reset();
+            let before = state.0;
+            let value = 0x1234_5678 & !5;
+            let outcome = access32(core, access(crn, opc1, crm, opc2, false), value, &mut state);
+            assert_eq!(outcome, Cp15Outcome::Written, "{reg:?}");
+            for &other in Cp15Reg::ALL {
+                let expected = if other == reg && reg != Cp15Reg::Actlr {
+                    value
+                } else {
+                    before[other as usize]
+                };
+                assert_eq!(state.get(other), expected, "{reg:?} changed {other:?}");
+            }
+            let outcome = access32(core, access(crn, opc1, crm, opc2, true), 0, &mut state);
+            assert_eq!(outcome, Cp15Outcome::Read(state.get(reg).into()));
+        }
+    }
+}
+
+#[test]
+fn a_half_write_leaves_the_other_half() {
+    let mut state = reset();
+    state.set(Cp15Reg::Ttbr0Hi, 7);
+    access32(
+        Core::CortexA15,
+        access(2, 0, 0, 0, false),
+        0x4000,
+        &mut state,
+    );
+    let read = Cp64Access {
+        opc1: 0,
+        crm: 2,
+        rt: 0,
+        rt2: 1,
+        is_read: true,
+    };
+    assert_eq!(
+        access64(Core::CortexA15, read, 0, &mut state),
+        Cp15Outcome::Read(7 << 32 | 0x4000)
+    );
+}
+
+#[test]
+fn performance_monitors_read_as_zero_and_keep_nothing() {
+    for core in CORES {
+        let mut state = reset();
+        let before = state.0;
+        for (crm, opc2s) in [(12, 0..8), (13, 0..3), (14, 0..4)] {
+            for opc2 in opc2s {
+                let read = access(9, 0, crm, opc2, true);
+                assert_eq!(
+                    access32(core, read, 0, &mut state),
+                    Cp15Outcome::Read(0),
+                    "c9 c{crm} {opc2}"
+                );
+                let write = access(9, 0, crm, opc2, false);
+                // PMCEID0 and PMCEID1 are read-only.
+                let expected = if crm == 12 && opc2 >= 6 {
+                    Cp15Outcome::Undefined
+                } else {
+                    Cp15Outcome::Written
+                };
+                assert_eq!(access32(core, write, u32::MAX, &mut state), expected);
+            }
+        }
+        assert_eq!(state.0, before);
+    }
+}
+
+#[test]
+fn what_one_core_has_the_other_need_not() {
+    let l2actlr = access(15, 1, 0, 0, true);
+    assert_eq!(
+        access32(Core::CortexA15, l2actlr, 0, &mut reset()),
+        Cp15Outcome::Read(0)
+    );
+    assert_eq!(
+        access32(Core::CortexA7, l2actlr, 0, &mut reset()),
+        Cp15Outcome::Undefined
+    );
+    for core in CORES {
+        // CBAR, and one that no core has.
+        let mut state = reset();
+        let cbar = access(15, 4, 0, 0, true);
+        assert_eq!(access32(core, cbar, 0, &mut state), Cp15Outcome::Read(0));
+        let write = access(15, 4, 0, 0, false);
+        assert_eq!(access32(core, write, 0, &mut state), Cp15Outcome::Undefined);
+        assert_eq!(
+            access32(core, access(11, 0, 0, 0, true), 0, &mut state),
+            Cp15Outcome::Undefined
+        );
+        state.set(Cp15Reg::L2ctlr, 3 << 24);
+        let l2ctlr = access(9, 1, 0, 2, true);
+        assert_eq!(
+            access32(core, l2ctlr, 0, &mut state),
+            Cp15Outcome::Read(3 << 24)
+        );
+    }
+}
+
+#[test]
+fn the_physical_timer_goes_to_its_model() {
+    use crate::timer::TimerReg;
+    for core in CORES {
+        for is_read in [false, true] {
+            let timer = |opc2| access32(core, access(14, 0, 2, opc2, is_read), 1, &mut reset());
+            assert_eq!(timer(0), Cp15Outcome::PhysTimer(TimerReg::Tval));
+            assert_eq!(timer(1), Cp15Outcome::PhysTimer(TimerReg::Ctl));
+            let cval = Cp64Access {
+                opc1: 2,
+                crm: 14,
+                rt: 0,
+                rt2: 1,
+                is_read,
+            };
+            assert_eq!(
+                access64(core, cval, 1, &mut reset()),
+                Cp15Outcome::PhysTimer(TimerReg::Cval)
+            );
+        }
+    }
+}
+
+#[test]
+fn reset_values() {
+    for id in 0..8 {
+        assert_eq!(reset_value(Cp15Reg::Mpidr, id), mpidr(id));
+        assert_eq!(reset_value(Cp15Reg::Sctlr, id), 0x00c5_0078);
+        assert_eq!(reset_value(Cp15Reg::Actlr, id), 0x40);
+        // MMU and caches are off, low vectors at zero, no coprocessor, short descriptors.
+        for reg in [
+            Cp15Reg::Vbar,
+            Cp15Reg::Cpacr,
+            Cp15Reg::Ttbcr,
+            Cp15Reg::Cntkctl,
+        ] {
+            assert_eq!(reset_value(reg, id), 0);
+        }
+    }
+    let affinities: std::collections::BTreeSet<u32> = (0..8).map(mpidr).collect();
+    assert_eq!(affinities.len(), 8);
+}
+
 proptest! {
     #[test]
     fn search_finds_what_a_walk_finds(
