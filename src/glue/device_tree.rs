@@ -7,7 +7,6 @@ use core::ptr::NonNull;
 use armv7::addr::Pa;
 use kernel::{
     bindings,
-    prelude::*,
     str::CStr, //
 };
 use kvm_bindings as glue;

@@ -83,11 +83,6 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         })
     }
 
-    /// The callbacks.
-    pub(crate) fn callbacks(&self) -> &T {
-        &self.callbacks
-    }
-
     /// Whether `mm` is the address space that this is registered for.
     pub(crate) fn is_for(&self, mm: &Mm) -> bool {
         self.mm.as_raw() == mm.as_raw()

@@ -31,7 +31,7 @@ pub(crate) enum Exit {
 /// While a value lives, HVBAR of this CPU is `__hyp_host_vectors` and interrupts are off, so that
 /// no CPU power management or hotplug callback can give HYP mode back.
 pub(crate) struct HypCpuRef<'a> {
-    pub(super) irqs: &'a IrqsOff,
+    pub(super) _irqs: &'a IrqsOff,
 }
 
 impl HypCpuRef<'_> {

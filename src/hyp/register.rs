@@ -56,14 +56,6 @@ read32!(
     id_pfr1, "0", "0", "1", "1"
 );
 read32!(
-    /// Memory Model Feature Register 0.
-    id_mmfr0, "0", "0", "1", "4"
-);
-read32!(
-    /// MAIR0 of PL1.
-    mair0, "0", "10", "2", "0"
-);
-read32!(
     /// Counter Frequency register.
     cntfrq, "0", "14", "0", "0"
 );

@@ -190,7 +190,7 @@ impl Lowvisor {
     pub(crate) fn this_cpu<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
         let owned = self.owned.get(irqs.cpu())?;
         // INVARIANT: HYP mode is only given back with interrupts off, on the CPU itself.
-        owned.load(Ordering::Relaxed).then_some(HypCpuRef { irqs })
+        owned.load(Ordering::Relaxed).then_some(HypCpuRef { _irqs: irqs })
     }
 
     /// What the last fault inside HYP mode on this CPU left.

@@ -44,7 +44,6 @@ pub(crate) struct HostGic {
     pub(crate) control: Registers,
     /// GICV: what a guest sees as its CPU interface.
     pub(crate) virtual_interface: Pa,
-    pub(crate) virtual_interface_size: u64,
     /// List registers that there are.
     pub(crate) list_registers: usize,
     maintenance: PercpuIrq,
@@ -137,7 +136,6 @@ impl HostGic {
         Ok(Self {
             control,
             virtual_interface: gicv,
-            virtual_interface_size: gicv_size,
             list_registers,
             maintenance: PercpuIrq::request::<Maintenance>(interrupt.irq, c"kvm_arm vgic")?,
         })
@@ -200,9 +198,9 @@ static CURRENT: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 ///
 /// # Invariants
 ///
-/// `CURRENT` points to `host` while the value lives.
+/// `CURRENT` points to `_host` while the value lives.
 pub(crate) struct HostGuard {
-    host: Arc<Host>,
+    _host: Arc<Host>,
 }
 
 impl HostGuard {
@@ -223,12 +221,7 @@ impl HostGuard {
         )?;
         CURRENT.store(Arc::as_ptr(&host).cast_mut(), Ordering::Release);
         // INVARIANT: Set just above.
-        Ok(Self { host })
-    }
-
-    /// The machine.
-    pub(crate) fn host(&self) -> &Host {
-        &self.host
+        Ok(Self { _host: host })
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn emulate(
         if big_endian {
             data[..size].reverse();
         }
-        if vm.device_write(vcpu, ipa.0, size, &data) {
+        if vm.device_write(vcpu, &state.interface, ipa.0, size, &data) {
             return Ok(Outcome::Resume);
         }
         // KVM_EXIT_MMIO gives just the bytes that are stored.

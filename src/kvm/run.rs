@@ -190,20 +190,20 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
 
 /// Sleeps until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
 pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
-    // A physical interrupt that we made active would stay so on a CPU that the vCPU leaves.
     let ready = || {
         let (virt, phys) = state.timers.levels();
         vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, virt, phys)
     };
-    if ready() {
-        return Ok(());
+    if !ready() {
+        let timeout = state
+            .timers
+            .ticks_to_next()
+            .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
+        // Interrupted by a signal: back to KVM_RUN's loop, which returns to user space for it.
+        let _ = vcpu.wait(timeout, ready);
     }
-    let timeout = state
-        .timers
-        .ticks_to_next()
-        .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
-    // Interrupted by a signal: back to KVM_RUN's loop, which returns to user space for it.
-    let _ = vcpu.wait(timeout, ready);
+    // The distributor was told of the timers' lines above.
+    state.look_at_interrupts = true;
     Ok(())
 }
 

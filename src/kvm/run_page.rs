@@ -37,8 +37,7 @@ unsafe impl Sync for RunPage {}
 
 macro_rules! write_field {
     ($this:expr, $($field:tt)+) => {
-        // SAFETY: The page is mapped and large enough, by the type's invariant and the assertion.
-        unsafe { (&raw mut (*$this.run).$($field)+) }
+        (&raw mut (*$this.run).$($field)+)
     };
 }
 
@@ -70,7 +69,7 @@ impl RunPage {
 
     /// Says why KVM_RUN returns.
     pub(crate) fn set_exit_reason(&self, reason: u32) {
-        // SAFETY: Valid by `write_field`.
+        // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe { write_field!(self, exit_reason).write_volatile(reason) };
     }
 
@@ -82,13 +81,13 @@ impl RunPage {
 
     /// Sets them.
     pub(crate) fn set_device_irq_level(&self, level: u64) {
-        // SAFETY: Valid by `write_field`.
+        // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe { write_field!(self, s.regs.device_irq_level).write_volatile(level) };
     }
 
     /// Describes an access for the monitor to carry out.
     pub(crate) fn set_mmio(&self, address: u64, len: usize, write: Option<[u8; 8]>) {
-        // SAFETY: Valid by `write_field`.
+        // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe {
             let mmio = write_field!(self, __bindgen_anon_1.mmio);
             (&raw mut (*mmio).phys_addr).write_volatile(address);
@@ -107,7 +106,7 @@ impl RunPage {
 
     /// Reports a system event.
     pub(crate) fn set_system_event(&self, kind: u32) {
-        // SAFETY: Valid by `write_field`.
+        // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe {
             let event = write_field!(self, __bindgen_anon_1.system_event);
             (&raw mut (*event).type_).write_volatile(kind);
@@ -119,7 +118,7 @@ impl RunPage {
     /// Reports that the guest cannot go on, with registers that may tell why.
     pub(crate) fn set_internal_error(&self, suberror: u32, data: &[u64]) {
         let data = data.get(..16).unwrap_or(data);
-        // SAFETY: Valid by `write_field`; `data` has 16 elements there, and no more are written.
+        // SAFETY: Mapped and large enough, by the type's invariant; `data` has 16 elements there, and no more are written.
         unsafe {
             let internal = write_field!(self, __bindgen_anon_1.internal);
             (&raw mut (*internal).suberror).write_volatile(suberror);

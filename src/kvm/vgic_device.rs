@@ -17,6 +17,7 @@ use super::{
         self,
         ioctl, //
     },
+    vcpu::request,
     vm::Vm, //
 };
 use crate::glue::file::FileObject;
@@ -119,8 +120,12 @@ impl VgicDevice {
             Use::Set => system::read_user(address?)?,
             _ => 0,
         };
+        let mut kick = 0;
         let result = self.vm.with_distributor(|gic| match (is_dist, how) {
-            (true, Use::Set) => gic.uaccess_write(cpu, offset, value).map(|_| 0),
+            (true, Use::Set) => gic.uaccess_write(cpu, offset, value).map(|mask| {
+                kick = mask;
+                0
+            }),
             (true, _) => gic.uaccess_read(cpu, offset),
             (false, Use::Set) => state.interface.uaccess_write(offset, value).map(|()| 0),
             (false, _) => state.interface.uaccess_read(offset),
@@ -130,6 +135,7 @@ impl VgicDevice {
             VgicError::Invalid => EINVAL,
         })?;
         state.look_at_interrupts = true;
+        self.vm.request_all(kick, request::INTERRUPT);
         if how == Use::Get {
             system::write_user(address?, &value)?;
         }

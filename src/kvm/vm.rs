@@ -8,7 +8,11 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-use armv7::addr::Ipa;
+use armv7::addr::{
+    Ipa,
+    PAGE_SHIFT,
+    PAGE_SIZE, //
+};
 use kernel::{
     mm::virt::VmaNew,
     new_mutex,
@@ -27,6 +31,7 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
+use machine::vgic::CpuInterface;
 
 use super::{
     gic::{
@@ -86,6 +91,8 @@ pub(crate) struct Vm {
     gic_mapped: AtomicBool,
     /// The page of the distributor, once it is fixed.
     dist_page: AtomicU32,
+    /// The page of GICC_DIR, likewise.
+    dir_page: AtomicU32,
     #[pin]
     gic: SpinLock<Option<Distributor>>,
     vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
@@ -93,7 +100,15 @@ pub(crate) struct Vm {
     counter_offset: u64,
 }
 
-/// No distributor address is fixed.
+/// A register of the vGIC that the guest's accesses trap for.
+enum GicRegister {
+    /// Of the distributor, by its offset.
+    Distributor(u32),
+    /// In the page of GICC_DIR, by its offset.
+    Deactivate(u32),
+}
+
+/// No address is fixed.
 const NO_PAGE: u32 = u32::MAX;
 
 impl Vm {
@@ -111,6 +126,7 @@ impl Vm {
                 has_gic: AtomicBool::new(false),
                 gic_mapped: AtomicBool::new(false),
                 dist_page: AtomicU32::new(NO_PAGE),
+                dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
                 vcpus: [const { SetOnce::new() }; MAX_VCPUS],
                 counter_offset: register::cntpct(),
@@ -180,7 +196,7 @@ impl Vm {
     }
 
     /// Asks something of the vCPUs in a set.
-    fn request_all(&self, mask: u32, what: u32) {
+    pub(crate) fn request_all(&self, mask: u32, what: u32) {
         let mut mask = mask;
         while mask != 0 {
             let id = mask.trailing_zeros() as usize;
@@ -287,11 +303,15 @@ impl Vm {
             return Err(EINVAL);
         }
         self.init_gic_locked(&mut config)?;
+        // The second page has but one register, GICC_DIR, and traps: with it in hardware, a
+        // deactivation of what is in no list register would be counted, but not named.
         self.memory
-            .map_device(Ipa(cpu), self.host.gic.virtual_interface, CPU_SIZE)?;
+            .map_device(Ipa(cpu), self.host.gic.virtual_interface, PAGE_SIZE)?;
         config.mapped = true;
         self.dist_page
-            .store((dist >> armv7::addr::PAGE_SHIFT) as u32, Ordering::Relaxed);
+            .store((dist >> PAGE_SHIFT) as u32, Ordering::Relaxed);
+        self.dir_page
+            .store((cpu >> PAGE_SHIFT) as u32 + 1, Ordering::Relaxed);
         self.gic_mapped.store(true, Ordering::Release);
         Ok(())
     }
@@ -328,12 +348,9 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return virt;
         };
-        let mut kick = 0;
-        if lines != state.timer_lines {
-            kick |= gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
-            kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
-            state.timer_lines = lines;
-        }
+        let mut kick = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
+        kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
+        state.timer_lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
@@ -342,24 +359,23 @@ impl Vm {
         state.timer_active
     }
 
-    /// Takes the list registers back after an exit. Says whether the guest has yet to deactivate
-    /// the virtual timer's interrupt.
+    /// Takes the list registers back after an exit. Says whether the virtual timer's physical
+    /// interrupt is as it was: the guest has not deactivated it.
     #[inline]
     pub(crate) fn fold_gic(&self, vcpu: &Vcpu, state: &mut VcpuState) -> bool {
         if !self.has_gic() || state.interface.used == 0 {
-            return state.timer_active || !self.has_gic();
+            return true;
         }
         let mut guard = self.gic.lock();
         let Some(gic) = (*guard).as_mut() else {
-            return false;
+            return true;
         };
         let kick = gic.fold(vcpu.id, &mut state.interface);
-        let active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
+        let deactivated = gic.take_hw_deactivated(vcpu.id, TIMER_INTIDS.0);
         drop(guard);
         state.look_at_interrupts = true;
-        state.timer_active = active;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
-        active
+        !deactivated
     }
 
     /// Whether the vGIC would signal an interrupt to the vCPU, given its timers' outputs.
@@ -385,9 +401,14 @@ impl Vm {
 
     /// A load from a device in the kernel.
     pub(crate) fn device_read(&self, vcpu: &Vcpu, address: u64, size: usize) -> Option<[u8; 8]> {
-        let offset = self.dist_offset(address)?;
-        let guard = self.gic.lock();
-        let value = (*guard).as_ref()?.dist_read(vcpu.id, offset, size as u32);
+        let value = match self.register(address)? {
+            GicRegister::Distributor(offset) => {
+                let guard = self.gic.lock();
+                (*guard).as_ref()?.dist_read(vcpu.id, offset, size as u32)
+            }
+            // GICC_DIR is write-only.
+            GicRegister::Deactivate(_) => 0,
+        };
         let mut data = [0; 8];
         data[..4].copy_from_slice(&value.to_le_bytes());
         Some(data)
@@ -397,11 +418,12 @@ impl Vm {
     pub(crate) fn device_write(
         &self,
         vcpu: &Vcpu,
+        interface: &CpuInterface,
         address: u64,
         size: usize,
         data: &[u8; 8],
     ) -> bool {
-        let Some(offset) = self.dist_offset(address) else {
+        let Some(register) = self.register(address) else {
             return false;
         };
         let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
@@ -410,16 +432,29 @@ impl Vm {
             let Some(gic) = (*guard).as_mut() else {
                 return false;
             };
-            gic.dist_write(vcpu.id, offset, size as u32, value)
+            match register {
+                GicRegister::Distributor(offset) => {
+                    gic.dist_write(vcpu.id, offset, size as u32, value)
+                }
+                GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, interface, value),
+                GicRegister::Deactivate(_) => 0,
+            }
         };
         self.request_all(mask, request::INTERRUPT);
         true
     }
 
     #[inline]
-    fn dist_offset(&self, address: u64) -> Option<u32> {
-        let page = (address >> armv7::addr::PAGE_SHIFT) as u32;
-        (page == self.dist_page.load(Ordering::Relaxed)).then_some(address as u32 & 0xfff)
+    fn register(&self, address: u64) -> Option<GicRegister> {
+        let page = (address >> PAGE_SHIFT) as u32;
+        let offset = address as u32 & (PAGE_SIZE as u32 - 1);
+        if page == self.dist_page.load(Ordering::Relaxed) {
+            Some(GicRegister::Distributor(offset))
+        } else if page == self.dir_page.load(Ordering::Relaxed) {
+            Some(GicRegister::Deactivate(offset))
+        } else {
+            None
+        }
     }
 
     fn set_memory_region(&self, arg: usize) -> Result {
