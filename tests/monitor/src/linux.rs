@@ -21,6 +21,7 @@ use crate::fdt;
 use crate::layout;
 use crate::memory::Memory;
 use crate::options::RunOptions;
+use crate::output::Output;
 use crate::serial::SerialPort;
 use crate::vcpu::{self, Ending, Stop, Threads};
 use crate::virtio::block::Disk;
@@ -186,9 +187,11 @@ pub fn run(options: &RunOptions) -> Result<Ending> {
     let mut events = Loop::new().context("cannot make an event loop")?;
     let mut bus = Bus::default();
     let drained = Arc::new(EventFd::new(libc::EFD_NONBLOCK).context("cannot make an eventfd")?);
+    let output = Output::start(std::io::stdout()).context("cannot start the output thread")?;
     let serial = Arc::new(Mutex::new(SerialPort::new(
         Arc::clone(&machine.vm),
         Arc::clone(&drained),
+        output.sink(),
     )));
     bus.insert(layout::SERIAL_BASE, layout::SERIAL_SIZE, serial.clone());
     add_disks(options, &machine, &memory, &mut bus, &mut events, &stop)?;

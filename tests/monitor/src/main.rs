@@ -14,6 +14,7 @@ mod layout;
 mod linux;
 mod memory;
 mod options;
+mod output;
 mod serial;
 mod vcpu;
 mod virtio;

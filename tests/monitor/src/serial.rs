@@ -2,7 +2,7 @@
 
 //! The serial console: a 16550A whose output is our standard output.
 
-use std::io::{self, Stdout};
+use std::io;
 use std::sync::Arc;
 
 use kvm::Vm;
@@ -12,6 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::bus::MmioDevice;
 use crate::layout;
+use crate::output::Sink;
 
 /// The serial port's interrupt: vm-superio says when there is a new reason for one, not when the
 /// last is gone, so the line is edge-triggered, and gets a pulse.
@@ -49,19 +50,19 @@ impl SerialEvents for Events {
 
 /// The serial port.
 pub struct SerialPort {
-    uart: Serial<Pulse, Events, Stdout>,
+    uart: Serial<Pulse, Events, Sink>,
 }
 
 impl SerialPort {
     /// Makes the port. `drained` is signalled when the guest has read all input.
-    pub fn new(vm: Arc<Vm>, drained: Arc<EventFd>) -> Self {
+    pub fn new(vm: Arc<Vm>, drained: Arc<EventFd>, output: Sink) -> Self {
         let pulse = Pulse {
             vm,
             intid: layout::FIRST_SPI + layout::SERIAL_SPI,
         };
         let events = Events { drained };
         Self {
-            uart: Serial::with_events(pulse, events, io::stdout()),
+            uart: Serial::with_events(pulse, events, output),
         }
     }
 
@@ -84,8 +85,7 @@ impl MmioDevice for SerialPort {
 
     fn write(&mut self, offset: u64, data: &[u8]) {
         if let [byte, ..] = data {
-            // What fails is the output (a reader who went away), or the interrupt of a VM that
-            // is being ended: neither is the guest's business.
+            // What can fail is the interrupt, of a VM that is being ended.
             let _ = self.uart.write(offset as u8, *byte);
         }
     }

@@ -200,7 +200,7 @@ impl Drop for Threads {
             // The thread may have ended already.
             let _ = thread.kill(kick_signal());
         }
-        for (_, thread) in self.threads.drain(..) {
+        for (id, (vcpu, thread)) in self.threads.drain(..).enumerate() {
             while !thread.is_finished() {
                 let _ = thread.kill(kick_signal());
                 thread::sleep(Duration::from_millis(1));
@@ -208,6 +208,9 @@ impl Drop for Threads {
             if thread.join().is_err() {
                 self.stop
                     .end(Ending::Failed("a vCPU's thread panicked".into()));
+            }
+            if self.stop.ending() == Some(Ending::Stopped) {
+                eprintln!("monitor: vCPU {id} stopped: {}", whereabouts(&vcpu));
             }
         }
     }
