@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the board tests share. A test is a script NAME.sh that ends with status 0 if it
+# passed; tools/test gives it NAME, a directory of its own in WORK, and keeps its output.
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+# shellcheck source=/dev/null
+. "$kernel_facts"
+
+name=${NAME:-$(basename "$0" .sh)}
+work=${WORK:-$target/test/$name}
+mkdir -p "$work"
+
+module=$target/module/kvm_arm.ko
+programs=$target/$user_triple/release
+zimage=$cache/kernel/$version/arm/usr/lib/modules/$release/vmlinuz
+guest_initrd=$target/guest.cpio
+
+# on_board COMMAND: runs it on the board and leaves what it printed in $output. The
+# host's log has to be clean. Knobs are those of tools/board.
+on_board() {
+	local status=0
+	output=$(LOG=$work/host.log CHECK_LOG=1 RUN=$1 "$tree/tools/board") || status=$?
+	printf '%s\n' "$output"
+	return $status
+}
+
+fail() {
+	printf 'FAILED: %s\n' "$*"
+	exit 1
+}
+
+# expect PATTERN: $output has a line like it.
+expect() {
+	grep -Eq -- "$1" <<<"$output" || fail "no line like \"$1\" in what the board said"
+}
+
+# edited_tree FDTPUT-ARGUMENTS…: boards' device tree with one property changed or
+# deleted, as a file whose path is left in DTB.
+virt_tree() {
+	export DTB=$work/board.dtb HOST_CPUS=2 HOST_MEM=1024
+	"$tree/tools/in-root" qemu-system-arm -M "virt,virtualization=on,dumpdtb=$DTB" \
+		-cpu cortex-a15 -smp "$HOST_CPUS" -m "$HOST_MEM" -display none >/dev/null
+}
+
+edit_tree() {
+	"$tree/tools/in-root" fdtput "$@"
+}
+
+tree_property() {
+	"$tree/tools/in-root" fdtget "$@"
+}
+
+# expect_refusal REASON: insmod fails with ENODEV and says why in one line of the log;
+# nothing is left behind.
+expect_refusal() {
+	ADD=$module LOAD=0 on_board '
+		before=$(ls /dev | sort | md5sum)
+		dmesg -c >/dev/null
+		insmod /add/kvm_arm.ko 2>&1 && { echo "insmod succeeded"; exit 1; }
+		dmesg | grep "kvm_arm: " | grep -v -e "taints kernel" -e "signature and/or" | sed "s/^/log: /"
+		[ -e /dev/kvm ] && { echo "/dev/kvm is there"; exit 1; }
+		grep -q ^kvm_arm /proc/modules && { echo "the module is there"; exit 1; }
+		grep kvm_arm /proc/interrupts && { echo "an interrupt is there"; exit 1; }
+		[ "$before" = "$(ls /dev | sort | md5sum)" ] || { echo "/dev has changed"; exit 1; }
+		exit 0
+	' || fail "the refusal left something behind, or the board did not live through it"
+	expect 'No such device'
+	expect "^log: .*($1)"
+	[ "$(grep -c '^log: ' <<<"$output")" = 1 ] || fail "more than one line in the log"
+}
+
+# expect_guest CPUS: a guest of the stock kernel reaches its user space and shuts down.
+expect_guest() {
+	ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=${TIMEOUT:-300} on_board "
+		monitor run --kernel /add/vmlinuz --initrd /add/guest.cpio --cpus $1 --mem 256 || exit
+		rmmod kvm_arm
+	" || fail "status $? of the monitor, of rmmod or of the board"
+	expect 'guest: user space reached'
+	expect "guest: $1 CPUs"
+	expect 'guest: shutting down'
+}
