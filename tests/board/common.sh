@@ -37,8 +37,8 @@ expect() {
 	grep -Eq -- "$1" <<<"$output" || fail "no line like \"$1\" in what the board said"
 }
 
-# edited_tree FDTPUT-ARGUMENTS…: boards' device tree with one property changed or
-# deleted, as a file whose path is left in DTB.
+# virt_tree: gives the board the device tree that it has anyway, as a file in DTB to be
+# edited.
 virt_tree() {
 	export DTB=$work/board.dtb HOST_CPUS=2 HOST_MEM=1024
 	"$tree/tools/in-root" qemu-system-arm -M "virt,virtualization=on,dumpdtb=$DTB" \
@@ -69,7 +69,9 @@ expect_refusal() {
 	' || fail "the refusal left something behind, or the board did not live through it"
 	expect 'No such device'
 	expect "^log: .*($1)"
-	[ "$(grep -c '^log: ' <<<"$output")" = 1 ] || fail "more than one line in the log"
+	# busybox tries a second time with the older system call, so the line is there twice.
+	[ "$(sed -n 's/^log: \[[^]]*\]//p' <<<"$output" | sort -u | wc -l)" = 1 ] ||
+		fail "more than one line in the log"
 }
 
 # expect_guest CPUS: a guest of the stock kernel reaches its user space and shuts down.

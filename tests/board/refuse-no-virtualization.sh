@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A core that has no HYP mode is refused.
+# A machine without the virtualization extensions is refused.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
 export MACHINE_ARGS=virtualization=off
-expect_refusal 'HYP|virtuali'
+expect_refusal 'HYP|virtual'

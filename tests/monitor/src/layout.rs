@@ -13,6 +13,7 @@ pub const SERIAL_SPI: u32 = 0;
 /// The doorbell through which a payload reports (see `doorbell.rs`).
 pub const DOORBELL_BASE: u64 = 0x0102_0000;
 pub const DOORBELL_SIZE: u64 = 0x1000;
+pub const DOORBELL_SPI: u32 = 8;
 
 /// The virtio-mmio devices, one after the other.
 pub const VIRTIO_BASE: u64 = 0x0200_0000;

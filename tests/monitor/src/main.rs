@@ -5,9 +5,12 @@
 //! It boots Linux for the demonstration, and runs bare-metal payloads for tests and measurements.
 //! Documentation/monitor.md tells how to use it and what the guest's machine looks like.
 
+mod bench;
 mod boot;
 mod bus;
 mod console;
+mod doorbell;
+mod elf;
 mod error;
 mod fdt;
 mod layout;
@@ -15,6 +18,7 @@ mod linux;
 mod memory;
 mod options;
 mod output;
+mod payload;
 mod serial;
 mod vcpu;
 mod virtio;
@@ -46,7 +50,8 @@ fn finish(ending: Ending) -> ExitCode {
 fn command() -> Result<ExitCode> {
     match options::parse(std::env::args().skip(1))? {
         Command::Run(options) => linux::run(&options).map(finish),
-        Command::Payload(_) | Command::Bench(_) => todo!(),
+        Command::Payload(options) => payload::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Help => {
             println!("{}", options::USAGE);
             Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::ptr;
 
@@ -67,10 +68,16 @@ impl AlignedMapping {
         self.start
     }
 
-    /// Says how the host should fill this memory (`MADV_HUGEPAGE`, …).
-    pub fn advise(&self, advice: i32) -> std::io::Result<()> {
+    /// Says how the host should fill a part of this memory (`MADV_HUGEPAGE`, …).
+    pub fn advise(&self, part: Range<usize>, advice: i32) -> std::io::Result<()> {
+        if part.start > part.end || part.end > self.size {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
         // SAFETY: The range is ours; the kinds of advice that are used here change no contents.
-        let result = unsafe { libc::madvise(self.start.cast(), self.size, advice) };
+        let result = unsafe {
+            let start = self.start.add(part.start).cast();
+            libc::madvise(start, part.len(), advice)
+        };
         if result < 0 {
             return Err(std::io::Error::last_os_error());
         }

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `monitor bench`: what operations cost, beside the figures of the last C implementation.
+//!
+//! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time; the counter's
+//! tick of 16 ns is 16 instructions. A bare-metal payload measures what a guest sees, this program
+//! what a monitor sees.
+
+use std::fs;
+use std::hint::black_box;
+use std::ops::Range;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::{Kvm, Vcpu, Vm};
+
+use crate::doorbell::{self, Mode, Report};
+use crate::error::{Context, Error, Result};
+use crate::layout;
+use crate::memory::AlignedMapping;
+use crate::options::PayloadOptions;
+use crate::payload::Guest;
+use crate::vcpu::{self, kvm_error, Ending, Stop};
+use crate::vm::{open_kvm, Irqchip};
+
+const INSTRUCTIONS_PER_TICK: u64 = 16;
+const ROUNDS: u32 = 512;
+const PAGE_SIZE: usize = 4096;
+/// How much memory the tests of a first touch use.
+const TOUCHED: usize = 4 << 20;
+/// How many VMs are kept alive at once.
+const MANY_VMS: usize = 64;
+
+/// Memory for the payload's tests of a first touch: with huge pages, and without. The offsets are
+/// those of `tests/payload/src/bench.rs`.
+const HUGE: Range<usize> = 16 << 20..24 << 20;
+const SMALL: Range<usize> = 24 << 20..32 << 20;
+
+/// What the C implementation (Linux 4.19) took for the same on the same board.
+const PEER: [(&str, u32); 16] = [
+    ("hypercall (PSCI_VERSION)", 1_042),
+    ("trapped CP15 read (ACTLR)", 1_201),
+    ("distributor read (GICD_TYPER)", 1_605),
+    ("MMIO read by the monitor", 2_727),
+    ("SGI to self", 2_389),
+    ("timer, spinning", 3_664),
+    ("timer, WFI", 18_042),
+    ("first touch, THP always", 1_066),
+    ("first touch, THP never", 4_761),
+    ("KVM_RUN to an MMIO exit, 1 slot", 2_477),
+    ("KVM_RUN to an MMIO exit, 10 slots", 2_719),
+    ("KVM_RUN with immediate_exit", 402),
+    ("VM create and close", 132_287),
+    ("VM create, 64 kept alive", 38_463),
+    ("vCPU create", 5_456),
+    ("vCPU init", 7_792),
+];
+
+/// The virtual counter, which the kernel lets programs read.
+#[cfg(target_arch = "arm")]
+fn counter() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: Reads CNTVCT.
+    unsafe { std::arch::asm!("isb", "mrrc p15, 1, {}, {}, c14", out(reg) low, out(reg) high) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// On a developer's machine there is nothing to measure.
+#[cfg(not(target_arch = "arm"))]
+fn counter() -> u64 {
+    0
+}
+
+fn print(name: &str, instructions: u64) {
+    let peer = PEER.iter().find(|(known, _)| *known == name);
+    let peer = peer.map_or("-".into(), |(_, figure)| figure.to_string());
+    println!("{name:<36} {instructions:>10} {peer:>10}");
+}
+
+/// Measures an operation, without the loop around it.
+fn measure<E>(rounds: u32, mut operation: impl FnMut(u32) -> Result<(), E>) -> Result<u64, E> {
+    let start = counter();
+    for round in 0..rounds {
+        black_box(round);
+    }
+    let middle = counter();
+    for round in 0..rounds {
+        operation(black_box(round))?;
+    }
+    let around = middle.wrapping_sub(start);
+    let ticks = counter().wrapping_sub(middle).saturating_sub(around);
+    Ok((ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds))
+}
+
+/// What the payload measures.
+fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    let listener = move |report| {
+        if let Report::Measured(name, value) = &report {
+            counted.fetch_add(1, Ordering::Relaxed);
+            print(name, (*value).into());
+        } else {
+            eprintln!("monitor: the payload told {report:?}");
+        }
+    };
+    let guest = Guest::new(kvm, payload, 1, irqchip, Mode::Bench, listener)?;
+    let mapping = &guest.memory.mapping;
+    mapping
+        .advise(HUGE, libc::MADV_HUGEPAGE)
+        .and_then(|()| mapping.advise(SMALL, libc::MADV_NOHUGEPAGE))
+        .context("madvise")?;
+    let stop = Stop::new()?;
+    for vcpu in &guest.machine.vcpus {
+        vcpu::run(vcpu, &guest.bus, &stop);
+    }
+    match stop.ending() {
+        Some(Ending::Shutdown) if count.load(Ordering::Relaxed) > 0 => Ok(()),
+        ending => Err(Error::new(format!("the payload ended with {ending:?}"))),
+    }
+}
+
+/// What a native process pays for the first touch of a page.
+fn native_touch(name: &str, advice: i32) -> Result<()> {
+    let mapping = AlignedMapping::new(TOUCHED)?;
+    mapping.advise(0..TOUCHED, advice).context("madvise")?;
+    let pages = (TOUCHED / PAGE_SIZE) as u32;
+    let cost = measure::<Error>(pages, |page| {
+        // SAFETY: A word of the mapping, which nothing else uses.
+        unsafe {
+            let page = mapping.as_ptr().add(page as usize * PAGE_SIZE);
+            page.cast::<u32>().write_volatile(1);
+        }
+        Ok(())
+    })?;
+    print(name, cost);
+    Ok(())
+}
+
+/// Runs until the guest reads the echo register.
+fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
+    vcpu.run()?;
+    let mmio = vcpu.run.mmio();
+    if vcpu.run.exit_reason() == uapi::EXIT_MMIO
+        && mmio.phys_addr == layout::DOORBELL_BASE + doorbell::ECHO
+    {
+        return Ok(());
+    }
+    Err(std::io::Error::other("the guest did not read the doorbell"))
+}
+
+/// What exits to a monitor cost it.
+fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
+    let guest = Guest::new(kvm, payload, 1, irqchip, Mode::Exits, |_| {})?;
+    let vcpu = guest
+        .machine
+        .vcpus
+        .first()
+        .ok_or_else(|| Error::new("the machine has no CPU"))?;
+    // The payload asks for its mode first.
+    vcpu.run().map_err(|e| kvm_error("KVM_RUN", &e))?;
+    vcpu.run
+        .set_mmio_data([Mode::Exits as u8, 0, 0, 0, 0, 0, 0, 0]);
+    for _ in 0..8 {
+        run_to_echo(vcpu).context("KVM_RUN")?;
+    }
+    let cost = measure(ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
+    print("KVM_RUN to an MMIO exit, 1 slot", cost);
+
+    let more = AlignedMapping::new(9 * PAGE_SIZE)?;
+    for index in 0..9 {
+        let region = UserspaceMemoryRegion {
+            slot: index as u32 + 1,
+            flags: 0,
+            guest_phys_addr: 0xc000_0000 + (index as u64) * (2 << 20),
+            memory_size: PAGE_SIZE as u64,
+            userspace_addr: (more.as_ptr() as usize + index * PAGE_SIZE) as u64,
+        };
+        guest
+            .machine
+            .vm
+            .set_user_memory_region(&region)
+            .map_err(|e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e))?;
+    }
+    let cost = measure(ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
+    print("KVM_RUN to an MMIO exit, 10 slots", cost);
+
+    vcpu.run.set_immediate_exit(true);
+    let cost = measure(ROUNDS, |_| match vcpu.run() {
+        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => Err(std::io::Error::other("immediate_exit was not obeyed")),
+    })
+    .context("KVM_RUN")?;
+    print("KVM_RUN with immediate_exit", cost);
+    Ok(())
+}
+
+/// Memory of the host that is free, in KiB.
+fn free_memory() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix("MemFree:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse()
+                .ok()
+        })
+        .ok_or_else(|| Error::new("/proc/meminfo says nothing of free memory"))
+}
+
+/// What it costs to make things.
+fn creation(kvm: &Kvm) -> Result<()> {
+    let create = |_| kvm.create_vm();
+    drop(create(0).map_err(|e| kvm_error("KVM_CREATE_VM", &e))?);
+    let cost = measure(16, |round| create(round).map(drop));
+    let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
+    print("VM create and close", cost);
+
+    let mut vms: Vec<Vm> = Vec::with_capacity(MANY_VMS);
+    let before = free_memory()?;
+    let cost = measure(MANY_VMS as u32, |round| {
+        create(round).map(|vm| vms.push(vm))
+    });
+    let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
+    let memory = before.saturating_sub(free_memory()?) / MANY_VMS as u64;
+    print("VM create, 64 kept alive", cost);
+    println!(
+        "{:<36} {memory:>10} {:>10}",
+        "KiB of memory for each of them", 17
+    );
+
+    let size = kvm
+        .vcpu_mmap_size()
+        .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
+    let mut fds = Vec::with_capacity(MANY_VMS);
+    let cost = measure(MANY_VMS as u32, |round| {
+        let vm = &vms[round as usize % MANY_VMS];
+        kvm::ioctl(vm, uapi::CREATE_VCPU(), 0).map(|fd| fds.push(fd))
+    });
+    print(
+        "vCPU create",
+        cost.map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?,
+    );
+    for fd in fds {
+        // SAFETY: The kernel has just given us these.
+        unsafe { libc::close(fd) };
+    }
+
+    let mut vcpus = Vec::with_capacity(MANY_VMS);
+    for vm in &vms {
+        let init = vm
+            .preferred_target()
+            .map_err(|e| kvm_error("KVM_ARM_PREFERRED_TARGET", &e))?;
+        let vcpu = vm
+            .create_vcpu(1, size)
+            .map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?;
+        vcpus.push((vcpu, init));
+    }
+    let cost = measure(MANY_VMS as u32, |round| {
+        let (vcpu, init) = &vcpus[round as usize % MANY_VMS];
+        vcpu.init(init)
+    });
+    print(
+        "vCPU init",
+        cost.map_err(|e| kvm_error("KVM_ARM_VCPU_INIT", &e))?,
+    );
+    Ok(())
+}
+
+/// Measures everything.
+pub fn run(options: &PayloadOptions) -> Result<ExitCode> {
+    let kvm = open_kvm()?;
+    println!("{:<36} {:>10} {:>10}", "operation", "here", "C peer");
+    guest(&kvm, &options.payload, options.irqchip)?;
+    native_touch("native first touch, THP always", libc::MADV_HUGEPAGE)?;
+    native_touch("native first touch, THP never", libc::MADV_NOHUGEPAGE)?;
+    exits(&kvm, &options.payload, options.irqchip)?;
+    creation(&kvm)?;
+    Ok(ExitCode::SUCCESS)
+}
