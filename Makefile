@@ -54,7 +54,7 @@ clean:
 	rm -rf target
 
 help:
-	@sed -n '/^| `make/p; /^| `[A-Z_]*`/p' README.md | tr -d '`' | sed 's/^| //; s/ |$$//; s/ | /\t/' | expand -t 26
+	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
 .PHONY: run board test bench module programs clippy fmt vendor kernel update root clean help

@@ -1,0 +1,10 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A core that has HYP mode but is neither Cortex-A15 nor Cortex-A7 is refused.
+
+# shellcheck source=tests/board/common.sh
+. "$(dirname "$0")/common.sh"
+
+export QEMU_ARGS='-cpu max'
+expect_refusal 'core'
