@@ -28,7 +28,10 @@ pub(crate) trait MmuCallbacks: Send + Sync {
     /// The change is complete.
     fn invalidate_end(&self, range: Range<usize>);
     /// Whether something in `range` was used since the last call; clears that memory.
-    fn clear_young(&self, range: Range<usize>) -> bool;
+    ///
+    /// With `flush`, a use that begins after the call must be seen by the next one; without,
+    /// translations that are cached may go on to be used unseen for a while.
+    fn clear_young(&self, range: Range<usize>, flush: bool) -> bool;
     /// Whether something in `range` was used since the last [`Self::clear_young`].
     fn test_young(&self, range: Range<usize>) -> bool;
     /// The address space goes away altogether.
@@ -56,7 +59,7 @@ unsafe impl<T: MmuCallbacks> Sync for MmuNotifier<T> {}
 impl<T: MmuCallbacks> MmuNotifier<T> {
     const OPS: glue::mmu_notifier_ops = glue::mmu_notifier_ops {
         release: Some(Self::release),
-        clear_flush_young: Some(Self::clear_young),
+        clear_flush_young: Some(Self::clear_flush_young),
         clear_young: Some(Self::clear_young),
         test_young: Some(Self::test_young),
         invalidate_range_start: Some(Self::invalidate_start),
@@ -109,7 +112,17 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         end: ffi::c_ulong,
     ) -> bool {
         // SAFETY: The C side calls with what was registered.
-        unsafe { Self::from_inner(n) }.clear_young(start..end)
+        unsafe { Self::from_inner(n) }.clear_young(start..end, false)
+    }
+
+    unsafe extern "C" fn clear_flush_young(
+        n: *mut glue::mmu_notifier,
+        _mm: *mut bindings::mm_struct,
+        start: ffi::c_ulong,
+        end: ffi::c_ulong,
+    ) -> bool {
+        // SAFETY: The C side calls with what was registered.
+        unsafe { Self::from_inner(n) }.clear_young(start..end, true)
     }
 
     unsafe extern "C" fn test_young(

@@ -124,6 +124,9 @@ fn abort(
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
     let abort = hsr.abort();
     match abort.fsc {
+        FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
+            return Ok(Outcome::Resume);
+        }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the

@@ -233,6 +233,21 @@ impl AddressSpace {
         }
     }
 
+    /// Resolves an access flag fault: the page is there, and the host wants to know of its use.
+    ///
+    /// TLBs hold no entry without the flag (B3.6.7), so there is nothing to invalidate. Says
+    /// whether the page is still there.
+    pub(crate) fn access_flag_fault(&self, ipa: Ipa) -> bool {
+        let page = ipa.0 & !(PAGE_SIZE - 1);
+        let mut found = false;
+        let range = Ipa(page)..Ipa(page + PAGE_SIZE);
+        let _ = self.table.lock().stage2.update(range, |_, desc| {
+            found = true;
+            Some(desc.with_accessed(true))
+        });
+        found
+    }
+
     /// Maps `page` unless an invalidation came in between; says whether it did.
     fn map(
         &self,
@@ -356,7 +371,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
         table.invalidating -= 1;
     }
 
-    fn clear_young(&self, range: Range<usize>) -> bool {
+    fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
         self.for_each_slot(&range, |_, ipas| {
             let mut table = self.table.lock();
@@ -366,7 +381,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
                 young |= was;
                 was.then(|| desc.with_accessed(false))
             });
-            if stale.flush {
+            if stale.flush && flush {
                 self.flush_tlb();
             }
         });
