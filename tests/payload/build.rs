@@ -9,11 +9,7 @@ fn main() {
     println!("cargo::rerun-if-changed=src/start.S");
     if var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("arm") {
         let directory = var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-        for argument in [
-            "-nostartfiles",
-            "-nostdlib",
-            "-Wl,--build-id=none",
-        ] {
+        for argument in ["-nostartfiles", "-nostdlib", "-Wl,--build-id=none"] {
             println!("cargo::rustc-link-arg={argument}");
         }
         println!("cargo::rustc-link-arg=-T{directory}/payload.ld");
