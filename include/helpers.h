@@ -52,6 +52,7 @@ unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
 unsigned int kvm_arm_user_limit(void);
+bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_used(struct page *page, bool dirty);

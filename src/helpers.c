@@ -247,3 +247,27 @@ bool kvm_arm_log_allowed(void)
 
 	return __ratelimit(&state);
 }
+
+bool kvm_arm_is_huge_mapping(unsigned long addr)
+{
+	unsigned long flags;
+	bool huge = false;
+	pgd_t *pgd;
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t pmd;
+
+	local_irq_save(flags);
+	pgd = pgd_offset(current->mm, addr);
+	if (pgd_none(READ_ONCE(*pgd)))
+		goto out;
+	p4d = p4d_offset(pgd, addr);
+	pud = pud_offset(p4d, addr);
+	if (pud_none(READ_ONCE(*pud)))
+		goto out;
+	pmd = pmdp_get(pmd_offset(pud, addr));
+	huge = pmd_present(pmd) && pmd_leaf(pmd);
+out:
+	local_irq_restore(flags);
+	return huge;
+}

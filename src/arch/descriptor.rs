@@ -110,6 +110,12 @@ impl Stage2Desc {
         Self(Self::leaf(pa, attrs) | TABLE_OR_PAGE | VALID)
     }
 
+    /// Whether the entry, valid and not of the last level, maps a block.
+    #[inline]
+    pub const fn is_block(self) -> bool {
+        self.0 & TABLE_OR_PAGE == 0
+    }
+
     /// Maps a block, whose address is aligned to its size. The access flag is set.
     #[inline]
     pub const fn block(pa: Pa, attrs: Stage2Attrs) -> Self {

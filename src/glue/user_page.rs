@@ -72,16 +72,6 @@ impl UserPage {
         // SAFETY: The page is valid and referenced.
         unsafe { glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty) };
     }
-
-    /// Writes the page back from the data caches to the point of coherency.
-    pub(crate) fn flush_dcache_to_poc(&self) {
-        // SAFETY: The page is valid and referenced; the mapping is local to this function.
-        unsafe {
-            let va = glue::kvm_arm_kmap_local_page(self.page.as_ptr());
-            glue::kvm_arm_flush_dcache_to_poc(va, super::page::PAGE_SIZE);
-            glue::kvm_arm_kunmap_local(va);
-        }
-    }
 }
 
 impl Drop for UserPage {
@@ -91,19 +81,31 @@ impl Drop for UserPage {
     }
 }
 
-/// Writes a page of RAM, which need not be mapped in the kernel, back to the point of coherency.
+/// Writes RAM, which need not be mapped in the kernel, back to the point of coherency.
 ///
 /// # Safety
 ///
-/// `pa` must be RAM of the host that stays in use during the call.
-pub(crate) unsafe fn flush_ram_page_to_poc(pa: Pa) {
-    // SAFETY: RAM has a `struct page`; the mapping is local to this function.
-    unsafe {
-        let page = glue::kvm_arm_pfn_to_page((pa.0 >> 12) as usize);
-        let va = glue::kvm_arm_kmap_local_page(page);
-        glue::kvm_arm_flush_dcache_to_poc(va, super::page::PAGE_SIZE);
-        glue::kvm_arm_kunmap_local(va);
+/// `size` bytes at `pa`, whole pages, must be RAM of the host that stays in use during the call.
+pub(crate) unsafe fn flush_ram_to_poc(pa: Pa, size: u64) {
+    let first = (pa.0 >> 12) as usize;
+    for pfn in first..first + (size >> 12) as usize {
+        // SAFETY: RAM has a `struct page`; the mapping is local to this function.
+        unsafe {
+            let page = glue::kvm_arm_pfn_to_page(pfn);
+            let va = glue::kvm_arm_kmap_local_page(page);
+            glue::kvm_arm_flush_dcache_to_poc(va, super::page::PAGE_SIZE);
+            glue::kvm_arm_kunmap_local(va);
+        }
     }
+}
+
+/// Whether the current process maps the 2 MiB around a user address as one huge page.
+///
+/// The answer can change at once, unless the caller keeps the mapping from being invalidated.
+pub(crate) fn is_huge_mapping(address: usize) -> bool {
+    // SAFETY: Walks the current process's page table with interrupts off, which keeps its tables
+    // from being freed.
+    unsafe { glue::kvm_arm_is_huge_mapping(address) }
 }
 
 /// The first address above what a process can map.

@@ -47,8 +47,29 @@ pub enum MapError {
     NoTables,
     /// The address is beyond what the table translates.
     OutOfRange,
-    /// A block is mapped there.
+}
+
+/// How much one entry maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapSize {
+    /// 4 KiB.
+    Page,
+    /// 2 MiB.
     Block,
+}
+
+impl MapSize {
+    const fn level(self) -> u32 {
+        match self {
+            Self::Page => LEVELS,
+            Self::Block => LEVELS - 1,
+        }
+    }
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> u64 {
+        span(self.level())
+    }
 }
 
 /// What a change asks of the caller.
@@ -118,14 +139,16 @@ impl<M: TableMemory> Stage2<M> {
         None
     }
 
-    /// Maps one page, taking tables from `stock` as needed.
+    /// Maps a page or a block at `ipa`, which is aligned to its size, as `pa` is.
     ///
-    /// What was mapped there before is replaced by way of an invalid entry, with `flush` called
-    /// in between, as the architecture demands when the output address changes (B3.10.1).
-    pub fn map_page(
+    /// Tables are taken from `stock` as needed. What was mapped there before is replaced by way of
+    /// an invalid entry, with `flush` called in between, as the architecture demands when the
+    /// output address or the size changes (B3.10.1).
+    pub fn map(
         &mut self,
         ipa: Ipa,
         pa: Pa,
+        size: MapSize,
         attrs: Stage2Attrs,
         mut stock: impl FnMut() -> Option<Pa>,
         mut flush: impl FnMut(),
@@ -133,44 +156,59 @@ impl<M: TableMemory> Stage2<M> {
         if ipa.0 >> IPA_BITS != 0 {
             return Err(MapError::OutOfRange);
         }
+        let last = size.level();
         let mut table = self.memory.root();
-        for level in 1..LEVELS {
+        for level in 1..last {
             let at = index(ipa, level);
             let desc = self.entry(table, at);
             table = match desc.kind(level) {
                 DescKind::Table => desc.address(),
-                DescKind::Invalid => {
+                kind => {
                     let next = stock().ok_or(MapError::NoTables)?;
+                    if kind != DescKind::Invalid {
+                        self.invalidate(table, at, &mut flush);
+                    }
                     // The new table is zeroed: that must be seen before the table is.
                     self.memory.publish();
                     self.memory.write(table, at, Stage2Desc::table(next).0);
                     next
                 }
-                DescKind::Block | DescKind::Page => return Err(MapError::Block),
             };
         }
-        let at = index(ipa, LEVELS);
+        let at = index(ipa, last);
         let old = self.entry(table, at);
-        let new = Stage2Desc::page(pa, attrs);
+        let new = match size {
+            MapSize::Page => Stage2Desc::page(pa, attrs),
+            MapSize::Block => Stage2Desc::block(pa, attrs),
+        };
         if old == new {
             return Ok(());
         }
-        if old.kind(LEVELS) != DescKind::Invalid {
-            self.memory.write(table, at, Stage2Desc::invalid().0);
-            self.memory.publish();
-            flush();
+        let kind = old.kind(last);
+        if kind != DescKind::Invalid {
+            self.invalidate(table, at, &mut flush);
+        }
+        if kind == DescKind::Table {
+            self.clear_below(old.address(), ENTRIES, last + 1);
+            self.memory.free(old.address());
         }
         self.memory.write(table, at, new.0);
         self.memory.publish();
         Ok(())
     }
 
-    /// Calls `visit` for each mapped page in `range`; what it returns, if anything, replaces the
-    /// entry.
+    fn invalidate(&mut self, table: Pa, at: usize, flush: &mut impl FnMut()) {
+        self.memory.write(table, at, Stage2Desc::invalid().0);
+        self.memory.publish();
+        flush();
+    }
+
+    /// Calls `visit` for each page or block that has something in `range`, with its size; what it
+    /// returns, if anything, replaces the entry.
     pub fn update(
         &mut self,
         range: Range<Ipa>,
-        mut visit: impl FnMut(Ipa, Stage2Desc) -> Option<Stage2Desc>,
+        mut visit: impl FnMut(u64, Stage2Desc) -> Option<Stage2Desc>,
     ) -> Stale {
         let mut stale = Stale::default();
         let mut at = range.start.0 & !(PAGE_SIZE - 1);
@@ -180,7 +218,7 @@ impl<M: TableMemory> Stage2<M> {
             match desc.kind(level) {
                 DescKind::Invalid | DescKind::Table => (),
                 DescKind::Block | DescKind::Page => {
-                    if let Some(new) = visit(Ipa(at), desc) {
+                    if let Some(new) = visit(span(level), desc) {
                         self.memory.write(table, index(Ipa(at), level), new.0);
                         stale.flush = true;
                     }

@@ -38,6 +38,7 @@ use kernel::{
 use kvm_bindings as uapi;
 use machine::stage2::{
     MapError,
+    MapSize,
     Stage2,
     TableMemory, //
 };
@@ -62,7 +63,8 @@ use crate::{
         },
         mmu_notifier::MmuCallbacks,
         user_page::{
-            flush_ram_page_to_poc,
+            flush_ram_to_poc,
+            is_huge_mapping,
             UserPage, //
         },
     },
@@ -102,6 +104,17 @@ pub(crate) enum Access {
     Read,
     Write,
     Execute,
+}
+
+/// A mapping to be made.
+struct Wanted {
+    ipa: Ipa,
+    pa: Pa,
+    size: MapSize,
+    /// The user address of the page that faulted.
+    hva: usize,
+    execute: bool,
+    writable: bool,
 }
 
 /// What became of a fault.
@@ -214,15 +227,31 @@ impl AddressSpace {
             if slot.read_only && access == Access::Write {
                 return Ok(Faulted::NoMemory);
             }
-            let page = UserPage::get(slot.hva_of(gfn), access == Access::Write)?;
+            let hva = slot.hva_of(gfn);
+            let page = UserPage::get(hva, access == Access::Write)?;
             let writable = page.is_writable() && !slot.read_only;
+            let size = if slot.can_be_block(gfn) && is_huge_mapping(hva) {
+                MapSize::Block
+            } else {
+                MapSize::Page
+            };
+            let pa = Pa(page.pa().0 & !(size.bytes() - 1));
             if !caches_on || access == Access::Execute {
-                page.flush_dcache_to_poc();
+                // SAFETY: The page, or the huge page that it is part of, is referenced.
+                unsafe { flush_ram_to_poc(pa, size.bytes()) };
             }
             if access == Access::Execute {
                 invalidate_icache();
             }
-            if self.map(ipa, &page, sequence, access, writable, stock)? {
+            let wanted = Wanted {
+                ipa: Ipa(ipa.0 & !(size.bytes() - 1)),
+                pa,
+                size,
+                hva,
+                execute: access == Access::Execute,
+                writable,
+            };
+            if self.map(wanted, sequence, stock)? {
                 page.mark_used(writable);
                 return Ok(Faulted::Mapped);
             }
@@ -248,37 +277,32 @@ impl AddressSpace {
         found
     }
 
-    /// Maps `page` unless an invalidation came in between; says whether it did.
-    fn map(
-        &self,
-        ipa: Ipa,
-        page: &UserPage,
-        sequence: u32,
-        access: Access,
-        writable: bool,
-        stock: &mut TableStock,
-    ) -> Result<bool> {
-        let ipa = Ipa(ipa.0 & !(PAGE_SIZE - 1));
+    /// Makes a mapping unless an invalidation came in between; says whether it did.
+    fn map(&self, wanted: Wanted, sequence: u32, stock: &mut TableStock) -> Result<bool> {
         let mut table = self.table.lock();
         if table.invalidating != 0 || self.sequence.load(Ordering::SeqCst) != sequence {
             return Ok(false);
         }
-        // A page that was executed stays executable when it gets other permissions, and the
-        // other way round: else a page that is both would fault forever.
-        let old = table
-            .stage2
-            .lookup(ipa)
-            .filter(|old| old.address() == page.pa());
+        // Under the lock, and without an invalidation, the host's mapping stays as it is.
+        if wanted.size == MapSize::Block && !is_huge_mapping(wanted.hva) {
+            return Ok(false);
+        }
+        // A page that was executed stays executable when it gets other permissions: else one
+        // that is both written and executed would fault forever.
+        let was_executable = table.stage2.lookup(wanted.ipa).is_some_and(|old| {
+            old.address() == wanted.pa && old.is_block() == (wanted.size == MapSize::Block)
+                && !old.execute_never()
+        });
         let attrs = Stage2Attrs {
             memory: MemAttr::NormalWb,
-            access: if writable {
+            access: if wanted.writable {
                 Stage2Access::ReadWrite
             } else {
                 Stage2Access::ReadOnly
             },
-            execute_never: access != Access::Execute && old.is_none_or(|old| old.execute_never()),
+            execute_never: !wanted.execute && !was_executable,
         };
-        self.map_in(&mut table, ipa, page.pa(), attrs, stock)?;
+        self.map_in(&mut table, wanted.ipa, wanted.pa, wanted.size, attrs, stock)?;
         Ok(true)
     }
 
@@ -287,16 +311,16 @@ impl AddressSpace {
         table: &mut Table,
         ipa: Ipa,
         pa: Pa,
+        size: MapSize,
         attrs: Stage2Attrs,
         stock: &mut TableStock,
     ) -> Result {
         table
             .stage2
-            .map_page(ipa, pa, attrs, || stock.take(), || self.flush_tlb())
+            .map(ipa, pa, size, attrs, || stock.take(), || self.flush_tlb())
             .map_err(|e| match e {
                 MapError::NoTables => ENOMEM,
                 MapError::OutOfRange => EFAULT,
-                MapError::Block => EEXIST,
             })
     }
 
@@ -312,7 +336,7 @@ impl AddressSpace {
             stock.fill()?;
             let mut table = self.table.lock();
             let (ipa, pa) = (Ipa(ipa.0 + offset), Pa(pa.0 + offset));
-            self.map_in(&mut table, ipa, pa, attrs, &mut stock)?;
+            self.map_in(&mut table, ipa, pa, MapSize::Page, attrs, &mut stock)?;
         }
         Ok(())
     }
@@ -330,10 +354,10 @@ impl AddressSpace {
                 let end = ipas.end.0.min((start & !(PIECE - 1)) + PIECE);
                 {
                     let mut table = self.table.lock();
-                    let _ = table.stage2.update(Ipa(start)..Ipa(end), |_, desc| {
-                        // SAFETY: A mapped page of a slot is RAM, and stays so while the lock
+                    let _ = table.stage2.update(Ipa(start)..Ipa(end), |size, desc| {
+                        // SAFETY: What is mapped of a slot is RAM, and stays so while the lock
                         // keeps notifiers out.
-                        unsafe { flush_ram_page_to_poc(desc.address()) };
+                        unsafe { flush_ram_to_poc(desc.address(), size) };
                         None
                     });
                 }

@@ -13,6 +13,7 @@ use kernel::{
     sync::Arc, //
 };
 use kvm_bindings as uapi;
+use machine::stage2::MapSize;
 
 /// How many slots a VM can have.
 pub(crate) const MAX_SLOTS: u32 = 512;
@@ -48,6 +49,17 @@ impl Slot {
     /// The user address of a guest frame of this slot.
     pub(crate) fn hva_of(&self, gfn: u32) -> usize {
         self.hva + ((gfn - self.gfn) as usize) * (1 << PAGE_SHIFT)
+    }
+
+    /// Whether the 2 MiB around a guest frame are all in this slot, and aligned alike for the
+    /// guest and in the process, so that one block can map them.
+    pub(crate) fn can_be_block(&self, gfn: u32) -> bool {
+        const PAGES: u32 = (MapSize::Block.bytes() >> PAGE_SHIFT) as u32;
+        let first = gfn & !(PAGES - 1);
+        let page = (self.hva >> PAGE_SHIFT) as u32;
+        first >= self.gfn
+            && first - self.gfn <= self.pages.saturating_sub(PAGES)
+            && (page ^ self.gfn) & (PAGES - 1) == 0
     }
 
     /// The guest-physical addresses whose user addresses are in `hvas`.
