@@ -71,8 +71,10 @@ pub(crate) fn cond_resched() {
 
 /// The CPUs that can ever be online.
 pub(crate) fn possible_cpus() -> impl Iterator<Item = usize> {
-    // SAFETY: Both read variables that are constant after boot.
-    (0..unsafe { glue::kvm_arm_nr_cpu_ids() })
+    // SAFETY: Reads a variable that is constant after boot.
+    let ids = unsafe { glue::kvm_arm_nr_cpu_ids() };
+    (0..ids)
+        // SAFETY: As above.
         .filter(|&cpu| unsafe { glue::kvm_arm_cpu_possible(cpu) })
         .map(|cpu| cpu as usize)
 }
@@ -125,7 +127,7 @@ impl<T: CpuCallbacks> CpuHotplug<T> {
         let ret = unsafe {
             glue::__cpuhp_setup_state(
                 kernel::bindings::cpuhp_state_CPUHP_AP_KVM_ONLINE,
-                name.as_ptr().cast(),
+                name.as_char_ptr(),
                 true,
                 Some(Self::online),
                 Some(Self::offline),
@@ -141,10 +143,7 @@ impl<T: CpuCallbacks> Drop for CpuHotplug<T> {
     fn drop(&mut self) {
         // SAFETY: The state is ours, by the type's invariant.
         unsafe {
-            glue::__cpuhp_remove_state(
-                kernel::bindings::cpuhp_state_CPUHP_AP_KVM_ONLINE,
-                true,
-            )
+            glue::__cpuhp_remove_state(kernel::bindings::cpuhp_state_CPUHP_AP_KVM_ONLINE, true)
         };
     }
 }

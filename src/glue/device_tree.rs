@@ -7,7 +7,10 @@ use core::ptr::NonNull;
 use armv7::addr::Pa;
 use kernel::{
     bindings,
-    str::CStr, //
+    str::{
+        CStr,
+        CStrExt, //
+    }, //
 };
 use kvm_bindings as glue;
 
@@ -35,7 +38,7 @@ impl Node {
             bindings::of_find_compatible_node(
                 core::ptr::null_mut(),
                 core::ptr::null(),
-                compatible.as_ptr().cast(),
+                compatible.as_char_ptr(),
             )
         };
         // INVARIANT: The callee took the reference.
@@ -56,15 +59,14 @@ impl Node {
         if ret != 0 {
             return None;
         }
-        let start = resource.start as u64;
-        Some((Pa(start), resource.end as u64 - start + 1))
+        let start = resource.start;
+        Some((Pa(start), resource.end - start + 1))
     }
 
     /// Interrupt `index`.
     pub(crate) fn interrupt(&self, index: u32) -> Option<Interrupt> {
         // SAFETY: The node is valid.
-        let irq =
-            unsafe { glue::of_irq_get(self.0.as_ptr().cast(), index as kernel::ffi::c_int) };
+        let irq = unsafe { glue::of_irq_get(self.0.as_ptr().cast(), index as kernel::ffi::c_int) };
         let irq = u32::try_from(irq).ok().filter(|&irq| irq != 0)?;
         // SAFETY: `irq` is mapped, so it has data.
         let hwirq = unsafe { glue::kvm_arm_irq_to_hwirq(irq) };

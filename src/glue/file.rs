@@ -100,7 +100,7 @@ pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Resu
     // `private` stands for goes to the file.
     let fd = unsafe {
         glue::anon_inode_getfd(
-            name.as_ptr().cast(),
+            name.as_char_ptr(),
             &Operations::<T>::TABLE,
             private.cast(),
             (bindings::O_RDWR | bindings::O_CLOEXEC) as ffi::c_int,
@@ -161,7 +161,7 @@ impl<T: OpenableDevice> MiscDevice<T> {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 let device = bindings::miscdevice {
                     minor: minor as ffi::c_int,
-                    name: name.as_ptr().cast(),
+                    name: name.as_char_ptr(),
                     fops: &Self::TABLE,
                     mode: 0o666,
                     ..pin_init::zeroed()

@@ -53,7 +53,7 @@ impl PercpuIrq {
             glue::request_percpu_irq_affinity(
                 irq,
                 Some(handler::<H>),
-                name.as_ptr().cast(),
+                name.as_char_ptr(),
                 core::ptr::null(),
                 cookie.cast(),
             )

@@ -70,7 +70,10 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
     };
 
     /// Registers `callbacks` for `mm`. Takes the mmap lock.
-    pub(crate) fn register(callbacks: T, mm: &MmWithUser) -> impl PinInit<Self, Error> + use<'_, T> {
+    pub(crate) fn register(
+        callbacks: T,
+        mm: &MmWithUser,
+    ) -> impl PinInit<Self, Error> + use<'_, T> {
         try_pin_init!(Self {
             mm: ARef::from(&**mm),
             callbacks,
@@ -100,11 +103,17 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { &(*this).callbacks }
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn release(n: *mut glue::mmu_notifier, _mm: *mut bindings::mm_struct) {
         // SAFETY: The C side calls with what was registered.
         unsafe { Self::from_inner(n) }.release();
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn clear_young(
         n: *mut glue::mmu_notifier,
         _mm: *mut bindings::mm_struct,
@@ -115,6 +124,9 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { Self::from_inner(n) }.clear_young(start..end, false)
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn clear_flush_young(
         n: *mut glue::mmu_notifier,
         _mm: *mut bindings::mm_struct,
@@ -125,6 +137,9 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { Self::from_inner(n) }.clear_young(start..end, true)
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn test_young(
         n: *mut glue::mmu_notifier,
         _mm: *mut bindings::mm_struct,
@@ -134,6 +149,9 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { Self::from_inner(n) }.test_young(address..address + 1)
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn invalidate_start(
         n: *mut glue::mmu_notifier,
         range: *const glue::mmu_notifier_range,
@@ -143,6 +161,9 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn invalidate_end(
         n: *mut glue::mmu_notifier,
         range: *const glue::mmu_notifier_range,

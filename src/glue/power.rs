@@ -45,6 +45,9 @@ unsafe impl<T: PowerCallbacks> Send for PowerNotifier<T> {}
 unsafe impl<T: PowerCallbacks> Sync for PowerNotifier<T> {}
 
 impl<T: PowerCallbacks> PowerNotifier<T> {
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn on_cpu_pm(
         _nb: *mut glue::notifier_block,
         action: ffi::c_ulong,
@@ -59,6 +62,9 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
         bindings::NOTIFY_OK as ffi::c_int
     }
 
+    /// # Safety
+    ///
+    /// To be called by the C side, with what was registered.
     unsafe extern "C" fn on_reboot(
         _nb: *mut glue::notifier_block,
         _action: ffi::c_ulong,

@@ -64,6 +64,10 @@ read32!(
     cntv_ctl, "0", "14", "3", "1"
 );
 read32!(
+    /// Auxiliary Control Register.
+    actlr, "0", "1", "0", "1"
+);
+read32!(
     /// L2 Control Register (Cortex-A15 and A7).
     l2ctlr, "1", "9", "0", "2"
 );
@@ -97,9 +101,7 @@ pub(crate) fn cntpct() -> u64 {
 #[inline]
 pub(crate) unsafe fn set_cntv_ctl(value: u32) {
     // SAFETY: By the function's requirement nobody else depends on the timer.
-    unsafe {
-        asm!("mcr p15, 0, {}, c14, c3, 1", in(reg) value, options(nostack, preserves_flags))
-    };
+    unsafe { asm!("mcr p15, 0, {}, c14, c3, 1", in(reg) value, options(nostack, preserves_flags)) };
 }
 
 /// Sets the virtual timer's compare value.

@@ -26,8 +26,7 @@ use armv7::{
     regs, //
 };
 use kernel::{
-    bindings,
-    new_mutex,
+    bindings, new_mutex,
     prelude::*,
     sync::{
         Arc,
@@ -190,7 +189,9 @@ impl Lowvisor {
     pub(crate) fn this_cpu<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
         let owned = self.owned.get(irqs.cpu())?;
         // INVARIANT: HYP mode is only given back with interrupts off, on the CPU itself.
-        owned.load(Ordering::Relaxed).then_some(HypCpuRef { _irqs: irqs })
+        owned
+            .load(Ordering::Relaxed)
+            .then_some(HypCpuRef { _irqs: irqs })
     }
 
     /// What the last fault inside HYP mode on this CPU left.
@@ -300,7 +301,10 @@ fn map_module(table: &mut HypPageTable) -> Result {
     for (kind, access) in [
         (bindings::mod_mem_type_MOD_TEXT, HypAccess::ReadExecute),
         (bindings::mod_mem_type_MOD_RODATA, HypAccess::ReadOnly),
-        (bindings::mod_mem_type_MOD_RO_AFTER_INIT, HypAccess::ReadOnly),
+        (
+            bindings::mod_mem_type_MOD_RO_AFTER_INIT,
+            HypAccess::ReadOnly,
+        ),
         (bindings::mod_mem_type_MOD_DATA, HypAccess::ReadWrite),
     ] {
         // SAFETY: The module is loaded as long as its code runs; `kind` is within the array.
@@ -341,8 +345,10 @@ fn check_cpus() -> Result<Core> {
     });
     let count = |owner: HypOwner| counts[owner as usize].load(Ordering::Relaxed);
     if other_core.load(Ordering::Relaxed) != 0 {
-        pr_err!("the CPUs are of different kinds (big.LITTLE), which is not supported: boot with \
-                 the CPUs of one kind only (maxcpus=, or disable them in the device tree)\n");
+        pr_err!(
+            "the CPUs are of different kinds (big.LITTLE), which is not supported: boot with \
+                 the CPUs of one kind only (maxcpus=, or disable them in the device tree)\n"
+        );
         return Err(ENODEV);
     }
     if count(HypOwner::None) != 0 && count(HypOwner::Stub) != 0 {

@@ -18,8 +18,7 @@ use crate::hyp::context::CORE_WORDS;
 /// The place of ORIG_r0, which has no meaning for a guest but counts.
 const CPSR_INDEX: usize = 16;
 
-const PREFIX: u64 =
-    uapi::KVM_REG_ARM | uapi::KVM_REG_SIZE_U32 | uapi::KVM_REG_ARM_CORE as u64;
+const PREFIX: u64 = uapi::KVM_REG_ARM | uapi::KVM_REG_SIZE_U32 | uapi::KVM_REG_ARM_CORE as u64;
 
 /// How many registers there are.
 pub(crate) fn count() -> u64 {

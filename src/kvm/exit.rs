@@ -87,7 +87,10 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
         }
         _ => {
             crate::glue::log::ratelimited(|| {
-                pr_warn!("a guest caused a trap that cannot be: HSR {:#010x}\n", hsr.0);
+                pr_warn!(
+                    "a guest caused a trap that cannot be: HSR {:#010x}\n",
+                    hsr.0
+                );
             });
             vcpu.run_page.set_internal_error(
                 uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
@@ -112,13 +115,7 @@ fn is_conditional(class: ExceptionClass) -> bool {
 }
 
 /// An abort at stage 2.
-fn abort(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-    hsr: Hsr,
-    is_fetch: bool,
-) -> Result<Outcome> {
+fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) -> Result<Outcome> {
     let fault = state.context.fault;
     let address = if is_fetch { fault.hifar } else { fault.hdfar };
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
@@ -360,7 +357,9 @@ fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
             state.context.set_reg(0, result);
         }
         psci::Outcome::SystemOff => return Ok(system_event(vm, vcpu, state, false)),
-        psci::Outcome::SystemReset | psci::Outcome::SystemReset2 { .. } => return Ok(system_event(vm, vcpu, state, true)),
+        psci::Outcome::SystemReset | psci::Outcome::SystemReset2 { .. } => {
+            return Ok(system_event(vm, vcpu, state, true))
+        }
     }
     Ok(Outcome::Resume)
 }

@@ -206,12 +206,13 @@ pub(crate) struct HostGuard {
 impl HostGuard {
     /// Finds out whether this machine can run guests, and prepares it.
     pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
-        // What can be told without touching anything comes first.
+        // First whether the CPUs can do it at all, then whether the rest of the machine can.
+        let lowvisor = Lowvisor::new()?;
         let gic = HostGic::find()?;
         let timer = HostTimer::find()?;
         let host = Arc::pin_init(
             try_pin_init!(Host {
-                lowvisor: Lowvisor::new()?,
+                lowvisor,
                 gic,
                 timer,
                 vmids <- VmidAllocator::new(),

@@ -93,12 +93,10 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     host.vmids.ensure(&vm.memory.vmid, &host.lowvisor);
 
     let irqs = IrqsOff::new();
-    let Some(hyp) = host.lowvisor.this_cpu(&irqs) else {
-        // The CPU lost HYP mode: go where it is not lost.
-        drop(irqs);
-        cond_resched();
+    if host.lowvisor.this_cpu(&irqs).is_none() {
+        // Given back for a reboot, or lost when the CPU was resumed.
         return Some(Exit::HypFault(u8::MAX));
-    };
+    }
     if !vcpu.try_enter() {
         return None;
     }
@@ -113,9 +111,8 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     let (virt, phys) = state.timers.levels();
     let keep_active = vm.flush_gic(vcpu, state, virt, phys);
     let context = &mut *state.context;
-    context.control.hcr = (context.control.hcr
-        & !(regs::Hcr::VI | regs::Hcr::VF).bits())
-        | vcpu.irq_lines();
+    context.control.hcr =
+        (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | vcpu.irq_lines();
     let vttbr = vm.memory.vttbr();
     context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
     state.timers.load(&irqs, &host.timer, keep_active);
@@ -123,7 +120,6 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         host.gic.load(&irqs, &state.interface);
     }
     let context = state.context.as_mut_ptr();
-    drop(hyp);
 
     let exit = in_guest(
         irqs,
@@ -210,8 +206,15 @@ pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) ->
 /// For a monitor with its own interrupt controller: whether a timer's line changed.
 fn report_timer_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
     let (virt, phys) = state.timers.levels();
-    let level = if virt { uapi::KVM_ARM_DEV_EL1_VTIMER } else { 0 }
-        | if phys { uapi::KVM_ARM_DEV_EL1_PTIMER } else { 0 };
+    let level = if virt {
+        uapi::KVM_ARM_DEV_EL1_VTIMER
+    } else {
+        0
+    } | if phys {
+        uapi::KVM_ARM_DEV_EL1_PTIMER
+    } else {
+        0
+    };
     let known = vcpu.run_page.device_irq_level();
     if known == u64::from(level) {
         return false;
@@ -232,8 +235,10 @@ fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
             irqs.cpu()
         );
     }
-    vcpu.run_page
-        .set_internal_error(uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, &[vector.into()]);
+    vcpu.run_page.set_internal_error(
+        uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+        &[vector.into()],
+    );
 }
 
 /// INTIDs of the timers, for the vGIC.

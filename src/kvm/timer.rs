@@ -91,8 +91,7 @@ impl VcpuTimers {
         let ctl = register::cntv_ctl();
         // SAFETY: The host does not use the virtual timer.
         unsafe { register::set_cntv_ctl(0) };
-        self.virt.ctl =
-            TimerCtl::from_bits_truncate(ctl) & (TimerCtl::ENABLE | TimerCtl::IMASK);
+        self.virt.ctl = TimerCtl::from_bits_truncate(ctl) & (TimerCtl::ENABLE | TimerCtl::IMASK);
         self.virt.cval = register::cntv_cval();
         if !still_active {
             host.deactivated_by_guest(irqs);

@@ -13,9 +13,7 @@ use armv7::{
     regs, //
 };
 use kernel::{
-    bindings,
-    new_mutex,
-    new_spinlock,
+    bindings, new_mutex, new_spinlock,
     prelude::*,
     sync::{
         rcu,

@@ -138,6 +138,8 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     let l2ctlr = crate::hyp::register::l2ctlr() & !(3 << 24);
     context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
     context.cp15[Cp15Reg::Midr as usize] = crate::hyp::register::midr();
+    // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
+    context.cp15[Cp15Reg::Actlr as usize] |= crate::hyp::register::actlr();
     context.vfp.fpexc = 0;
     context.vfp.fpscr = 0;
     context.vfp.d = [0; 32];

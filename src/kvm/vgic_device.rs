@@ -48,12 +48,14 @@ impl VgicDevice {
         }
         let address = usize::try_from(attr.addr).map_err(|_| EFAULT);
         match (attr.group, how) {
-            (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Has) => {
-                self.vm.with_gic_config(|config| config.address(attr.attr).map(|_| ()))
-                    .map_err(|_| ENXIO)
-            }
+            (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Has) => self
+                .vm
+                .with_gic_config(|config| config.address(attr.attr).map(|_| ()))
+                .map_err(|_| ENXIO),
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Get) => {
-                let value = self.vm.with_gic_config(|config| config.address(attr.attr))?;
+                let value = self
+                    .vm
+                    .with_gic_config(|config| config.address(attr.attr))?;
                 system::write_user(address?, &value)
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Set) => {
@@ -91,10 +93,9 @@ impl VgicDevice {
                     Use::Set => self.vm.init_gic(),
                 }
             }
-            (
-                uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS | uapi::KVM_DEV_ARM_VGIC_GRP_CPU_REGS,
-                how,
-            ) => self.register(&attr, how),
+            (uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS | uapi::KVM_DEV_ARM_VGIC_GRP_CPU_REGS, how) => {
+                self.register(&attr, how)
+            }
             _ => Err(ENXIO),
         }
     }

@@ -15,8 +15,7 @@ use armv7::addr::{
 };
 use kernel::{
     mm::virt::VmaNew,
-    new_mutex,
-    new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         Arc,
@@ -246,10 +245,7 @@ impl Vm {
     }
 
     /// Runs `f` on the distributor, made if it is not yet there.
-    pub(crate) fn with_distributor<R>(
-        &self,
-        f: impl FnOnce(&mut Distributor) -> R,
-    ) -> Result<R> {
+    pub(crate) fn with_distributor<R>(&self, f: impl FnOnce(&mut Distributor) -> R) -> Result<R> {
         self.init_gic()?;
         let mut gic = self.gic.lock();
         Ok(f((*gic).as_mut().ok_or(ENXIO)?))
@@ -270,11 +266,8 @@ impl Vm {
         }
         // Ids need not be consecutive; the distributor has a place for each up to the last.
         let nr_cpus = self.vcpus().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
-        let distributor = config.build(
-            nr_cpus,
-            self.host.gic.list_registers,
-            self.host.timer.intid,
-        )?;
+        let distributor =
+            config.build(nr_cpus, self.host.gic.list_registers, self.host.timer.intid)?;
         *self.gic.lock() = Some(distributor);
         config.initialized = true;
         Ok(())
@@ -528,9 +521,7 @@ impl FileObject for Vm {
             ioctl::CREATE_DEVICE => Self::create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
-            ioctl::ARM_PREFERRED_TARGET => {
-                Self::preferred_target(arg, &this.host).map(|()| 0)
-            }
+            ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
             _ => Err(ENOTTY),
         }

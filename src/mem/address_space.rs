@@ -26,8 +26,7 @@ use armv7::{
     regs::Vttbr, //
 };
 use kernel::{
-    new_mutex,
-    new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         Arc,
@@ -290,7 +289,8 @@ impl AddressSpace {
         // A page that was executed stays executable when it gets other permissions: else one
         // that is both written and executed would fault forever.
         let was_executable = table.stage2.lookup(wanted.ipa).is_some_and(|old| {
-            old.address() == wanted.pa && old.is_block() == (wanted.size == MapSize::Block)
+            old.address() == wanted.pa
+                && old.is_block() == (wanted.size == MapSize::Block)
                 && !old.execute_never()
         });
         let attrs = Stage2Attrs {

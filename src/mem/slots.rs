@@ -90,10 +90,7 @@ pub(crate) enum Change {
     /// Nothing is different.
     None,
     /// The slots from now on, and what is not mapped any more as it was.
-    New {
-        set: SlotSet,
-        gone: Option<Slot>,
-    },
+    New { set: SlotSet, gone: Option<Slot> },
 }
 
 impl SlotSet {
