@@ -56,23 +56,28 @@ impl AsRawFd for Kvm {
 }
 
 impl Kvm {
+    /// Opens the device.
     pub fn open() -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/kvm")?;
         Ok(Self { file })
     }
 
+    /// KVM_GET_API_VERSION.
     pub fn api_version(&self) -> io::Result<i32> {
         ioctl(self, uapi::GET_API_VERSION(), 0)
     }
 
+    /// KVM_CHECK_EXTENSION.
     pub fn check_extension(&self, capability: u32) -> io::Result<i32> {
         ioctl(self, uapi::CHECK_EXTENSION(), capability as c_ulong)
     }
 
+    /// KVM_GET_VCPU_MMAP_SIZE.
     pub fn vcpu_mmap_size(&self) -> io::Result<usize> {
         ioctl(self, uapi::GET_VCPU_MMAP_SIZE(), 0).map(|size| size as usize)
     }
 
+    /// KVM_CREATE_VM.
     pub fn create_vm(&self) -> io::Result<Vm> {
         ioctl(self, uapi::CREATE_VM(), 0).map(|fd| Vm { file: own(fd) })
     }
@@ -90,25 +95,30 @@ impl AsRawFd for Vm {
 }
 
 impl Vm {
+    /// KVM_SET_USER_MEMORY_REGION.
     pub fn set_user_memory_region(&self, region: &uapi::UserspaceMemoryRegion) -> io::Result<()> {
         ioctl_ref(self, uapi::SET_USER_MEMORY_REGION(), region).map(|_| ())
     }
 
+    /// KVM_ARM_PREFERRED_TARGET.
     pub fn preferred_target(&self) -> io::Result<uapi::VcpuInit> {
         let mut init = uapi::VcpuInit::default();
         ioctl_mut(self, uapi::ARM_PREFERRED_TARGET(), &mut init)?;
         Ok(init)
     }
 
+    /// KVM_CREATE_IRQCHIP.
     pub fn create_irqchip(&self) -> io::Result<()> {
         ioctl(self, uapi::CREATE_IRQCHIP(), 0).map(|_| ())
     }
 
+    /// KVM_ARM_SET_DEVICE_ADDR.
     pub fn set_device_addr(&self, id: u64, addr: u64) -> io::Result<()> {
         let addr = uapi::ArmDeviceAddr { id, addr };
         ioctl_ref(self, uapi::ARM_SET_DEVICE_ADDR(), &addr).map(|_| ())
     }
 
+    /// KVM_CREATE_DEVICE.
     pub fn create_device(&self, device_type: u32) -> io::Result<Device> {
         let mut create = uapi::CreateDevice {
             device_type,
@@ -131,9 +141,10 @@ impl Vm {
 
     /// Sets the level of a shared peripheral interrupt, by its number at the distributor.
     pub fn spi_line(&self, intid: u32, level: bool) -> io::Result<()> {
-        self.irq_line(uapi::IRQ_TYPE_SPI << uapi::IRQ_TYPE_SHIFT | intid, level)
+        self.irq_line((uapi::IRQ_TYPE_SPI << uapi::IRQ_TYPE_SHIFT) | intid, level)
     }
 
+    /// KVM_CREATE_VCPU, and the mapping of the vCPU's page.
     pub fn create_vcpu(&self, id: u32, mmap_size: usize) -> io::Result<Vcpu> {
         let file = own(ioctl(self, uapi::CREATE_VCPU(), id as c_ulong)?);
         let run = RunPage::map(&file, mmap_size)?;
@@ -177,6 +188,7 @@ impl Device {
         Ok(value)
     }
 
+    /// Asks whether there is an attribute.
     pub fn has_attr(&self, group: u32, attr: u64) -> io::Result<()> {
         let attr = uapi::DeviceAttr {
             flags: 0,
@@ -203,6 +215,7 @@ unsafe impl Send for RunPage {}
 unsafe impl Sync for RunPage {}
 
 impl RunPage {
+    /// Maps the page of a vCPU.
     pub fn map(vcpu: &impl AsRawFd, size: usize) -> io::Result<Self> {
         if size < size_of::<uapi::Run>() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -225,11 +238,13 @@ impl RunPage {
         Ok(Self { run, size })
     }
 
+    /// Why KVM_RUN returned.
     pub fn exit_reason(&self) -> u32 {
         // SAFETY: The page is mapped as long as `self` lives.
         unsafe { (&raw const (*self.run.as_ptr()).exit_reason).read_volatile() }
     }
 
+    /// Makes KVM_RUN return at once.
     pub fn set_immediate_exit(&self, on: bool) {
         // SAFETY: The page is mapped as long as `self` lives.
         unsafe { (&raw mut (*self.run.as_ptr()).immediate_exit).write_volatile(on.into()) }
@@ -246,22 +261,27 @@ impl RunPage {
         }
     }
 
+    /// The part for KVM_EXIT_MMIO.
     pub fn mmio(&self) -> uapi::Mmio {
         self.part()
     }
 
+    /// The part for KVM_EXIT_FAIL_ENTRY.
     pub fn fail_entry(&self) -> uapi::FailEntry {
         self.part()
     }
 
+    /// The part for KVM_EXIT_INTERNAL_ERROR.
     pub fn internal(&self) -> uapi::Internal {
         self.part()
     }
 
+    /// The part for KVM_EXIT_SYSTEM_EVENT.
     pub fn system_event(&self) -> uapi::SystemEvent {
         self.part()
     }
 
+    /// The part for KVM_EXIT_ARM_NISV.
     pub fn arm_nisv(&self) -> uapi::ArmNisv {
         self.part()
     }
@@ -283,6 +303,7 @@ impl Drop for RunPage {
 /// A virtual CPU.
 pub struct Vcpu {
     file: File,
+    /// The page that it shares with us.
     pub run: RunPage,
 }
 
@@ -293,10 +314,12 @@ impl AsRawFd for Vcpu {
 }
 
 impl Vcpu {
+    /// KVM_ARM_VCPU_INIT.
     pub fn init(&self, init: &uapi::VcpuInit) -> io::Result<()> {
         ioctl_ref(self, uapi::ARM_VCPU_INIT(), init).map(|_| ())
     }
 
+    /// KVM_RUN.
     pub fn run(&self) -> io::Result<()> {
         ioctl(self, uapi::RUN(), 0).map(|_| ())
     }

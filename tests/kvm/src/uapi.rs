@@ -3,7 +3,10 @@
 //! Structures and numbers of `<linux/kvm.h>` and of `include/uapi/asm/kvm.h`.
 //!
 //! The layouts are those of the 32-bit Arm procedure call standard: 64-bit fields are aligned to
-//! eight bytes. The assertions at the end hold them to what the kernel's headers give.
+//! eight bytes. The assertions at the end hold them to what the kernel's headers give, where the
+//! names without documentation here are explained, too.
+
+#![allow(missing_docs)]
 
 use vmm_sys_util::{ioctl_io_nr, ioctl_ioc_nr, ioctl_ior_nr, ioctl_iow_nr, ioctl_iowr_nr};
 
@@ -86,7 +89,7 @@ pub const fn core_reg(word: u64) -> u64 {
 
 /// The id of a 32-bit CP15 register.
 pub const fn cp15_reg(opc1: u64, crn: u64, crm: u64, opc2: u64) -> u64 {
-    REG_ARM | REG_SIZE_U32 | 15 << 16 | opc1 << 3 | crn << 11 | crm << 7 | opc2
+    REG_ARM | REG_SIZE_U32 | (15 << 16) | (opc1 << 3) | (crn << 11) | (crm << 7) | opc2
 }
 
 /// The program counter among the core registers.

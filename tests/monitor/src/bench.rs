@@ -69,7 +69,7 @@ fn counter() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: Reads CNTVCT.
     unsafe { std::arch::asm!("isb", "mrrc p15, 1, {}, {}, c14", out(reg) low, out(reg) high) };
-    u64::from(high) << 32 | u64::from(low)
+    (u64::from(high) << 32) | u64::from(low)
 }
 
 /// On a developer's machine there is nothing to measure.
@@ -296,7 +296,7 @@ fn creation(kvm: &Kvm) -> Result<()> {
 }
 
 /// Measures everything.
-pub fn run(options: &PayloadOptions) -> Result<ExitCode> {
+pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
     println!("{:<36} {:>10} {:>10}", "operation", "here", "C peer");
     guest(&kvm, &options.payload, options.irqchip)?;

@@ -15,7 +15,7 @@ const ZIMAGE_MAGIC: u32 = 0x016f_2818;
 
 /// Where things were put.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Placement {
+pub(crate) struct Placement {
     pub kernel: u64,
     pub fdt: u64,
     pub initrd: Option<std::ops::Range<u64>>,
@@ -64,7 +64,7 @@ fn place(ram_size: u64, kernel_size: u64, initrd_size: Option<u64>) -> Result<Pl
 }
 
 /// Puts kernel and initial RAM disk into the guest's memory. The device tree is the caller's.
-pub fn load(memory: &Memory, kernel: &Path, initrd: Option<&Path>) -> Result<Placement> {
+pub(crate) fn load(memory: &Memory, kernel: &Path, initrd: Option<&Path>) -> Result<Placement> {
     let image = read_file(kernel)?;
     check_zimage(&image, kernel)?;
     let initrd = initrd.map(read_file).transpose()?;

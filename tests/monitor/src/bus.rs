@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A device with registers. Offsets are from the start of its range.
-pub trait MmioDevice: Send {
+pub(crate) trait MmioDevice: Send {
     fn read(&mut self, offset: u64, data: &mut [u8]);
     fn write(&mut self, offset: u64, data: &[u8]);
 }
@@ -18,12 +18,12 @@ struct Slot {
 
 /// All devices of a machine.
 #[derive(Default)]
-pub struct Bus {
+pub(crate) struct Bus {
     slots: Vec<Slot>,
 }
 
 impl Bus {
-    pub fn insert(&mut self, base: u64, size: u64, device: Arc<Mutex<dyn MmioDevice>>) {
+    pub(crate) fn insert(&mut self, base: u64, size: u64, device: Arc<Mutex<dyn MmioDevice>>) {
         self.slots.push(Slot { base, size, device });
     }
 
@@ -39,14 +39,14 @@ impl Bus {
     }
 
     /// Reads; where nothing is, reads give zero and writes are lost, as with kvmtool.
-    pub fn read(&self, address: u64, data: &mut [u8]) {
+    pub(crate) fn read(&self, address: u64, data: &mut [u8]) {
         data.fill(0);
         self.with(address, data.len(), |device, offset| {
             device.read(offset, data)
         });
     }
 
-    pub fn write(&self, address: u64, data: &[u8]) {
+    pub(crate) fn write(&self, address: u64, data: &[u8]) {
         self.with(address, data.len(), |device, offset| {
             device.write(offset, data)
         });

@@ -18,17 +18,17 @@ use crate::vcpu::{Ending, Stop};
 const ESCAPE: u8 = 0x01;
 
 /// Puts the terminal into raw mode while it lives, if there is one.
-pub struct RawMode(bool);
+pub(crate) struct RawMode(bool);
 
 impl RawMode {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let stdin = io::stdin().lock();
         // SAFETY: Asks about a file descriptor.
         let is_tty = unsafe { libc::isatty(stdin.as_raw_fd()) } == 1;
         Self(is_tty && stdin.set_raw_mode().is_ok())
     }
 
-    pub fn is_tty(&self) -> bool {
+    pub(crate) fn is_tty(&self) -> bool {
         self.0
     }
 }
@@ -63,7 +63,7 @@ impl Escape {
 }
 
 /// Standard input as the guest's keyboard.
-pub struct Input {
+pub(crate) struct Input {
     /// Not `std::io::Stdin`, which reads ahead into a buffer that nobody can wait for.
     stdin: File,
     serial: Arc<Mutex<SerialPort>>,
@@ -76,7 +76,7 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn new(
+    pub(crate) fn new(
         serial: Arc<Mutex<SerialPort>>,
         drained: Arc<EventFd>,
         stop: Arc<Stop>,

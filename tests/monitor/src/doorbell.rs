@@ -21,13 +21,13 @@ const COMMAND: u64 = 0x0c;
 const MODE: u64 = 0x10;
 const CPUS: u64 = 0x14;
 /// Always gives the same.
-pub const ECHO: u64 = 0x18;
+pub(crate) const ECHO: u64 = 0x18;
 /// Eight bytes of memory.
 const SCRATCH: u64 = 0x20;
 /// The level of the doorbell's interrupt.
 const SPI_LEVEL: u64 = 0x28;
 
-pub const ECHO_VALUE: u32 = 0x8182_8384;
+pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
 const COMMAND_FAILED: u32 = 3;
@@ -36,7 +36,7 @@ const NAME_MAX: u32 = 200;
 
 /// What a payload shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Check the machine.
     Checks = 0,
     /// Measure the machine.
@@ -47,14 +47,14 @@ pub enum Mode {
 
 /// What a payload tells.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Report {
+pub(crate) enum Report {
     Measured(String, u32),
     Passed(String),
     Failed(String, u32),
 }
 
 /// The doorbell of a machine.
-pub struct Doorbell {
+pub(crate) struct Doorbell {
     vm: Arc<Vm>,
     memory: GuestMemoryMmap,
     mode: Mode,
@@ -68,7 +68,7 @@ pub struct Doorbell {
 
 impl Doorbell {
     /// Makes a doorbell, whose reports go to `listener`.
-    pub fn new(
+    pub(crate) fn new(
         vm: Arc<Vm>,
         memory: GuestMemoryMmap,
         mode: Mode,

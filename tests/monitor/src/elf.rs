@@ -13,14 +13,14 @@ const LOAD: u32 = 1;
 
 /// A piece of a program and its address.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Segment<'a> {
+pub(crate) struct Segment<'a> {
     pub address: u32,
     pub data: &'a [u8],
 }
 
 /// A program.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Program<'a> {
+pub(crate) struct Program<'a> {
     pub entry: u32,
     pub segments: Vec<Segment<'a>>,
 }
@@ -59,7 +59,7 @@ fn parse_parts(data: &[u8]) -> Option<Program<'_>> {
 }
 
 /// Understands a program.
-pub fn parse(data: &[u8]) -> Result<Program<'_>> {
+pub(crate) fn parse(data: &[u8]) -> Result<Program<'_>> {
     parse_parts(data).ok_or_else(|| Error::new("not a program for 32-bit Arm (a static ELF file)"))
 }
 
@@ -73,10 +73,10 @@ mod tests {
         let mut put = |at: usize, value: u32| {
             file[at..at + 4].copy_from_slice(&value.to_le_bytes());
         };
-        put(16, 40 << 16 | 2);
+        put(16, (40 << 16) | 2);
         put(24, 0x8000_0004);
         put(28, 52);
-        put(42, 1 << 16 | 32);
+        put(42, (1 << 16) | 32);
         put(52, LOAD);
         put(56, 84);
         put(64, 0x8000_0000);

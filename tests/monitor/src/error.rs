@@ -6,12 +6,12 @@ use std::fmt;
 
 /// One sentence for the user.
 #[derive(Debug)]
-pub struct Error(String);
+pub(crate) struct Error(String);
 
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }
@@ -25,7 +25,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Says what was being done when an error came up.
-pub trait Context<T> {
+pub(crate) trait Context<T> {
     fn context(self, what: impl fmt::Display) -> Result<T>;
 }
 

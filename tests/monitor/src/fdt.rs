@@ -10,7 +10,7 @@ use crate::error::{Context, Result};
 use crate::layout;
 
 /// What the device tree depends on.
-pub struct Description<'a> {
+pub(crate) struct Description<'a> {
     pub cpus: u32,
     pub ram_size: u64,
     pub cmdline: &'a str,
@@ -34,7 +34,7 @@ const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
 
 /// Bits 23:0 of MPIDR of a vCPU, as KVM gives them: clusters of four.
 fn mpidr(cpu: u32) -> u32 {
-    cpu >> 2 << 8 | cpu & 3
+    (cpu >> 2 << 8) | cpu & 3
 }
 
 fn write(machine: &Description<'_>) -> FdtWriterResult<Vec<u8>> {
@@ -131,7 +131,7 @@ fn write(machine: &Description<'_>) -> FdtWriterResult<Vec<u8>> {
 }
 
 /// Makes the flattened device tree.
-pub fn build(machine: &Description<'_>) -> Result<Vec<u8>> {
+pub(crate) fn build(machine: &Description<'_>) -> Result<Vec<u8>> {
     write(machine).context("cannot make the device tree")
 }
 

@@ -159,7 +159,7 @@ fn add_disks(
 }
 
 /// Boots the guest and gives its end.
-pub fn run(options: &RunOptions) -> Result<Ending> {
+pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
     let kvm = open_kvm()?;
     let memory = Memory::new(options.mem)?;
     let placement = boot::load(&memory, &options.kernel, options.initrd.as_deref())?;

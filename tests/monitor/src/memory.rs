@@ -20,7 +20,7 @@ const BLOCK: usize = 2 << 20;
 
 /// Memory of this process that is aligned such that huge pages of the host can become huge pages
 /// of the guest.
-pub struct AlignedMapping {
+pub(crate) struct AlignedMapping {
     start: *mut u8,
     size: usize,
     mapping: *mut libc::c_void,
@@ -33,7 +33,7 @@ unsafe impl Send for AlignedMapping {}
 unsafe impl Sync for AlignedMapping {}
 
 impl AlignedMapping {
-    pub fn new(size: usize) -> Result<Self> {
+    pub(crate) fn new(size: usize) -> Result<Self> {
         let mapped = size
             .checked_add(BLOCK)
             .ok_or_else(|| Error::new("the guest's memory is larger than an address space"))?;
@@ -64,12 +64,12 @@ impl AlignedMapping {
         })
     }
 
-    pub fn as_ptr(&self) -> *mut u8 {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.start
     }
 
     /// Says how the host should fill a part of this memory (`MADV_HUGEPAGE`, …).
-    pub fn advise(&self, part: Range<usize>, advice: i32) -> std::io::Result<()> {
+    pub(crate) fn advise(&self, part: Range<usize>, advice: i32) -> std::io::Result<()> {
         if part.start > part.end || part.end > self.size {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
@@ -93,14 +93,14 @@ impl Drop for AlignedMapping {
 }
 
 /// The memory of a guest, from [`layout::RAM_BASE`] on.
-pub struct Memory {
+pub(crate) struct Memory {
     pub guest: GuestMemoryMmap,
     pub mapping: AlignedMapping,
     size: u64,
 }
 
 impl Memory {
-    pub fn new(mib: u64) -> Result<Self> {
+    pub(crate) fn new(mib: u64) -> Result<Self> {
         if !(16..=layout::RAM_MAX_MIB).contains(&mib) {
             return Err(Error::new(format!(
                 "--mem {mib}: a guest can have 16 to {} MiB",
@@ -129,12 +129,12 @@ impl Memory {
         })
     }
 
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// The memory as slot 0 of a VM.
-    pub fn slot(&self) -> UserspaceMemoryRegion {
+    pub(crate) fn slot(&self) -> UserspaceMemoryRegion {
         UserspaceMemoryRegion {
             slot: 0,
             flags: 0,
@@ -144,7 +144,7 @@ impl Memory {
         }
     }
 
-    pub fn write(&self, address: u64, data: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, address: u64, data: &[u8]) -> Result<()> {
         self.guest
             .write_slice(data, GuestAddress(address))
             .context(format!(
@@ -155,7 +155,7 @@ impl Memory {
 }
 
 /// Reads a whole file that the user named.
-pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     File::open(path)
         .and_then(|mut file| file.read_to_end(&mut data))

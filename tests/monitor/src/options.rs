@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::error::{Context, Error, Result};
 use crate::vm::Irqchip;
 
-pub const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
                    [--disk FILE]... [--irqchip device|legacy]
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy]
@@ -23,7 +23,7 @@ const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
 
 /// A Linux guest.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     pub kernel: PathBuf,
     pub initrd: Option<PathBuf>,
     pub cmdline: String,
@@ -35,14 +35,14 @@ pub struct RunOptions {
 
 /// A bare-metal guest.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PayloadOptions {
+pub(crate) struct PayloadOptions {
     pub payload: PathBuf,
     pub cpus: u32,
     pub irqchip: Irqchip,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     Run(RunOptions),
     Payload(PayloadOptions),
     Bench(PayloadOptions),
@@ -121,7 +121,7 @@ fn payload(arguments: impl Iterator<Item = String>) -> Result<PayloadOptions> {
 }
 
 /// Understands the command line, without the program's name.
-pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
     match arguments.next().as_deref() {
         Some("run") => {
             let allowed = [

@@ -37,7 +37,7 @@ impl Shared {
 }
 
 /// The end that the serial port writes to.
-pub struct Sink(Arc<Shared>);
+pub(crate) struct Sink(Arc<Shared>);
 
 impl Write for Sink {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
@@ -58,14 +58,14 @@ impl Write for Sink {
 }
 
 /// The thread that writes; when this is dropped, all has been written.
-pub struct Output {
+pub(crate) struct Output {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Output {
     /// Starts the thread, which writes to `out`.
-    pub fn start(mut out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(mut out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -77,7 +77,7 @@ impl Output {
         })
     }
 
-    pub fn sink(&self) -> Sink {
+    pub(crate) fn sink(&self) -> Sink {
         Sink(Arc::clone(&self.shared))
     }
 }

@@ -22,19 +22,19 @@ use crate::vcpu::{self, Ending, Stop, Threads};
 use crate::vm::{open_kvm, Irqchip, Machine};
 
 /// What a payload may use, as `tests/payload/src/start.S` maps it.
-pub const RAM_MIB: u64 = 64;
+pub(crate) const RAM_MIB: u64 = 64;
 /// A payload that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine with a payload in it.
-pub struct Guest {
+pub(crate) struct Guest {
     pub memory: Memory,
     pub machine: Machine,
     pub bus: Bus,
 }
 
 impl Guest {
-    pub fn new(
+    pub(crate) fn new(
         kvm: &Kvm,
         payload: &Path,
         cpus: u32,
@@ -90,7 +90,7 @@ fn wait(stop: &Stop) -> Ending {
 }
 
 /// Runs the checks.
-pub fn run(options: &PayloadOptions) -> Result<ExitCode> {
+pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
     let (passed, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (passes, failures) = (Arc::clone(&passed), Arc::clone(&failed));

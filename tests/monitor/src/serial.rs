@@ -16,7 +16,7 @@ use crate::output::Sink;
 
 /// The serial port's interrupt: vm-superio says when there is a new reason for one, not when the
 /// last is gone, so the line is edge-triggered, and gets a pulse.
-pub struct Pulse {
+pub(crate) struct Pulse {
     vm: Arc<Vm>,
     intid: u32,
 }
@@ -31,7 +31,7 @@ impl Trigger for Pulse {
 }
 
 /// Tells the console when the guest has read all input.
-pub struct Events {
+pub(crate) struct Events {
     drained: Arc<EventFd>,
 }
 
@@ -49,13 +49,13 @@ impl SerialEvents for Events {
 }
 
 /// The serial port.
-pub struct SerialPort {
+pub(crate) struct SerialPort {
     uart: Serial<Pulse, Events, Sink>,
 }
 
 impl SerialPort {
     /// Makes the port. `drained` is signalled when the guest has read all input.
-    pub fn new(vm: Arc<Vm>, drained: Arc<EventFd>, output: Sink) -> Self {
+    pub(crate) fn new(vm: Arc<Vm>, drained: Arc<EventFd>, output: Sink) -> Self {
         let pulse = Pulse {
             vm,
             intid: layout::FIRST_SPI + layout::SERIAL_SPI,
@@ -67,7 +67,7 @@ impl SerialPort {
     }
 
     /// Gives the guest as much of `input` as its FIFO takes, and says how much that was.
-    pub fn receive(&mut self, input: &[u8]) -> usize {
+    pub(crate) fn receive(&mut self, input: &[u8]) -> usize {
         let room = self.uart.fifo_capacity().min(input.len());
         if room == 0 {
             return 0;

@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Result};
 
 /// How a guest came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// The guest switched its machine off.
     Shutdown,
     /// The guest asked for a restart.
@@ -30,7 +30,7 @@ pub enum Ending {
 }
 
 /// What all vCPUs of a machine share: the wish to stop, and who first said why.
-pub struct Stop {
+pub(crate) struct Stop {
     wanted: AtomicBool,
     ending: Mutex<Option<Ending>>,
     /// Signalled when `ending` is set.
@@ -38,7 +38,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             wanted: AtomicBool::new(false),
             ending: Mutex::new(None),
@@ -47,7 +47,7 @@ impl Stop {
     }
 
     /// Ends the machine; the first reason counts.
-    pub fn end(&self, ending: Ending) {
+    pub(crate) fn end(&self, ending: Ending) {
         self.ending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -57,11 +57,11 @@ impl Stop {
         let _ = self.event.write(1);
     }
 
-    pub fn wanted(&self) -> bool {
+    pub(crate) fn wanted(&self) -> bool {
         self.wanted.load(Ordering::SeqCst)
     }
 
-    pub fn ending(&self) -> Option<Ending> {
+    pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -146,7 +146,7 @@ fn handle(vcpu: &Vcpu, bus: &Bus) -> Option<Ending> {
 }
 
 /// Runs a vCPU until the guest ends or someone wants to stop.
-pub fn run(vcpu: &Vcpu, bus: &Bus, stop: &Stop) {
+pub(crate) fn run(vcpu: &Vcpu, bus: &Bus, stop: &Stop) {
     while !stop.wanted() {
         match vcpu.run() {
             Ok(()) => {
@@ -164,14 +164,14 @@ pub fn run(vcpu: &Vcpu, bus: &Bus, stop: &Stop) {
 }
 
 /// The threads of a machine's vCPUs.
-pub struct Threads {
+pub(crate) struct Threads {
     threads: Vec<(Arc<Vcpu>, JoinHandle<()>)>,
     stop: Arc<Stop>,
 }
 
 impl Threads {
     /// Starts a thread for each vCPU.
-    pub fn start(vcpus: Vec<Vcpu>, bus: &Arc<Bus>, stop: &Arc<Stop>) -> Result<Self> {
+    pub(crate) fn start(vcpus: Vec<Vcpu>, bus: &Arc<Bus>, stop: &Arc<Stop>) -> Result<Self> {
         register_signal_handler(kick_signal(), on_kick).context("cannot catch a signal")?;
         let mut this = Self {
             threads: Vec::new(),
@@ -217,7 +217,7 @@ impl Drop for Threads {
 }
 
 /// Gives a vCPU the registers with which its program starts.
-pub fn set_entry(vcpu: &Vcpu, pc: u32, arguments: [u32; 3]) -> Result<()> {
+pub(crate) fn set_entry(vcpu: &Vcpu, pc: u32, arguments: [u32; 3]) -> Result<()> {
     /// Supervisor mode with asynchronous aborts, interrupts and fast interrupts masked.
     const CPSR: u32 = 0x1d3;
     let set = |word, value| {
@@ -232,6 +232,6 @@ pub fn set_entry(vcpu: &Vcpu, pc: u32, arguments: [u32; 3]) -> Result<()> {
 }
 
 /// Makes the error for a failed call of KVM.
-pub fn kvm_error(call: &str, e: &std::io::Error) -> Error {
+pub(crate) fn kvm_error(call: &str, e: &std::io::Error) -> Error {
     Error::new(format!("{call}: {e}; see dmesg"))
 }

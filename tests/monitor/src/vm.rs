@@ -15,7 +15,7 @@ use crate::vcpu::kvm_error;
 
 /// By which calls the interrupt controller is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Irqchip {
+pub(crate) enum Irqchip {
     /// KVM_CREATE_DEVICE and its attributes.
     #[default]
     Device,
@@ -24,7 +24,7 @@ pub enum Irqchip {
 }
 
 /// Opens `/dev/kvm` and sees that it is what we know.
-pub fn open_kvm() -> Result<Kvm> {
+pub(crate) fn open_kvm() -> Result<Kvm> {
     let kvm = Kvm::open().map_err(|e| {
         let hint = match e.kind() {
             io::ErrorKind::NotFound => ": `insmod kvm_arm.ko` first; if that fails, dmesg says why",
@@ -46,7 +46,7 @@ pub fn open_kvm() -> Result<Kvm> {
 }
 
 /// A virtual machine, ready to run.
-pub struct Machine {
+pub(crate) struct Machine {
     pub vm: Arc<Vm>,
     pub vcpus: Vec<Vcpu>,
     /// The interrupt controller goes when its last file is closed and the VM too.
@@ -54,7 +54,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(kvm: &Kvm, memory: &Memory, cpus: u32, irqchip: Irqchip) -> Result<Self> {
+    pub(crate) fn new(kvm: &Kvm, memory: &Memory, cpus: u32, irqchip: Irqchip) -> Result<Self> {
         let vm = kvm
             .create_vm()
             .map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;

@@ -79,7 +79,7 @@ fn spin_until_taken(intid: u32, before: u32) {
     while gic::taken(0, intid) == before {}
 }
 
-pub fn run() {
+pub(crate) fn run() {
     // The first of anything finds caches of the host cold.
     for _ in 0..8 {
         black_box(psci::version());

@@ -62,7 +62,7 @@ fn undefined() -> Outcome {
 
 fn identity() -> Outcome {
     // Part numbers of Cortex-A15 and Cortex-A7.
-    let part = cpu::midr() >> 4 & 0xfff;
+    let part = (cpu::midr() >> 4) & 0xfff;
     ensure(part == 0xc0f || part == 0xc07, cpu::midr())?;
     ensure(cpu::mpidr() & 0xff_ffff == 0, cpu::mpidr())
 }
@@ -90,7 +90,7 @@ fn banked() -> Outcome {
     for (index, value) in values.iter_mut().enumerate() {
         *value = 0x1001_0201u32.wrapping_mul(index as u32 + 3);
         if SPSRS.contains(&index) {
-            *value = *value << 16 & SPSR_FLAGS | SPSR_MODE;
+            *value = (*value << 16) & SPSR_FLAGS | SPSR_MODE;
         }
     }
     let expected = values;
@@ -183,7 +183,7 @@ fn level_interrupt() -> Outcome {
         ensure(taken, round)?;
         exit_often(5);
         let count = gic::taken(0, doorbell::SPI) - before;
-        ensure(count == 1, round << 16 | count)?;
+        ensure(count == 1, (round << 16) | count)?;
     }
     Ok(())
 }
@@ -198,7 +198,7 @@ fn timer_spinning() -> Outcome {
         let early = cpu::counter() - start < 10_000;
         ensure(!early, 0x100 | round)?;
         let count = gic::taken(0, gic::TIMER) - before;
-        ensure(count == 1, count << 16 | round)?;
+        ensure(count == 1, (count << 16) | round)?;
     }
     Ok(())
 }
@@ -230,7 +230,7 @@ fn order(order: u32) -> Outcome {
 }
 
 /// What the other CPUs do.
-pub fn secondary(id: u32) -> ! {
+pub(crate) fn secondary(id: u32) -> ! {
     cpu::enable_interrupts();
     let mut answered = gic::taken(id as usize, SGI_PING);
     loop {
@@ -301,7 +301,7 @@ fn cpu_off() -> Outcome {
     Ok(())
 }
 
-pub fn run() {
+pub(crate) fn run() {
     let check = |name: &str, check: fn() -> Outcome| match check() {
         Ok(()) => doorbell::pass(name),
         Err(value) => doorbell::fail(name, value),

@@ -22,13 +22,13 @@ const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
 const COMMAND_FAILED: u32 = 3;
 
-pub const MODE_BENCH: u32 = 1;
-pub const MODE_EXITS: u32 = 2;
+pub(crate) const MODE_BENCH: u32 = 1;
+pub(crate) const MODE_EXITS: u32 = 2;
 
 /// What a read of the echo register gives.
-pub const ECHO_VALUE: u32 = 0x8182_8384;
+pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 /// The interrupt of the doorbell.
-pub const SPI: u32 = 40;
+pub(crate) const SPI: u32 = 40;
 
 fn read(register: usize) -> u32 {
     // SAFETY: A register of the doorbell.
@@ -40,21 +40,21 @@ fn write(register: usize, value: u32) {
     unsafe { ptr::write_volatile((BASE + register) as *mut u32, value) }
 }
 
-pub fn mode() -> u32 {
+pub(crate) fn mode() -> u32 {
     read(MODE)
 }
 
-pub fn cpus() -> u32 {
+pub(crate) fn cpus() -> u32 {
     read(CPUS)
 }
 
 #[inline(always)]
-pub fn echo() -> u32 {
+pub(crate) fn echo() -> u32 {
     read(ECHO)
 }
 
 /// Gives the monitor something to measure.
-pub fn read_for_ever() -> ! {
+pub(crate) fn read_for_ever() -> ! {
     loop {
         echo();
     }
@@ -68,26 +68,26 @@ fn command(name: &str, value: u32, command: u32) {
 }
 
 /// Reports what an operation costs.
-pub fn measured(name: &str, instructions: u32) {
+pub(crate) fn measured(name: &str, instructions: u32) {
     command(name, instructions, COMMAND_MEASURED);
 }
 
 /// Reports a check that passed.
-pub fn pass(name: &str) {
+pub(crate) fn pass(name: &str) {
     command(name, 0, COMMAND_PASSED);
 }
 
 /// Reports a check that failed, with a number that says how.
-pub fn fail(name: &str, value: u32) {
+pub(crate) fn fail(name: &str, value: u32) {
     command(name, value, COMMAND_FAILED);
 }
 
 /// Sets the level of the doorbell's interrupt.
-pub fn set_spi(level: bool) {
+pub(crate) fn set_spi(level: bool) {
     write(SPI_LEVEL, level.into());
 }
 
 /// Eight bytes that can be read and written in any width.
-pub fn scratch<T>() -> *mut T {
+pub(crate) fn scratch<T>() -> *mut T {
     (BASE + SCRATCH) as *mut T
 }

@@ -23,7 +23,7 @@ const GICC_IAR: usize = CPU + 0x0c;
 const GICC_EOIR: usize = CPU + 0x10;
 
 /// The virtual timer's interrupt.
-pub const TIMER: u32 = 27;
+pub(crate) const TIMER: u32 = 27;
 /// What GICC_IAR gives when there is nothing.
 const SPURIOUS: u32 = 1020;
 
@@ -52,8 +52,8 @@ fn this_cpu() -> usize {
 }
 
 /// Sets up what each CPU has for itself: its interface, its private interrupts.
-pub fn init_cpu() {
-    write(GICD_ISENABLER, 0xffff | 1 << TIMER);
+pub(crate) fn init_cpu() {
+    write(GICD_ISENABLER, 0xffff | (1 << TIMER));
     for intid in (0..16).chain([TIMER]) {
         write_byte(GICD_IPRIORITYR + intid as usize, 0xa0);
     }
@@ -62,7 +62,7 @@ pub fn init_cpu() {
 }
 
 /// Sets up what all CPUs share.
-pub fn init_distributor() {
+pub(crate) fn init_distributor() {
     let spi = doorbell::SPI as usize;
     write_byte(GICD_IPRIORITYR + spi, 0xa0);
     write_byte(GICD_ITARGETSR + spi, 1);
@@ -72,25 +72,25 @@ pub fn init_distributor() {
 
 /// A register of the distributor that costs nothing but the way there.
 #[inline(always)]
-pub fn distributor_type() -> u32 {
+pub(crate) fn distributor_type() -> u32 {
     read(GICD_TYPER)
 }
 
 /// Sends a software-generated interrupt to the CPUs of a mask.
 #[inline(always)]
-pub fn send_sgi(cpus: u32, intid: u32) {
-    write(GICD_SGIR, cpus << 16 | intid);
+pub(crate) fn send_sgi(cpus: u32, intid: u32) {
+    write(GICD_SGIR, (cpus << 16) | intid);
 }
 
 /// Sends a software-generated interrupt to this CPU.
 #[inline(always)]
-pub fn send_sgi_to_self(intid: u32) {
-    write(GICD_SGIR, 2 << 24 | intid);
+pub(crate) fn send_sgi_to_self(intid: u32) {
+    write(GICD_SGIR, (2 << 24) | intid);
 }
 
 /// How often this CPU has taken an interrupt.
 #[inline(always)]
-pub fn taken(cpu: usize, intid: u32) -> u32 {
+pub(crate) fn taken(cpu: usize, intid: u32) -> u32 {
     match TAKEN.get(cpu).and_then(|cpu| cpu.get(intid as usize)) {
         Some(count) => count.load(Ordering::Relaxed),
         None => 0,

@@ -7,7 +7,7 @@ use core::arch::asm;
 use crate::cpu;
 
 /// Ticks of the counter in a second, as the boards have it; waits are made of these.
-pub const SECOND: u64 = 62_500_000;
+pub(crate) const SECOND: u64 = 62_500_000;
 
 #[inline(always)]
 fn set_control(value: u32) {
@@ -17,19 +17,19 @@ fn set_control(value: u32) {
 
 /// Lets the timer interrupt in some ticks.
 #[inline(always)]
-pub fn start(ticks: u32) {
+pub(crate) fn start(ticks: u32) {
     // SAFETY: Writes CNTV_TVAL.
     unsafe { asm!("mcr p15, 0, {}, c14, c3, 0", in(reg) ticks, options(nostack)) };
     set_control(1);
 }
 
 #[inline(always)]
-pub fn stop() {
+pub(crate) fn stop() {
     set_control(0);
 }
 
 /// Waits for something, but not for ever.
-pub fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
     let start = cpu::counter();
     while !condition() {
         if cpu::counter().wrapping_sub(start) > 5 * SECOND {

@@ -36,7 +36,7 @@ struct Header {
 unsafe impl ByteValued for Header {}
 
 /// A disk.
-pub struct Disk {
+pub(crate) struct Disk {
     file: File,
     sectors: u64,
     read_only: bool,
@@ -44,7 +44,7 @@ pub struct Disk {
 
 impl Disk {
     /// Opens the file behind a disk, for reading alone if it cannot be written.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let writable = OpenOptions::new().read(true).write(true).open(path);
         let (file, read_only) = match writable {
             Ok(file) => (file, false),
@@ -144,7 +144,7 @@ impl VirtioDevice for Disk {
     }
 
     fn features(&self) -> u64 {
-        1 << VIRTIO_BLK_F_FLUSH | u64::from(self.read_only) << VIRTIO_BLK_F_RO
+        (1 << VIRTIO_BLK_F_FLUSH) | (u64::from(self.read_only) << VIRTIO_BLK_F_RO)
     }
 
     fn queues(&self) -> &'static [u16] {

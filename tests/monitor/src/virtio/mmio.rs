@@ -46,13 +46,13 @@ const MAGIC: u32 = 0x7472_6976;
 const USED_BUFFER: u32 = 1;
 
 /// The interrupt line of a device.
-pub struct Line {
+pub(crate) struct Line {
     pub vm: Arc<Vm>,
     pub intid: u32,
 }
 
 /// A device behind the MMIO transport.
-pub struct MmioTransport<D> {
+pub(crate) struct MmioTransport<D> {
     device: D,
     memory: GuestMemoryMmap,
     queues: Vec<Queue>,
@@ -68,7 +68,7 @@ pub struct MmioTransport<D> {
 }
 
 impl<D: VirtioDevice> MmioTransport<D> {
-    pub fn new(
+    pub(crate) fn new(
         device: D,
         memory: GuestMemoryMmap,
         notify: Arc<EventFd>,
@@ -95,11 +95,11 @@ impl<D: VirtioDevice> MmioTransport<D> {
     }
 
     fn features(&self) -> u64 {
-        self.device.features() | 1 << VIRTIO_F_VERSION_1
+        self.device.features() | (1 << VIRTIO_F_VERSION_1)
     }
 
     /// Serves all queues: what the thread behind `notify` has to do.
-    pub fn process(&mut self) -> io::Result<()> {
+    pub(crate) fn process(&mut self) -> io::Result<()> {
         let mut tell = false;
         for queue in self.queues.iter_mut().filter(|queue| queue.ready()) {
             tell |= self.device.process(queue, &self.memory);
@@ -163,7 +163,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
                     _ => return Ok(()),
                 };
                 let kept = self.driver_features & !(u64::from(u32::MAX) << shift);
-                self.driver_features = kept | u64::from(value & offered) << shift;
+                self.driver_features = kept | (u64::from(value & offered) << shift);
             }
             QUEUE_SEL => self.queue_select = value,
             QUEUE_NOTIFY => self.notify.write(1)?,

@@ -5,14 +5,14 @@
 //! Queues and descriptor chains are `virtio-queue`'s; rust-vmm has published no crate for the MMIO
 //! transport or the block device, so these are here.
 
-pub mod block;
-pub mod mmio;
+pub(crate) mod block;
+pub(crate) mod mmio;
 
 use virtio_queue::Queue;
 use vm_memory::GuestMemoryMmap;
 
 /// A kind of device, behind any transport.
-pub trait VirtioDevice: Send {
+pub(crate) trait VirtioDevice: Send {
     /// The device's type (virtio 1.2, section 5).
     fn id(&self) -> u32;
     /// The features that it offers, beside those of the transport.
