@@ -268,3 +268,236 @@ impl<M: TableMemory> Stage2<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armv7::descriptor::{
+        MemAttr,
+        Stage2Access, //
+    };
+    use proptest::prelude::*;
+    use std::{
+        cell::RefCell,
+        collections::{
+            BTreeMap,
+            BTreeSet, //
+        },
+        vec::Vec, //
+    };
+
+    /// Tables in a map, which notices what a real machine would crash by.
+    #[derive(Default)]
+    struct Fake {
+        tables: BTreeMap<u64, Vec<u64>>,
+        next: u64,
+    }
+
+    const ROOT: Pa = Pa(0x2000);
+
+    impl Fake {
+        fn new() -> Self {
+            let mut fake = Self {
+                next: 0x10_0000,
+                ..Self::default()
+            };
+            fake.tables.insert(ROOT.0, std::vec![0; 1024]);
+            fake
+        }
+
+        fn allocate(next: &mut u64, spare: &mut BTreeMap<u64, Vec<u64>>) -> Pa {
+            *next += PAGE_SIZE;
+            spare.insert(*next, std::vec![0; ENTRIES]);
+            Pa(*next)
+        }
+    }
+
+    /// Memory whose new tables come from outside, as in the kernel.
+    struct Memory<'a> {
+        fake: &'a RefCell<Fake>,
+        freed: &'a RefCell<BTreeSet<u64>>,
+    }
+
+    impl TableMemory for Memory<'_> {
+        fn root(&self) -> Pa {
+            ROOT
+        }
+
+        fn read(&self, table: Pa, index: usize) -> u64 {
+            self.fake.borrow().tables[&table.0][index]
+        }
+
+        fn write(&mut self, table: Pa, index: usize, desc: u64) {
+            self.fake.borrow_mut().tables.get_mut(&table.0).unwrap()[index] = desc;
+        }
+
+        fn publish(&mut self) {}
+
+        fn free(&mut self, table: Pa) {
+            assert!(self.fake.borrow_mut().tables.remove(&table.0).is_some());
+            assert!(self.freed.borrow_mut().insert(table.0), "freed twice");
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Map { page: u64, pa: u64, block: bool, xn: bool },
+        Unmap { page: u64, pages: u64 },
+        Age { page: u64, pages: u64 },
+    }
+
+    /// Pages around places where tables begin and end.
+    fn pages() -> impl Strategy<Value = u64> {
+        (
+            prop_oneof![Just(0u64), Just(1 << 18), Just((1 << 28) - 1024)],
+            0u64..1024,
+        )
+            .prop_map(|(base, offset)| base + offset)
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (pages(), 0u64..1 << 20, any::<bool>(), any::<bool>())
+                .prop_map(|(page, pa, block, xn)| Step::Map { page, pa, block, xn }),
+            (pages(), 1u64..700).prop_map(|(page, pages)| Step::Unmap { page, pages }),
+            (pages(), 1u64..700).prop_map(|(page, pages)| Step::Age { page, pages }),
+        ]
+    }
+
+    fn attrs(xn: bool) -> Stage2Attrs {
+        Stage2Attrs {
+            memory: MemAttr::NormalWb,
+            access: Stage2Access::ReadWrite,
+            execute_never: xn,
+        }
+    }
+
+    const BLOCK_PAGES: u64 = MapSize::Block.bytes() / PAGE_SIZE;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// The table maps what a plain map of pages does, whatever was done to it, and owns
+        /// exactly the tables that it was given and has not given back.
+        #[test]
+        fn agrees_with_a_plain_map(steps in proptest::collection::vec(steps(), 1..40)) {
+            let fake = RefCell::new(Fake::new());
+            let freed = RefCell::new(BTreeSet::new());
+            let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
+            // Page -> (its physical page, part of a block, XN, accessed).
+            let mut model: BTreeMap<u64, (u64, bool, bool, bool)> = BTreeMap::new();
+            let unmap_blocks = |model: &mut BTreeMap<u64, (u64, bool, bool, bool)>, from: u64, to| {
+                // A block goes as a whole.
+                let all: Vec<u64> = model.range(from..to).map(|(page, _)| *page).collect();
+                for page in all {
+                    if model.get(&page).is_some_and(|entry| entry.1) {
+                        let first = page & !(BLOCK_PAGES - 1);
+                        model.retain(|p, _| !(first..first + BLOCK_PAGES).contains(p));
+                    }
+                    model.remove(&page);
+                }
+            };
+            for step in steps {
+                match step {
+                    Step::Map { page, pa, block, xn } => {
+                        let size = if block { MapSize::Block } else { MapSize::Page };
+                        let n = size.bytes() / PAGE_SIZE;
+                        let (page, pa) = (page & !(n - 1), pa & !(n - 1));
+                        let stock = || {
+                            let mut fake = fake.borrow_mut();
+                            let mut next = fake.next;
+                            let mut spare = BTreeMap::new();
+                            let table = Fake::allocate(&mut next, &mut spare);
+                            fake.next = next;
+                            fake.tables.append(&mut spare);
+                            Some(table)
+                        };
+                        let flushes = RefCell::new(0);
+                        let replaced = model.range(page..page + n).next().is_some();
+                        let same = (0..n).all(|i| {
+                            model.get(&(page + i)) == Some(&(pa + i, block, xn, true))
+                        });
+                        stage2
+                            .map(
+                                Ipa(page * PAGE_SIZE), Pa(pa * PAGE_SIZE), size, attrs(xn),
+                                stock, || *flushes.borrow_mut() += 1,
+                            )
+                            .unwrap();
+                        if replaced && !same {
+                            prop_assert!(*flushes.borrow() > 0, "break before make");
+                        }
+                        unmap_blocks(&mut model, page, page + n);
+                        for i in 0..n {
+                            model.insert(page + i, (pa + i, block, xn, true));
+                        }
+                    }
+                    Step::Unmap { page, pages } => {
+                        let range = Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE);
+                        let had = model.range(page..page + pages).next().is_some();
+                        prop_assert_eq!(stage2.unmap(range).flush, had);
+                        unmap_blocks(&mut model, page, page + pages);
+                    }
+                    Step::Age { page, pages } => {
+                        let range = Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE);
+                        let _ = stage2.update(range, |_, desc| Some(desc.with_accessed(false)));
+                        let all: Vec<u64> =
+                            model.range(page..page + pages).map(|(page, _)| *page).collect();
+                        for page in all {
+                            let block = model[&page].1;
+                            let first = if block { page & !(BLOCK_PAGES - 1) } else { page };
+                            let n = if block { BLOCK_PAGES } else { 1 };
+                            for p in first..first + n {
+                                if let Some(entry) = model.get_mut(&p) {
+                                    entry.3 = false;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            for (page, (pa, block, xn, accessed)) in &model {
+                let desc = stage2.lookup(Ipa(page * PAGE_SIZE)).unwrap();
+                let within = if *block { page % BLOCK_PAGES } else { 0 };
+                prop_assert_eq!(desc.address(), Pa((pa - within) * PAGE_SIZE));
+                prop_assert_eq!(desc.execute_never(), *xn);
+                prop_assert_eq!(desc.accessed(), *accessed);
+            }
+            for base in [0u64, 1 << 18, (1 << 28) - 1024] {
+                for page in base..base + 1024 {
+                    let mapped = stage2.lookup(Ipa(page * PAGE_SIZE)).is_some();
+                    prop_assert_eq!(mapped, model.contains_key(&page));
+                }
+            }
+            stage2.clear();
+            prop_assert_eq!(fake.borrow().tables.len(), 1, "tables leaked");
+        }
+    }
+
+    #[test]
+    fn addresses_beyond_the_ipa_size_are_refused() {
+        let fake = RefCell::new(Fake::new());
+        let freed = RefCell::new(BTreeSet::new());
+        let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
+        let result = stage2.map(
+            Ipa(1 << IPA_BITS),
+            Pa(0),
+            MapSize::Page,
+            attrs(true),
+            || None,
+            || (),
+        );
+        assert_eq!(result, Err(MapError::OutOfRange));
+        assert_eq!(stage2.lookup(Ipa(1 << IPA_BITS)), None);
+    }
+
+    #[test]
+    fn without_tables_nothing_changes() {
+        let fake = RefCell::new(Fake::new());
+        let freed = RefCell::new(BTreeSet::new());
+        let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
+        let result =
+            stage2.map(Ipa(0), Pa(0), MapSize::Page, attrs(true), || None, || ());
+        assert_eq!(result, Err(MapError::NoTables));
+        assert_eq!(stage2.lookup(Ipa(0)), None);
+    }
+}
