@@ -70,27 +70,30 @@ unsigned_index() {
 
 # read_indexes: asks the archive what it has, into amd64.table and armhf.table.
 read_indexes() {
-	local try
+	local attempt
 	mkdir -p "$archive"
 	case $armhf_index in
 	signed | unsigned) ;;
 	*) die "ARMHF_INDEX=$armhf_index: must be signed or unsigned" ;;
 	esac
 
-	step "asking the archive for its packages" signed_index amd64 "$archive/amd64.table" ||
-		die "no package index from $mirror: no network, or the mirror is down; try again later"
+	step "no package index from $mirror: no network, or the mirror is down; try again later" \
+		"asking the archive for its packages" signed_index amd64 "$archive/amd64.table"
 
 	if [ "$armhf_index" = unsigned ]; then
 		say "warning: ARMHF_INDEX=unsigned: the armhf index is taken as the mirror serves it," \
 			"without its signature (its programs run in the emulated board only)"
-		step "asking for armhf packages (unsigned)" unsigned_index armhf "$archive/armhf.table" ||
-			die "no armhf package index from $mirror: no network, or the mirror is down; try again later"
+		step "no armhf package index from $mirror: no network, or the mirror is down; try again later" \
+			"asking for armhf packages (unsigned)" unsigned_index armhf "$archive/armhf.table"
 		return
 	fi
-	for try in 1 2 3 4 5 6 7 8 9 10; do
-		STEP_TAIL=4 step "asking for armhf packages" signed_index armhf "$archive/armhf.table" && return
-		[ "$try" = 10 ] || {
-			say "the mirror may be in the middle of a sync: trying again in 30 s ($try of 10)"
+	for attempt in 1 2 3 4 5 6 7 8 9 10; do
+		STEP_TAIL=4
+		try "asking for armhf packages" signed_index armhf "$archive/armhf.table"
+		unset STEP_TAIL
+		[ $step_status != 0 ] || return 0
+		[ "$attempt" = 10 ] || {
+			say "the mirror may be in the middle of a sync: trying again in 30 s ($attempt of 10)"
 			sleep 30
 		}
 	done

@@ -9,6 +9,9 @@
 
 set -euo pipefail
 
+# A user of Debian has no sbin in the path.
+PATH=$PATH:/usr/sbin:/sbin
+
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/kvm_arm
 target=$tree/target
@@ -40,30 +43,41 @@ seconds_since() {
 	printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-# step WHAT COMMAND…: runs a command, its output kept in a log, and says how long
-# it took. When it fails, the end of the log is shown.
-step() {
-	local what=$1 start log status=0
+# try WHAT COMMAND…: runs a command, its output kept in a log, and says how long it
+# took. When it fails, the end of the log is shown; step_status tells.
+#
+# Call it, and step, as commands of their own and never before || or in a condition:
+# there bash forgets errexit in all that they run.
+try() {
+	local what=$1 start log
 	shift
 	mkdir -p "$logs"
-	log=$logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9._-' '-').log
+	log=$logs/$(printf '%s' "${what%% (*}" | tr -cs 'A-Za-z0-9._' '-').log
 	start=$(now_ms)
 	printf '%s ...' "$what" >&2
-	# Not `if "$@"`: errexit has to stay in force inside a function that is a step.
 	set +e
 	(
 		set -e
 		"$@"
 	) >"$log" 2>&1 </dev/null
-	status=$?
+	step_status=$?
 	set -e
-	if [ $status -ne 0 ]; then
+	if [ $step_status -ne 0 ]; then
 		say " failed after $(seconds_since "$start")"
 		tail -n "${STEP_TAIL:-25}" "$log" >&2
 		say "(all of it: $log)"
-		return $status
+	else
+		say " $(seconds_since "$start")"
 	fi
-	say " $(seconds_since "$start")"
+}
+
+# step HINT WHAT COMMAND…: the same, and the end of everything when it fails, with the
+# hint as the last word.
+step() {
+	local hint=$1
+	shift
+	try "$@"
+	[ $step_status = 0 ] || die "$hint"
 }
 
 # locked NAME: waits until no other run holds the lock of that name, then holds it
