@@ -91,7 +91,7 @@ read_indexes() {
 		STEP_TAIL=4
 		try "asking for armhf packages" signed_index armhf "$archive/armhf.table"
 		unset STEP_TAIL
-		[ $step_status != 0 ] || return 0
+		[ "$step_status" != 0 ] || return 0
 		[ "$attempt" = 10 ] || {
 			say "the mirror may be in the middle of a sync: trying again in 30 s ($attempt of 10)"
 			sleep 30
