@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The vGIC: KVM_CREATE_IRQCHIP, KVM_ARM_SET_DEVICE_ADDR, KVM_CREATE_DEVICE and its attributes
+//! (Documentation/virt/kvm/devices/arm-vgic.rst).
+
+use kvm::uapi::{self, CreateDevice};
+use kvm::{ioctl_mut, ioctl_ref, Device, Vm};
+
+use crate::check::{ensure, equal, fails, Outcome, Test, Works};
+use crate::guest::{code, init, new_vcpu, new_vm, Guest, BASE, PSCI_SYSTEM_OFF};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("CREATE_IRQCHIP: twice", irqchip_twice),
+    ("CREATE_IRQCHIP: before and after vCPUs", irqchip_order),
+    ("CREATE_IRQCHIP: after a vCPU has run", irqchip_late),
+    ("ARM_SET_DEVICE_ADDR: right and wrong", device_addr),
+    ("CREATE_DEVICE: right and wrong", create_device),
+    ("vGIC: attributes that there are", has_attributes),
+    ("vGIC: addresses", addresses),
+    ("vGIC: number of interrupts", nr_irqs),
+    ("vGIC: initialised", initialised),
+    ("vGIC: distributor registers", distributor),
+    ("vGIC: RUN without addresses", run_without_addresses),
+    ("vGIC: RUN with addresses", run_with_addresses),
+];
+
+const DIST: u64 = 0x3fff_0000;
+const CPU: u64 = 0x3ffd_0000;
+const TYPE_DIST: u64 = uapi::VGIC_V2_ADDR_TYPE_DIST;
+const TYPE_CPU: u64 = uapi::VGIC_V2_ADDR_TYPE_CPU;
+
+fn create(vm: &Vm) -> Result<Device, String> {
+    vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
+        .works("KVM_CREATE_DEVICE")
+}
+
+fn irqchip_twice() -> Outcome {
+    let (_kvm, vm) = new_vm()?;
+    vm.create_irqchip().works("the first")?;
+    fails("the second", vm.create_irqchip(), &[libc::EEXIST])?;
+    let device = vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2);
+    fails("a device beside it", device, &[libc::EEXIST])
+}
+
+fn irqchip_order() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    vm.create_irqchip().works("before a vCPU")?;
+    let vcpu = new_vcpu(&kvm, &vm, 0)?;
+    init(&vm, &vcpu)?;
+    let (kvm, vm) = new_vm()?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    vm.create_irqchip().works("after a vCPU")
+}
+
+fn irqchip_late() -> Outcome {
+    let guest = Guest::new(&code::psci(PSCI_SYSTEM_OFF))?;
+    guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+    fails(
+        "KVM_CREATE_IRQCHIP",
+        guest.vm.create_irqchip(),
+        &[libc::EBUSY],
+    )
+}
+
+fn device_addr() -> Outcome {
+    let (_kvm, vm) = new_vm()?;
+    let none = &[libc::ENODEV, libc::ENXIO];
+    fails("without a vGIC", vm.set_device_addr(TYPE_DIST, DIST), none)?;
+    vm.create_irqchip().works("KVM_CREATE_IRQCHIP")?;
+    let device_1 = 1 << uapi::ARM_DEVICE_ID_SHIFT;
+    fails(
+        "device 1",
+        vm.set_device_addr(device_1, DIST),
+        &[libc::ENODEV],
+    )?;
+    fails("address 77", vm.set_device_addr(77, DIST), none)?;
+    fails(
+        "unaligned",
+        vm.set_device_addr(TYPE_DIST, DIST + 4),
+        &[libc::EINVAL],
+    )?;
+    fails(
+        "beyond 40 bits",
+        vm.set_device_addr(TYPE_DIST, 1 << 40),
+        &[libc::E2BIG],
+    )?;
+    vm.set_device_addr(TYPE_DIST, DIST).works("distributor")?;
+    fails(
+        "twice",
+        vm.set_device_addr(TYPE_DIST, DIST),
+        &[libc::EEXIST],
+    )?;
+    vm.set_device_addr(TYPE_CPU, CPU).works("CPU interface")
+}
+
+fn create_device() -> Outcome {
+    let (_kvm, vm) = new_vm()?;
+    let mut request = CreateDevice {
+        device_type: uapi::DEV_TYPE_ARM_VGIC_V2,
+        fd: u32::MAX,
+        flags: uapi::CREATE_DEVICE_TEST,
+    };
+    ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request).works("a test of the vGIC")?;
+    for unknown in [0, 7, 99] {
+        request.device_type = unknown;
+        let result = ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request);
+        fails(format!("a test of type {unknown}"), result, &[libc::ENODEV])?;
+        let result = vm.create_device(unknown);
+        fails(format!("type {unknown}"), result, &[libc::ENODEV])?;
+    }
+    let _gic = create(&vm)?;
+    let again = vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2);
+    fails("twice", again, &[libc::EEXIST])?;
+    fails(
+        "KVM_CREATE_IRQCHIP beside it",
+        vm.create_irqchip(),
+        &[libc::EEXIST],
+    )
+}
+
+fn has_attributes() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    let gic = create(&vm)?;
+    for (group, attr) in [
+        (uapi::VGIC_GRP_ADDR, TYPE_DIST),
+        (uapi::VGIC_GRP_ADDR, TYPE_CPU),
+        (uapi::VGIC_GRP_NR_IRQS, 0),
+        (uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT),
+    ] {
+        gic.has_attr(group, attr).works(format!("{group}/{attr}"))?;
+    }
+    for (group, attr) in [
+        (uapi::VGIC_GRP_ADDR, 2),
+        (uapi::VGIC_GRP_CTRL, 1),
+        (5, 0),
+        (99, 0),
+    ] {
+        fails(
+            format!("{group}/{attr}"),
+            gic.has_attr(group, attr),
+            &[libc::ENXIO],
+        )?;
+    }
+    Ok(())
+}
+
+fn addresses() -> Outcome {
+    let (_kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    let group = uapi::VGIC_GRP_ADDR;
+    fails(
+        "unaligned",
+        gic.set_attr(group, TYPE_DIST, &(DIST + 8)),
+        &[libc::EINVAL],
+    )?;
+    fails(
+        "beyond 40 bits",
+        gic.set_attr(group, TYPE_DIST, &(1u64 << 40)),
+        &[libc::E2BIG],
+    )?;
+    let unknown = &[libc::ENXIO, libc::ENODEV];
+    fails("address 2", gic.set_attr(group, 2, &DIST), unknown)?;
+    let nowhere = uapi::DeviceAttr {
+        flags: 0,
+        group,
+        attr: TYPE_DIST,
+        addr: 0,
+    };
+    let result = ioctl_ref(&gic, uapi::SET_DEVICE_ATTR(), &nowhere);
+    fails("null pointer", result, &[libc::EFAULT])?;
+    gic.set_attr(group, TYPE_DIST, &DIST).works("distributor")?;
+    fails(
+        "twice",
+        gic.set_attr(group, TYPE_DIST, &DIST),
+        &[libc::EEXIST],
+    )?;
+    for overlap in [DIST, DIST - 0x1000] {
+        let result = gic.set_attr(group, TYPE_CPU, &overlap);
+        fails(
+            format!("overlap at {overlap:#x}"),
+            result,
+            &[libc::EBUSY, libc::EINVAL],
+        )?;
+    }
+    gic.set_attr(group, TYPE_CPU, &CPU).works("CPU interface")?;
+    for (kind, address) in [(TYPE_DIST, DIST), (TYPE_CPU, CPU)] {
+        let found: u64 = gic.get_attr(group, kind).works("KVM_GET_DEVICE_ATTR")?;
+        equal("address", found, address)?;
+    }
+    Ok(())
+}
+
+fn nr_irqs() -> Outcome {
+    let group = uapi::VGIC_GRP_NR_IRQS;
+    let (_kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    for number in [0u32, 32, 63, 65, 1025, 1056, u32::MAX] {
+        let result = gic.set_attr(group, 0, &number);
+        fails(format!("{number}"), result, &[libc::EINVAL])?;
+    }
+    gic.set_attr(group, 0, &128u32).works("128")?;
+    let found: u32 = gic.get_attr(group, 0).works("KVM_GET_DEVICE_ATTR")?;
+    equal("number", found, 128)?;
+    fails("again", gic.set_attr(group, 0, &128u32), &[libc::EBUSY])
+}
+
+fn initialised() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    for _ in 0..2 {
+        gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32)
+            .works("KVM_DEV_ARM_VGIC_CTRL_INIT")?;
+    }
+    let late = gic.set_attr(uapi::VGIC_GRP_NR_IRQS, 0, &128u32);
+    fails("number of interrupts", late, &[libc::EBUSY])?;
+    let size = kvm.vcpu_mmap_size().works("KVM_GET_VCPU_MMAP_SIZE")?;
+    fails(
+        "a vCPU that comes late",
+        vm.create_vcpu(1, size),
+        &[libc::EBUSY],
+    )
+}
+
+fn distributor() -> Outcome {
+    const GICD_CTLR: u64 = 0x000;
+    const GICD_TYPER: u64 = 0x004;
+    const GICD_ISENABLER1: u64 = 0x104;
+    const GICD_ICENABLER1: u64 = 0x184;
+    const GICD_IPRIORITYR8: u64 = 0x420;
+    let (kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    let vcpus = [new_vcpu(&kvm, &vm, 0)?, new_vcpu(&kvm, &vm, 1)?];
+    for vcpu in &vcpus {
+        init(&vm, vcpu)?;
+    }
+    gic.set_attr(uapi::VGIC_GRP_NR_IRQS, 0, &128u32)
+        .works("number of interrupts")?;
+    gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32)
+        .works("KVM_DEV_ARM_VGIC_CTRL_INIT")?;
+    let group = uapi::VGIC_GRP_DIST_REGS;
+    let read = |offset: u64| -> Result<u32, String> {
+        gic.get_attr(group, offset)
+            .works(format!("read of {offset:#x}"))
+    };
+    let write = |offset: u64, value: u32| {
+        gic.set_attr(group, offset, &value)
+            .works(format!("write of {offset:#x}"))
+    };
+    // ITLinesNumber and CPUNumber, each less one.
+    equal("GICD_TYPER", read(GICD_TYPER)? & 0xff, (1 << 5) | 3)?;
+    write(GICD_CTLR, 1)?;
+    equal("GICD_CTLR", read(GICD_CTLR)? & 1, 1)?;
+    write(GICD_ISENABLER1, 0x8000_0001)?;
+    equal("GICD_ISENABLER1", read(GICD_ISENABLER1)?, 0x8000_0001)?;
+    equal("GICD_ICENABLER1", read(GICD_ICENABLER1)?, 0x8000_0001)?;
+    write(GICD_ICENABLER1, 1)?;
+    equal("GICD_ISENABLER1 after", read(GICD_ISENABLER1)?, 0x8000_0000)?;
+    write(GICD_IPRIORITYR8, 0xf8a0_5008)?;
+    equal("GICD_IPRIORITYR8", read(GICD_IPRIORITYR8)?, 0xf8a0_5008)?;
+    let wrong_cpu: std::io::Result<u32> = gic.get_attr(group, (7 << 32) | GICD_CTLR);
+    fails("vCPU 7", wrong_cpu, &[libc::EINVAL])?;
+    let unaligned: std::io::Result<u32> = gic.get_attr(group, GICD_CTLR + 2);
+    fails("unaligned", unaligned, &[libc::ENXIO, libc::EINVAL])?;
+    let pmr: u32 = gic
+        .get_attr(uapi::VGIC_GRP_CPU_REGS, (1 << 32) | 4)
+        .works("GICC_PMR of vCPU 1")?;
+    ensure(pmr <= 0xff, format!("GICC_PMR is {pmr:#x}"))
+}
+
+fn run_without_addresses() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    vm.create_irqchip().works("KVM_CREATE_IRQCHIP")?;
+    let vcpu = new_vcpu(&kvm, &vm, 0)?;
+    init(&vm, &vcpu)?;
+    fails(
+        "KVM_RUN",
+        vcpu.run(),
+        &[libc::ENXIO, libc::ENODEV, libc::EINVAL],
+    )?;
+    // The VM is still good.
+    vm.set_device_addr(TYPE_DIST, DIST).works("distributor")?;
+    vm.set_device_addr(TYPE_CPU, CPU).works("CPU interface")?;
+    vcpu.set_reg(uapi::core_reg(uapi::CORE_PC), BASE)
+        .works("KVM_SET_ONE_REG")
+}
+
+fn run_with_addresses() -> Outcome {
+    // ldr r1, [r0] of GICD_TYPER, in the kernel; then the end.
+    let mut program = Vec::new();
+    program.extend(code::load(0, DIST as u32 + 4));
+    program.push(code::ldr(1, 0));
+    program.extend(code::psci(PSCI_SYSTEM_OFF));
+    let (kvm, vm) = new_vm()?;
+    let memory = crate::guest::Memory::new(crate::guest::SIZE)?;
+    memory.write_words(0, &program);
+    let slot = crate::guest::slot(0, BASE.into(), &memory, crate::guest::SIZE);
+    vm.set_user_memory_region(&slot).works("memory")?;
+    vm.create_irqchip().works("KVM_CREATE_IRQCHIP")?;
+    vm.set_device_addr(TYPE_DIST, DIST).works("distributor")?;
+    vm.set_device_addr(TYPE_CPU, CPU).works("CPU interface")?;
+    let vcpu = new_vcpu(&kvm, &vm, 0)?;
+    init(&vm, &vcpu)?;
+    vcpu.set_reg(uapi::core_reg(uapi::CORE_PC), BASE)
+        .works("pc")?;
+    vcpu.run().works("KVM_RUN")?;
+    equal(
+        "exit reason",
+        vcpu.run.exit_reason(),
+        uapi::EXIT_SYSTEM_EVENT,
+    )?;
+    let typer = vcpu.reg(uapi::core_reg(1)).works("r1")?;
+    equal("CPUs less one", (typer >> 5) & 7, 0)?;
+    ensure(typer & 0x1f > 0, format!("GICD_TYPER is {typer:#x}"))
+}

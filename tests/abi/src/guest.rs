@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest of a few instructions, put together by hand.
+
+use std::ptr;
+
+use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::{Kvm, Vcpu, Vm};
+
+use crate::check::{fails, Works};
+
+/// Where a guest's memory starts, and its first instruction is.
+pub(crate) const BASE: u32 = 0x8000_0000;
+/// How much memory it has.
+pub(crate) const SIZE: usize = 64 << 10;
+/// An address behind which nothing is.
+pub(crate) const HOLE: u32 = 0x1000_0000;
+
+pub(crate) const PAGE: usize = 4096;
+
+/// Instructions in the Arm encoding.
+pub(crate) mod code {
+    /// `movw rd, #low; movt rd, #high`.
+    pub(crate) fn load(rd: u32, value: u32) -> [u32; 2] {
+        let half = |half: u32| ((half & 0xf000) << 4) | (rd << 12) | (half & 0xfff);
+        [
+            0xe300_0000 | half(value & 0xffff),
+            0xe340_0000 | half(value >> 16),
+        ]
+    }
+
+    /// `ldr rt, [rn]`.
+    pub(crate) fn ldr(rt: u32, rn: u32) -> u32 {
+        0xe590_0000 | (rn << 16) | (rt << 12)
+    }
+
+    /// `ldrh rt, [rn]`.
+    pub(crate) fn ldrh(rt: u32, rn: u32) -> u32 {
+        0xe1d0_00b0 | (rn << 16) | (rt << 12)
+    }
+
+    /// `ldrsb rt, [rn]`.
+    pub(crate) fn ldrsb(rt: u32, rn: u32) -> u32 {
+        0xe1d0_00d0 | (rn << 16) | (rt << 12)
+    }
+
+    /// `ldrsh rt, [rn]`.
+    pub(crate) fn ldrsh(rt: u32, rn: u32) -> u32 {
+        0xe1d0_00f0 | (rn << 16) | (rt << 12)
+    }
+
+    /// `str rt, [rn]`.
+    pub(crate) fn str(rt: u32, rn: u32) -> u32 {
+        0xe580_0000 | (rn << 16) | (rt << 12)
+    }
+
+    /// `strh rt, [rn]`.
+    pub(crate) fn strh(rt: u32, rn: u32) -> u32 {
+        0xe1c0_00b0 | (rn << 16) | (rt << 12)
+    }
+
+    /// `strb rt, [rn]`.
+    pub(crate) fn strb(rt: u32, rn: u32) -> u32 {
+        0xe5c0_0000 | (rn << 16) | (rt << 12)
+    }
+
+    pub(crate) const HVC: u32 = 0xe140_0070;
+    pub(crate) const WFI: u32 = 0xe320_f003;
+    /// `b .`.
+    pub(crate) const LOOP: u32 = 0xeaff_fffe;
+
+    /// Calls PSCI.
+    pub(crate) fn psci(function: u32) -> Vec<u32> {
+        let [low, high] = load(0, function);
+        vec![low, high, HVC, LOOP]
+    }
+}
+
+pub(crate) const PSCI_SYSTEM_OFF: u32 = 0x8400_0008;
+pub(crate) const PSCI_SYSTEM_RESET: u32 = 0x8400_0009;
+
+/// Anonymous memory of this process.
+pub(crate) struct Memory {
+    start: *mut u8,
+    size: usize,
+}
+
+// SAFETY: The memory is reached by volatile accesses alone.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    pub(crate) fn new(size: usize) -> Result<Self, String> {
+        // SAFETY: A new mapping at an address that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(format!("mmap: {}", std::io::Error::last_os_error()));
+        }
+        Ok(Self {
+            start: start.cast(),
+            size,
+        })
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.start as usize as u64
+    }
+
+    pub(crate) fn write_words(&self, offset: usize, words: &[u32]) {
+        assert!(offset % 4 == 0 && offset + words.len() * 4 <= self.size);
+        for (index, word) in words.iter().enumerate() {
+            // SAFETY: Inside the mapping; the guest may look at it at the same time.
+            unsafe {
+                self.start
+                    .add(offset + index * 4)
+                    .cast::<u32>()
+                    .write_volatile(*word)
+            };
+        }
+    }
+
+    pub(crate) fn word(&self, offset: usize) -> u32 {
+        assert!(offset % 4 == 0 && offset + 4 <= self.size);
+        // SAFETY: Inside the mapping; the guest may write it at the same time.
+        unsafe { self.start.add(offset).cast::<u32>().read_volatile() }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: We made the mapping.
+        unsafe { libc::munmap(self.start.cast(), self.size) };
+    }
+}
+
+/// The slot that a guest's memory is in.
+pub(crate) fn slot(slot: u32, gpa: u64, memory: &Memory, size: usize) -> UserspaceMemoryRegion {
+    UserspaceMemoryRegion {
+        slot,
+        flags: 0,
+        guest_phys_addr: gpa,
+        memory_size: size as u64,
+        userspace_addr: memory.address(),
+    }
+}
+
+/// Opens `/dev/kvm` and makes a VM.
+pub(crate) fn new_vm() -> Result<(Kvm, Vm), String> {
+    let kvm = Kvm::open().works("/dev/kvm")?;
+    let vm = kvm.create_vm().works("KVM_CREATE_VM")?;
+    Ok((kvm, vm))
+}
+
+/// Makes a vCPU, without KVM_ARM_VCPU_INIT.
+pub(crate) fn new_vcpu(kvm: &Kvm, vm: &Vm, id: u32) -> Result<Vcpu, String> {
+    let size = kvm.vcpu_mmap_size().works("KVM_GET_VCPU_MMAP_SIZE")?;
+    vm.create_vcpu(id, size).works("KVM_CREATE_VCPU")
+}
+
+/// Initialises a vCPU as this machine's core with PSCI 0.2.
+pub(crate) fn init(vm: &Vm, vcpu: &Vcpu) -> Result<(), String> {
+    let mut init = vm.preferred_target().works("KVM_ARM_PREFERRED_TARGET")?;
+    init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
+    vcpu.init(&init).works("KVM_ARM_VCPU_INIT")
+}
+
+/// A VM with one vCPU and memory with a program in it.
+pub(crate) struct Guest {
+    pub(crate) vcpu: Vcpu,
+    pub(crate) vm: Vm,
+    pub(crate) kvm: Kvm,
+    pub(crate) memory: Memory,
+}
+
+impl Guest {
+    pub(crate) fn new(program: &[u32]) -> Result<Self, String> {
+        let (kvm, vm) = new_vm()?;
+        let memory = Memory::new(SIZE)?;
+        memory.write_words(0, program);
+        vm.set_user_memory_region(&slot(0, BASE.into(), &memory, SIZE))
+            .works("KVM_SET_USER_MEMORY_REGION")?;
+        let vcpu = new_vcpu(&kvm, &vm, 0)?;
+        init(&vm, &vcpu)?;
+        let guest = Self {
+            vcpu,
+            vm,
+            kvm,
+            memory,
+        };
+        guest.set(uapi::CORE_PC, BASE)?;
+        Ok(guest)
+    }
+
+    /// Sets a core register.
+    pub(crate) fn set(&self, word: u64, value: u32) -> Result<(), String> {
+        self.vcpu
+            .set_reg(uapi::core_reg(word), value)
+            .works(format!("KVM_SET_ONE_REG of core register {word}"))
+    }
+
+    /// Reads a core register.
+    pub(crate) fn get(&self, word: u64) -> Result<u32, String> {
+        self.vcpu
+            .reg(uapi::core_reg(word))
+            .works(format!("KVM_GET_ONE_REG of core register {word}"))
+    }
+
+    /// Runs, and expects to come back for this reason.
+    pub(crate) fn run_to(&self, reason: u32) -> Result<(), String> {
+        self.vcpu.run().works("KVM_RUN")?;
+        let found = self.vcpu.run.exit_reason();
+        if found == reason {
+            return Ok(());
+        }
+        Err(format!(
+            "KVM_RUN came back for reason {found} instead of {reason}, pc {:#x}",
+            self.get(uapi::CORE_PC)?
+        ))
+    }
+
+    /// Completes the MMIO access that the last exit was for, and runs no instruction.
+    pub(crate) fn complete(&self) -> Result<(), String> {
+        self.vcpu.run.set_immediate_exit(true);
+        let result = self.vcpu.run();
+        self.vcpu.run.set_immediate_exit(false);
+        fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
+    }
+
+    /// Answers the read that the last exit was for.
+    pub(crate) fn answer(&self, value: u32) {
+        let [a, b, c, d] = value.to_le_bytes();
+        self.vcpu.run.set_mmio_data([a, b, c, d, 0, 0, 0, 0]);
+    }
+}

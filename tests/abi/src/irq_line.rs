@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM_IRQ_LINE.
+
+use std::thread;
+use std::time::Duration;
+
+use kvm::uapi;
+
+use crate::check::{equal, fails, Outcome, Test, Works};
+use crate::guest::{code, new_vcpu, new_vm, Guest, HOLE};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("IRQ_LINE: bad fields, CPU lines", bad_cpu_fields),
+    ("IRQ_LINE: bad fields, vGIC", bad_gic_fields),
+    ("IRQ_LINE: wakes a CPU from WFI", wakes),
+    ("IRQ_LINE: IRQ exception in the guest", exception),
+];
+
+fn line(kind: u32, vcpu: u32, number: u32) -> u32 {
+    (kind << uapi::IRQ_TYPE_SHIFT) | (vcpu << uapi::IRQ_VCPU_SHIFT) | number
+}
+
+fn bad_cpu_fields() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    let cpu = uapi::IRQ_TYPE_CPU;
+    for number in [0, 1] {
+        for level in [true, false] {
+            vm.irq_line(line(cpu, 0, number), level)
+                .works("a CPU line")?;
+        }
+    }
+    fails(
+        "line 2",
+        vm.irq_line(line(cpu, 0, 2), true),
+        &[libc::EINVAL],
+    )?;
+    fails(
+        "vCPU 1",
+        vm.irq_line(line(cpu, 1, 0), true),
+        &[libc::EINVAL],
+    )?;
+    fails(
+        "vCPU 255",
+        vm.irq_line(line(cpu, 255, 0), true),
+        &[libc::EINVAL],
+    )?;
+    fails("vCPU 256", vm.irq_line(1 << 28, true), &[libc::EINVAL])?;
+    for kind in [3, 15] {
+        let result = vm.irq_line(line(kind, 0, 0), true);
+        fails(format!("type {kind}"), result, &[libc::EINVAL])?;
+    }
+    let no_gic = &[libc::ENXIO];
+    fails(
+        "SPI",
+        vm.irq_line(line(uapi::IRQ_TYPE_SPI, 0, 32), true),
+        no_gic,
+    )?;
+    fails(
+        "PPI",
+        vm.irq_line(line(uapi::IRQ_TYPE_PPI, 0, 20), true),
+        no_gic,
+    )
+}
+
+fn bad_gic_fields() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    vm.create_irqchip().works("KVM_CREATE_IRQCHIP")?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    let (spi, ppi) = (uapi::IRQ_TYPE_SPI, uapi::IRQ_TYPE_PPI);
+    vm.irq_line(line(spi, 0, 32), true).works("SPI 32")?;
+    vm.irq_line(line(ppi, 0, 20), true).works("PPI 20")?;
+    for number in [0, 31, 1020, 0xffff] {
+        let result = vm.irq_line(line(spi, 0, number), true);
+        fails(format!("SPI {number}"), result, &[libc::EINVAL])?;
+    }
+    for number in [0, 15, 32, 0xffff] {
+        let result = vm.irq_line(line(ppi, 0, number), true);
+        fails(format!("PPI {number}"), result, &[libc::EINVAL])?;
+    }
+    fails(
+        "PPI of vCPU 1",
+        vm.irq_line(line(ppi, 1, 20), true),
+        &[libc::EINVAL],
+    )?;
+    let result = vm.irq_line(line(uapi::IRQ_TYPE_CPU, 0, 0), true);
+    fails("a CPU line", result, &[libc::ENXIO])
+}
+
+fn wakes() -> Outcome {
+    let mut program = vec![code::WFI];
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(1, 0), code::LOOP]);
+    let guest = Guest::new(&program)?;
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| guest.run_to(uapi::EXIT_MMIO));
+        thread::sleep(Duration::from_millis(100));
+        if thread.is_finished() {
+            return Err("the guest did not wait".into());
+        }
+        // Interrupts are masked: they wake, and are not taken.
+        guest
+            .vm
+            .irq_line(line(uapi::IRQ_TYPE_CPU, 0, 0), true)
+            .works("IRQ")?;
+        thread.join().map_err(|_| "panic")?
+    })?;
+    equal("address", guest.vcpu.run.mmio().phys_addr, HOLE.into())
+}
+
+fn exception() -> Outcome {
+    // cpsie i; b .
+    let guest = Guest::new(&[0xf108_0080, code::LOOP])?;
+    let vectors = crate::guest::Memory::new(crate::guest::PAGE)?;
+    let mut program = vec![code::LOOP; 6];
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(1, 0), code::LOOP]);
+    vectors.write_words(0, &program);
+    let slot = crate::guest::slot(1, 0, &vectors, crate::guest::PAGE);
+    guest.vm.set_user_memory_region(&slot).works("vectors")?;
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| guest.run_to(uapi::EXIT_MMIO));
+        thread::sleep(Duration::from_millis(50));
+        guest
+            .vm
+            .irq_line(line(uapi::IRQ_TYPE_CPU, 0, 0), true)
+            .works("IRQ")?;
+        thread.join().map_err(|_| "panic")?
+    })?;
+    equal("mode", guest.get(uapi::CORE_CPSR)? & 0x1f, 0x12)
+}

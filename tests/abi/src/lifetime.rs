@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files closed in any order, processes that die: everything comes back.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use kvm::{ioctl, uapi};
+
+use crate::check::{ensure, equal, fails, Outcome, Test, Works};
+use crate::guest::{code, new_vcpu, new_vm, Guest, Memory, BASE, PSCI_SYSTEM_OFF};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("close: /dev/kvm and the VM before the vCPU", vm_first),
+    ("close: vCPU and VM before the page", page_last),
+    ("close: the device last", device_last),
+    ("close: all orders", all_orders),
+    ("SIGKILL in the middle of RUN", killed),
+    ("100 VMs one after the other", hundred_in_a_row),
+    ("100 VMs at once", hundred_at_once),
+    ("another process", another_process),
+];
+
+/// The argument by which this program runs a guest that does not end.
+pub(crate) const SPIN: &str = "--spin";
+
+/// Runs a guest that does not end.
+pub(crate) fn spin() -> ExitCode {
+    let outcome = Guest::new(&[code::LOOP]).and_then(|guest| {
+        // Memory that has to come back.
+        for page in 0..crate::guest::SIZE / crate::guest::PAGE {
+            guest
+                .memory
+                .write_words(page * crate::guest::PAGE + 64, &[1]);
+        }
+        println!("running");
+        guest.vcpu.run().works("KVM_RUN")
+    });
+    eprintln!("{outcome:?}");
+    ExitCode::FAILURE
+}
+
+/// Free memory of the host, in KiB, after what is freed late has been.
+fn free_memory() -> Result<i64, String> {
+    thread::sleep(Duration::from_millis(300));
+    let text = fs::read_to_string("/proc/meminfo").works("/proc/meminfo")?;
+    text.lines()
+        .find_map(|line| {
+            let value = line.strip_prefix("MemFree:")?.trim();
+            value.strip_suffix(" kB")?.parse().ok()
+        })
+        .ok_or_else(|| "/proc/meminfo says nothing of free memory".into())
+}
+
+/// Runs something twice, the second time watching the memory: it may not cost more than this.
+fn leaves_memory(kib: i64, what: fn() -> Outcome) -> Outcome {
+    what()?;
+    let before = free_memory()?;
+    what()?;
+    let lost = before - free_memory()?;
+    ensure(lost < kib, format!("{lost} KiB did not come back"))
+}
+
+fn vm_first() -> Outcome {
+    let guest = Guest::new(&code::psci(PSCI_SYSTEM_OFF))?;
+    let Guest {
+        vcpu,
+        vm,
+        kvm,
+        memory,
+    } = guest;
+    drop(kvm);
+    drop(vm);
+    vcpu.run().works("KVM_RUN")?;
+    equal(
+        "exit reason",
+        vcpu.run.exit_reason(),
+        uapi::EXIT_SYSTEM_EVENT,
+    )?;
+    drop(memory);
+    Ok(())
+}
+
+fn page_last() -> Outcome {
+    let guest = Guest::new(&code::psci(PSCI_SYSTEM_OFF))?;
+    guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+    let Guest { vcpu, vm, kvm, .. } = guest;
+    let (file, page) = vcpu.into_parts();
+    drop(file);
+    drop(vm);
+    drop(kvm);
+    equal("exit reason", page.exit_reason(), uapi::EXIT_SYSTEM_EVENT)?;
+    page.set_immediate_exit(true);
+    Ok(())
+}
+
+fn device_last() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let gic = vm
+        .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
+        .works("KVM_CREATE_DEVICE")?;
+    let vcpu = new_vcpu(&kvm, &vm, 0)?;
+    drop(kvm);
+    drop(vcpu);
+    drop(vm);
+    gic.set_attr(uapi::VGIC_GRP_ADDR, 0, &0x3fff_0000u64)
+        .works("KVM_SET_DEVICE_ATTR")
+}
+
+fn all_orders() -> Outcome {
+    // The order in which four files are closed, as a number of base four.
+    for order in 0..256u32 {
+        let digits: Vec<u32> = (0..4).map(|place| (order >> (place * 2)) & 3).collect();
+        if (0..4).any(|file| !digits.contains(&file)) {
+            continue;
+        }
+        let (kvm, vm) = new_vm()?;
+        let memory = Memory::new(crate::guest::SIZE)?;
+        let slot = crate::guest::slot(0, BASE.into(), &memory, crate::guest::SIZE);
+        vm.set_user_memory_region(&slot).works("memory")?;
+        let gic = vm
+            .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
+            .works("KVM_CREATE_DEVICE")?;
+        let vcpu = new_vcpu(&kvm, &vm, 0)?;
+        let (mut kvm, mut vm, mut gic, mut vcpu) = (Some(kvm), Some(vm), Some(gic), Some(vcpu));
+        for file in digits {
+            match file {
+                0 => drop(kvm.take()),
+                1 => drop(vm.take()),
+                2 => drop(gic.take()),
+                _ => drop(vcpu.take()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kill_one() -> Outcome {
+    let mut child = Command::new("/proc/self/exe")
+        .arg(SPIN)
+        .stdout(Stdio::piped())
+        .spawn()
+        .works("another process")?;
+    let mut line = [0; 8];
+    if let Some(output) = &mut child.stdout {
+        output.read_exact(&mut line).works("its output")?;
+    }
+    thread::sleep(Duration::from_millis(50));
+    let running = child.try_wait().works("its state")?;
+    ensure(running.is_none(), format!("it ended: {running:?}"))?;
+    child.kill().works("SIGKILL")?;
+    child.wait().works("wait").map(drop)
+}
+
+fn killed() -> Outcome {
+    leaves_memory(1024, || {
+        for _ in 0..10 {
+            kill_one()?;
+        }
+        Ok(())
+    })
+}
+
+fn hundred_in_a_row() -> Outcome {
+    leaves_memory(1024, || {
+        for _ in 0..100 {
+            let guest = Guest::new(&code::psci(PSCI_SYSTEM_OFF))?;
+            guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+        }
+        Ok(())
+    })
+}
+
+fn hundred_at_once() -> Outcome {
+    leaves_memory(1024, || {
+        let guests: Result<Vec<Guest>, String> = (0..100)
+            .map(|_| Guest::new(&code::psci(PSCI_SYSTEM_OFF)))
+            .collect();
+        for guest in &guests? {
+            guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+        }
+        Ok(())
+    })
+}
+
+/// A VM belongs to the process that made it.
+fn another_process() -> Outcome {
+    let guest = Guest::new(&code::psci(PSCI_SYSTEM_OFF))?;
+    // SAFETY: There is one thread; the child makes system calls and nothing else.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = |result: std::io::Result<()>| {
+            result.is_err_and(|e| e.raw_os_error() == Some(libc::EIO))
+        };
+        let good = refused(guest.vcpu.run())
+            && refused(ioctl(&guest.vm, uapi::CREATE_VCPU(), 1).map(drop));
+        // SAFETY: Ends the child.
+        unsafe { libc::_exit(i32::from(!good)) };
+    }
+    ensure(child > 0, "fork failed")?;
+    let mut status = 0;
+    // SAFETY: Waits for our child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    equal("what the other process saw", libc::WEXITSTATUS(status), 0)?;
+    guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+    fails(
+        "a second KVM_CREATE_VCPU 0",
+        ioctl(&guest.vm, uapi::CREATE_VCPU(), 0),
+        &[libc::EEXIST],
+    )
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of `/dev/kvm`: every ioctl, used rightly and wrongly.
+//!
+//! Each test runs in a process of its own, so that one that hangs or dies is a failure like any
+//! other. Without arguments all of them run; with arguments, those whose names contain one.
+//! What is expected stands in Documentation/virt/kvm/api.rst of the kernel, and where that is
+//! silent, in what Linux 5.6 answered on this architecture.
+
+mod check;
+mod gic;
+mod guest;
+mod irq_line;
+mod lifetime;
+mod memory;
+mod registers;
+mod run;
+mod system;
+mod vcpu;
+
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use check::{Outcome, Test};
+
+/// A test that takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The argument by which this program runs one test in its own process.
+const ONE: &str = "--one";
+
+fn tests() -> Vec<Test> {
+    [
+        system::TESTS,
+        memory::TESTS,
+        vcpu::TESTS,
+        registers::TESTS,
+        run::TESTS,
+        irq_line::TESTS,
+        gic::TESTS,
+        lifetime::TESTS,
+    ]
+    .concat()
+}
+
+/// Runs a test in a process of its own.
+fn run(name: &str) -> Outcome {
+    let mut child = Command::new("/proc/self/exe")
+        .args([ONE, name])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let start = Instant::now();
+    while child.try_wait().map_err(|e| e.to_string())?.is_none() {
+        if start.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("no end after {} s", PATIENCE.as_secs()));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text = text.trim().replace('\n', "; ");
+    Err(format!("{} ({text})", output.status))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let tests = tests();
+    match arguments.as_slice() {
+        [one, name] if one == ONE => {
+            let found = tests.iter().find(|test| test.0 == name);
+            let outcome = found.map_or_else(|| Err("no such test".into()), |test| (test.1)());
+            return outcome.map_or_else(
+                |why| {
+                    eprintln!("{why}");
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
+        }
+        [spin] if spin == lifetime::SPIN => return lifetime::spin(),
+        _ => {}
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for (name, _) in &tests {
+        if !arguments.is_empty() && !arguments.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        match run(name) {
+            Ok(()) => {
+                passed += 1;
+                println!("ok {name}");
+            }
+            Err(why) => {
+                failed += 1;
+                println!("not ok {name}: {why}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 && passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
