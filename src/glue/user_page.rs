@@ -31,16 +31,18 @@ impl UserPage {
     /// already, which spares a later fault.
     pub(crate) fn get(address: usize, write: bool) -> Result<Self> {
         let mut page = core::ptr::null_mut();
-        // SAFETY: One pointer is written to `page`. The callee checks the address.
-        let n = unsafe {
-            glue::kvm_arm_get_user_page_fast_only(address, bindings::FOLL_WRITE, &mut page)
-        };
-        if n == 1 {
-            return Ok(Self {
-                // INVARIANT: The callee took a reference.
-                page: NonNull::new(page).ok_or(EFAULT)?,
-                writable: true,
-            });
+        if !write {
+            // SAFETY: One pointer is written to `page`. The callee checks the address.
+            let n = unsafe {
+                glue::kvm_arm_get_user_page_fast_only(address, bindings::FOLL_WRITE, &mut page)
+            };
+            if n == 1 {
+                return Ok(Self {
+                    // INVARIANT: The callee took a reference.
+                    page: NonNull::new(page).ok_or(EFAULT)?,
+                    writable: true,
+                });
+            }
         }
         let flags = if write { bindings::FOLL_WRITE } else { 0 };
         // SAFETY: As above.

@@ -168,7 +168,7 @@ fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: 
 fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     skip_instruction(state, hsr);
     match hsr.wfx() {
-        Wfx::Wfi => super::run::wait_for_interrupt(vm, vcpu, state)?,
+        Wfx::Wfi => super::run::wait_for_interrupt(vm, vcpu, state),
         Wfx::Wfe => crate::glue::cpu::cond_resched(),
     }
     Ok(Outcome::Resume)
@@ -333,7 +333,7 @@ fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
         psci::Outcome::Return(value) => state.context.set_reg(0, value),
         psci::Outcome::Suspend => {
             state.context.set_reg(0, psci::SUCCESS);
-            super::run::wait_for_interrupt(vm, vcpu, state)?;
+            super::run::wait_for_interrupt(vm, vcpu, state);
         }
         psci::Outcome::CpuOff => {
             vcpu.power.lock().off = true;

@@ -185,22 +185,24 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
 }
 
 /// Sleeps until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
-pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
     let ready = || {
         let (virt, phys) = state.timers.levels();
         vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, virt, phys)
     };
-    if !ready() {
+    // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
+    // has expired. Then there is a little left to sleep.
+    while !vcpu.has_requests() && !ready() {
         let timeout = state
             .timers
             .ticks_to_next()
             .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
-        // Interrupted by a signal: back to KVM_RUN's loop, which returns to user space for it.
-        let _ = vcpu.wait(timeout, ready);
+        if vcpu.wait(timeout, ready).is_err() {
+            break;
+        }
     }
     // The distributor was told of the timers' lines above.
     state.look_at_interrupts = true;
-    Ok(())
 }
 
 /// For a monitor with its own interrupt controller: whether a timer's line changed.

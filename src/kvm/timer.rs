@@ -60,8 +60,9 @@ impl VcpuTimers {
     /// Ticks until the next output that is low now goes high by itself.
     pub(crate) fn ticks_to_next(&self) -> Option<u64> {
         let now = register::cntpct();
-        let virt = self.virt.deadline(now);
-        let phys = self.phys.deadline(now);
+        // An output that is high already changes nothing by itself.
+        let virt = self.virt.deadline(now).filter(|&ticks| ticks != 0);
+        let phys = self.phys.deadline(now).filter(|&ticks| ticks != 0);
         match (virt, phys) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

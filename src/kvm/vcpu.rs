@@ -96,6 +96,8 @@ pub(crate) struct Waker {
     queue: WaitQueue,
     #[pin]
     timer: HrTimer<Self>,
+    /// The timer has expired since it was started.
+    expired: AtomicU32,
 }
 
 kernel::impl_has_hr_timer! {
@@ -111,6 +113,7 @@ impl HrTimerCallback for Waker {
         this: kernel::sync::ArcBorrow<'_, Self>,
         _ctx: HrTimerCallbackContext<'_, Self>,
     ) -> HrTimerRestart {
+        this.expired.store(1, Ordering::Release);
         this.queue.wake_up();
         HrTimerRestart::NoRestart
     }
@@ -175,6 +178,7 @@ impl Vcpu {
             pin_init!(Waker {
                 queue <- WaitQueue::new(),
                 timer <- HrTimer::new(),
+                expired: AtomicU32::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -293,16 +297,18 @@ impl Vcpu {
         }
     }
 
-    /// Sleeps until `ready`, a request, or a signal; at most for `timeout` nanoseconds.
+    /// Sleeps until `ready`, a request, a signal, or the end of `timeout` nanoseconds.
     pub(crate) fn wait(&self, timeout: Option<u64>, ready: impl Fn() -> bool) -> Result {
+        let waker = &self.waker;
+        waker.expired.store(0, Ordering::Relaxed);
         // The handle cancels the timer when it is dropped.
         let _timer: Option<ArcHrTimerHandle<Waker>> = timeout.map(|ns| {
             let ns = i64::try_from(ns).unwrap_or(i64::MAX);
-            self.waker.clone().start(Delta::from_nanos(ns))
+            waker.clone().start(Delta::from_nanos(ns))
         });
-        self.waker
-            .queue
-            .wait_interruptible(|| self.has_requests() || ready())
+        waker.queue.wait_interruptible(|| {
+            self.has_requests() || waker.expired.load(Ordering::Acquire) != 0 || ready()
+        })
     }
 }
 

@@ -341,9 +341,20 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Map { page: u64, pa: u64, block: bool, xn: bool },
-        Unmap { page: u64, pages: u64 },
-        Age { page: u64, pages: u64 },
+        Map {
+            page: u64,
+            pa: u64,
+            block: bool,
+            xn: bool,
+        },
+        Unmap {
+            page: u64,
+            pages: u64,
+        },
+        Age {
+            page: u64,
+            pages: u64,
+        },
     }
 
     /// Pages around places where tables begin and end.
@@ -357,8 +368,14 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (pages(), 0u64..1 << 20, any::<bool>(), any::<bool>())
-                .prop_map(|(page, pa, block, xn)| Step::Map { page, pa, block, xn }),
+            (pages(), 0u64..1 << 20, any::<bool>(), any::<bool>()).prop_map(
+                |(page, pa, block, xn)| Step::Map {
+                    page,
+                    pa,
+                    block,
+                    xn
+                }
+            ),
             (pages(), 1u64..700).prop_map(|(page, pages)| Step::Unmap { page, pages }),
             (pages(), 1u64..700).prop_map(|(page, pages)| Step::Age { page, pages }),
         ]
@@ -477,7 +494,10 @@ mod tests {
     fn addresses_beyond_the_ipa_size_are_refused() {
         let fake = RefCell::new(Fake::new());
         let freed = RefCell::new(BTreeSet::new());
-        let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
+        let mut stage2 = Stage2::new(Memory {
+            fake: &fake,
+            freed: &freed,
+        });
         let result = stage2.map(
             Ipa(1 << IPA_BITS),
             Pa(0),
@@ -494,9 +514,11 @@ mod tests {
     fn without_tables_nothing_changes() {
         let fake = RefCell::new(Fake::new());
         let freed = RefCell::new(BTreeSet::new());
-        let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
-        let result =
-            stage2.map(Ipa(0), Pa(0), MapSize::Page, attrs(true), || None, || ());
+        let mut stage2 = Stage2::new(Memory {
+            fake: &fake,
+            freed: &freed,
+        });
+        let result = stage2.map(Ipa(0), Pa(0), MapSize::Page, attrs(true), || None, || ());
         assert_eq!(result, Err(MapError::NoTables));
         assert_eq!(stage2.lookup(Ipa(0)), None);
     }
