@@ -40,14 +40,18 @@ fn unaligned() -> Outcome {
     let (_kvm, vm) = new_vm()?;
     let memory = Memory::new(SIZE)?;
     let good = slot(0, BASE.into(), &memory, SIZE / 2);
-    let odd: [(&str, fn(&mut UserspaceMemoryRegion)); 3] = [
-        ("guest address", |r| r.guest_phys_addr += 0x800),
-        ("size", |r| r.memory_size += 1),
-        ("address", |r| r.userspace_addr += 4),
-    ];
-    for (what, change) in odd {
-        let mut region = good;
-        change(&mut region);
+    let (gpa, size, address) = (good.guest_phys_addr, good.memory_size, good.userspace_addr);
+    for (what, gpa, size, address) in [
+        ("guest address", gpa + 0x800, size, address),
+        ("size", gpa, size + 1, address),
+        ("address", gpa, size, address + 4),
+    ] {
+        let region = UserspaceMemoryRegion {
+            guest_phys_addr: gpa,
+            memory_size: size,
+            userspace_addr: address,
+            ..good
+        };
         fails(what, vm.set_user_memory_region(&region), &[libc::EINVAL])?;
     }
     vm.set_user_memory_region(&good).works("an aligned one")

@@ -100,7 +100,7 @@ fn again() -> Outcome {
     init(&vm, &vcpu)?;
     init(&vm, &vcpu)?;
     let mut other = vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
-    other.features[0] |= 1 << uapi::VCPU_POWER_OFF | 1 << uapi::VCPU_PSCI_0_2;
+    other.features[0] |= (1 << uapi::VCPU_POWER_OFF) | (1 << uapi::VCPU_PSCI_0_2);
     fails("other features", vcpu.init(&other), &[libc::EINVAL])
 }
 
