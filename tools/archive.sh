@@ -71,6 +71,7 @@ unsigned_index() {
 # read_indexes: asks the archive what it has, into amd64.table and armhf.table.
 read_indexes() {
 	local attempt
+	local STEP_TAIL=3
 	mkdir -p "$archive"
 	case $armhf_index in
 	signed | unsigned) ;;
@@ -88,9 +89,9 @@ read_indexes() {
 		return
 	fi
 	for attempt in 1 2 3 4 5 6 7 8 9 10; do
-		STEP_TAIL=4
+		STEP_TAIL=0
 		try "asking for armhf packages" signed_index armhf "$archive/armhf.table"
-		unset STEP_TAIL
+		STEP_TAIL=3
 		[ "$step_status" != 0 ] || return 0
 		[ "$attempt" = 10 ] || {
 			say "the mirror may be in the middle of a sync: trying again in 30 s ($attempt of 10)"

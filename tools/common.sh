@@ -64,6 +64,7 @@ try() {
 	set -e
 	if [ $step_status -ne 0 ]; then
 		say " failed after $(seconds_since "$start")"
+		[ "${STEP_TAIL:-25}" = 0 ] && return
 		tail -n "${STEP_TAIL:-25}" "$log" >&2
 		say "(all of it: $log)"
 	else
