@@ -12,6 +12,8 @@ use crate::layout;
 /// What the device tree depends on.
 pub(crate) struct Description<'a> {
     pub cpus: u32,
+    /// What the CPUs are compatible with.
+    pub core: &'a str,
     pub ram_size: u64,
     pub cmdline: &'a str,
     pub initrd: Option<Range<u64>>,
@@ -68,7 +70,7 @@ fn write(machine: &Description<'_>) -> FdtWriterResult<Vec<u8>> {
     for cpu in 0..machine.cpus {
         let node = fdt.begin_node(&format!("cpu@{:x}", mpidr(cpu)))?;
         fdt.property_string("device_type", "cpu")?;
-        fdt.property_string("compatible", "arm,cortex-a15")?;
+        fdt.property_string("compatible", machine.core)?;
         fdt.property_string("enable-method", "psci")?;
         fdt.property_u32("reg", mpidr(cpu))?;
         fdt.end_node(node)?;
@@ -148,6 +150,7 @@ mod tests {
     fn a_tree_is_made() {
         let fdt = build(&Description {
             cpus: 4,
+            core: "arm,cortex-a15",
             ram_size: 1 << 28,
             cmdline: "console=ttyS0",
             initrd: Some(0x8800_0000..0x8810_0000),

@@ -163,8 +163,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
     let kvm = open_kvm()?;
     let memory = Memory::new(options.mem)?;
     let placement = boot::load(&memory, &options.kernel, options.initrd.as_deref())?;
+    let mut machine = Machine::new(&kvm, &memory, options.cpus, options.irqchip)?;
     let tree = fdt::build(&fdt::Description {
         cpus: options.cpus,
+        core: machine.core,
         ram_size: memory.size(),
         cmdline: &options.cmdline,
         initrd: placement.initrd,
@@ -172,8 +174,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
         seed: seed(),
     })?;
     memory.write(placement.fdt, &tree)?;
-
-    let mut machine = Machine::new(&kvm, &memory, options.cpus, options.irqchip)?;
     if let Some(first) = machine.vcpus.first() {
         // r1 is the machine type, which a device tree makes meaningless.
         vcpu::set_entry(

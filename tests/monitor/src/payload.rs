@@ -28,9 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine with a payload in it.
 pub(crate) struct Guest {
-    pub memory: Memory,
     pub machine: Machine,
     pub bus: Bus,
+    // Goes last, after all that refers to it.
+    pub memory: Memory,
 }
 
 impl Guest {
@@ -61,9 +62,9 @@ impl Guest {
             Arc::new(Mutex::new(doorbell)),
         );
         Ok(Self {
-            memory,
             machine,
             bus,
+            memory,
         })
     }
 }

@@ -48,6 +48,8 @@ pub(crate) fn open_kvm() -> Result<Kvm> {
 /// A virtual machine, ready to run.
 pub(crate) struct Machine {
     pub vm: Arc<Vm>,
+    /// The core that the vCPUs are, as device trees name it.
+    pub core: &'static str,
     pub vcpus: Vec<Vcpu>,
     /// The interrupt controller goes when its last file is closed and the VM too.
     _irqchip: Option<Device>,
@@ -67,7 +69,10 @@ impl Machine {
                 None
             }
         };
-        let vcpus = create_vcpus(kvm, &vm, cpus)?;
+        let target = vm
+            .preferred_target()
+            .map_err(|e| kvm_error("KVM_ARM_PREFERRED_TARGET", &e))?;
+        let vcpus = create_vcpus(kvm, &vm, cpus, &target)?;
         if let Some(gic) = &device {
             gic.set_attr(uapi::VGIC_GRP_NR_IRQS, 0, &layout::GIC_INTIDS)
                 .and_then(|()| gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32))
@@ -75,6 +80,10 @@ impl Machine {
         }
         Ok(Self {
             vm: Arc::new(vm),
+            core: match target.target {
+                uapi::TARGET_CORTEX_A7 => "arm,cortex-a7",
+                _ => "arm,cortex-a15",
+            },
             vcpus,
             _irqchip: device,
         })
@@ -96,7 +105,7 @@ fn create_irqchip(vm: &Vm) -> io::Result<()> {
     vm.set_device_addr(uapi::VGIC_V2_ADDR_TYPE_CPU, layout::GIC_CPU_BASE)
 }
 
-fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32) -> Result<Vec<Vcpu>> {
+fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32, target: &uapi::VcpuInit) -> Result<Vec<Vcpu>> {
     let most = kvm.check_extension(uapi::CAP_MAX_VCPUS).unwrap_or(1);
     if i64::from(cpus) > i64::from(most) {
         return Err(Error::new(format!(
@@ -106,9 +115,6 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32) -> Result<Vec<Vcpu>> {
     let mmap_size = kvm
         .vcpu_mmap_size()
         .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
-    let target = vm
-        .preferred_target()
-        .map_err(|e| kvm_error("KVM_ARM_PREFERRED_TARGET", &e))?;
     let mut vcpus = Vec::new();
     for id in 0..cpus {
         let vcpu = vm
@@ -117,7 +123,7 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32) -> Result<Vec<Vcpu>> {
         vcpus.push(vcpu);
     }
     for (id, vcpu) in vcpus.iter().enumerate() {
-        let mut init = target;
+        let mut init = *target;
         init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
         if id > 0 {
             init.features[0] |= 1 << uapi::VCPU_POWER_OFF;
