@@ -41,6 +41,8 @@ pub(crate) trait FileObject: Sized + Send + Sync + 'static {
 struct Operations<T>(PhantomData<T>);
 
 impl<T: FileObject> Operations<T> {
+    const STATIC: &'static bindings::file_operations = &Self::TABLE;
+
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: crate::THIS_MODULE.as_ptr(),
         unlocked_ioctl: Some(Self::ioctl),
@@ -101,7 +103,7 @@ pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Resu
     let fd = unsafe {
         glue::anon_inode_getfd(
             name.as_char_ptr(),
-            &Operations::<T>::TABLE,
+            Operations::<T>::STATIC,
             private.cast(),
             (bindings::O_RDWR | bindings::O_CLOEXEC) as ffi::c_int,
         )
@@ -139,6 +141,8 @@ unsafe impl<T: OpenableDevice> Send for MiscDevice<T> {}
 unsafe impl<T: OpenableDevice> Sync for MiscDevice<T> {}
 
 impl<T: OpenableDevice> MiscDevice<T> {
+    const STATIC: &'static bindings::file_operations = &Self::TABLE;
+
     const TABLE: bindings::file_operations = bindings::file_operations {
         open: Some(Self::open),
         ..Operations::<T>::TABLE
@@ -162,7 +166,7 @@ impl<T: OpenableDevice> MiscDevice<T> {
                 let device = bindings::miscdevice {
                     minor: minor as ffi::c_int,
                     name: name.as_char_ptr(),
-                    fops: &Self::TABLE,
+                    fops: Self::STATIC,
                     mode: 0o666,
                     ..pin_init::zeroed()
                 };

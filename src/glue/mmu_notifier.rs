@@ -57,7 +57,7 @@ unsafe impl<T: MmuCallbacks> Send for MmuNotifier<T> {}
 unsafe impl<T: MmuCallbacks> Sync for MmuNotifier<T> {}
 
 impl<T: MmuCallbacks> MmuNotifier<T> {
-    const OPS: glue::mmu_notifier_ops = glue::mmu_notifier_ops {
+    const OPS: &'static glue::mmu_notifier_ops = &glue::mmu_notifier_ops {
         release: Some(Self::release),
         clear_flush_young: Some(Self::clear_flush_young),
         clear_young: Some(Self::clear_young),
@@ -79,7 +79,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
             callbacks,
             // The last field, since callbacks may come as soon as it is done.
             inner <- Opaque::try_ffi_init(move |slot: *mut glue::mmu_notifier| {
-                let notifier = glue::mmu_notifier { ops: &Self::OPS, ..Default::default() };
+                let notifier = glue::mmu_notifier { ops: Self::OPS, ..Default::default() };
                 // SAFETY: `slot` is valid and pinned until unregistered; `mm` has users.
                 to_result(unsafe {
                     slot.write(notifier);

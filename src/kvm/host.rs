@@ -182,6 +182,15 @@ impl HostTimer {
         }
     }
 
+    /// Makes the interrupt of this CPU inactive, whatever it was: the GIC may have lost its state
+    /// with its power.
+    fn reset_active(&self, irqs: &IrqsOff) {
+        if let Some(known) = self.active.get(irqs.cpu()) {
+            known.store(false, Ordering::Relaxed);
+            let _ = self.irq.set_active(irqs, false);
+        }
+    }
+
     /// The guest that ran on this CPU has deactivated the interrupt, if it was active.
     #[inline]
     pub(crate) fn deactivated_by_guest(&self, irqs: &IrqsOff) {
@@ -261,6 +270,7 @@ impl CpuCallbacks for Follow {
             host.lowvisor.take_over(irqs)?;
             host.gic.maintenance.enable(irqs);
             host.timer.irq.enable(irqs);
+            host.timer.reset_active(irqs);
             Ok(())
         })
     }
@@ -285,7 +295,11 @@ impl PowerCallbacks for Follow {
 
     fn up(irqs: &IrqsOff) {
         // A CPU for which this fails is refused when a guest wants to run on it.
-        if let Err(e) = Host::with_current(|host| host.lowvisor.take_over(irqs)) {
+        let result = Host::with_current(|host| {
+            host.timer.reset_active(irqs);
+            host.lowvisor.take_over(irqs)
+        });
+        if let Err(e) = result {
             pr_err!("CPU {}: HYP mode is lost: {e:?}\n", irqs.cpu());
         }
     }
