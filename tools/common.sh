@@ -111,6 +111,7 @@ is_stamped() {
 publish() {
 	printf '%s\n' "$3" >"$1/.stamp"
 	if [ -e "$2" ]; then
+		remove "$2.old"
 		mv -T "$2" "$2.old"
 	fi
 	mv -T "$1" "$2"
