@@ -18,6 +18,8 @@ use crate::timer;
 /// the host does for itself now and then, such as a tick, hits some batches and not others.
 const ROUNDS: u32 = 32;
 const BATCHES: usize = 17;
+/// A sleep is a batch by itself: while the CPU is idle, the host finds much to do for itself.
+const SLEEPS: usize = 65;
 const INSTRUCTIONS_PER_TICK: u32 = 16;
 const SGI: u32 = 5;
 
@@ -107,13 +109,14 @@ pub(crate) fn run() {
         timer::start(SHORT_WAIT);
         spin_until_taken(gic::TIMER, before);
     });
-    measure("timer, WFI", |_| {
+    let sleep = cost::<SLEEPS>(1, |_| {
         let before = gic::taken(0, gic::TIMER);
         timer::start(LONG_WAIT);
         while gic::taken(0, gic::TIMER) == before {
             cpu::wait_for_interrupt();
         }
     });
+    doorbell::measured("timer, WFI", sleep);
     touch_pages("first touch, THP always", HUGE);
     touch_pages("first touch, THP never", SMALL);
 }
