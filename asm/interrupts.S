@@ -74,6 +74,12 @@
 	\op	p15, 0, r6, c10, c3, 1		@ AMAIR1
 .endm
 
+/* ThumbEE, which both cores have; its handler base belongs to a thread. */
+.macro	cp14_thumbee op
+	\op	p14, 6, r7, c0, c0, 0		@ TEECR
+	\op	p14, 6, r8, c1, c0, 0		@ TEEHBR
+.endm
+
 /*
  * The host's CP15. Its fault registers and PAR are not kept: the kernel reads
  * them in the abort handler, before it enables interrupts, and HVC_RUN is
@@ -87,7 +93,8 @@
 	cp15_attributes mrc
 	stmia	r12!, {r7 - r11}
 	cp15_threads mrc
-	stmia	r12!, {r2 - r6}
+	cp14_thumbee mrc
+	stmia	r12!, {r2 - r8}
 .endm
 
 .macro	load_host_cp15				@ r12: HOST_CP15
@@ -97,8 +104,9 @@
 	cp15_mmu mcr, mcrr
 	ldmia	r12!, {r7 - r11}
 	cp15_attributes mcr
-	ldmia	r12!, {r2 - r6}
+	ldmia	r12!, {r2 - r8}
 	cp15_threads mcr
+	cp14_thumbee mcr
 .endm
 
 .macro	save_guest_cp15				@ r1: VcpuContext; clobbers r12
@@ -114,6 +122,9 @@
 	stmia	r12!, {r2 - r11}
 	cp15_threads mrc
 	stmia	r12!, {r2 - r6}
+	cp14_thumbee mrc
+	add	r12, r1, #CTX_TEECR
+	stmia	r12, {r7, r8}
 .endm
 
 .macro	load_guest_cp15				@ r1: VcpuContext; clobbers r12
@@ -129,6 +140,9 @@
 	cp15_attributes mcr
 	ldmia	r12!, {r2 - r6}
 	cp15_threads mcr
+	add	r12, r1, #CTX_TEECR
+	ldmia	r12, {r7, r8}
+	cp14_thumbee mcr
 .endm
 
 /* --- Banked registers -------------------------------------------------- */

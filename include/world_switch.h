@@ -36,6 +36,7 @@
 #define CTX_HIFAR		316
 #define CTX_FIPA_PAGE		320	/* IPA[39:12] of an abort */
 #define CTX_VFP_LOADED		324	/* this entry loaded the guest's VFP */
+#define CTX_TEECR		328	/* TEECR, TEEHBR: CP14's ThumbEE registers */
 #define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_SIZE		600
 
@@ -51,8 +52,8 @@
 #define HOST_FAULT		32	/* r0-r12, lr, pc, spsr, hsr, hdfar, hifar, hpfar */
 #define HOST_SAVED		112	/* sp_usr, lr_usr, sp_{svc,abt,und,irq}, fiq[8] */
 #define HOST_CP15		168
-#define HOST_CP15_COUNT		19
-#define HOST_VFP		248	/* FPEXC, FPSCR, then d0-d31 */
+#define HOST_CP15_COUNT		21	/* with TEECR and TEEHBR */
+#define HOST_VFP		256	/* FPEXC, FPSCR, then d0-d31 */
 #define HOST_STACK_TOP		4096
 #define HOST_SIZE		4096
 

@@ -98,7 +98,8 @@ pub(crate) struct VcpuContext {
     pub(crate) cp15: [u32; Cp15Reg::COUNT],
     pub(crate) control: Control,
     pub(crate) fault: Fault,
-    _pad: [u32; 2],
+    /// TEECR and TEEHBR: the ThumbEE registers of CP14.
+    pub(crate) thumbee: [u32; 2],
     pub(crate) vfp: Vfp,
 }
 
@@ -140,6 +141,7 @@ const_assert_eq!(
     offset_of!(VcpuContext, fault) + offset_of!(Fault, vfp_loaded),
     layout::CTX_VFP_LOADED as usize
 );
+const_assert_eq!(offset_of!(VcpuContext, thumbee), layout::CTX_TEECR as usize);
 const_assert_eq!(offset_of!(VcpuContext, vfp), layout::CTX_VFP as usize);
 const_assert_eq!(
     core::mem::size_of::<VcpuContext>(),

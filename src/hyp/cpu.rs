@@ -62,7 +62,7 @@ pub(crate) struct HypCpu {
     _pad: u32,
     vfp: [u32; 2],
     d: [u64; 32],
-    stack: [u32; 896],
+    stack: [u32; 894],
 }
 
 const_assert_eq!(offset_of!(HypCpu, context), layout::HOST_CTX as usize);

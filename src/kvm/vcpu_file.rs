@@ -140,6 +140,7 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     context.cp15[Cp15Reg::Midr as usize] = crate::hyp::register::midr();
     // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
     context.cp15[Cp15Reg::Actlr as usize] |= crate::hyp::register::actlr();
+    context.thumbee = [0; 2];
     context.vfp.fpexc = 0;
     context.vfp.fpscr = 0;
     context.vfp.d = [0; 32];
