@@ -15,3 +15,10 @@
 #include <linux/vmalloc.h>
 #include "world_switch.h"
 #include "helpers.h"
+
+/* The default of max_vcpus: of Kconfig inside a kernel tree, else its default. */
+#ifdef CONFIG_KVM_ARM_MAX_VCPUS
+#define KVM_ARM_DEFAULT_MAX_VCPUS	CONFIG_KVM_ARM_MAX_VCPUS
+#else
+#define KVM_ARM_DEFAULT_MAX_VCPUS	4
+#endif

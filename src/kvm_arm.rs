@@ -36,8 +36,8 @@ module! {
     license: "GPL",
     params: {
         max_vcpus: u32 {
-            default: 4,
-            description: "The most vCPUs that a VM can have (1 to 8)",
+            default: 0,
+            description: "The most vCPUs that a VM can have (1 to 8; 0: as configured, 4 unless changed)",
         },
     },
 }
@@ -66,9 +66,12 @@ impl kernel::InPlaceModule for KvmArm {
 }
 
 fn max_vcpus() -> Result<usize> {
-    let value = *module_parameters::max_vcpus.value() as usize;
+    let value = match *module_parameters::max_vcpus.value() {
+        0 => kvm_bindings::KVM_ARM_DEFAULT_MAX_VCPUS,
+        value => value,
+    } as usize;
     if !(1..=MAX_VCPUS).contains(&value) {
-        pr_err!("max_vcpus={value}: must be 1 to {MAX_VCPUS}\n");
+        pr_err!("max_vcpus={value}: must be 1 to {MAX_VCPUS}, or 0\n");
         return Err(EINVAL);
     }
     Ok(value)
