@@ -167,7 +167,7 @@ impl FileObject for System {
             ioctl::GET_VCPU_MMAP_SIZE if arg == 0 => Ok(PAGE_SIZE as isize),
             ioctl::GET_API_VERSION | ioctl::CREATE_VM | ioctl::GET_VCPU_MMAP_SIZE => Err(EINVAL),
             ioctl::CHECK_EXTENSION => Ok(check_extension(arg, &this.host)),
-            _ => Err(ENOTTY),
+            _ => Err(EINVAL),
         }
     }
 }

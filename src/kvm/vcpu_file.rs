@@ -116,7 +116,7 @@ impl FileObject for VcpuFile {
             ioctl::GET_ONE_REG => this.one_reg(arg, false).map(|()| 0),
             ioctl::SET_ONE_REG => this.one_reg(arg, true).map(|()| 0),
             ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
-            _ => Err(ENOTTY),
+            _ => Err(EINVAL),
         }
     }
 

@@ -523,7 +523,7 @@ impl FileObject for Vm {
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
-            _ => Err(ENOTTY),
+            _ => Err(EINVAL),
         }
     }
 

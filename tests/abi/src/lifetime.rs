@@ -11,7 +11,7 @@ use std::time::Duration;
 use kvm::{ioctl, uapi};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, new_vcpu, new_vm, Guest, Memory, BASE, PSCI_SYSTEM_OFF};
+use crate::guest::{code, new_vcpu, new_vm, Guest, Memory, BASE, HOLE, PSCI_SYSTEM_OFF};
 
 pub(crate) const TESTS: &[Test] = &[
     ("close: /dev/kvm and the VM before the vCPU", vm_first),
@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("SIGKILL in the middle of RUN", killed),
     ("100 VMs one after the other", hundred_in_a_row),
     ("100 VMs at once", hundred_at_once),
+    ("VMs that live through a roll-over of VMIDs", vmid_roll_over),
     ("another process", another_process),
 ];
 
@@ -194,6 +195,48 @@ fn hundred_at_once() -> Outcome {
         }
         Ok(())
     })
+}
+
+/// There are 255 VMIDs. VMs with the same number would see each other's memory in the TLBs.
+fn vmid_roll_over() -> Outcome {
+    const COUNTER: usize = 0x1000;
+    const ADD_R2_1: u32 = 0xe282_2001;
+    const BACK_TO_LOAD: u32 = 0xeaff_fffa;
+    let [base_low, base_high] = code::load(3, BASE + COUNTER as u32);
+    let [hole_low, hole_high] = code::load(1, HOLE);
+    // Counts in memory, with an exit after each step.
+    let program = [
+        base_low,
+        base_high,
+        hole_low,
+        hole_high,
+        code::ldr(2, 3),
+        ADD_R2_1,
+        code::str(2, 3),
+        code::str(2, 1),
+        BACK_TO_LOAD,
+    ];
+    let step = |guest: &Guest, expected: u32| {
+        guest.run_to(uapi::EXIT_MMIO)?;
+        equal("the counter", guest.memory.word(COUNTER), expected)
+    };
+    let mut old = Vec::new();
+    for n in 0..4u32 {
+        let guest = Guest::new(&program)?;
+        guest.memory.write_words(COUNTER, &[n << 16]);
+        step(&guest, (n << 16) + 1)?;
+        old.push(guest);
+    }
+    for round in 2..4 {
+        for _ in 0..270 {
+            let guest = Guest::new(&program)?;
+            step(&guest, 1)?;
+        }
+        for (n, guest) in (0..).zip(&old) {
+            step(guest, (n << 16) + round)?;
+        }
+    }
+    Ok(())
 }
 
 /// A VM belongs to the process that made it.
