@@ -13,6 +13,20 @@ archive=$cache/archive
 # How the armhf index is trusted; see README.md.
 armhf_index=${ARMHF_INDEX:-signed}
 
+# Where apt on this machine has ARCHIVE (debian, debian-security) from.
+apt_source() {
+	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+		sed -n "\\#/$1/\$#{s#/\$##;p;q}"
+}
+
+# find_mirror: sets mirror and security_mirror, unless the user has said.
+find_mirror() {
+	mirror=${DEBIAN_MIRROR:-$(apt_source debian)}
+	security_mirror=${DEBIAN_SECURITY_MIRROR:-$(apt_source debian-security)}
+	security_mirror=${security_mirror:-$mirror-security}
+	[ -n "$mirror" ] || die "apt knows no Debian mirror on this machine: name one by DEBIAN_MIRROR="
+}
+
 # suites: "uri suite" of each place where packages come from.
 suites() {
 	printf '%s\n' "$mirror $suite" "$mirror $suite-updates" \
@@ -72,6 +86,7 @@ unsigned_index() {
 read_indexes() {
 	local attempt
 	local STEP_TAIL=3
+	find_mirror
 	mkdir -p "$archive"
 	case $armhf_index in
 	signed | unsigned) ;;

@@ -18,24 +18,11 @@ target=$tree/target
 logs=$target/log
 suite=trixie
 
-# Where apt on this machine has ARCHIVE (debian, debian-security) from.
-apt_source() {
-	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
-		sed -n "\\#/$1/\$#{s#/\$##;p;q}"
-}
-mirror=${DEBIAN_MIRROR:-$(apt_source debian)}
-security_mirror=${DEBIAN_SECURITY_MIRROR:-$(apt_source debian-security)}
-security_mirror=${security_mirror:-$mirror-security}
 user_triple=armv7-unknown-linux-gnueabihf
 
 # Where the build root is, and what `kernel` says of itself (see tools/kernel).
 root=$cache/root
 kernel_facts=$cache/kernel/current
-
-[ -n "$mirror" ] || {
-	echo "error: apt knows no Debian mirror on this machine: name one by DEBIAN_MIRROR=" >&2
-	exit 1
-}
 
 say() {
 	printf '%s\n' "$*" >&2
