@@ -158,58 +158,50 @@ impl VcpuContext {
     pub(crate) fn reg(&self, n: usize) -> u32 {
         match n {
             15 => self.core.pc,
-            _ => *self.banked_slot(n),
+            _ => self.core.words()[self.banked_word(n.min(14))],
         }
     }
 
     /// Sets register `n`; R15 is not written.
     pub(crate) fn set_reg(&mut self, n: usize, value: u32) {
         if n < 15 {
-            *self.banked_slot_mut(n) = value;
+            let word = self.banked_word(n);
+            self.core.words_mut()[word] = value;
         }
     }
 
-    fn mode(&self) -> Option<Mode> {
-        armv7::psr::Psr(self.core.cpsr).mode()
-    }
-
-    fn banked_slot(&self, n: usize) -> &u32 {
-        let n = n.min(14);
-        let core = &self.core;
-        match (self.mode(), n) {
-            (Some(Mode::Fiq), 8..=12) => &core.fiq.r8_12[n - 8],
-            (Some(Mode::Fiq), 13) => &core.fiq.banked.sp,
-            (Some(Mode::Fiq), 14) => &core.fiq.banked.lr,
-            (Some(Mode::Svc), 13) => &core.svc.sp,
-            (Some(Mode::Svc), 14) => &core.svc.lr,
-            (Some(Mode::Abt), 13) => &core.abt.sp,
-            (Some(Mode::Abt), 14) => &core.abt.lr,
-            (Some(Mode::Und), 13) => &core.und.sp,
-            (Some(Mode::Und), 14) => &core.und.lr,
-            (Some(Mode::Irq), 13) => &core.irq.sp,
-            (Some(Mode::Irq), 14) => &core.irq.lr,
-            _ => &core.r[n],
+    /// The word of `CoreRegisters` that register `n`, below 15, is in the mode of the CPSR.
+    fn banked_word(&self, n: usize) -> usize {
+        let bank = match armv7::psr::Psr(self.core.cpsr).mode() {
+            Some(Mode::Fiq) if n >= 8 => {
+                return offset_of!(CoreRegisters, fiq) / 4 + (n - 8);
+            }
+            Some(Mode::Svc) => offset_of!(CoreRegisters, svc),
+            Some(Mode::Abt) => offset_of!(CoreRegisters, abt),
+            Some(Mode::Und) => offset_of!(CoreRegisters, und),
+            Some(Mode::Irq) => offset_of!(CoreRegisters, irq),
+            _ => return n,
+        };
+        // SP and LR are the first two words of a bank.
+        if n >= 13 {
+            bank / 4 + (n - 13)
+        } else {
+            n
         }
     }
+}
 
-    fn banked_slot_mut(&mut self, n: usize) -> &mut u32 {
-        let n = n.min(14);
-        let mode = self.mode();
-        let core = &mut self.core;
-        match (mode, n) {
-            (Some(Mode::Fiq), 8..=12) => &mut core.fiq.r8_12[n - 8],
-            (Some(Mode::Fiq), 13) => &mut core.fiq.banked.sp,
-            (Some(Mode::Fiq), 14) => &mut core.fiq.banked.lr,
-            (Some(Mode::Svc), 13) => &mut core.svc.sp,
-            (Some(Mode::Svc), 14) => &mut core.svc.lr,
-            (Some(Mode::Abt), 13) => &mut core.abt.sp,
-            (Some(Mode::Abt), 14) => &mut core.abt.lr,
-            (Some(Mode::Und), 13) => &mut core.und.sp,
-            (Some(Mode::Und), 14) => &mut core.und.lr,
-            (Some(Mode::Irq), 13) => &mut core.irq.sp,
-            (Some(Mode::Irq), 14) => &mut core.irq.lr,
-            _ => &mut core.r[n],
-        }
+impl CoreRegisters {
+    /// The registers as `struct kvm_regs` has them: word by word.
+    pub(crate) fn words(&self) -> &[u32; CORE_WORDS] {
+        // SAFETY: `repr(C)`, and made of `CORE_WORDS` words.
+        unsafe { &*(&raw const *self).cast() }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn words_mut(&mut self) -> &mut [u32; CORE_WORDS] {
+        // SAFETY: As in `words`; every value of a word is valid.
+        unsafe { &mut *(&raw mut *self).cast() }
     }
 }
 

@@ -42,13 +42,16 @@ pub(crate) fn access(state: &mut VcpuState, id: u64, address: u64, set: bool) ->
         return Err(ENOENT);
     }
     let index = (id & 0xffff) as usize;
-    if id & !(PREFIX | 0xffff) != 0 || index >= CORE_WORDS {
+    if id & !(PREFIX | 0xffff) != 0 {
         return Err(ENOENT);
     }
     let address = usize::try_from(address).map_err(|_| EFAULT)?;
-    let core = &mut state.context.core;
-    // SAFETY: `CoreRegisters` is `repr(C)` and made of `CORE_WORDS` words, and `index` is below.
-    let slot = unsafe { &mut *(&raw mut *core).cast::<u32>().add(index) };
+    let slot = state
+        .context
+        .core
+        .words_mut()
+        .get_mut(index)
+        .ok_or(ENOENT)?;
     if !set {
         return system::write_user(address, slot);
     }

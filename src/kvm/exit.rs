@@ -62,7 +62,7 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
     let class = hsr.ec();
     // An instruction whose condition fails may trap all the same on some cores (B1.14.1): it does
     // nothing then.
-    if is_conditional(class) && !cond::condition_holds(hsr, state.context.core.cpsr) {
+    if !cond::condition_holds(hsr, state.context.core.cpsr) {
         skip_instruction(state, hsr);
         return Ok(Outcome::Resume);
     }
@@ -70,8 +70,8 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
         ExceptionClass::DataAbort => abort(vm, vcpu, state, hsr, false),
         ExceptionClass::PrefetchAbort => abort(vm, vcpu, state, hsr, true),
         ExceptionClass::Wfx => wfx(vm, vcpu, state, hsr),
-        ExceptionClass::Cp15 => cp15_32(vm, vcpu, state, hsr),
-        ExceptionClass::Cp15Double => cp15_64(vm, vcpu, state, hsr),
+        ExceptionClass::Cp15 => cp15_32(vm, state, hsr),
+        ExceptionClass::Cp15Double => cp15_64(vm, state, hsr),
         ExceptionClass::Cp14 | ExceptionClass::Cp14Double | ExceptionClass::Cp14LoadStore => {
             cp14(state, hsr)
         }
@@ -99,19 +99,6 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
             Ok(Outcome::ToUser)
         }
     }
-}
-
-/// Whether the exception is that of an instruction which can be conditional, so that HSR tells
-/// the condition.
-fn is_conditional(class: ExceptionClass) -> bool {
-    !matches!(
-        class,
-        ExceptionClass::Hvc
-            | ExceptionClass::PrefetchAbort
-            | ExceptionClass::DataAbort
-            | ExceptionClass::UnknownReason
-            | ExceptionClass::Unknown(_)
-    )
 }
 
 /// An abort at stage 2.
@@ -250,7 +237,7 @@ impl CpAccess {
     }
 }
 
-fn cp15_32(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp_access();
     let access = CpAccess {
         is_read: trapped.is_read,
@@ -260,11 +247,10 @@ fn cp15_32(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outc
     let value = access.stored(state) as u32;
     let core = vm.host.lowvisor.core();
     let outcome = cp15::access32(core, trapped, value, &mut Registers { state });
-    let _ = vcpu;
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 
-fn cp15_64(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp64_access();
     let access = CpAccess {
         is_read: trapped.is_read,
@@ -274,7 +260,6 @@ fn cp15_64(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outc
     let value = access.stored(state);
     let core = vm.host.lowvisor.core();
     let outcome = cp15::access64(core, trapped, value, &mut Registers { state });
-    let _ = vcpu;
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 
@@ -324,7 +309,7 @@ fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
         psci::Version::V0_1
     };
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
-    let power = PowerStates { vm, running: vcpu };
+    let power = PowerStates(vm);
     let call = smccc::Call {
         function: r0,
         args: [r1, r2, r3],
@@ -384,11 +369,8 @@ fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, reset: bool) -> Out
     Outcome::ToUser
 }
 
-/// The power states of a VM's vCPUs, as one of them asks.
-struct PowerStates<'a> {
-    vm: &'a Vm,
-    running: &'a Vcpu,
-}
+/// The power states of a VM's vCPUs.
+struct PowerStates<'a>(&'a Vm);
 
 impl psci::Topology for PowerStates<'_> {
     fn cpus(&self) -> usize {
@@ -396,7 +378,7 @@ impl psci::Topology for PowerStates<'_> {
     }
 
     fn mpidr(&self, cpu: usize) -> u32 {
-        match self.vm.vcpu(cpu) {
+        match self.0.vcpu(cpu) {
             Some(_) => cp15::mpidr(cpu as u32),
             // Ids may be left out; no call can name the affinity of such a hole.
             None => u32::MAX,
@@ -404,10 +386,7 @@ impl psci::Topology for PowerStates<'_> {
     }
 
     fn power(&self, cpu: usize) -> Power {
-        if cpu == self.running.id {
-            return Power::On;
-        }
-        match self.vm.vcpu(cpu).map(|vcpu| *vcpu.power.lock()) {
+        match self.0.vcpu(cpu).map(|vcpu| *vcpu.power.lock()) {
             Some(power) if power.start.is_some() => Power::OnPending,
             Some(power) if !power.off => Power::On,
             _ => Power::Off,

@@ -54,7 +54,7 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     if !vm.is_current_process() {
         return Err(EIO);
     }
-    vm.prepare_to_run(vcpu, state)?;
+    vm.prepare_to_run(state)?;
     if let Some(mmio) = state.mmio.take() {
         mmio.finish(vcpu, state);
     }

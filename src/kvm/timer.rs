@@ -74,9 +74,10 @@ impl VcpuTimers {
     #[inline]
     pub(crate) fn load(&mut self, irqs: &IrqsOff, host: &HostTimer, keep_active: bool) {
         host.set_active(irqs, keep_active);
+        // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
+        unsafe { register::set_cntv_cval(self.virt.cval) };
         if self.virt.is_armed() {
-            // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
-            unsafe { register::set_cntv_cval(self.virt.cval) };
+            // It must not fire for what was there before.
             register::isb();
         }
         // SAFETY: As above.

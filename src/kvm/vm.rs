@@ -180,7 +180,7 @@ impl Vm {
     }
 
     /// Makes everything ready for the first entry of a vCPU.
-    pub(crate) fn prepare_to_run(&self, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    pub(crate) fn prepare_to_run(&self, state: &mut VcpuState) -> Result {
         if state.has_run {
             return Ok(());
         }
@@ -190,7 +190,6 @@ impl Vm {
         state.timers.set_offset(self.counter_offset);
         state.look_at_interrupts = true;
         state.has_run = true;
-        let _ = vcpu;
         Ok(())
     }
 

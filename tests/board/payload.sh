@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A bare-metal guest checks its machine: on both cores, with one CPU and with four, and
-# with the interrupt controller made in both ways that the ABI has.
+# A bare-metal guest checks its machine: on both cores, with one CPU and with four, with
+# the interrupt controller made in both ways that the ABI has, and all on one host CPU.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
@@ -15,6 +15,9 @@ for board in virt-a15 virt-a7; do
 					sed "s/ok /&'"$board"' $cpus CPUs $irqchip: /"
 			done
 		done
+		# All on one CPU of the host, where they take turns with the hardware.
+		taskset 1 monitor payload --payload payload --cpus 4 |
+			sed "s/ok /&'"$board"' 4 CPUs on one: /"
 		rmmod kvm_arm
 	' || fail "status $? on $board"
 	grep -aE '^(not )?ok ' <<<"$output" >>"$work/subtests" || fail "the payload said nothing"

@@ -38,6 +38,7 @@ static REPLY: AtomicU32 = AtomicU32::new(0);
 const ORDER_VFP: u32 = 1;
 const ORDER_PONG: u32 = 2;
 const ORDER_OFF: u32 = 3;
+const ORDER_TIMER: u32 = 4;
 /// Set in a reply when what was ordered went wrong.
 const REPLY_FAILED: u32 = 0x8000_0000;
 
@@ -219,6 +220,18 @@ fn timer_sleeping() -> Outcome {
     Ok(())
 }
 
+/// A timer that is off keeps its compare value over exits, whoever uses the hardware meanwhile.
+fn stopped_timer(seed: u64, rounds: u32) -> Outcome {
+    timer::stop();
+    for round in 0..rounds {
+        let value = seed + u64::from(round);
+        timer::set_compare(value);
+        exit_often(1);
+        ensure(timer::compare() == value, round)?;
+    }
+    Ok(())
+}
+
 /// Tells the second CPU to do something, and waits until it has done it.
 fn order(order: u32) -> Outcome {
     REPLY.store(0, Ordering::SeqCst);
@@ -242,6 +255,7 @@ pub(crate) fn secondary(id: u32) -> ! {
         let order = ORDER.swap(0, Ordering::SeqCst);
         let failed = match order {
             ORDER_VFP => vfp(0x0fed_cba9_8765_4321, 2000).is_err(),
+            ORDER_TIMER => stopped_timer(0x0002_0000_0000_0000, 2000).is_err(),
             ORDER_OFF => {
                 REPLY.store(order, Ordering::SeqCst);
                 psci::cpu_off();
@@ -268,15 +282,23 @@ fn cpu_on() -> Outcome {
     ensure(again == psci::ALREADY_ON, again)
 }
 
-/// Both CPUs use the VFP registers at the same time.
-fn vfp_of_two() -> Outcome {
+/// Tells the second CPU to do something, and does the same here at the same time.
+fn both(order: u32, here: impl FnOnce() -> Outcome) -> Outcome {
     REPLY.store(0, Ordering::SeqCst);
-    ORDER.store(ORDER_VFP, Ordering::SeqCst);
-    vfp(0x0123_4567_89ab_cdef, 2000)?;
+    ORDER.store(order, Ordering::SeqCst);
+    here()?;
     let replied = timer::wait_until(|| REPLY.load(Ordering::SeqCst) != 0);
     ensure(replied, 0xffff)?;
     let reply = REPLY.load(Ordering::SeqCst);
-    ensure(reply == ORDER_VFP, reply)
+    ensure(reply == order, reply)
+}
+
+fn vfp_of_two() -> Outcome {
+    both(ORDER_VFP, || vfp(0x0123_4567_89ab_cdef, 2000))
+}
+
+fn timer_of_two() -> Outcome {
+    both(ORDER_TIMER, || stopped_timer(0x0001_0000_0000_0000, 2000))
 }
 
 fn sgi_between() -> Outcome {
@@ -321,6 +343,7 @@ pub(crate) fn run() {
     if doorbell::cpus() > 1 {
         check("PSCI CPU_ON", cpu_on);
         check("VFP registers of two CPUs", vfp_of_two);
+        check("stopped timers of two CPUs", timer_of_two);
         check("SGI between CPUs", sgi_between);
         check("PSCI CPU_OFF", cpu_off);
     }

@@ -23,6 +23,27 @@ pub(crate) fn start(ticks: u32) {
     set_control(1);
 }
 
+/// Sets the compare value of the timer.
+pub(crate) fn set_compare(value: u64) {
+    // SAFETY: Writes CNTV_CVAL.
+    unsafe {
+        asm!(
+            "mcrr p15, 3, {}, {}, c14",
+            in(reg) value as u32,
+            in(reg) (value >> 32) as u32,
+            options(nostack)
+        )
+    };
+}
+
+/// The compare value of the timer.
+pub(crate) fn compare() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: Reads CNTV_CVAL.
+    unsafe { asm!("mrrc p15, 3, {}, {}, c14", out(reg) low, out(reg) high, options(nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
 #[inline(always)]
 pub(crate) fn stop() {
     set_control(0);
