@@ -167,7 +167,6 @@ impl<T: OpenableDevice> MiscDevice<T> {
                     minor: minor as ffi::c_int,
                     name: name.as_char_ptr(),
                     fops: Self::STATIC,
-                    mode: 0o666,
                     ..pin_init::zeroed()
                 };
                 // SAFETY: `slot` is valid for writes, and pinned until it is deregistered.

@@ -98,7 +98,7 @@ impl VcpuFile {
             return Err(E2BIG);
         }
         for (index, id) in core_registers::ids().enumerate() {
-            system::write_user(arg + 8 * (index + 1), &id)?;
+            system::write_user(arg.wrapping_add(8 * (index + 1)), &id)?;
         }
         Ok(())
     }

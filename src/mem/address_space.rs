@@ -392,7 +392,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
         let mut table = self.table.lock();
         // Before the count goes down: a fault that missed the whole invalidation must see it.
         self.sequence.fetch_add(1, Ordering::SeqCst);
-        table.invalidating -= 1;
+        table.invalidating = table.invalidating.saturating_sub(1);
     }
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
