@@ -41,7 +41,7 @@ pub(crate) fn compare() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: Reads CNTV_CVAL.
     unsafe { asm!("mrrc p15, 3, {}, {}, c14", out(reg) low, out(reg) high, options(nostack)) };
-    u64::from(high) << 32 | u64::from(low)
+    (u64::from(high) << 32) | u64::from(low)
 }
 
 #[inline(always)]
