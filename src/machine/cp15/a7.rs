@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The trapped CP15 registers of the Cortex-A7 (DDI 0464).
+//! The CP15 registers of the Cortex-A7 (DDI 0464).
 
 use armv7::cp15::Cp15Reg;
 
+use super::id::IdReg;
 use super::table::{
     core_table,
     row,
@@ -20,7 +21,15 @@ pub(super) const TABLE: &[Entry] = core_table! {
         row(9, 1, 0, 3, Action::Zero),
     ],
     c15: [
-
+        // What the level 1 RAMs hold, for debuggers: CDBGDR0 to 2, and the reads that fill them.
+        row(15, 3, 0, 0, Action::Absent),
+        row(15, 3, 0, 1, Action::Absent),
+        row(15, 3, 0, 2, Action::Absent),
+        row(15, 3, 2, 0, Action::Absent),
+        row(15, 3, 2, 1, Action::Absent),
+        row(15, 3, 4, 0, Action::Absent),
+        row(15, 3, 4, 1, Action::Absent),
+        row(15, 3, 4, 2, Action::Absent),
         // CBAR: there are no private peripherals.
         row(15, 4, 0, 0, Action::ZeroReadOnly),
     ]

@@ -4,11 +4,14 @@
 //!
 //! What traps is set by HCR, HSTR, HDCR and CNTHCTL (`armv7::regs`); everything
 //! else goes to the hardware, whose registers the world switch changes. Each core
-//! has one sorted table of what it answers; an access that is not there is
-//! undefined, as on a core that does not have the register.
+//! has one sorted table of all that it implements, and of what becomes of it for a
+//! guest; an access that is not there is undefined, as on a core that does not have
+//! the register. From the same table come the registers that user space saves and
+//! restores.
 
 mod a15;
 mod a7;
+mod id;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,12 @@ use armv7::{
 
 use crate::timer::TimerReg;
 
+pub use id::{
+    has_cache,
+    IdReg,
+    CSSELR_VALUES, //
+};
+pub use table::Encoding;
 use table::{
     find,
     Action,
@@ -115,17 +124,17 @@ pub fn access64(
 
 fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) -> Cp15Outcome {
     match (action, is_read) {
-        (Action::Register(reg) | Action::WriteIgnored(reg), true) => {
+        (Action::Register(reg) | Action::WriteIgnored(reg) | Action::Switched(reg), true) => {
             Cp15Outcome::Read(state.get(reg).into())
         }
-        (Action::Register(reg), false) => {
+        (Action::Register(reg) | Action::Switched(reg), false) => {
             state.set(reg, value as u32);
             Cp15Outcome::Written
         }
-        (Action::Register64(low, high), true) => {
+        (Action::Register64(low, high) | Action::Switched64(low, high), true) => {
             Cp15Outcome::Read(u64::from(state.get(high)) << 32 | u64::from(state.get(low)))
         }
-        (Action::Register64(low, high), false) => {
+        (Action::Register64(low, high) | Action::Switched64(low, high), false) => {
             state.set(low, value as u32);
             state.set(high, (value >> 32) as u32);
             Cp15Outcome::Written
@@ -149,7 +158,54 @@ fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) ->
         (Action::SetWay, false) => Cp15Outcome::SetWay,
         (Action::SetWay, true) => Cp15Outcome::Undefined,
         (Action::PhysTimer(reg), _) => Cp15Outcome::PhysTimer(reg),
+        // The hardware would have done it, had it been allowed: user mode, or a read of what can
+        // only be written.
+        (Action::Id(_) | Action::Hardware | Action::Absent, _) => Cp15Outcome::Undefined,
     }
+}
+
+/// What user space reads and writes to save and restore a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// A word of the vCPU.
+    Word(Cp15Reg),
+    /// Two words of the vCPU: low and high.
+    Pair(Cp15Reg, Cp15Reg),
+    /// What cannot be changed.
+    Invariant(IdReg),
+}
+
+impl Action {
+    const fn saved(self) -> Option<Saved> {
+        match self {
+            Self::Register(reg) | Self::Switched(reg) | Self::WriteIgnored(reg) => {
+                Some(Saved::Word(reg))
+            }
+            Self::Sctlr => Some(Saved::Word(Cp15Reg::Sctlr)),
+            Self::Register64(low, high) | Self::Switched64(low, high) => {
+                Some(Saved::Pair(low, high))
+            }
+            Self::Id(reg) => Some(Saved::Invariant(reg)),
+            Self::Hardware
+            | Self::Absent
+            | Self::Zero
+            | Self::ZeroReadOnly
+            | Self::SetWay
+            | Self::PhysTimer(_) => None,
+        }
+    }
+}
+
+/// The registers of a vCPU that make up its state, by their encodings.
+pub fn saved_registers(core: Core) -> impl Iterator<Item = (Encoding, Saved)> {
+    core.table()
+        .iter()
+        .filter_map(|entry| Some((entry.key.encoding(), entry.action.saved()?)))
+}
+
+/// The register of that kind with an encoding.
+pub fn saved_register(core: Core, encoding: Encoding) -> Option<Saved> {
+    find(core.table(), encoding.key())?.saved()
 }
 
 /// The MPIDR of a virtual CPU: clusters of four, as on these cores.
