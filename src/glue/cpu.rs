@@ -57,6 +57,18 @@ impl Drop for IrqsOff {
     }
 }
 
+/// Whether the CPUs have a VFP.
+pub(crate) fn has_vfp() -> bool {
+    // SAFETY: Reads a constant of this machine.
+    unsafe { glue::kvm_arm_has_vfp() }
+}
+
+/// Whether it has 32 registers of 64 bits rather than 16.
+pub(crate) fn has_vfp_d32() -> bool {
+    // SAFETY: Reads a constant of this machine.
+    unsafe { glue::kvm_arm_has_vfp_d32() }
+}
+
 /// Whether the scheduler wants this CPU for another task.
 pub(crate) fn need_resched() -> bool {
     // SAFETY: May be called in any context.

@@ -5,6 +5,7 @@
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod cpu;
+pub(crate) mod id_register;
 pub(crate) mod page_table;
 pub(crate) mod register;
 pub(crate) mod shared;

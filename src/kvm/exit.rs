@@ -379,7 +379,7 @@ impl psci::Topology for PowerStates<'_> {
 
     fn mpidr(&self, cpu: usize) -> u32 {
         match self.0.vcpu(cpu) {
-            Some(_) => cp15::mpidr(cpu as u32),
+            Some(vcpu) => vcpu.mpidr(),
             // Ids may be left out; no call can name the affinity of such a hole.
             None => u32::MAX,
         }

@@ -2,12 +2,12 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
-pub(crate) mod core_registers;
 pub(crate) mod exit;
 pub(crate) mod gic;
 pub(crate) mod host;
 pub(crate) mod irq_line;
 pub(crate) mod mmio;
+pub(crate) mod registers;
 pub(crate) mod run;
 pub(crate) mod run_page;
 pub(crate) mod system;

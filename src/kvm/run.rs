@@ -148,6 +148,9 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
         if requests & request::INTERRUPT != 0 {
             state.look_at_interrupts = true;
         }
+        if requests & request::COUNTER != 0 {
+            state.set_counter_offset(vm.counter_offset());
+        }
         if requests & request::POWER != 0 || state.off {
             let power = {
                 let mut power = vcpu.power.lock();

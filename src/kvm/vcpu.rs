@@ -10,7 +10,7 @@ use core::sync::atomic::{
 
 use armv7::{
     cp15::Cp15Reg,
-    regs, //
+    policy, regs, //
 };
 use kernel::{
     bindings, new_mutex, new_spinlock,
@@ -36,7 +36,7 @@ use kernel::{
     },
 };
 use machine::{
-    psci,
+    cp15, psci,
     vgic::CpuInterface, //
 };
 
@@ -69,6 +69,8 @@ pub(crate) mod request {
     pub(crate) const INTERRUPT: u32 = 1 << 0;
     /// Take the power state that is in [`super::Power`].
     pub(crate) const POWER: u32 = 1 << 1;
+    /// Take the VM's counter offset again.
+    pub(crate) const COUNTER: u32 = 1 << 2;
 }
 
 /// Whether the vCPU runs at all, and how it starts when it does (PSCI).
@@ -128,6 +130,8 @@ pub(crate) struct VcpuState {
     pub(crate) stock: TableStock,
     pub(crate) timers: VcpuTimers,
     pub(crate) interface: CpuInterface,
+    /// FPINST and FPINST2, which these cores do not have: for user space to find what it wrote.
+    pub(crate) fpinst: [u32; 2],
     /// An access that the monitor is to complete.
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
@@ -151,6 +155,8 @@ pub(crate) struct Vcpu {
     pub(crate) power: SpinLock<Power>,
     requests: AtomicU32,
     mode: AtomicU32,
+    /// MPIDR, by which other vCPUs find this one (PSCI).
+    mpidr: AtomicU32,
     /// The thread that is in KVM_RUN.
     task: AtomicPtr<bindings::task_struct>,
     /// HCR.VI and HCR.VF as a monitor's own interrupt controller sets them.
@@ -168,6 +174,7 @@ impl Vcpu {
             stock: TableStock::new()?,
             timers: VcpuTimers::new(),
             interface: CpuInterface::default(),
+            fpinst: [0; 2],
             mmio: None,
             off: false,
             look_at_interrupts: false,
@@ -190,6 +197,7 @@ impl Vcpu {
                 power <- new_spinlock!(Power::default(), "kvm_arm_vcpu_power"),
                 requests: AtomicU32::new(0),
                 mode: AtomicU32::new(mode::HOST),
+                mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
                 task: AtomicPtr::new(core::ptr::null_mut()),
                 irq_lines: AtomicU32::new(0),
                 waker,
@@ -279,6 +287,16 @@ impl Vcpu {
         psci::SUCCESS
     }
 
+    /// The MPIDR that the guest reads on this vCPU.
+    pub(crate) fn mpidr(&self) -> u32 {
+        self.mpidr.load(Ordering::Relaxed)
+    }
+
+    /// Follows a change of that register by user space, or its reset.
+    pub(crate) fn set_mpidr(&self, value: u32) {
+        self.mpidr.store(value, Ordering::Relaxed);
+    }
+
     /// The lines that KVM_IRQ_LINE drives, as bits of HCR.
     #[inline]
     pub(crate) fn irq_lines(&self) -> u32 {
@@ -313,6 +331,22 @@ impl Vcpu {
 }
 
 impl VcpuState {
+    /// Sets how far the guest's counter is behind the physical one.
+    pub(crate) fn set_counter_offset(&mut self, offset: u64) {
+        self.timers.set_offset(offset);
+        self.context.control.cntvoff = [offset as u32, (offset >> 32) as u32];
+    }
+
+    /// Has the guest's writes to SCTLR trapped if its caches are off, and not if they are on.
+    pub(crate) fn watch_caches(&mut self) {
+        let watch = policy::HCR_CACHES_OFF.bits();
+        if self.caches_on() {
+            self.context.control.hcr &= !watch;
+        } else {
+            self.context.control.hcr |= watch;
+        }
+    }
+
     /// Whether the guest's data accesses go through the caches.
     pub(crate) fn caches_on(&self) -> bool {
         regs::Sctlr::from_bits_retain(self.context.cp15[Cp15Reg::Sctlr as usize]).caches_on()

@@ -23,7 +23,7 @@ use machine::{
 };
 
 use super::{
-    core_registers,
+    registers::Registers,
     run,
     system::{
         self,
@@ -84,23 +84,29 @@ impl VcpuFile {
         if state.features.is_none() {
             return Err(ENOEXEC);
         }
-        core_registers::access(&mut state, reg.id, reg.addr, set)
+        let mut registers = Registers {
+            vm: &self.vm,
+            vcpu: &self.vcpu,
+            state: &mut state,
+        };
+        if set {
+            registers.set_one(&reg)
+        } else {
+            registers.get_one(&reg)
+        }
     }
 
     fn reg_list(&self, arg: usize) -> Result {
-        if self.vcpu.state.lock().features.is_none() {
+        let mut state = self.vcpu.state.lock();
+        if state.features.is_none() {
             return Err(ENOEXEC);
         }
-        let room: u64 = system::read_user(arg)?;
-        let n = core_registers::count();
-        system::write_user(arg, &n)?;
-        if room < n {
-            return Err(E2BIG);
-        }
-        for (index, id) in core_registers::ids().enumerate() {
-            system::write_user(arg.wrapping_add(8 * (index + 1)), &id)?;
-        }
-        Ok(())
+        let registers = Registers {
+            vm: &self.vm,
+            vcpu: &self.vcpu,
+            state: &mut state,
+        };
+        registers.list(arg)
     }
 }
 
@@ -149,9 +155,11 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     context.control.hcptr = policy::HCPTR_GUEST.bits();
     context.control.hdcr = policy::HDCR_GUEST.bits();
     let offset = vm.counter_offset();
-    context.control.cntvoff = [offset as u32, (offset >> 32) as u32];
     state.timers.virt = Timer::new(offset);
     state.timers.phys = Timer::new(0);
+    state.set_counter_offset(offset);
+    state.fpinst = [0; 2];
+    vcpu.set_mpidr(cp15::mpidr(vcpu.id as u32));
     state.interface = CpuInterface::default();
     state.mmio = None;
     Ok(())

@@ -95,8 +95,9 @@ pub(crate) struct Vm {
     #[pin]
     gic: SpinLock<Option<Distributor>>,
     vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
-    /// CNTVOFF: the guest's counter starts at zero.
-    counter_offset: u64,
+    /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
+    #[pin]
+    counter_offset: SpinLock<u64>,
 }
 
 /// A register of the vGIC that the guest's accesses trap for.
@@ -128,7 +129,7 @@ impl Vm {
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
                 vcpus: [const { SetOnce::new() }; MAX_VCPUS],
-                counter_offset: register::cntpct(),
+                counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -153,7 +154,13 @@ impl Vm {
 
     /// The difference between the physical and the guest's counter.
     pub(crate) fn counter_offset(&self) -> u64 {
-        self.counter_offset
+        *self.counter_offset.lock()
+    }
+
+    /// Sets it for all vCPUs, which take it before they run on.
+    pub(crate) fn set_counter_offset(&self, offset: u64) {
+        *self.counter_offset.lock() = offset;
+        self.request_all(u32::MAX, request::COUNTER);
     }
 
     // --- vCPUs ------------------------------------------------------------------
@@ -187,7 +194,7 @@ impl Vm {
         if self.has_gic() {
             self.map_gic()?;
         }
-        state.timers.set_offset(self.counter_offset);
+        state.set_counter_offset(self.counter_offset());
         state.look_at_interrupts = true;
         state.has_run = true;
         Ok(())

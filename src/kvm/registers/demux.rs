@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registers behind a selector: CCSIDR, of which there is one for each value of CSSELR that
+//! selects a cache.
+
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+use machine::cp15::{
+    has_cache,
+    IdReg,
+    CSSELR_VALUES, //
+};
+
+use super::{
+    keep,
+    Id, //
+};
+use crate::hyp::id_register;
+
+fn id(csselr: u32) -> Id {
+    Id::word(
+        uapi::KVM_REG_ARM_DEMUX,
+        uapi::KVM_REG_ARM_DEMUX_ID_CCSIDR | csselr,
+    )
+}
+
+pub(super) fn ids() -> impl Iterator<Item = Id> {
+    let clidr = id_register::id(IdReg::Clidr);
+    (0..CSSELR_VALUES)
+        .filter(move |&csselr| has_cache(clidr, csselr))
+        .map(id)
+}
+
+fn ccsidr(reg: Id) -> Result<u32> {
+    let csselr = reg.number() & uapi::KVM_REG_ARM_DEMUX_VAL_MASK;
+    if reg != id(csselr) || !has_cache(id_register::id(IdReg::Clidr), csselr) {
+        return Err(ENOENT);
+    }
+    Ok(id_register::ccsidr(csselr))
+}
+
+pub(super) fn get(reg: Id) -> Result<u64> {
+    Ok(ccsidr(reg)?.into())
+}
+
+pub(super) fn set(reg: Id, value: u64) -> Result {
+    keep(ccsidr(reg)?, value)
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM_GET_ONE_REG, KVM_SET_ONE_REG and KVM_GET_REG_LIST: all of a vCPU's state that has a name.
+//!
+//! An id (api.rst 4.68) is architecture, size, group and number. Each group has a file here with
+//! the same three functions: which ids there are, get and set.
+
+mod core;
+mod cp15;
+mod demux;
+mod timer;
+mod vfp;
+
+// Not the prelude: its `Init::chain` is in the way of that of iterators.
+use kernel::error::{
+    code::*,
+    Result, //
+};
+use kvm_bindings as uapi;
+
+use super::{
+    system,
+    vcpu::{
+        Vcpu,
+        VcpuState, //
+    },
+    vm::Vm, //
+};
+
+/// What the registers are of.
+pub(crate) struct Registers<'a> {
+    pub(crate) vm: &'a Vm,
+    pub(crate) vcpu: &'a Vcpu,
+    pub(crate) state: &'a mut VcpuState,
+}
+
+/// The name of a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Id(u64);
+
+impl Id {
+    const GROUP_SHIFT: u32 = uapi::KVM_REG_ARM_COPROC_SHIFT;
+
+    /// Names a register of 32 bits.
+    const fn word(group: u32, number: u32) -> Self {
+        Self(uapi::KVM_REG_ARM | uapi::KVM_REG_SIZE_U32 | group as u64 | number as u64)
+    }
+
+    /// Names a register of 64 bits.
+    const fn double(group: u32, number: u32) -> Self {
+        Self(uapi::KVM_REG_ARM | uapi::KVM_REG_SIZE_U64 | group as u64 | number as u64)
+    }
+
+    /// Checks what all ids have in common: the architecture and the reserved bits.
+    fn new(id: u64) -> Result<Self> {
+        if (id & !uapi::KVM_REG_SIZE_MASK) >> 32 != uapi::KVM_REG_ARM >> 32 {
+            return Err(EINVAL);
+        }
+        Ok(Self(id))
+    }
+
+    /// Which kind of register it is.
+    fn group(self) -> u32 {
+        self.0 as u32 & uapi::KVM_REG_ARM_COPROC_MASK
+    }
+
+    /// Which one of its group. The bits above the group are part of it, so that nothing is found
+    /// when one of them is set.
+    fn number(self) -> u32 {
+        self.0 as u32 & !uapi::KVM_REG_ARM_COPROC_MASK
+    }
+
+    fn is_word(self) -> bool {
+        self.0 & uapi::KVM_REG_SIZE_MASK == uapi::KVM_REG_SIZE_U32
+    }
+
+    fn is_double(self) -> bool {
+        self.0 & uapi::KVM_REG_SIZE_MASK == uapi::KVM_REG_SIZE_U64
+    }
+}
+
+/// The group of the coprocessor with a number.
+const fn coprocessor(number: u32) -> u32 {
+    number << Id::GROUP_SHIFT
+}
+
+impl Registers<'_> {
+    fn get(&self, id: Id) -> Result<u64> {
+        match id.group() {
+            uapi::KVM_REG_ARM_CORE => core::get(self, id),
+            uapi::KVM_REG_ARM_DEMUX => demux::get(id),
+            uapi::KVM_REG_ARM_VFP => vfp::get(self, id),
+            cp15::GROUP if timer::is_timer(id) => timer::get(self, id),
+            cp15::GROUP => cp15::get(self, id),
+            _ => Err(ENOENT),
+        }
+    }
+
+    fn set(&mut self, id: Id, value: u64) -> Result {
+        match id.group() {
+            uapi::KVM_REG_ARM_CORE => core::set(self, id, value),
+            uapi::KVM_REG_ARM_DEMUX => demux::set(id, value),
+            uapi::KVM_REG_ARM_VFP => vfp::set(self, id, value),
+            cp15::GROUP if timer::is_timer(id) => timer::set(self, id, value),
+            cp15::GROUP => cp15::set(self, id, value),
+            _ => Err(ENOENT),
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = Id> {
+        core::ids()
+            .chain(timer::ids())
+            .chain(cp15::ids(self.vm))
+            .chain(demux::ids())
+            .chain(vfp::ids())
+    }
+
+    /// KVM_GET_ONE_REG.
+    pub(crate) fn get_one(&self, reg: &uapi::kvm_one_reg) -> Result {
+        let id = Id::new(reg.id)?;
+        let value = self.get(id)?;
+        let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
+        if id.is_double() {
+            system::write_user(address, &value)
+        } else {
+            system::write_user(address, &(value as u32))
+        }
+    }
+
+    /// KVM_SET_ONE_REG.
+    pub(crate) fn set_one(&mut self, reg: &uapi::kvm_one_reg) -> Result {
+        let id = Id::new(reg.id)?;
+        // That it exists comes before where its value is.
+        self.get(id)?;
+        let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
+        let value = if id.is_double() {
+            system::read_user::<u64>(address)?
+        } else {
+            system::read_user::<u32>(address)?.into()
+        };
+        self.set(id, value)
+    }
+
+    /// KVM_GET_REG_LIST.
+    pub(crate) fn list(&self, arg: usize) -> Result {
+        let room: u64 = system::read_user(arg)?;
+        let n = self.ids().count() as u64;
+        system::write_user(arg, &n)?;
+        if room < n {
+            return Err(E2BIG);
+        }
+        for (index, id) in self.ids().enumerate() {
+            system::write_user(arg.wrapping_add(8 * (index + 1)), &id.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a change of what cannot change.
+fn keep(current: u32, value: u64) -> Result {
+    if value == u64::from(current) {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}

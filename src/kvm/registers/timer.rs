@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The timers and their counters.
+//!
+//! The counter is the VM's: to set it for one vCPU sets it for all.
+
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+use machine::timer::{
+    Timer,
+    TimerReg, //
+};
+
+use super::{
+    coprocessor,
+    Id,
+    Registers, //
+};
+use crate::hyp::register::cntpct;
+
+/// A register of this group.
+#[derive(Clone, Copy)]
+enum Register {
+    Virtual(TimerReg),
+    Physical(TimerReg),
+}
+
+/// Names by opc1, CRm and opc2 of c14.
+const fn word(crm: u32, opc2: u32) -> Id {
+    Id::word(
+        coprocessor(15),
+        14 << uapi::KVM_REG_ARM_32_CRN_SHIFT | crm << uapi::KVM_REG_ARM_CRM_SHIFT | opc2,
+    )
+}
+
+const fn double(opc1: u32) -> Id {
+    Id::double(
+        coprocessor(15),
+        opc1 << uapi::KVM_REG_ARM_OPC1_SHIFT | 14 << uapi::KVM_REG_ARM_CRM_SHIFT,
+    )
+}
+
+const REGISTERS: [(Id, Register); 6] = [
+    (word(3, 1), Register::Virtual(TimerReg::Ctl)),
+    (double(1), Register::Virtual(TimerReg::Count)),
+    (double(3), Register::Virtual(TimerReg::Cval)),
+    (word(2, 1), Register::Physical(TimerReg::Ctl)),
+    (double(0), Register::Physical(TimerReg::Count)),
+    (double(2), Register::Physical(TimerReg::Cval)),
+];
+
+fn find(id: Id) -> Option<Register> {
+    let (_, register) = REGISTERS.iter().find(|(known, _)| *known == id)?;
+    Some(*register)
+}
+
+pub(super) fn is_timer(id: Id) -> bool {
+    find(id).is_some()
+}
+
+/// All but the physical counter, which is the host's and cannot be restored.
+pub(super) fn ids() -> impl Iterator<Item = Id> {
+    REGISTERS
+        .iter()
+        .filter(|(_, register)| !matches!(register, Register::Physical(TimerReg::Count)))
+        .map(|(id, _)| *id)
+}
+
+pub(super) fn get(registers: &Registers<'_>, id: Id) -> Result<u64> {
+    let timers = &registers.state.timers;
+    let (timer, reg) = match find(id).ok_or(ENOENT)? {
+        Register::Virtual(reg) => (
+            // Another vCPU may have set the counter since this one ran.
+            Timer {
+                offset: registers.vm.counter_offset(),
+                ..timers.virt
+            },
+            reg,
+        ),
+        Register::Physical(reg) => (timers.phys, reg),
+    };
+    Ok(timer.read(reg, cntpct()))
+}
+
+pub(super) fn set(registers: &mut Registers<'_>, id: Id, value: u64) -> Result {
+    let timers = &mut registers.state.timers;
+    let now = cntpct();
+    match find(id).ok_or(ENOENT)? {
+        Register::Virtual(TimerReg::Count) => {
+            registers.vm.set_counter_offset(now.wrapping_sub(value));
+        }
+        // What Linux 5.6 answered.
+        Register::Physical(TimerReg::Count) => return Err(EPERM),
+        Register::Virtual(reg) => timers.virt.write(reg, value, now),
+        Register::Physical(reg) => timers.phys.write(reg, value, now),
+    }
+    Ok(())
+}
