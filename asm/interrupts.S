@@ -499,6 +499,8 @@ guest_trap_exit:
  */
 guest_exit:
 	mov	r1, sp
+	mrc	p15, 4, r2, c1, c1, 0		@ HCR: VA goes when the guest takes it
+	str	r2, [r1, #CTX_HCR]
 	save_guest_banked
 	save_guest_cp15
 

@@ -54,6 +54,8 @@ bool kvm_arm_has_vfp_d32(void);
 unsigned int kvm_arm_user_limit(void);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
+void kvm_arm_sigmask_set(u64 mask);
+void kvm_arm_sigmask_restore(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_used(struct page *page, bool dirty);
 int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,

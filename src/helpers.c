@@ -212,6 +212,24 @@ bool kvm_arm_has_vfp_d32(void)
 	return elf_hwcap & HWCAP_VFPD32;
 }
 
+/* A thread waits with a mask of its own, as in pselect(). */
+void kvm_arm_sigmask_set(u64 mask)
+{
+	sigset_t set;
+
+	set.sig[0] = mask;
+	set.sig[1] = mask >> 32;
+	BUILD_BUG_ON(_NSIG_WORDS != 2);
+	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	sigprocmask(SIG_SETMASK, &set, &current->real_blocked);
+}
+
+void kvm_arm_sigmask_restore(void)
+{
+	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+	sigemptyset(&current->real_blocked);
+}
+
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq)
 {
 	struct irq_data *data = irq_get_irq_data(irq);

@@ -10,6 +10,7 @@ use armv7::{
 use kernel::prelude::*;
 
 use super::{
+    exit::skip_instruction,
     run::Outcome,
     vcpu::{
         Vcpu,
@@ -21,6 +22,8 @@ use super::{
 /// A load whose value is to come.
 #[derive(Clone, Copy)]
 pub(crate) struct PendingMmio {
+    /// The syndrome of the instruction, which is skipped when the access is complete.
+    hsr: Hsr,
     /// The destination of a load.
     load: Option<Load>,
 }
@@ -59,6 +62,7 @@ impl PendingMmio {
         if let Some(load) = self.load {
             load.finish(state, vcpu.run_page.mmio_data());
         }
+        skip_instruction(state, self.hsr);
     }
 }
 
@@ -84,7 +88,6 @@ pub(crate) fn emulate(
         sign_extend: abort.sign_extend,
         big_endian,
     };
-    super::exit::skip_instruction(state, hsr);
     if abort.write {
         let mut data = [0; 8];
         data[..4].copy_from_slice(&state.context.reg(rt).to_le_bytes());
@@ -92,19 +95,24 @@ pub(crate) fn emulate(
             data[..size].reverse();
         }
         if vm.device_write(vcpu, &state.interface, ipa.0, size, &data) {
+            skip_instruction(state, hsr);
             return Ok(Outcome::Resume);
         }
         // KVM_EXIT_MMIO gives just the bytes that are stored.
         data[size..].fill(0);
         vcpu.run_page.set_mmio(ipa.0, size, Some(data));
-        state.mmio = Some(PendingMmio { load: None });
+        state.mmio = Some(PendingMmio { hsr, load: None });
     } else {
         if let Some(data) = vm.device_read(vcpu, ipa.0, size) {
             load.finish(state, data);
+            skip_instruction(state, hsr);
             return Ok(Outcome::Resume);
         }
         vcpu.run_page.set_mmio(ipa.0, size, None);
-        state.mmio = Some(PendingMmio { load: Some(load) });
+        state.mmio = Some(PendingMmio {
+            hsr,
+            load: Some(load),
+        });
     }
     Ok(Outcome::ToUser)
 }

@@ -30,7 +30,8 @@ use crate::{
             need_resched,
             IrqsOff, //
         },
-        guest_time::in_guest, //
+        guest_time::in_guest,
+        signal::with_mask, //
     },
     hyp::call::Exit,
 };
@@ -58,6 +59,12 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     if let Some(mmio) = state.mmio.take() {
         mmio.finish(vcpu, state);
     }
+    let mask = state.signal_mask;
+    with_mask(mask, || enter_until_exit(vm, vcpu, state))
+}
+
+/// Enters the guest again and again, until user space is needed.
+fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize> {
     if vcpu.run_page.immediate_exit() {
         return Err(EINTR);
     }

@@ -50,6 +50,11 @@ pub(crate) mod ioctl {
     pub(crate) const CREATE_IRQCHIP: u32 = _IO(KVMIO, 0x60);
     pub(crate) const IRQ_LINE: u32 = _IOW::<uapi::kvm_irq_level>(KVMIO, 0x61);
     pub(crate) const RUN: u32 = _IO(KVMIO, 0x80);
+    pub(crate) const SET_SIGNAL_MASK: u32 = _IOW::<uapi::kvm_signal_mask>(KVMIO, 0x8b);
+    pub(crate) const GET_MP_STATE: u32 = _IOR::<uapi::kvm_mp_state>(KVMIO, 0x98);
+    pub(crate) const SET_MP_STATE: u32 = _IOW::<uapi::kvm_mp_state>(KVMIO, 0x99);
+    pub(crate) const GET_VCPU_EVENTS: u32 = _IOR::<uapi::kvm_vcpu_events>(KVMIO, 0x9f);
+    pub(crate) const SET_VCPU_EVENTS: u32 = _IOW::<uapi::kvm_vcpu_events>(KVMIO, 0xa0);
     pub(crate) const ARM_SET_DEVICE_ADDR: u32 = _IOW::<uapi::kvm_arm_device_addr>(KVMIO, 0xab);
     pub(crate) const GET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xab);
     pub(crate) const SET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xac);
@@ -83,6 +88,7 @@ user_structs!(
     kvm_irq_level,
     kvm_arm_device_addr,
     kvm_one_reg,
+    kvm_vcpu_events,
     kvm_vcpu_init,
     kvm_create_device,
     kvm_device_attr,
@@ -135,6 +141,10 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_READONLY_MEM
         | uapi::KVM_CAP_IMMEDIATE_EXIT
         | uapi::KVM_CAP_ARM_IRQ_LINE_LAYOUT_2
+        | uapi::KVM_CAP_MP_STATE
+        | uapi::KVM_CAP_VCPU_EVENTS
+        | uapi::KVM_CAP_ARM_INJECT_EXT_DABT
+        | uapi::KVM_CAP_INTERNAL_ERROR_DATA
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_NR_VCPUS => {

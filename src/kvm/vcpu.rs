@@ -130,6 +130,8 @@ pub(crate) struct VcpuState {
     pub(crate) stock: TableStock,
     pub(crate) timers: VcpuTimers,
     pub(crate) interface: CpuInterface,
+    /// The signals that are masked during KVM_RUN, if that is not what the thread masks anyway.
+    pub(crate) signal_mask: Option<u64>,
     /// FPINST and FPINST2, which these cores do not have: for user space to find what it wrote.
     pub(crate) fpinst: [u32; 2],
     /// An access that the monitor is to complete.
@@ -174,6 +176,7 @@ impl Vcpu {
             stock: TableStock::new()?,
             timers: VcpuTimers::new(),
             interface: CpuInterface::default(),
+            signal_mask: None,
             fpinst: [0; 2],
             mmio: None,
             off: false,

@@ -29,6 +29,7 @@ use super::{
         self,
         ioctl, //
     },
+    vcpu_events,
     vcpu::{
         request,
         Power,
@@ -64,6 +65,11 @@ impl VcpuFile {
             return Err(ENOENT);
         }
         let mut state = self.vcpu.state.lock();
+        if state.has_run {
+            // The guest starts again with its caches off, and the monitor may write to its memory
+            // until then: each page is cleaned when it is faulted in anew.
+            self.vm.memory.refault();
+        }
         // A second call resets the vCPU, with the same features (api.rst 4.82).
         if state.features.is_some_and(|old| old != features) {
             return Err(EINVAL);
@@ -96,6 +102,60 @@ impl VcpuFile {
         }
     }
 
+    /// KVM_SET_SIGNAL_MASK.
+    fn set_signal_mask(&self, arg: usize) -> Result {
+        let mask = if arg == 0 {
+            None
+        } else {
+            // `struct kvm_signal_mask`: the size of a set of signals, then the set.
+            let len: u32 = system::read_user(arg)?;
+            if len as usize != size_of::<u64>() {
+                return Err(EINVAL);
+            }
+            Some(system::read_user(arg.wrapping_add(size_of::<u32>()))?)
+        };
+        self.vcpu.state.lock().signal_mask = mask;
+        Ok(())
+    }
+
+    /// KVM_GET_MP_STATE.
+    fn mp_state(&self, arg: usize) -> Result {
+        let _state = self.vcpu.state.lock();
+        let power = *self.vcpu.power.lock();
+        let mp_state = if power.off {
+            uapi::KVM_MP_STATE_STOPPED
+        } else {
+            uapi::KVM_MP_STATE_RUNNABLE
+        };
+        system::write_user(arg, &mp_state)
+    }
+
+    /// KVM_SET_MP_STATE.
+    fn set_mp_state(&self, arg: usize) -> Result {
+        let mp_state: u32 = system::read_user(arg)?;
+        let off = match mp_state {
+            uapi::KVM_MP_STATE_RUNNABLE => false,
+            uapi::KVM_MP_STATE_STOPPED => true,
+            _ => return Err(EINVAL),
+        };
+        let _state = self.vcpu.state.lock();
+        *self.vcpu.power.lock() = Power { off, start: None };
+        self.vcpu.request(request::POWER);
+        Ok(())
+    }
+
+    /// KVM_GET_VCPU_EVENTS.
+    fn events(&self, arg: usize) -> Result {
+        let state = self.vcpu.state.lock();
+        system::write_user(arg, &vcpu_events::get(&state))
+    }
+
+    /// KVM_SET_VCPU_EVENTS.
+    fn set_events(&self, arg: usize) -> Result {
+        let events: uapi::kvm_vcpu_events = system::read_user(arg)?;
+        vcpu_events::set(&mut self.vcpu.state.lock(), &events)
+    }
+
     fn reg_list(&self, arg: usize) -> Result {
         let mut state = self.vcpu.state.lock();
         if state.features.is_none() {
@@ -121,6 +181,11 @@ impl FileObject for VcpuFile {
             ioctl::ARM_VCPU_INIT => this.init(arg).map(|()| 0),
             ioctl::GET_ONE_REG => this.one_reg(arg, false).map(|()| 0),
             ioctl::SET_ONE_REG => this.one_reg(arg, true).map(|()| 0),
+            ioctl::SET_SIGNAL_MASK => this.set_signal_mask(arg).map(|()| 0),
+            ioctl::GET_MP_STATE => this.mp_state(arg).map(|()| 0),
+            ioctl::SET_MP_STATE => this.set_mp_state(arg).map(|()| 0),
+            ioctl::GET_VCPU_EVENTS => this.events(arg).map(|()| 0),
+            ioctl::SET_VCPU_EVENTS => this.set_events(arg).map(|()| 0),
             ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
             _ => Err(EINVAL),
         }

@@ -190,6 +190,13 @@ impl AddressSpace {
         }
     }
 
+    /// Takes all memory away from the guest, for it to be faulted in anew.
+    pub(crate) fn refault(&self) {
+        for slot in self.slots().iter() {
+            self.unmap(slot.ipas());
+        }
+    }
+
     fn unmap_locked(&self, table: &mut Table, range: Range<Ipa>) {
         if table.stage2.unmap(range).flush {
             self.flush_tlb();

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS: exceptions that wait for the guest to take them.
+
+use armv7::{
+    exception,
+    hsr::Hsr,
+    regs::Hcr, //
+};
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+
+use super::vcpu::VcpuState;
+
+/// What is pending. An external data abort never is: it is taken when it is asked for.
+pub(crate) fn get(state: &VcpuState) -> uapi::kvm_vcpu_events {
+    let mut events = uapi::kvm_vcpu_events::default();
+    let pending = state.context.control.hcr & Hcr::VA.bits() != 0;
+    events.exception.serror_pending = pending.into();
+    events
+}
+
+/// Makes an asynchronous abort pending (SError, in the words of arm64), or has the guest take an
+/// external abort for the access that the last exit was about (api.rst 4.31).
+pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Result {
+    let exception = &events.exception;
+    if events.reserved != [0; 12] || exception.pad != [0; 5] {
+        return Err(EINVAL);
+    }
+    // There is no syndrome to be given: that is of Armv8.
+    if exception.serror_has_esr != 0 {
+        return Err(EINVAL);
+    }
+    let hcr = &mut state.context.control.hcr;
+    if exception.serror_pending != 0 {
+        *hcr |= Hcr::VA.bits();
+    } else {
+        *hcr &= !Hcr::VA.bits();
+    }
+    if exception.ext_dabt_pending != 0 {
+        // The access is not carried out.
+        state.mmio = None;
+        let fault = state.context.fault;
+        let write = Hsr(fault.hsr).abort().write;
+        exception::inject_data_abort(&mut *state.context, fault.hdfar, write);
+    }
+    Ok(())
+}
