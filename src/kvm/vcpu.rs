@@ -10,7 +10,8 @@ use core::sync::atomic::{
 
 use armv7::{
     cp15::Cp15Reg,
-    policy, regs, //
+    policy,
+    regs, //
 };
 use kernel::{
     bindings, new_mutex, new_spinlock,
@@ -36,7 +37,8 @@ use kernel::{
     },
 };
 use machine::{
-    cp15, psci,
+    cp15,
+    psci,
     vgic::CpuInterface, //
 };
 

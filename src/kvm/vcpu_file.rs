@@ -29,13 +29,13 @@ use super::{
         self,
         ioctl, //
     },
-    vcpu_events,
     vcpu::{
         request,
         Power,
         Vcpu,
         VcpuState, //
     },
+    vcpu_events,
     vm::Vm, //
 };
 use crate::glue::file::FileObject;

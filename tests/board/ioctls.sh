@@ -1,13 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The ioctls, used rightly and wrongly, as the program abi tries them.
+# The ioctls, used rightly and wrongly, as the program abi tries them on both cores.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-ADD=$programs/abi TIMEOUT=300 on_board 'abi; status=$?; rmmod kvm_arm || exit 1; exit $status' ||
-	result=$?
-# Each of its lines is a test.
-grep -aE '^(not )?ok ' <<<"$output" >"$work/subtests" || fail "abi said nothing"
-[ "${result:-0}" = 0 ] || fail "status $result"
+for board in virt-a15 virt-a7; do
+	result=0
+	BOARD=$board ADD=$programs/abi TIMEOUT=300 on_board '
+		abi; status=$?; rmmod kvm_arm || exit 1; exit $status
+	' || result=$?
+	# Each of its lines is a test.
+	grep -aE '^(not )?ok ' <<<"$output" | sed "s/ok /&$board: /" >>"$work/subtests" ||
+		fail "abi said nothing on $board"
+	[ "$result" = 0 ] || failed+=" $board: status $result"
+done
+[ -z "${failed:-}" ] || fail "$failed"

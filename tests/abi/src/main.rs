@@ -15,6 +15,7 @@ mod lifetime;
 mod memory;
 mod registers;
 mod run;
+mod state;
 mod system;
 mod vcpu;
 
@@ -36,6 +37,7 @@ fn tests() -> Vec<Test> {
         memory::TESTS,
         vcpu::TESTS,
         registers::TESTS,
+        state::TESTS,
         run::TESTS,
         irq_line::TESTS,
         gic::TESTS,

@@ -344,6 +344,65 @@ impl Vcpu {
         ioctl_ref(self, uapi::SET_ONE_REG(), &reg).map(|_| ())
     }
 
+    /// Reads a 64-bit register.
+    pub fn reg64(&self, id: u64) -> io::Result<u64> {
+        let mut value = 0u64;
+        let reg = uapi::OneReg {
+            id,
+            addr: ptr::from_mut(&mut value) as usize as u64,
+        };
+        ioctl_ref(self, uapi::GET_ONE_REG(), &reg)?;
+        Ok(value)
+    }
+
+    /// Writes a 64-bit register.
+    pub fn set_reg64(&self, id: u64, value: u64) -> io::Result<()> {
+        let reg = uapi::OneReg {
+            id,
+            addr: ptr::from_ref(&value) as usize as u64,
+        };
+        ioctl_ref(self, uapi::SET_ONE_REG(), &reg).map(|_| ())
+    }
+
+    /// KVM_GET_REG_LIST: the ids of all registers.
+    pub fn reg_list(&self) -> io::Result<Vec<u64>> {
+        let mut list = vec![0u64];
+        // The first call tells how many there are.
+        if let Err(e) = ioctl_mut(self, uapi::GET_REG_LIST(), &mut list[0]) {
+            if e.raw_os_error() != Some(libc::E2BIG) {
+                return Err(e);
+            }
+        }
+        list.resize(1 + list[0] as usize, 0);
+        // SAFETY: The list has room for as many ids as its head says.
+        check(unsafe { libc::ioctl(self.as_raw_fd(), uapi::GET_REG_LIST(), list.as_mut_ptr()) })?;
+        Ok(list.split_off(1))
+    }
+
+    /// KVM_GET_MP_STATE.
+    pub fn mp_state(&self) -> io::Result<u32> {
+        let mut state = 0;
+        ioctl_mut(self, uapi::GET_MP_STATE(), &mut state)?;
+        Ok(state)
+    }
+
+    /// KVM_SET_MP_STATE.
+    pub fn set_mp_state(&self, state: u32) -> io::Result<()> {
+        ioctl_ref(self, uapi::SET_MP_STATE(), &state).map(|_| ())
+    }
+
+    /// KVM_GET_VCPU_EVENTS.
+    pub fn events(&self) -> io::Result<uapi::VcpuEvents> {
+        let mut events = uapi::VcpuEvents::default();
+        ioctl_mut(self, uapi::GET_VCPU_EVENTS(), &mut events)?;
+        Ok(events)
+    }
+
+    /// KVM_SET_VCPU_EVENTS.
+    pub fn set_events(&self, events: &uapi::VcpuEvents) -> io::Result<()> {
+        ioctl_ref(self, uapi::SET_VCPU_EVENTS(), events).map(|_| ())
+    }
+
     /// Takes the file and the page apart, for those who want to close one of them first.
     pub fn into_parts(self) -> (File, RunPage) {
         (self.file, self.run)

@@ -92,6 +92,44 @@ pub const fn cp15_reg(opc1: u64, crn: u64, crm: u64, opc2: u64) -> u64 {
     REG_ARM | REG_SIZE_U32 | (15 << 16) | (opc1 << 3) | (crn << 11) | (crm << 7) | opc2
 }
 
+/// The id of a 64-bit CP15 register.
+pub const fn cp15_reg64(opc1: u64, crm: u64) -> u64 {
+    REG_ARM | REG_SIZE_U64 | (15 << 16) | (opc1 << 3) | (crm << 7)
+}
+
+/// The id of CCSIDR for a value of CSSELR.
+pub const fn ccsidr_reg(csselr: u64) -> u64 {
+    REG_ARM | REG_SIZE_U32 | (0x11 << 16) | csselr
+}
+
+/// The id of D0 to D31.
+pub const fn vfp_double(n: u64) -> u64 {
+    REG_ARM | REG_SIZE_U64 | (0x12 << 16) | n
+}
+
+/// The id of a system register of the VFP.
+pub const fn vfp_system(number: u64) -> u64 {
+    REG_ARM | REG_SIZE_U32 | (0x12 << 16) | number
+}
+
+pub const VFP_FPSID: u64 = 0x1000;
+pub const VFP_FPSCR: u64 = 0x1001;
+pub const VFP_MVFR1: u64 = 0x1006;
+pub const VFP_MVFR0: u64 = 0x1007;
+pub const VFP_FPEXC: u64 = 0x1008;
+pub const VFP_FPINST: u64 = 0x1009;
+pub const VFP_FPINST2: u64 = 0x100a;
+
+pub const TIMER_CTL: u64 = cp15_reg(0, 14, 3, 1);
+pub const TIMER_CNT: u64 = cp15_reg64(1, 14);
+pub const TIMER_CVAL: u64 = cp15_reg64(3, 14);
+pub const PTIMER_CTL: u64 = cp15_reg(0, 14, 2, 1);
+pub const PTIMER_CNT: u64 = cp15_reg64(0, 14);
+pub const PTIMER_CVAL: u64 = cp15_reg64(2, 14);
+
+pub const MP_STATE_RUNNABLE: u32 = 0;
+pub const MP_STATE_STOPPED: u32 = 5;
+
 /// The program counter among the core registers.
 pub const CORE_PC: u64 = 15;
 /// The program status register among the core registers.
@@ -170,6 +208,27 @@ pub struct Regs {
     pub und: [u32; 3],
     pub irq: [u32; 3],
     pub fiq: [u32; 8],
+}
+
+/// `struct kvm_signal_mask` with its set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SignalMask {
+    pub len: u32,
+    /// The two words of the kernel's set.
+    pub set: [u32; 2],
+}
+
+/// `struct kvm_vcpu_events`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VcpuEvents {
+    pub serror_pending: u8,
+    pub serror_has_esr: u8,
+    pub ext_dabt_pending: u8,
+    pub pad: [u8; 5],
+    pub serror_esr: u64,
+    pub reserved: [u32; 12],
 }
 
 /// The `mmio` part of [`Run`].
@@ -256,6 +315,12 @@ ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, UserspaceMemoryRegion);
 ioctl_io_nr!(CREATE_IRQCHIP, KVMIO, 0x60);
 ioctl_iow_nr!(IRQ_LINE, KVMIO, 0x61, IrqLevel);
 ioctl_io_nr!(RUN, KVMIO, 0x80);
+// The structure's head: the set follows it.
+ioctl_iow_nr!(SET_SIGNAL_MASK, KVMIO, 0x8b, u32);
+ioctl_ior_nr!(GET_MP_STATE, KVMIO, 0x98, u32);
+ioctl_iow_nr!(SET_MP_STATE, KVMIO, 0x99, u32);
+ioctl_ior_nr!(GET_VCPU_EVENTS, KVMIO, 0x9f, VcpuEvents);
+ioctl_iow_nr!(SET_VCPU_EVENTS, KVMIO, 0xa0, VcpuEvents);
 ioctl_iow_nr!(ARM_SET_DEVICE_ADDR, KVMIO, 0xab, ArmDeviceAddr);
 ioctl_iow_nr!(GET_ONE_REG, KVMIO, 0xab, OneReg);
 ioctl_iow_nr!(SET_ONE_REG, KVMIO, 0xac, OneReg);
@@ -274,6 +339,8 @@ const _: () = {
     assert!(size_of::<UserspaceMemoryRegion>() == 32);
     assert!(size_of::<VcpuInit>() == 32);
     assert!(size_of::<OneReg>() == 16);
+    assert!(size_of::<VcpuEvents>() == 64);
+    assert!(size_of::<SignalMask>() == 12);
     assert!(size_of::<IrqLevel>() == 8);
     assert!(size_of::<CreateDevice>() == 12);
     assert!(size_of::<DeviceAttr>() == 24);
