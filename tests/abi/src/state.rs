@@ -169,7 +169,7 @@ fn cp15_round_trip() -> Outcome {
     let guest = Guest::new(&[])?;
     // What all of them can hold.
     let value = |index: usize| (index as u32 & 7) << 1;
-    let wide = |index: usize| 0x0f_0000_0000 | (index as u64 + 1) << 12;
+    let wide = |index: usize| 0x0f_0000_0000 | ((index as u64 + 1) << 12);
     for (index, entry) in CP15.iter().enumerate() {
         guest
             .vcpu
@@ -207,7 +207,8 @@ fn invariants() -> Outcome {
         }
         equal(name, guest.vcpu.reg(id).works(name)?, value)?;
     }
-    let part = guest.vcpu.reg(uapi::cp15_reg(0, 0, 0, 0)).works("MIDR")? >> 4 & 0xfff;
+    let midr = guest.vcpu.reg(uapi::cp15_reg(0, 0, 0, 0)).works("MIDR")?;
+    let part = (midr >> 4) & 0xfff;
     ensure(
         part == 0xc0f || part == 0xc07,
         format!("MIDR part {part:#x}"),
@@ -403,7 +404,7 @@ fn counter() -> Outcome {
             equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
             let data = vcpu.run.mmio().data;
             let word = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
-            value = value << 32 | u64::from(word);
+            value = (value << 32) | u64::from(word);
         }
         near("a guest's counter", value)?;
     }
@@ -463,7 +464,7 @@ fn mp_state_starts() -> Outcome {
     let guest = Guest::new(&code::psci(crate::guest::PSCI_SYSTEM_OFF))?;
     let vcpu = new_vcpu(&guest.kvm, &guest.vm, 1)?;
     let mut init = guest.vm.preferred_target().works("preferred target")?;
-    init.features[0] = 1 << uapi::VCPU_PSCI_0_2 | 1 << uapi::VCPU_POWER_OFF;
+    init.features[0] = (1 << uapi::VCPU_PSCI_0_2) | (1 << uapi::VCPU_POWER_OFF);
     vcpu.init(&init).works("KVM_ARM_VCPU_INIT")?;
     let state = vcpu.mp_state().works("KVM_GET_MP_STATE")?;
     equal("after POWER_OFF", state, uapi::MP_STATE_STOPPED)?;
