@@ -412,7 +412,7 @@ guest_enter:					@ r1: VcpuContext
 	mcr	p15, 4, r2, c14, c1, 0		@ CNTHCTL
 	ldr	r2, [r1, #CTX_CP15]		@ the guest's MPIDR
 	mcr	p15, 4, r2, c0, c0, 5		@ VMPIDR
-	ldr	r2, =__hyp_guest_vectors
+	ldr	r2, [r0, #HOST_GUEST_VECTORS]
 	mcr	p15, 4, r2, c12, c0, 0		@ HVBAR
 	load_guest_cp15
 	load_guest_banked
@@ -436,6 +436,31 @@ ENTRY(__hyp_guest_vectors)
 	b	guest_irq
 	b	guest_fiq
 ENDPROC(__hyp_guest_vectors)
+
+/*
+ * The same for cores on which a guest could train the branch predictor for
+ * the host (Spectre variant 2): on Cortex-A15, ICIALLU empties it too, given
+ * that ACTLR[0] is set. No indirect branch comes before.
+ */
+	.balign	32
+ENTRY(__hyp_guest_vectors_iciallu)
+	b	hyp_fault_reset
+	b	hyp_fault_undefined
+	b	hyp_fault_svc
+	b	hyp_fault_prefetch
+	b	hyp_fault_data
+	b	1f
+	b	2f
+	mcr	p15, 0, r0, c7, c5, 0		@ FIQ falls through
+	isb
+	b	guest_fiq
+1:	mcr	p15, 0, r0, c7, c5, 0
+	isb
+	b	guest_trap
+2:	mcr	p15, 0, r0, c7, c5, 0
+	isb
+	b	guest_irq
+ENDPROC(__hyp_guest_vectors_iciallu)
 
 guest_irq:
 	stmia	sp, {r0 - r12}

@@ -53,6 +53,7 @@
 #define HOST_SAVED		112	/* sp_usr, lr_usr, sp_{svc,abt,und,irq}, fiq[8] */
 #define HOST_CP15		168
 #define HOST_CP15_COUNT		21	/* with TEECR and TEEHBR */
+#define HOST_GUEST_VECTORS	252	/* HVBAR while a guest runs */
 #define HOST_VFP		256	/* FPEXC, FPSCR, then d0-d31 */
 #define HOST_STACK_TOP		4096
 #define HOST_SIZE		4096

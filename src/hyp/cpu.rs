@@ -59,7 +59,8 @@ pub(crate) struct HypCpu {
     pub(super) fault: HypFault,
     saved: [u32; 14],
     cp15: [u32; layout::HOST_CP15_COUNT as usize],
-    _pad: u32,
+    /// HVBAR while a guest runs.
+    pub(super) guest_vectors: u32,
     vfp: [u32; 2],
     d: [u64; 32],
     stack: [u32; 894],
@@ -82,6 +83,10 @@ const_assert_eq!(offset_of!(HypCpu, mpidr), layout::HOST_MPIDR as usize);
 const_assert_eq!(offset_of!(HypCpu, fault), layout::HOST_FAULT as usize);
 const_assert_eq!(offset_of!(HypCpu, saved), layout::HOST_SAVED as usize);
 const_assert_eq!(offset_of!(HypCpu, cp15), layout::HOST_CP15 as usize);
+const_assert_eq!(
+    offset_of!(HypCpu, guest_vectors),
+    layout::HOST_GUEST_VECTORS as usize
+);
 const_assert_eq!(offset_of!(HypCpu, vfp), layout::HOST_VFP as usize);
 const_assert_eq!(
     core::mem::size_of::<HypCpu>(),

@@ -84,6 +84,8 @@ extern "C" {
     fn __hyp_probe(function: u32) -> u32;
     // asm/interrupts.S
     static __hyp_host_vectors: [u8; 0];
+    static __hyp_guest_vectors: [u8; 0];
+    static __hyp_guest_vectors_iciallu: [u8; 0];
 }
 
 /// What an `hvc` of this CPU leads to.
@@ -257,6 +259,11 @@ impl Lowvisor {
             let (vfp, d32) = (layout::kvm_arm_has_vfp(), layout::kvm_arm_has_vfp_d32());
             (*host).reset_pa = (self.identity.pa().0 as usize + reset) as u32;
             (*host).mpidr = register::mpidr();
+            (*host).guest_vectors = match self.core {
+                Core::CortexA15 => &raw const __hyp_guest_vectors_iciallu,
+                // Arm lists it as not affected.
+                Core::CortexA7 => &raw const __hyp_guest_vectors,
+            } as u32;
             (*host).flags = if vfp { layout::HOST_HAS_VFP } else { 0 }
                 | if d32 { layout::HOST_HAS_D32 } else { 0 };
             __hyp_install(&mut install);
