@@ -63,6 +63,8 @@ pub const VGIC_GRP_DIST_REGS: u32 = 1;
 pub const VGIC_GRP_CPU_REGS: u32 = 2;
 pub const VGIC_GRP_NR_IRQS: u32 = 3;
 pub const VGIC_GRP_CTRL: u32 = 4;
+/// The CPU in an attribute that names a register.
+pub const VGIC_CPUID_SHIFT: u32 = 32;
 pub const VGIC_CTRL_INIT: u64 = 0;
 pub const VGIC_V2_ADDR_TYPE_DIST: u64 = 0;
 pub const VGIC_V2_ADDR_TYPE_CPU: u64 = 1;
@@ -80,6 +82,7 @@ pub const IRQ_TYPE_PPI: u32 = 2;
 pub const REG_ARM: u64 = 0x4000_0000_0000_0000;
 pub const REG_SIZE_U32: u64 = 0x0020_0000_0000_0000;
 pub const REG_SIZE_U64: u64 = 0x0030_0000_0000_0000;
+pub const REG_SIZE_MASK: u64 = 0x00f0_0000_0000_0000;
 pub const REG_ARM_CORE: u64 = 0x10 << 16;
 
 /// The id of a core register: its place in [`kvm_regs`](Regs), in words.
