@@ -2,7 +2,9 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
+pub(crate) mod capability;
 pub(crate) mod exit;
+pub(crate) mod firmware;
 pub(crate) mod gic;
 pub(crate) mod host;
 pub(crate) mod irq_line;

@@ -104,13 +104,16 @@ impl RunPage {
         unsafe { (&raw const (*self.run).__bindgen_anon_1.mmio.data).read_volatile() }
     }
 
-    /// Reports a system event.
-    pub(crate) fn set_system_event(&self, kind: u32) {
+    /// Reports a system event, with its flags if it has such.
+    pub(crate) fn set_system_event(&self, kind: u32, flags: Option<u64>) {
         // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe {
             let event = write_field!(self, __bindgen_anon_1.system_event);
             (&raw mut (*event).type_).write_volatile(kind);
-            (&raw mut (*event).ndata).write_volatile(0);
+            (&raw mut (*event).ndata).write_volatile(flags.is_some().into());
+            // Linux 5.6 had the flags here, and no count.
+            let data = (&raw mut (*event).__bindgen_anon_1.data).cast::<u64>();
+            data.write_volatile(flags.unwrap_or(0));
         }
         self.set_exit_reason(uapi::KVM_EXIT_SYSTEM_EVENT);
     }

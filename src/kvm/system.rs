@@ -55,6 +55,7 @@ pub(crate) mod ioctl {
     pub(crate) const SET_MP_STATE: u32 = _IOW::<uapi::kvm_mp_state>(KVMIO, 0x99);
     pub(crate) const GET_VCPU_EVENTS: u32 = _IOR::<uapi::kvm_vcpu_events>(KVMIO, 0x9f);
     pub(crate) const SET_VCPU_EVENTS: u32 = _IOW::<uapi::kvm_vcpu_events>(KVMIO, 0xa0);
+    pub(crate) const ENABLE_CAP: u32 = _IOW::<uapi::kvm_enable_cap>(KVMIO, 0xa3);
     pub(crate) const ARM_SET_DEVICE_ADDR: u32 = _IOW::<uapi::kvm_arm_device_addr>(KVMIO, 0xab);
     pub(crate) const GET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xab);
     pub(crate) const SET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xac);
@@ -87,6 +88,7 @@ user_structs!(
     kvm_userspace_memory_region,
     kvm_irq_level,
     kvm_arm_device_addr,
+    kvm_enable_cap,
     kvm_one_reg,
     kvm_vcpu_events,
     kvm_vcpu_init,
@@ -145,6 +147,10 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_VCPU_EVENTS
         | uapi::KVM_CAP_ARM_INJECT_EXT_DABT
         | uapi::KVM_CAP_INTERNAL_ERROR_DATA
+        | uapi::KVM_CAP_ENABLE_CAP_VM
+        | uapi::KVM_CAP_SYSTEM_EVENT_DATA
+        | uapi::KVM_CAP_ARM_SYSTEM_SUSPEND
+        | uapi::KVM_CAP_PTP_KVM
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_NR_VCPUS => {

@@ -33,6 +33,8 @@ use kvm_bindings as uapi;
 use machine::vgic::CpuInterface;
 
 use super::{
+    capability,
+    firmware::VmFirmware,
     gic::{
         Distributor,
         GicConfig,
@@ -95,6 +97,7 @@ pub(crate) struct Vm {
     #[pin]
     gic: SpinLock<Option<Distributor>>,
     vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    pub(crate) firmware: VmFirmware,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
     #[pin]
     counter_offset: SpinLock<u64>,
@@ -129,6 +132,7 @@ impl Vm {
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
                 vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+                firmware: VmFirmware::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -195,6 +199,7 @@ impl Vm {
             self.map_gic()?;
         }
         state.set_counter_offset(self.counter_offset());
+        self.firmware.fix();
         state.look_at_interrupts = true;
         state.has_run = true;
         Ok(())
@@ -528,6 +533,7 @@ impl FileObject for Vm {
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
+            ioctl::ENABLE_CAP => capability::enable(&this, arg).map(|()| 0),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
             _ => Err(EINVAL),
         }

@@ -8,6 +8,7 @@
 //! silent, in what Linux 5.6 answered on this architecture.
 
 mod check;
+mod firmware;
 mod gic;
 mod guest;
 mod irq_line;
@@ -39,6 +40,7 @@ fn tests() -> Vec<Test> {
         registers::TESTS,
         state::TESTS,
         run::TESTS,
+        firmware::TESTS,
         irq_line::TESTS,
         gic::TESTS,
         lifetime::TESTS,

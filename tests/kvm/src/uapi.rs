@@ -27,8 +27,12 @@ pub const CAP_READONLY_MEM: u32 = 81;
 pub const CAP_ARM_PSCI: u32 = 87;
 pub const CAP_ARM_SET_DEVICE_ADDR: u32 = 88;
 pub const CAP_DEVICE_CTRL: u32 = 89;
+pub const CAP_ENABLE_CAP_VM: u32 = 98;
 pub const CAP_ARM_PSCI_0_2: u32 = 102;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
+pub const CAP_PTP_KVM: u32 = 198;
+pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
+pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
 
 // Reasons for which KVM_RUN returns.
 pub const EXIT_UNKNOWN: u32 = 0;
@@ -44,6 +48,8 @@ pub const EXIT_ARM_NISV: u32 = 28;
 pub const SYSTEM_EVENT_SHUTDOWN: u32 = 1;
 pub const SYSTEM_EVENT_RESET: u32 = 2;
 pub const SYSTEM_EVENT_CRASH: u32 = 3;
+pub const SYSTEM_EVENT_WAKEUP: u32 = 4;
+pub const SYSTEM_EVENT_SUSPEND: u32 = 5;
 
 // Flags of a memory slot.
 pub const MEM_LOG_DIRTY_PAGES: u32 = 1;
@@ -171,6 +177,27 @@ pub struct OneReg {
 pub struct IrqLevel {
     pub irq: u32,
     pub level: u32,
+}
+
+/// `struct kvm_enable_cap`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct EnableCap {
+    pub cap: u32,
+    pub flags: u32,
+    pub args: [u64; 4],
+    pub pad: [u8; 64],
+}
+
+impl Default for EnableCap {
+    fn default() -> Self {
+        Self {
+            cap: 0,
+            flags: 0,
+            args: [0; 4],
+            pad: [0; 64],
+        }
+    }
 }
 
 /// `struct kvm_create_device`.
@@ -324,6 +351,7 @@ ioctl_ior_nr!(GET_MP_STATE, KVMIO, 0x98, u32);
 ioctl_iow_nr!(SET_MP_STATE, KVMIO, 0x99, u32);
 ioctl_ior_nr!(GET_VCPU_EVENTS, KVMIO, 0x9f, VcpuEvents);
 ioctl_iow_nr!(SET_VCPU_EVENTS, KVMIO, 0xa0, VcpuEvents);
+ioctl_iow_nr!(ENABLE_CAP, KVMIO, 0xa3, EnableCap);
 ioctl_iow_nr!(ARM_SET_DEVICE_ADDR, KVMIO, 0xab, ArmDeviceAddr);
 ioctl_iow_nr!(GET_ONE_REG, KVMIO, 0xab, OneReg);
 ioctl_iow_nr!(SET_ONE_REG, KVMIO, 0xac, OneReg);
@@ -345,6 +373,7 @@ const _: () = {
     assert!(size_of::<VcpuEvents>() == 64);
     assert!(size_of::<SignalMask>() == 12);
     assert!(size_of::<IrqLevel>() == 8);
+    assert!(size_of::<EnableCap>() == 104);
     assert!(size_of::<CreateDevice>() == 12);
     assert!(size_of::<DeviceAttr>() == 24);
     assert!(size_of::<ArmDeviceAddr>() == 16);
