@@ -8,6 +8,7 @@
 //! silent, in what Linux 5.6 answered on this architecture.
 
 mod check;
+mod dirty_log;
 mod gic;
 mod guest;
 mod irq_line;
@@ -34,6 +35,7 @@ fn tests() -> Vec<Test> {
     [
         system::TESTS,
         memory::TESTS,
+        dirty_log::TESTS,
         vcpu::TESTS,
         registers::TESTS,
         run::TESTS,
