@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("dirty log: huge pages split and rebuilt", huge),
     ("dirty log: huge pages, initially set", huge_initially_set),
     ("dirty log: by the guest's own translation", translated),
+    ("dirty log: the last write to a page", last_write),
     ("dirty log: two vCPUs migrate", migrate),
     ("dirty log: two vCPUs migrate, manually", migrate_manually),
 ];
@@ -36,27 +37,33 @@ const SLOT: u32 = 1;
 const DATA: u32 = 0x9000_0000;
 const HUGE: usize = 2 << 20;
 
-/// Adds one to the first word of pages: r0 is the first of them, r1 how many there are, r2 the
-/// distance in bytes. Then reads from the hole, with a copy of r0 and r1 in r7 and r8 to begin
-/// again from.
+/// Adds one to the first word of pages: r7 is the address of the first of them, r8 how many there
+/// are, r2 the distance in bytes, r9 how often this is done to a page before the next one's turn.
+/// Then reads from the hole, and begins again.
 fn program() -> Vec<u32> {
-    const ADD_R4_1: u32 = 0xe284_4001;
-    const ADD_R0_R2: u32 = 0xe080_0002;
-    const SUBS_R1_1: u32 = 0xe251_1001;
-    const BNE_TO_LOAD: u32 = 0x1aff_fff9;
     const MOV_R0_R7: u32 = 0xe1a0_0007;
     const MOV_R1_R8: u32 = 0xe1a0_1008;
-    const B_TO_START: u32 = 0xeaff_fff3;
+    const MOV_R3_R9: u32 = 0xe1a0_3009;
+    const ADD_R4_1: u32 = 0xe284_4001;
+    const SUBS_R3_1: u32 = 0xe253_3001;
+    const BNE_TO_LOAD: u32 = 0x1aff_fffa;
+    const ADD_R0_R2: u32 = 0xe080_0002;
+    const SUBS_R1_1: u32 = 0xe251_1001;
+    const BNE_TO_PAGE: u32 = 0x1aff_fff6;
+    const B_TO_START: u32 = 0xeaff_fff0;
     let [low, high] = code::load(5, HOLE);
     vec![
         MOV_R0_R7,
         MOV_R1_R8,
+        MOV_R3_R9,
         code::ldr(4, 0),
         ADD_R4_1,
         code::str(4, 0),
+        SUBS_R3_1,
+        BNE_TO_LOAD,
         ADD_R0_R2,
         SUBS_R1_1,
-        BNE_TO_LOAD,
+        BNE_TO_PAGE,
         low,
         high,
         code::ldr(6, 5),
@@ -156,6 +163,7 @@ impl Writer {
         guest.complete()?;
         guest.set(7, address)?;
         guest.set(8, pages as u32)?;
+        guest.set(9, 1)?;
         guest.set(2, PAGE as u32)?;
         guest.set(uapi::CORE_PC, BASE)?;
         guest.run_to(uapi::EXIT_MMIO)?;
@@ -561,6 +569,42 @@ fn translated() -> Outcome {
     Ok(())
 }
 
+/// A guest that writes to a page for a while and then never again, and a monitor that copies dirty
+/// pages: one that a TLB let through although the page counted as clean would be missing.
+fn last_write() -> Outcome {
+    const PAGES: usize = 100;
+    const REPEATS: u32 = 100_000;
+    let writer = Writer::new(PAGES * PAGE, uapi::MEM_LOG_DIRTY_PAGES)?;
+    let guest = &writer.guest;
+    for (word, value) in [(2, PAGE as u32), (7, DATA), (8, PAGES as u32), (9, REPEATS)] {
+        guest.set(word, value)?;
+    }
+    let mut shadow = vec![0; PAGES];
+    let mut copy = || -> Result<usize, String> {
+        let pages = set_bits(&writer.log()?);
+        for page in &pages {
+            shadow[*page] = writer.data.word(*page);
+        }
+        Ok(pages.len())
+    };
+    let found = thread::scope(|scope| {
+        let vcpu = scope.spawn(|| guest.run_to(uapi::EXIT_MMIO));
+        let mut found = 0;
+        while !vcpu.is_finished() {
+            found += copy()?;
+        }
+        vcpu.join().map_err(|_| "the vCPU's thread panicked")??;
+        Ok::<_, String>(found + copy()?)
+    })?;
+    for (page, copied) in shadow.iter().enumerate() {
+        equal(format!("page {page} of the copy"), *copied, REPEATS)?;
+    }
+    ensure(
+        found > 2 * PAGES,
+        format!("pages were found dirty {found} times: nothing was concurrent"),
+    )
+}
+
 /// Copies a running guest's memory by its log, as a migration does, and checks that the copy is
 /// the same in the end.
 fn migrate_with(options: u64) -> Outcome {
@@ -582,6 +626,7 @@ fn migrate_with(options: u64) -> Outcome {
             (2, distance * PAGE as u32),
             (7, DATA),
             (8, PAGES as u32 / distance),
+            (9, 1),
         ] {
             vcpu.set_reg(uapi::core_reg(word), value)
                 .works("KVM_SET_ONE_REG")?;
