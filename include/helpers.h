@@ -52,6 +52,11 @@ unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
 unsigned int kvm_arm_user_limit(void);
+bool kvm_arm_pfn_valid(unsigned long pfn);
+#define KVM_ARM_MEMORY_DEVICE		0
+#define KVM_ARM_MEMORY_UNCACHED		1
+#define KVM_ARM_MEMORY_WRITEBACK	2
+unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
 void kvm_arm_sigmask_set(u64 mask);

@@ -258,6 +258,24 @@ unsigned int kvm_arm_user_limit(void)
 	return TASK_SIZE;
 }
 
+bool kvm_arm_pfn_valid(unsigned long pfn)
+{
+	return pfn_valid(pfn);
+}
+
+/* Both formats of the host's tables have these names for the memory type. */
+unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
+{
+	pteval_t type = pgprot_val(prot) & L_PTE_MT_MASK;
+
+	if (type == L_PTE_MT_WRITEALLOC || type == L_PTE_MT_WRITEBACK)
+		return KVM_ARM_MEMORY_WRITEBACK;
+	if (type == L_PTE_MT_BUFFERABLE || type == L_PTE_MT_DEV_WC ||
+	    type == L_PTE_MT_WRITETHROUGH)
+		return KVM_ARM_MEMORY_UNCACHED;
+	return KVM_ARM_MEMORY_DEVICE;
+}
+
 bool kvm_arm_log_allowed(void)
 {
 	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,

@@ -121,7 +121,14 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
         Access::Read
     };
     let caches_on = state.caches_on();
-    match vm.memory.fault(ipa, access, caches_on, &mut state.stock)? {
+    let faulted = vm
+        .memory
+        .fault(ipa, access, caches_on, &mut state.stock)
+        .inspect_err(|_| {
+            let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
+            vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);
+        })?;
+    match faulted {
         Faulted::Mapped => Ok(Outcome::Resume),
         Faulted::NoMemory if is_fetch || abort.s1ptw => {
             // Code or tables in a device.

@@ -2,7 +2,7 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
-pub(crate) mod capability;
+pub(crate) mod capabilities;
 pub(crate) mod exit;
 pub(crate) mod firmware;
 pub(crate) mod gic;

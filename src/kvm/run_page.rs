@@ -118,6 +118,18 @@ impl RunPage {
         self.set_exit_reason(uapi::KVM_EXIT_SYSTEM_EVENT);
     }
 
+    /// Says where the memory is that the host does not have; KVM_RUN fails.
+    pub(crate) fn set_memory_fault(&self, gpa: u64, size: u64) {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe {
+            let fault = write_field!(self, __bindgen_anon_1.memory_fault);
+            (&raw mut (*fault).flags).write_volatile(0);
+            (&raw mut (*fault).gpa).write_volatile(gpa);
+            (&raw mut (*fault).size).write_volatile(size);
+        }
+        self.set_exit_reason(uapi::KVM_EXIT_MEMORY_FAULT);
+    }
+
     /// Reports that the guest cannot go on, with registers that may tell why.
     pub(crate) fn set_internal_error(&self, suberror: u32, data: &[u64]) {
         let data = data.get(..16).unwrap_or(data);

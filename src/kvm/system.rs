@@ -45,8 +45,11 @@ pub(crate) mod ioctl {
     pub(crate) const CHECK_EXTENSION: u32 = _IO(KVMIO, 0x03);
     pub(crate) const GET_VCPU_MMAP_SIZE: u32 = _IO(KVMIO, 0x04);
     pub(crate) const CREATE_VCPU: u32 = _IO(KVMIO, 0x41);
+    pub(crate) const GET_DIRTY_LOG: u32 = _IOW::<uapi::kvm_dirty_log>(KVMIO, 0x42);
     pub(crate) const SET_USER_MEMORY_REGION: u32 =
         _IOW::<uapi::kvm_userspace_memory_region>(KVMIO, 0x46);
+    pub(crate) const SET_USER_MEMORY_REGION2: u32 =
+        _IOW::<uapi::kvm_userspace_memory_region2>(KVMIO, 0x49);
     pub(crate) const CREATE_IRQCHIP: u32 = _IO(KVMIO, 0x60);
     pub(crate) const IRQ_LINE: u32 = _IOW::<uapi::kvm_irq_level>(KVMIO, 0x61);
     pub(crate) const RUN: u32 = _IO(KVMIO, 0x80);
@@ -62,6 +65,7 @@ pub(crate) mod ioctl {
     pub(crate) const ARM_VCPU_INIT: u32 = _IOW::<uapi::kvm_vcpu_init>(KVMIO, 0xae);
     pub(crate) const ARM_PREFERRED_TARGET: u32 = _IOR::<uapi::kvm_vcpu_init>(KVMIO, 0xaf);
     pub(crate) const GET_REG_LIST: u32 = _IOWR::<uapi::kvm_reg_list>(KVMIO, 0xb0);
+    pub(crate) const CLEAR_DIRTY_LOG: u32 = _IOWR::<uapi::kvm_clear_dirty_log>(KVMIO, 0xc0);
     pub(crate) const CREATE_DEVICE: u32 = _IOWR::<uapi::kvm_create_device>(KVMIO, 0xe0);
     pub(crate) const SET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe1);
     pub(crate) const GET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe2);
@@ -86,6 +90,7 @@ macro_rules! user_structs {
 
 user_structs!(
     kvm_userspace_memory_region,
+    kvm_userspace_memory_region2,
     kvm_irq_level,
     kvm_arm_device_addr,
     kvm_enable_cap,
@@ -95,6 +100,10 @@ user_structs!(
     kvm_create_device,
     kvm_device_attr,
 );
+// SAFETY: Integers, and a pointer for user space, which the kernel only takes for a number.
+unsafe impl UserStruct for uapi::kvm_dirty_log {}
+// SAFETY: As above.
+unsafe impl UserStruct for uapi::kvm_clear_dirty_log {}
 // SAFETY: Integers.
 unsafe impl UserStruct for u32 {}
 // SAFETY: Integers.
@@ -141,6 +150,8 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_ARM_PSCI_0_2
         | uapi::KVM_CAP_ARM_SET_DEVICE_ADDR
         | uapi::KVM_CAP_READONLY_MEM
+        | uapi::KVM_CAP_USER_MEMORY2
+        | uapi::KVM_CAP_MEMORY_FAULT_INFO
         | uapi::KVM_CAP_IMMEDIATE_EXIT
         | uapi::KVM_CAP_ARM_IRQ_LINE_LAYOUT_2
         | uapi::KVM_CAP_MP_STATE
@@ -153,6 +164,9 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_PTP_KVM
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
+        uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
+            crate::mem::address_space::MANUAL_PROTECT_OPTIONS as isize
+        }
         uapi::KVM_CAP_NR_VCPUS => {
             (crate::glue::cpu::possible_cpus().count()).min(host.max_vcpus) as isize
         }

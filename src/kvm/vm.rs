@@ -33,7 +33,7 @@ use kvm_bindings as uapi;
 use machine::vgic::CpuInterface;
 
 use super::{
-    capability,
+    capabilities,
     firmware::VmFirmware,
     gic::{
         Distributor,
@@ -461,8 +461,19 @@ impl Vm {
         }
     }
 
-    fn set_memory_region(&self, arg: usize) -> Result {
-        let region: uapi::kvm_userspace_memory_region = system::read_user(arg)?;
+    fn set_memory_region2(&self, arg: usize) -> Result {
+        let region: uapi::kvm_userspace_memory_region2 = system::read_user(arg)?;
+        // What is new here belongs to a flag, KVM_MEM_GUEST_MEMFD, which is refused.
+        self.set_memory_region(&uapi::kvm_userspace_memory_region {
+            slot: region.slot,
+            flags: region.flags,
+            guest_phys_addr: region.guest_phys_addr,
+            memory_size: region.memory_size,
+            userspace_addr: region.userspace_addr,
+        })
+    }
+
+    fn set_memory_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
         // A device of the kernel cannot be covered once its address is fixed.
         let config = self.config.lock();
         if config.mapped && region.memory_size != 0 {
@@ -476,7 +487,22 @@ impl Vm {
                 }
             }
         }
-        self.memory.set_region(&region)
+        self.memory.set_region(region)
+    }
+
+    fn get_dirty_log(&self, arg: usize) -> Result {
+        let log: uapi::kvm_dirty_log = system::read_user(arg)?;
+        // SAFETY: The other member of the union is a number, too.
+        let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
+        self.memory.get_dirty_log(log.slot, bitmap as usize)
+    }
+
+    fn clear_dirty_log(&self, arg: usize) -> Result {
+        let log: uapi::kvm_clear_dirty_log = system::read_user(arg)?;
+        // SAFETY: The other member of the union is a number, too.
+        let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
+        self.memory
+            .clear_dirty_log(log.slot, log.first_page, log.num_pages, bitmap as usize)
     }
 
     fn create_device(this: ArcBorrow<'_, Self>, arg: usize) -> Result<isize> {
@@ -527,13 +553,18 @@ impl FileObject for Vm {
         }
         match cmd {
             ioctl::CREATE_VCPU => Self::create_vcpu(this, arg),
-            ioctl::SET_USER_MEMORY_REGION => this.set_memory_region(arg).map(|()| 0),
+            ioctl::SET_USER_MEMORY_REGION => {
+                this.set_memory_region(&system::read_user(arg)?).map(|()| 0)
+            }
+            ioctl::SET_USER_MEMORY_REGION2 => this.set_memory_region2(arg).map(|()| 0),
+            ioctl::GET_DIRTY_LOG => this.get_dirty_log(arg).map(|()| 0),
+            ioctl::CLEAR_DIRTY_LOG => this.clear_dirty_log(arg).map(|()| 0),
+            ioctl::ENABLE_CAP => capabilities::enable(&this, arg).map(|()| 0),
             ioctl::CREATE_IRQCHIP => this.create_gic().map(|()| 0),
             ioctl::CREATE_DEVICE => Self::create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
-            ioctl::ENABLE_CAP => capability::enable(&this, arg).map(|()| 0),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
             _ => Err(EINVAL),
         }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kvm::uapi::{self, EnableCap, OneReg};
+use kvm::uapi::{self, OneReg};
 use kvm::{ioctl_ref, Vm};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
@@ -722,12 +722,7 @@ fn system_reset2() -> Outcome {
 }
 
 fn enable(vm: &Vm, cap: u32, flags: u32) -> std::io::Result<()> {
-    let cap = EnableCap {
-        cap,
-        flags,
-        ..Default::default()
-    };
-    ioctl_ref(vm, uapi::ENABLE_CAP(), &cap).map(drop)
+    vm.enable_cap(cap, flags, [0; 4])
 }
 
 fn system_suspend() -> Outcome {

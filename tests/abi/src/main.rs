@@ -8,6 +8,7 @@
 //! silent, in what Linux 5.6 answered on this architecture.
 
 mod check;
+mod dirty_log;
 mod firmware;
 mod gic;
 mod guest;
@@ -36,6 +37,7 @@ fn tests() -> Vec<Test> {
     [
         system::TESTS,
         memory::TESTS,
+        dirty_log::TESTS,
         vcpu::TESTS,
         registers::TESTS,
         state::TESTS,

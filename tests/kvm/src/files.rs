@@ -100,6 +100,55 @@ impl Vm {
         ioctl_ref(self, uapi::SET_USER_MEMORY_REGION(), region).map(|_| ())
     }
 
+    /// KVM_SET_USER_MEMORY_REGION2.
+    pub fn set_user_memory_region2(&self, region: &uapi::UserspaceMemoryRegion2) -> io::Result<()> {
+        ioctl_ref(self, uapi::SET_USER_MEMORY_REGION2(), region).map(|_| ())
+    }
+
+    /// KVM_GET_DIRTY_LOG. The bitmap has to have room for all pages of the slot, or the kernel
+    /// writes over what is behind it.
+    pub fn get_dirty_log(&self, slot: u32, bitmap: &mut [u32]) -> io::Result<()> {
+        let log = uapi::DirtyLog {
+            slot,
+            padding: 0,
+            bitmap: bitmap.as_mut_ptr() as usize as u64,
+        };
+        ioctl_ref(self, uapi::GET_DIRTY_LOG(), &log).map(|_| ())
+    }
+
+    /// KVM_CLEAR_DIRTY_LOG.
+    pub fn clear_dirty_log(
+        &self,
+        slot: u32,
+        first_page: u64,
+        num_pages: u32,
+        bitmap: &[u32],
+    ) -> io::Result<()> {
+        let mut log = uapi::ClearDirtyLog {
+            slot,
+            num_pages,
+            first_page,
+            bitmap: bitmap.as_ptr() as usize as u64,
+        };
+        ioctl_mut(self, uapi::CLEAR_DIRTY_LOG(), &mut log).map(|_| ())
+    }
+
+    /// KVM_ENABLE_CAP.
+    pub fn enable_cap(&self, cap: u32, flags: u32, args: [u64; 4]) -> io::Result<()> {
+        let request = uapi::EnableCap {
+            cap,
+            flags,
+            args,
+            padding: [0; 64],
+        };
+        ioctl_ref(self, uapi::ENABLE_CAP(), &request).map(|_| ())
+    }
+
+    /// KVM_CHECK_EXTENSION.
+    pub fn check_extension(&self, capability: u32) -> io::Result<i32> {
+        ioctl(self, uapi::CHECK_EXTENSION(), capability as c_ulong)
+    }
+
     /// KVM_ARM_PREFERRED_TARGET.
     pub fn preferred_target(&self) -> io::Result<uapi::VcpuInit> {
         let mut init = uapi::VcpuInit::default();
@@ -283,6 +332,11 @@ impl RunPage {
 
     /// The part for KVM_EXIT_ARM_NISV.
     pub fn arm_nisv(&self) -> uapi::ArmNisv {
+        self.part()
+    }
+
+    /// The part for KVM_EXIT_MEMORY_FAULT.
+    pub fn memory_fault(&self) -> uapi::MemoryFault {
         self.part()
     }
 

@@ -27,12 +27,15 @@ pub const CAP_READONLY_MEM: u32 = 81;
 pub const CAP_ARM_PSCI: u32 = 87;
 pub const CAP_ARM_SET_DEVICE_ADDR: u32 = 88;
 pub const CAP_DEVICE_CTRL: u32 = 89;
-pub const CAP_ENABLE_CAP_VM: u32 = 98;
 pub const CAP_ARM_PSCI_0_2: u32 = 102;
+pub const CAP_ENABLE_CAP_VM: u32 = 98;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
 pub const CAP_PTP_KVM: u32 = 198;
 pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
 pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
+pub const CAP_MANUAL_DIRTY_LOG_PROTECT2: u32 = 168;
+pub const CAP_USER_MEMORY2: u32 = 231;
+pub const CAP_MEMORY_FAULT_INFO: u32 = 232;
 
 // Reasons for which KVM_RUN returns.
 pub const EXIT_UNKNOWN: u32 = 0;
@@ -44,6 +47,7 @@ pub const EXIT_INTR: u32 = 10;
 pub const EXIT_INTERNAL_ERROR: u32 = 17;
 pub const EXIT_SYSTEM_EVENT: u32 = 24;
 pub const EXIT_ARM_NISV: u32 = 28;
+pub const EXIT_MEMORY_FAULT: u32 = 39;
 
 pub const SYSTEM_EVENT_SHUTDOWN: u32 = 1;
 pub const SYSTEM_EVENT_RESET: u32 = 2;
@@ -54,6 +58,11 @@ pub const SYSTEM_EVENT_SUSPEND: u32 = 5;
 // Flags of a memory slot.
 pub const MEM_LOG_DIRTY_PAGES: u32 = 1;
 pub const MEM_READONLY: u32 = 2;
+pub const MEM_GUEST_MEMFD: u32 = 4;
+
+// Options of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2.
+pub const DIRTY_LOG_MANUAL_PROTECT_ENABLE: u64 = 1;
+pub const DIRTY_LOG_INITIALLY_SET: u64 = 2;
 
 // KVM_ARM_VCPU_INIT.
 pub const TARGET_CORTEX_A15: u32 = 0;
@@ -155,6 +164,46 @@ pub struct UserspaceMemoryRegion {
     pub userspace_addr: u64,
 }
 
+/// `struct kvm_userspace_memory_region2`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserspaceMemoryRegion2 {
+    pub region: UserspaceMemoryRegion,
+    pub guest_memfd_offset: u64,
+    pub guest_memfd: u32,
+    pub padding1: u32,
+    pub padding2: [u64; 14],
+}
+
+/// `struct kvm_dirty_log`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirtyLog {
+    pub slot: u32,
+    pub padding: u32,
+    pub bitmap: u64,
+}
+
+/// `struct kvm_clear_dirty_log`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClearDirtyLog {
+    pub slot: u32,
+    pub num_pages: u32,
+    pub first_page: u64,
+    pub bitmap: u64,
+}
+
+/// `struct kvm_enable_cap`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct EnableCap {
+    pub cap: u32,
+    pub flags: u32,
+    pub args: [u64; 4],
+    pub padding: [u8; 64],
+}
+
 /// `struct kvm_vcpu_init`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -177,27 +226,6 @@ pub struct OneReg {
 pub struct IrqLevel {
     pub irq: u32,
     pub level: u32,
-}
-
-/// `struct kvm_enable_cap`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct EnableCap {
-    pub cap: u32,
-    pub flags: u32,
-    pub args: [u64; 4],
-    pub pad: [u8; 64],
-}
-
-impl Default for EnableCap {
-    fn default() -> Self {
-        Self {
-            cap: 0,
-            flags: 0,
-            args: [0; 4],
-            pad: [0; 64],
-        }
-    }
 }
 
 /// `struct kvm_create_device`.
@@ -305,6 +333,15 @@ pub struct ArmNisv {
     pub fault_ipa: u64,
 }
 
+/// The `memory_fault` part of [`Run`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryFault {
+    pub flags: u64,
+    pub gpa: u64,
+    pub size: u64,
+}
+
 /// What belongs to the reason for an exit.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -314,6 +351,7 @@ pub union ExitData {
     pub internal: Internal,
     pub system_event: SystemEvent,
     pub arm_nisv: ArmNisv,
+    pub memory_fault: MemoryFault,
     padding: [u8; 256],
 }
 
@@ -341,7 +379,9 @@ ioctl_io_nr!(CREATE_VM, KVMIO, 0x01);
 ioctl_io_nr!(CHECK_EXTENSION, KVMIO, 0x03);
 ioctl_io_nr!(GET_VCPU_MMAP_SIZE, KVMIO, 0x04);
 ioctl_io_nr!(CREATE_VCPU, KVMIO, 0x41);
+ioctl_iow_nr!(GET_DIRTY_LOG, KVMIO, 0x42, DirtyLog);
 ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, UserspaceMemoryRegion);
+ioctl_iow_nr!(SET_USER_MEMORY_REGION2, KVMIO, 0x49, UserspaceMemoryRegion2);
 ioctl_io_nr!(CREATE_IRQCHIP, KVMIO, 0x60);
 ioctl_iow_nr!(IRQ_LINE, KVMIO, 0x61, IrqLevel);
 ioctl_io_nr!(RUN, KVMIO, 0x80);
@@ -359,6 +399,7 @@ ioctl_iow_nr!(ARM_VCPU_INIT, KVMIO, 0xae, VcpuInit);
 ioctl_ior_nr!(ARM_PREFERRED_TARGET, KVMIO, 0xaf, VcpuInit);
 // The structure's head: the list of ids follows it.
 ioctl_iowr_nr!(GET_REG_LIST, KVMIO, 0xb0, u64);
+ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, ClearDirtyLog);
 ioctl_iowr_nr!(CREATE_DEVICE, KVMIO, 0xe0, CreateDevice);
 ioctl_iow_nr!(SET_DEVICE_ATTR, KVMIO, 0xe1, DeviceAttr);
 ioctl_iow_nr!(GET_DEVICE_ATTR, KVMIO, 0xe2, DeviceAttr);
@@ -368,12 +409,15 @@ const _: () = {
     use std::mem::{offset_of, size_of};
 
     assert!(size_of::<UserspaceMemoryRegion>() == 32);
+    assert!(size_of::<UserspaceMemoryRegion2>() == 160);
+    assert!(size_of::<DirtyLog>() == 16);
+    assert!(size_of::<ClearDirtyLog>() == 24);
+    assert!(size_of::<EnableCap>() == 104);
     assert!(size_of::<VcpuInit>() == 32);
     assert!(size_of::<OneReg>() == 16);
     assert!(size_of::<VcpuEvents>() == 64);
     assert!(size_of::<SignalMask>() == 12);
     assert!(size_of::<IrqLevel>() == 8);
-    assert!(size_of::<EnableCap>() == 104);
     assert!(size_of::<CreateDevice>() == 12);
     assert!(size_of::<DeviceAttr>() == 24);
     assert!(size_of::<ArmDeviceAddr>() == 16);
