@@ -573,19 +573,34 @@ fn translated() -> Outcome {
 /// pages: one that a TLB let through although the page counted as clean would be missing.
 fn last_write() -> Outcome {
     const PAGES: usize = 100;
+    // A page that was found dirty twice was written to after it had been made clean. How often
+    // that happens is for the host's scheduler to say.
+    let mut again = 0;
+    for _ in 0..20 {
+        again += write_and_copy(PAGES)?.saturating_sub(PAGES);
+        if again > PAGES {
+            return Ok(());
+        }
+    }
+    Err("no page was written to after it had been made clean: nothing was concurrent".into())
+}
+
+/// Has a guest write to that many pages, and a monitor copy them meanwhile. Says how many it has
+/// copied; the copy has to be the same as the original in the end.
+fn write_and_copy(pages: usize) -> Result<usize, String> {
     const REPEATS: u32 = 100_000;
-    let writer = Writer::new(PAGES * PAGE, uapi::MEM_LOG_DIRTY_PAGES)?;
+    let writer = Writer::new(pages * PAGE, uapi::MEM_LOG_DIRTY_PAGES)?;
     let guest = &writer.guest;
-    for (word, value) in [(2, PAGE as u32), (7, DATA), (8, PAGES as u32), (9, REPEATS)] {
+    for (word, value) in [(2, PAGE as u32), (7, DATA), (8, pages as u32), (9, REPEATS)] {
         guest.set(word, value)?;
     }
-    let mut shadow = vec![0; PAGES];
+    let mut shadow = vec![0; pages];
     let mut copy = || -> Result<usize, String> {
-        let pages = set_bits(&writer.log()?);
-        for page in &pages {
+        let dirty = set_bits(&writer.log()?);
+        for page in &dirty {
             shadow[*page] = writer.data.word(*page);
         }
-        Ok(pages.len())
+        Ok(dirty.len())
     };
     let found = thread::scope(|scope| {
         let vcpu = scope.spawn(|| guest.run_to(uapi::EXIT_MMIO));
@@ -599,10 +614,7 @@ fn last_write() -> Outcome {
     for (page, copied) in shadow.iter().enumerate() {
         equal(format!("page {page} of the copy"), *copied, REPEATS)?;
     }
-    ensure(
-        found > 2 * PAGES,
-        format!("pages were found dirty {found} times: nothing was concurrent"),
-    )
+    Ok(found)
 }
 
 /// Copies a running guest's memory by its log, as a migration does, and checks that the copy is
