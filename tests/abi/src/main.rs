@@ -18,6 +18,7 @@ mod run;
 mod state;
 mod system;
 mod vcpu;
+mod vcpu_attributes;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -36,6 +37,7 @@ fn tests() -> Vec<Test> {
         system::TESTS,
         memory::TESTS,
         vcpu::TESTS,
+        vcpu_attributes::TESTS,
         registers::TESTS,
         state::TESTS,
         run::TESTS,
