@@ -15,6 +15,7 @@ pub(crate) mod run_page;
 pub(crate) mod system;
 pub(crate) mod timer;
 pub(crate) mod vcpu;
+pub(crate) mod vcpu_attributes;
 pub(crate) mod vcpu_events;
 pub(crate) mod vcpu_file;
 pub(crate) mod vgic_device;

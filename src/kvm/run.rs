@@ -11,10 +11,6 @@ use kvm_bindings as uapi;
 
 use super::{
     exit,
-    timer::{
-        PHYSICAL_INTID,
-        VIRTUAL_INTID, //
-    },
     vcpu::{
         request,
         Start,
@@ -252,6 +248,3 @@ fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
         &[vector.into()],
     );
 }
-
-/// INTIDs of the timers, for the vGIC.
-pub(super) const TIMER_INTIDS: (u32, u32) = (VIRTUAL_INTID, PHYSICAL_INTID);

@@ -45,7 +45,10 @@ use machine::{
 use super::{
     mmio::PendingMmio,
     run_page::RunPage,
-    timer::VcpuTimers, //
+    timer::{
+        TimerIntids,
+        VcpuTimers, //
+    },
 };
 use crate::{
     glue::wait::WaitQueue,
@@ -142,6 +145,8 @@ pub(crate) struct VcpuState {
     pub(crate) off: bool,
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
+    /// The interrupts of the timers.
+    pub(crate) timer_intids: TimerIntids,
     /// The outputs of the timers as the vGIC knows them.
     pub(crate) timer_lines: (bool, bool),
     /// The virtual timer's physical interrupt is to be active while the guest runs.
@@ -183,6 +188,7 @@ impl Vcpu {
             mmio: None,
             off: false,
             look_at_interrupts: false,
+            timer_intids: TimerIntids::default(),
             timer_lines: (false, false),
             timer_active: false,
         };

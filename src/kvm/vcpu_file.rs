@@ -35,6 +35,10 @@ use super::{
         Vcpu,
         VcpuState, //
     },
+    vcpu_attributes::{
+        self,
+        Use, //
+    },
     vcpu_events,
     vm::Vm, //
 };
@@ -156,6 +160,11 @@ impl VcpuFile {
         vcpu_events::set(&mut self.vcpu.state.lock(), &events)
     }
 
+    /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.
+    fn attribute(&self, arg: usize, how: Use) -> Result {
+        vcpu_attributes::access(&self.vm, arg, how)
+    }
+
     fn reg_list(&self, arg: usize) -> Result {
         let mut state = self.vcpu.state.lock();
         if state.features.is_none() {
@@ -186,6 +195,9 @@ impl FileObject for VcpuFile {
             ioctl::SET_MP_STATE => this.set_mp_state(arg).map(|()| 0),
             ioctl::GET_VCPU_EVENTS => this.events(arg).map(|()| 0),
             ioctl::SET_VCPU_EVENTS => this.set_events(arg).map(|()| 0),
+            ioctl::SET_DEVICE_ATTR => this.attribute(arg, Use::Set).map(|()| 0),
+            ioctl::GET_DEVICE_ATTR => this.attribute(arg, Use::Get).map(|()| 0),
+            ioctl::HAS_DEVICE_ATTR => this.attribute(arg, Use::Has).map(|()| 0),
             ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
             _ => Err(EINVAL),
         }

@@ -44,11 +44,11 @@ use super::{
     },
     host::Host,
     irq_line,
-    run::TIMER_INTIDS,
     system::{
         self,
         ioctl, //
     },
+    timer::TimerIntids,
     vcpu::{
         request,
         Vcpu,
@@ -198,6 +198,7 @@ impl Vm {
         if self.has_gic() {
             self.map_gic()?;
         }
+        self.fix_intids(state)?;
         state.set_counter_offset(self.counter_offset());
         self.firmware.fix();
         state.look_at_interrupts = true;
@@ -320,6 +321,45 @@ impl Vm {
         Ok(())
     }
 
+    /// The interrupts of the timers.
+    pub(crate) fn timer_intids(&self) -> TimerIntids {
+        self.config.lock().timers
+    }
+
+    /// Changes them, before any vCPU runs.
+    pub(crate) fn set_timer_intids(
+        &self,
+        change: impl FnOnce(TimerIntids) -> Result<TimerIntids>,
+    ) -> Result {
+        let mut config = self.config.lock();
+        if config.intids_fixed {
+            return Err(EBUSY);
+        }
+        let old = config.timers;
+        config.timers = change(old)?;
+        let new = config.timers.virt;
+        // Until the distributor is made, there is nothing to be told.
+        if let Some(gic) = (*self.gic.lock()).as_mut() {
+            for vcpu in self.vcpus() {
+                gic.unmap_hw(vcpu.id, old.virt);
+                gic.map_hw(vcpu.id, new, self.host.timer.intid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fixes the interrupts of the vCPUs' own devices, and gives this one its copy of them.
+    fn fix_intids(&self, state: &mut VcpuState) -> Result {
+        let mut config = self.config.lock();
+        // Only now is it known that no other choice comes (vcpu.rst 2.1).
+        if config.created && config.timers.virt == config.timers.phys {
+            return Err(EINVAL);
+        }
+        config.intids_fixed = true;
+        state.timer_intids = config.timers;
+        Ok(())
+    }
+
     /// Drives an input of the vGIC.
     pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
         let mask = self.with_distributor(|gic| match line {
@@ -352,12 +392,12 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return virt;
         };
-        let mut kick = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
-        kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
+        let mut kick = gic.set_level(vcpu.id, state.timer_intids.virt, virt);
+        kick |= gic.set_level(vcpu.id, state.timer_intids.phys, phys);
         state.timer_lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
         state.look_at_interrupts = false;
-        state.timer_active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
+        state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.timer_intids.virt);
         drop(guard);
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         state.timer_active
@@ -375,7 +415,7 @@ impl Vm {
             return true;
         };
         let kick = gic.fold(vcpu.id, &mut state.interface);
-        let deactivated = gic.take_hw_deactivated(vcpu.id, TIMER_INTIDS.0);
+        let deactivated = gic.take_hw_deactivated(vcpu.id, state.timer_intids.virt);
         drop(guard);
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
@@ -398,8 +438,8 @@ impl Vm {
             return false;
         };
         // The lines are told to the distributor when the vCPU is entered; here they only count.
-        let _ = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
-        let _ = gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
+        let _ = gic.set_level(vcpu.id, state.timer_intids.virt, virt);
+        let _ = gic.set_level(vcpu.id, state.timer_intids.phys, phys);
         gic.has_deliverable(vcpu.id, &state.interface)
     }
 

@@ -5,7 +5,7 @@
 use std::ptr;
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
-use kvm::{Kvm, Vcpu, Vm};
+use kvm::{Device, Kvm, Vcpu, Vm};
 
 use crate::check::{fails, Works};
 
@@ -62,6 +62,11 @@ pub(crate) mod code {
     /// `strb rt, [rn]`.
     pub(crate) fn strb(rt: u32, rn: u32) -> u32 {
         0xe5c0_0000 | (rn << 16) | (rt << 12)
+    }
+
+    /// `mcr p15, opc1, rt, crn, crm, opc2`.
+    pub(crate) fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
+        0xee00_0f10 | (opc1 << 21) | (crn << 16) | (rt << 12) | (opc2 << 5) | crm
     }
 
     pub(crate) const HVC: u32 = 0xe140_0070;
@@ -238,5 +243,72 @@ impl Guest {
     pub(crate) fn answer(&self, value: u32) {
         let [a, b, c, d] = value.to_le_bytes();
         self.vcpu.run.set_mmio_data([a, b, c, d, 0, 0, 0, 0]);
+    }
+}
+
+/// A guest's vGIC, and programs that use it.
+pub(crate) struct Gic(Device);
+
+impl Gic {
+    const DIST: u32 = 0x3fff_0000;
+    const CPU: u32 = 0x3ffd_0000;
+
+    /// Makes the vGIC of a guest.
+    pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
+        let device = guest
+            .vm
+            .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
+            .works("KVM_CREATE_DEVICE")?;
+        for (kind, address) in [
+            (uapi::VGIC_V2_ADDR_TYPE_DIST, Self::DIST),
+            (uapi::VGIC_V2_ADDR_TYPE_CPU, Self::CPU),
+        ] {
+            device
+                .set_attr(uapi::VGIC_GRP_ADDR, kind, &u64::from(address))
+                .works("an address of the vGIC")?;
+        }
+        Ok(Self(device))
+    }
+
+    /// KVM_DEV_ARM_VGIC_CTRL_INIT.
+    pub(crate) fn init(&self) -> Result<(), String> {
+        self.0
+            .set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u64)
+            .works("KVM_DEV_ARM_VGIC_CTRL_INIT")
+    }
+
+    /// Instructions that enable all private interrupts, of every priority. They use r0 and r1.
+    pub(crate) fn enable_all() -> Vec<u32> {
+        let mut program = Vec::new();
+        // GICD_CTLR, GICD_ISENABLER0, GICC_PMR, GICC_CTLR.
+        for (register, value) in [
+            (Self::DIST, 1),
+            (Self::DIST + 0x100, u32::MAX),
+            (Self::CPU + 4, 0xff),
+            (Self::CPU, 1),
+        ] {
+            program.extend(code::load(0, value));
+            program.extend(code::load(1, register));
+            program.push(code::str(0, 1));
+        }
+        program
+    }
+
+    /// Instructions that wait for an interrupt, without taking it, and store its number. They use
+    /// r0 to r2.
+    pub(crate) fn wait_and_store(address: u32) -> Vec<u32> {
+        let mut program = code::load(1, Self::CPU + 0xc).to_vec();
+        program.extend(code::load(2, 1023));
+        program.extend([
+            code::WFI,
+            // GICC_IAR
+            code::ldr(0, 1),
+            // cmp r0, r2; beq to the WFI
+            0xe150_0002,
+            0x0aff_fffb,
+        ]);
+        program.extend(code::load(1, address));
+        program.push(code::str(0, 1));
+        program
     }
 }

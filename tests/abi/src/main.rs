@@ -20,6 +20,7 @@ mod run;
 mod state;
 mod system;
 mod vcpu;
+mod vcpu_attributes;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -39,6 +40,7 @@ fn tests() -> Vec<Test> {
         memory::TESTS,
         dirty_log::TESTS,
         vcpu::TESTS,
+        vcpu_attributes::TESTS,
         registers::TESTS,
         state::TESTS,
         run::TESTS,

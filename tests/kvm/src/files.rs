@@ -201,6 +201,46 @@ impl Vm {
     }
 }
 
+/// The attributes of a file: KVM_SET_DEVICE_ATTR and the like.
+macro_rules! attributes {
+    () => {
+        /// Sets an attribute, whose value is an integer of the size that its group says.
+        pub fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> io::Result<()> {
+            let attr = uapi::DeviceAttr {
+                flags: 0,
+                group,
+                attr,
+                addr: ptr::from_ref(value) as usize as u64,
+            };
+            ioctl_ref(self, uapi::SET_DEVICE_ATTR(), &attr).map(|_| ())
+        }
+
+        /// Reads an attribute.
+        pub fn get_attr<T: Default>(&self, group: u32, attr: u64) -> io::Result<T> {
+            let mut value = T::default();
+            let attr = uapi::DeviceAttr {
+                flags: 0,
+                group,
+                attr,
+                addr: ptr::from_mut(&mut value) as usize as u64,
+            };
+            ioctl_ref(self, uapi::GET_DEVICE_ATTR(), &attr)?;
+            Ok(value)
+        }
+
+        /// Asks whether there is an attribute.
+        pub fn has_attr(&self, group: u32, attr: u64) -> io::Result<()> {
+            let attr = uapi::DeviceAttr {
+                flags: 0,
+                group,
+                attr,
+                addr: 0,
+            };
+            ioctl_ref(self, uapi::HAS_DEVICE_ATTR(), &attr).map(|_| ())
+        }
+    };
+}
+
 /// A device in the kernel, such as the interrupt controller.
 pub struct Device {
     file: File,
@@ -213,40 +253,7 @@ impl AsRawFd for Device {
 }
 
 impl Device {
-    /// Sets an attribute, whose value is an integer of the size that its group says.
-    pub fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> io::Result<()> {
-        let attr = uapi::DeviceAttr {
-            flags: 0,
-            group,
-            attr,
-            addr: ptr::from_ref(value) as usize as u64,
-        };
-        ioctl_ref(self, uapi::SET_DEVICE_ATTR(), &attr).map(|_| ())
-    }
-
-    /// Reads an attribute.
-    pub fn get_attr<T: Default>(&self, group: u32, attr: u64) -> io::Result<T> {
-        let mut value = T::default();
-        let attr = uapi::DeviceAttr {
-            flags: 0,
-            group,
-            attr,
-            addr: ptr::from_mut(&mut value) as usize as u64,
-        };
-        ioctl_ref(self, uapi::GET_DEVICE_ATTR(), &attr)?;
-        Ok(value)
-    }
-
-    /// Asks whether there is an attribute.
-    pub fn has_attr(&self, group: u32, attr: u64) -> io::Result<()> {
-        let attr = uapi::DeviceAttr {
-            flags: 0,
-            group,
-            attr,
-            addr: 0,
-        };
-        ioctl_ref(self, uapi::HAS_DEVICE_ATTR(), &attr).map(|_| ())
-    }
+    attributes!();
 }
 
 /// The page through which KVM_RUN and a program talk.
@@ -368,6 +375,8 @@ impl AsRawFd for Vcpu {
 }
 
 impl Vcpu {
+    attributes!();
+
     /// KVM_ARM_VCPU_INIT.
     pub fn init(&self, init: &uapi::VcpuInit) -> io::Result<()> {
         ioctl_ref(self, uapi::ARM_VCPU_INIT(), init).map(|_| ())

@@ -29,6 +29,8 @@ pub const CAP_ARM_SET_DEVICE_ADDR: u32 = 88;
 pub const CAP_DEVICE_CTRL: u32 = 89;
 pub const CAP_ARM_PSCI_0_2: u32 = 102;
 pub const CAP_ENABLE_CAP_VM: u32 = 98;
+pub const CAP_ARM_PMU_V3: u32 = 126;
+pub const CAP_VCPU_ATTRIBUTES: u32 = 127;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
 pub const CAP_PTP_KVM: u32 = 198;
 pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
@@ -69,6 +71,7 @@ pub const TARGET_CORTEX_A15: u32 = 0;
 pub const TARGET_CORTEX_A7: u32 = 1;
 pub const VCPU_POWER_OFF: u32 = 0;
 pub const VCPU_PSCI_0_2: u32 = 1;
+pub const VCPU_PMU_V3: u32 = 3;
 
 // Devices.
 pub const DEV_TYPE_ARM_VGIC_V2: u32 = 5;
@@ -85,6 +88,14 @@ pub const VGIC_V2_ADDR_TYPE_DIST: u64 = 0;
 pub const VGIC_V2_ADDR_TYPE_CPU: u64 = 1;
 /// The id of KVM_ARM_SET_DEVICE_ADDR: which device, above which of its addresses.
 pub const ARM_DEVICE_ID_SHIFT: u32 = 16;
+
+// Attributes of a vCPU.
+pub const VCPU_PMU_V3_CTRL: u32 = 0;
+pub const VCPU_PMU_V3_IRQ: u64 = 0;
+pub const VCPU_PMU_V3_INIT: u64 = 1;
+pub const VCPU_TIMER_CTRL: u32 = 1;
+pub const VCPU_TIMER_IRQ_VTIMER: u64 = 0;
+pub const VCPU_TIMER_IRQ_PTIMER: u64 = 1;
 
 // KVM_IRQ_LINE.
 pub const IRQ_TYPE_SHIFT: u32 = 24;
