@@ -50,7 +50,10 @@ use crate::{
         clock,
         random, //
     },
-    hyp::register, //
+    hyp::{
+        answer::Answers,
+        register, //
+    },
 };
 
 /// The firmware of a VM, as its monitor chose it.
@@ -113,6 +116,11 @@ fn of_vcpu(vm: &Vm, state: &VcpuState) -> Firmware {
         services: Services::from_bits_truncate(vm.firmware.services.load(Ordering::Relaxed)),
         core: vm.host.lowvisor.core(),
     }
+}
+
+/// What HYP mode answers by itself for a vCPU.
+pub(super) fn answers(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> Answers {
+    Answers::new(vcpu.id, &of_vcpu(vm, state))
 }
 
 // --- Registers ------------------------------------------------------------------

@@ -11,6 +11,7 @@ use kvm_bindings as uapi;
 
 use super::{
     exit,
+    firmware,
     vcpu::{
         request,
         Start,
@@ -64,6 +65,7 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     if vcpu.run_page.immediate_exit() {
         return Err(EINTR);
     }
+    state.context.answers = firmware::answers(vm, vcpu, state);
     vcpu.with_task(|| loop {
         cond_resched();
         handle_requests(vm, vcpu, state)?;
