@@ -95,17 +95,26 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(crate) fn new(size: usize) -> Result<Self, String> {
-        // SAFETY: A new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                size,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        Self::map(size, flags, -1, libc::PROT_READ | libc::PROT_WRITE, 0)
+    }
+
+    /// Memory from elsewhere.
+    pub(crate) fn map(
+        size: usize,
+        flags: i32,
+        fd: i32,
+        protection: i32,
+        offset: libc::off_t,
+    ) -> Result<Self, String> {
+        // The stock kernel gives an address that is not aligned for huge pages (7.2 on this
+        // architecture), and has a BUG when they are unmapped there.
+        let (hint, flags) = match flags & libc::MAP_HUGETLB {
+            0 => (ptr::null_mut(), flags),
+            _ => (0x6000_0000 as *mut _, flags | libc::MAP_FIXED_NOREPLACE),
         };
+        // SAFETY: A new mapping where none is.
+        let start = unsafe { libc::mmap(hint, size, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(format!("mmap: {}", std::io::Error::last_os_error()));
         }
@@ -113,6 +122,26 @@ impl Memory {
             start: start.cast(),
             size,
         })
+    }
+
+    /// Changes what may be done with it.
+    pub(crate) fn protect(&self, protection: i32) -> Result<(), String> {
+        // SAFETY: Our own mapping.
+        let result = unsafe { libc::mprotect(self.start.cast(), self.size, protection) };
+        match result {
+            0 => Ok(()),
+            _ => Err(format!("mprotect: {}", std::io::Error::last_os_error())),
+        }
+    }
+
+    /// Throws the contents away: they are zero then.
+    pub(crate) fn discard(&self) -> Result<(), String> {
+        // SAFETY: Our own mapping, whose words are read volatilely.
+        let result = unsafe { libc::madvise(self.start.cast(), self.size, libc::MADV_DONTNEED) };
+        match result {
+            0 => Ok(()),
+            _ => Err(format!("madvise: {}", std::io::Error::last_os_error())),
+        }
     }
 
     pub(crate) fn address(&self) -> u64 {
