@@ -15,6 +15,7 @@ pub(crate) mod log;
 pub(crate) mod mmio;
 pub(crate) mod mmu_notifier;
 pub(crate) mod page;
+pub(crate) mod perf;
 pub(crate) mod power;
 pub(crate) mod signal;
 pub(crate) mod user_page;

@@ -16,6 +16,7 @@
 extern crate std;
 
 pub mod cp15;
+pub mod pmu;
 pub mod psci;
 pub mod smccc;
 pub mod stage2;

@@ -13,6 +13,7 @@ mod guest;
 mod irq_line;
 mod lifetime;
 mod memory;
+mod pmu;
 mod registers;
 mod run;
 mod state;
@@ -38,6 +39,7 @@ fn tests() -> Vec<Test> {
         memory::TESTS,
         vcpu::TESTS,
         vcpu_attributes::TESTS,
+        pmu::TESTS,
         registers::TESTS,
         state::TESTS,
         run::TESTS,
