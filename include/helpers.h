@@ -8,6 +8,7 @@
 
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
+#include <linux/perf_event.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -65,5 +66,14 @@ unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_used(struct page *page, bool dirty);
 int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
 				    struct page **page);
+
+
+struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
+					     bool interrupts);
+void kvm_arm_perf_event_release(struct perf_event *event);
+void kvm_arm_perf_event_enable(struct perf_event *event);
+void kvm_arm_perf_event_disable(struct perf_event *event);
+u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period);
+u64 kvm_arm_perf_event_pause(struct perf_event *event);
 
 #endif /* KVM_ARM_HELPERS_H */

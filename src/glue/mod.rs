@@ -16,6 +16,7 @@ pub(crate) mod log;
 pub(crate) mod mmio;
 pub(crate) mod mmu_notifier;
 pub(crate) mod page;
+pub(crate) mod perf;
 pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod signal;

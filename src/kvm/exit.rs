@@ -16,6 +16,10 @@ use armv7::{
         Hsr,
         Wfx, //
     },
+    psr::{
+        Mode,
+        Psr, //
+    },
     regs::Hcr, //
 };
 use kernel::prelude::*;
@@ -26,6 +30,7 @@ use machine::{
         Cp15Outcome,
         Cp15State, //
     },
+    pmu,
     timer::TimerReg, //
 };
 
@@ -205,6 +210,18 @@ fn finish_cp(
             }
         }
         Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
+        Cp15Outcome::Pmu(reg) => {
+            let value = (!access.is_read).then(|| access.stored(state) as u32);
+            let is_kernel = Psr(state.context.core.cpsr).mode() != Some(Mode::Usr);
+            match state.pmu.access(reg, value, is_kernel) {
+                pmu::Outcome::Read(value) => access.load(state, value.into()),
+                pmu::Outcome::Written => (),
+                pmu::Outcome::Undefined => {
+                    exception::inject_undefined(&mut *state.context);
+                    return Outcome::Resume;
+                }
+            }
+        }
         Cp15Outcome::Undefined => {
             exception::inject_undefined(&mut *state.context);
             return Outcome::Resume;

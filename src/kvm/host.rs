@@ -16,6 +16,7 @@ use kernel::{
 };
 use machine::timer::Frequency;
 
+use super::pmu::HostPmu;
 use crate::{
     glue::{
         cpu::{
@@ -65,6 +66,7 @@ pub(crate) struct Host {
     pub(crate) lowvisor: Arc<Lowvisor>,
     pub(crate) gic: HostGic,
     pub(crate) timer: HostTimer,
+    pub(crate) pmu: HostPmu,
     #[pin]
     pub(crate) vmids: VmidAllocator,
     /// The most vCPUs of a VM: `max_vcpus=`.
@@ -224,6 +226,7 @@ impl HostGuard {
                 lowvisor,
                 gic,
                 timer,
+                pmu: HostPmu::find(),
                 vmids <- VmidAllocator::new(),
                 max_vcpus,
             }),

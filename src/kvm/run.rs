@@ -12,8 +12,10 @@ use kvm_bindings as uapi;
 use super::{
     exit,
     firmware,
+    lines::Lines,
     vcpu::{
         request,
+        Alarm,
         Start,
         Vcpu,
         VcpuState, //
@@ -52,7 +54,7 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     if !vm.is_current_process() {
         return Err(EIO);
     }
-    vm.prepare_to_run(state)?;
+    vm.prepare_to_run(vcpu, state)?;
     if let Some(mmio) = state.mmio.take() {
         mmio.finish(vcpu, state);
     }
@@ -66,9 +68,14 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         return Err(EINTR);
     }
     state.context.answers = firmware::answers(vm, vcpu, state);
+    state.pmu.attach();
+    let mut alarm = None;
     vcpu.with_task(|| loop {
         cond_resched();
         handle_requests(vm, vcpu, state)?;
+        if state.pmu.take_alarm_due() {
+            set_alarm(vm, vcpu, state, &mut alarm);
+        }
         if kernel::current!().signal_pending() {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
@@ -85,7 +92,7 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         if outcome == Outcome::ToUser {
             return Ok(0);
         }
-        if !vm.has_gic() && report_timer_lines(vcpu, state) {
+        if !vm.has_gic() && report_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
@@ -113,8 +120,8 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         return None;
     }
 
-    let (virt, phys) = state.timers.levels();
-    let keep_active = vm.flush_gic(vcpu, state, virt, phys);
+    let lines = Lines::of(state);
+    let keep_active = vm.flush_gic(vcpu, state, lines);
     let context = &mut *state.context;
     context.control.hcr =
         (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | vcpu.irq_lines();
@@ -124,6 +131,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     if vm.has_gic() {
         host.gic.load(&irqs, &state.interface);
     }
+    state.pmu.enter(&irqs);
     let context = state.context.as_mut_ptr();
 
     let exit = in_guest(
@@ -135,6 +143,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
             None => Exit::Retry,
         },
         |irqs, _| {
+            state.pmu.leave(irqs);
             if vm.has_gic() {
                 host.gic.save(irqs, &mut state.interface);
             }
@@ -152,6 +161,7 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
         let requests = vcpu.take_requests();
         if requests & request::INTERRUPT != 0 {
             state.look_at_interrupts = true;
+            state.pmu.alarm_rang();
         }
         if requests & request::COUNTER != 0 {
             state.set_counter_offset(vm.counter_offset());
@@ -194,10 +204,7 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
 
 /// Sleeps until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
 pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
-    let ready = || {
-        let (virt, phys) = state.timers.levels();
-        vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, virt, phys)
-    };
+    let ready = || vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, Lines::of(state));
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !vcpu.has_requests() && !ready() {
@@ -209,27 +216,28 @@ pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
             break;
         }
     }
-    // The distributor was told of the timers' lines above.
+    // The distributor was told of the lines above.
     state.look_at_interrupts = true;
 }
 
-/// For a monitor with its own interrupt controller: whether a timer's line changed.
-fn report_timer_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
-    let (virt, phys) = state.timers.levels();
-    let level = if virt {
-        uapi::KVM_ARM_DEV_EL1_VTIMER
-    } else {
-        0
-    } | if phys {
-        uapi::KVM_ARM_DEV_EL1_PTIMER
-    } else {
-        0
-    };
-    let known = vcpu.run_page.device_irq_level();
-    if known == u64::from(level) {
+/// Sets the alarm to when the performance monitors' line rises by itself.
+fn set_alarm(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, alarm: &mut Option<Alarm>) {
+    // The old one has to be gone before: there is but one timer.
+    *alarm = None;
+    *alarm = state
+        .pmu
+        .ns_to_level()
+        .zip(vm.vcpu(vcpu.id))
+        .map(|(ns, vcpu)| Vcpu::set_alarm(vcpu, ns));
+}
+
+/// For a monitor with its own interrupt controller: whether a line of the vCPU's devices changed.
+fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
+    let level = Lines::of(state).device_irq_level();
+    if vcpu.run_page.device_irq_level() == level {
         return false;
     }
-    vcpu.run_page.set_device_irq_level(level.into());
+    vcpu.run_page.set_device_irq_level(level);
     true
 }
 

@@ -155,6 +155,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_IMMEDIATE_EXIT
         | uapi::KVM_CAP_ARM_IRQ_LINE_LAYOUT_2
         | uapi::KVM_CAP_MP_STATE
+        | uapi::KVM_CAP_ARM_PMU_V3
         | uapi::KVM_CAP_VCPU_ATTRIBUTES
         | uapi::KVM_CAP_VCPU_EVENTS
         | uapi::KVM_CAP_ARM_INJECT_EXT_DABT

@@ -21,8 +21,7 @@ use crate::{
     hyp::register, //
 };
 
-/// The interrupts of the timers, by their INTIDs. They are the VM's; each vCPU has a copy, so that
-/// an entry need not look them up.
+/// The interrupts of the timers, by their INTIDs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimerIntids {
     /// The virtual timer's.

@@ -36,6 +36,7 @@ use kernel::{
         Monotonic, //
     },
 };
+use kvm_bindings as uapi;
 use machine::{
     cp15,
     psci,
@@ -43,19 +44,21 @@ use machine::{
 };
 
 use super::{
-    mmio::PendingMmio,
-    run_page::RunPage,
-    timer::{
-        TimerIntids,
-        VcpuTimers, //
+    host::Host,
+    lines::{
+        Intids,
+        Lines, //
     },
+    mmio::PendingMmio,
+    pmu::VcpuPmu,
+    run_page::RunPage,
+    timer::VcpuTimers, //
 };
 use crate::{
     glue::wait::WaitQueue,
     hyp::{
         context::VcpuContext,
-        shared::HypBox,
-        takeover::Lowvisor, //
+        shared::HypBox, //
     },
     mem::table_pages::TableStock,
 };
@@ -145,10 +148,11 @@ pub(crate) struct VcpuState {
     pub(crate) off: bool,
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
-    /// The interrupts of the timers.
-    pub(crate) timer_intids: TimerIntids,
-    /// The outputs of the timers as the vGIC knows them.
-    pub(crate) timer_lines: (bool, bool),
+    pub(crate) pmu: VcpuPmu,
+    /// The interrupts of the vCPU's own devices.
+    pub(crate) intids: Intids,
+    /// Their levels as the vGIC knows them.
+    pub(crate) lines: Lines,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
 }
@@ -170,14 +174,44 @@ pub(crate) struct Vcpu {
     task: AtomicPtr<bindings::task_struct>,
     /// HCR.VI and HCR.VF as a monitor's own interrupt controller sets them.
     irq_lines: AtomicU32,
+    /// The interrupt of the performance monitors that user space chose, or [`NO_INTID`]. It is
+    /// changed under the VM's `config`.
+    pmu_intid: AtomicU32,
     waker: Arc<Waker>,
+    /// Makes the vCPU come out and look at its lines, while it is in KVM_RUN.
+    #[pin]
+    alarm: HrTimer<Self>,
 }
+
+/// No interrupt is chosen.
+const NO_INTID: u32 = u32::MAX;
+
+kernel::impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Vcpu {
+        mode: RelativeMode<Monotonic>, field: self.alarm
+    }
+}
+
+impl HrTimerCallback for Vcpu {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(
+        this: kernel::sync::ArcBorrow<'_, Self>,
+        _ctx: HrTimerCallbackContext<'_, Self>,
+    ) -> HrTimerRestart {
+        this.request(request::INTERRUPT);
+        HrTimerRestart::NoRestart
+    }
+}
+
+/// An alarm that is set; it is no longer when this is dropped.
+pub(crate) type Alarm = ArcHrTimerHandle<Vcpu>;
 
 impl Vcpu {
     /// Makes a vCPU that waits for KVM_ARM_VCPU_INIT.
-    pub(crate) fn new(id: usize, lowvisor: &Arc<Lowvisor>) -> Result<Arc<Self>> {
+    pub(crate) fn new(id: usize, host: &Host) -> Result<Arc<Self>> {
         let state = VcpuState {
-            context: HypBox::zeroed(lowvisor)?,
+            context: HypBox::zeroed(&host.lowvisor)?,
             features: None,
             has_run: false,
             stock: TableStock::new()?,
@@ -188,8 +222,9 @@ impl Vcpu {
             mmio: None,
             off: false,
             look_at_interrupts: false,
-            timer_intids: TimerIntids::default(),
-            timer_lines: (false, false),
+            pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
+            intids: Intids::default(),
+            lines: Lines::default(),
             timer_active: false,
         };
         let waker = Arc::pin_init(
@@ -211,7 +246,9 @@ impl Vcpu {
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
                 task: AtomicPtr::new(core::ptr::null_mut()),
                 irq_lines: AtomicU32::new(0),
+                pmu_intid: AtomicU32::new(NO_INTID),
                 waker,
+                alarm <- HrTimer::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -308,6 +345,23 @@ impl Vcpu {
         self.mpidr.store(value, Ordering::Relaxed);
     }
 
+    /// The interrupt of the performance monitors, if user space has chosen one.
+    pub(crate) fn pmu_intid(&self) -> Option<u32> {
+        Some(self.pmu_intid.load(Ordering::Relaxed)).filter(|&intid| intid != NO_INTID)
+    }
+
+    /// Chooses it.
+    pub(crate) fn set_pmu_intid(&self, intid: u32) {
+        self.pmu_intid.store(intid, Ordering::Relaxed);
+    }
+
+    /// Has the vCPU look at its interrupts in `ns` nanoseconds, wherever it is then. There may be
+    /// but one such alarm.
+    pub(crate) fn set_alarm(this: &Arc<Self>, ns: u64) -> Alarm {
+        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        this.clone().start(Delta::from_nanos(ns))
+    }
+
     /// The lines that KVM_IRQ_LINE drives, as bits of HCR.
     #[inline]
     pub(crate) fn irq_lines(&self) -> u32 {
@@ -342,6 +396,12 @@ impl Vcpu {
 }
 
 impl VcpuState {
+    /// Whether user space asked for performance monitors with an interrupt.
+    pub(crate) fn has_pmu(&self) -> bool {
+        self.features
+            .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PMU_V3 != 0)
+    }
+
     /// Sets how far the guest's counter is behind the physical one.
     pub(crate) fn set_counter_offset(&mut self, offset: u64) {
         self.timers.set_offset(offset);

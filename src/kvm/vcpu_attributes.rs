@@ -11,6 +11,7 @@ use kvm_bindings as uapi;
 use super::{
     system,
     timer::TimerIntids,
+    vcpu::Vcpu,
     vm::Vm, //
 };
 
@@ -23,9 +24,10 @@ pub(crate) enum Use {
 }
 
 /// Carries out one of the three ioctls.
-pub(crate) fn access(vm: &Vm, arg: usize, how: Use) -> Result {
+pub(crate) fn access(vm: &Vm, vcpu: &Vcpu, arg: usize, how: Use) -> Result {
     let attr: uapi::kvm_device_attr = system::read_user(arg)?;
     match attr.group {
+        uapi::KVM_ARM_VCPU_PMU_V3_CTRL => pmu(vm, vcpu, &attr, how),
         uapi::KVM_ARM_VCPU_TIMER_CTRL => timer(vm, &attr, how),
         _ => Err(ENXIO),
     }
@@ -37,7 +39,7 @@ fn address(attr: &uapi::kvm_device_attr) -> Result<usize> {
 }
 
 /// Whether an INTID is that of a PPI.
-const fn is_ppi(intid: u32) -> bool {
+pub(crate) const fn is_ppi(intid: u32) -> bool {
     intid >= 16 && intid < 32
 }
 
@@ -69,5 +71,42 @@ fn timer(vm: &Vm, attr: &uapi::kvm_device_attr, how: Use) -> Result {
     match how {
         Use::Get => system::write_user(address(attr)?, &intid),
         _ => Ok(()),
+    }
+}
+
+/// KVM_ARM_VCPU_PMU_V3_CTRL: the interrupt of the performance monitors.
+fn pmu(vm: &Vm, vcpu: &Vcpu, attr: &uapi::kvm_device_attr, how: Use) -> Result {
+    const IRQ: u64 = uapi::KVM_ARM_VCPU_PMU_V3_IRQ as u64;
+    const INIT: u64 = uapi::KVM_ARM_VCPU_PMU_V3_INIT as u64;
+
+    let mut state = vcpu.state.lock();
+    match (how, attr.attr) {
+        (Use::Has, IRQ | INIT) if state.has_pmu() => Ok(()),
+        (Use::Has, _) => Err(ENXIO),
+        (Use::Get, IRQ) if !vm.has_gic() => Err(EINVAL),
+        (Use::Get, IRQ) if !state.has_pmu() => Err(ENODEV),
+        (Use::Get, IRQ) => {
+            let intid = vcpu.pmu_intid().ok_or(ENXIO)?;
+            system::write_user(address(attr)?, &intid)
+        }
+        (Use::Get, _) => Err(ENXIO),
+        (Use::Set, _) if !state.has_pmu() => Err(ENODEV),
+        (Use::Set, _) if state.pmu.initialized => Err(EBUSY),
+        (Use::Set, IRQ) => {
+            if !vm.has_gic() {
+                return Err(EINVAL);
+            }
+            let intid: u32 = system::read_user(address(attr)?)?;
+            if !(16..1020).contains(&intid) {
+                return Err(EINVAL);
+            }
+            vm.set_pmu_intid(vcpu, intid)
+        }
+        (Use::Set, INIT) => {
+            vm.check_pmu(vcpu)?;
+            state.pmu.initialized = true;
+            Ok(())
+        }
+        (Use::Set, _) => Err(ENXIO),
     }
 }

@@ -51,7 +51,9 @@ pub(crate) struct VcpuFile {
 }
 
 /// The features that KVM_ARM_VCPU_INIT may ask for.
-const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2;
+const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF
+    | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2
+    | 1 << uapi::KVM_ARM_VCPU_PMU_V3;
 
 impl VcpuFile {
     /// Makes the object for the file of `vcpu`.
@@ -162,7 +164,7 @@ impl VcpuFile {
 
     /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.
     fn attribute(&self, arg: usize, how: Use) -> Result {
-        vcpu_attributes::access(&self.vm, arg, how)
+        vcpu_attributes::access(&self.vm, &self.vcpu, arg, how)
     }
 
     fn reg_list(&self, arg: usize) -> Result {
@@ -237,6 +239,7 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     state.set_counter_offset(offset);
     state.fpinst = [0; 2];
     vcpu.set_mpidr(cp15::mpidr(vcpu.id as u32));
+    state.pmu.reset();
     state.interface = CpuInterface::default();
     state.mmio = None;
     Ok(())

@@ -44,6 +44,10 @@ use super::{
     },
     host::Host,
     irq_line,
+    lines::{
+        Intids,
+        Lines, //
+    },
     system::{
         self,
         ioctl, //
@@ -54,6 +58,7 @@ use super::{
         Vcpu,
         VcpuState, //
     },
+    vcpu_attributes::is_ppi,
     vcpu_file::VcpuFile,
     vgic_device::VgicDevice, //
 };
@@ -182,7 +187,7 @@ impl Vm {
             if slot.as_ref().is_some() {
                 return Err(EEXIST);
             }
-            let vcpu = Vcpu::new(id, &this.host.lowvisor)?;
+            let vcpu = Vcpu::new(id, &this.host)?;
             slot.populate(vcpu.clone());
             vcpu
         };
@@ -191,14 +196,14 @@ impl Vm {
     }
 
     /// Makes everything ready for the first entry of a vCPU.
-    pub(crate) fn prepare_to_run(&self, state: &mut VcpuState) -> Result {
+    pub(crate) fn prepare_to_run(&self, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
         if state.has_run {
             return Ok(());
         }
         if self.has_gic() {
             self.map_gic()?;
         }
-        self.fix_intids(state)?;
+        self.fix_intids(vcpu, state)?;
         state.set_counter_offset(self.counter_offset());
         self.firmware.fix();
         state.look_at_interrupts = true;
@@ -348,15 +353,67 @@ impl Vm {
         Ok(())
     }
 
-    /// Fixes the interrupts of the vCPUs' own devices, and gives this one its copy of them.
-    fn fix_intids(&self, state: &mut VcpuState) -> Result {
-        let mut config = self.config.lock();
-        // Only now is it known that no other choice comes (vcpu.rst 2.1).
-        if config.created && config.timers.virt == config.timers.phys {
+    /// Chooses the interrupt of a vCPU's performance monitors (vcpu.rst 1.1).
+    pub(crate) fn set_pmu_intid(&self, vcpu: &Vcpu, intid: u32) -> Result {
+        let _config = self.config.lock();
+        // A PPI is the same for all, an SPI another for each.
+        let fits = |other: &Arc<Vcpu>| match other.pmu_intid() {
+            Some(taken) => is_ppi(taken) == is_ppi(intid) && (taken == intid) == is_ppi(intid),
+            None => true,
+        };
+        if !self.vcpus().all(fits) {
             return Err(EINVAL);
         }
+        if vcpu.pmu_intid().is_some() {
+            return Err(EBUSY);
+        }
+        vcpu.set_pmu_intid(intid);
+        Ok(())
+    }
+
+    /// Whether a vCPU's performance monitors can be initialised (vcpu.rst 1.2).
+    pub(crate) fn check_pmu(&self, vcpu: &Vcpu) -> Result {
+        let config = self.config.lock();
+        if !config.created {
+            return Ok(());
+        }
+        if !config.initialized {
+            return Err(ENODEV);
+        }
+        let intid = vcpu.pmu_intid().ok_or(ENXIO)?;
+        if intid == config.timers.virt || intid == config.timers.phys {
+            return Err(EEXIST);
+        }
+        Ok(())
+    }
+
+    /// Fixes the interrupts of the vCPUs' own devices, and gives this one its copy of them. Only
+    /// now is it known that no other choice comes (vcpu.rst 2.1).
+    fn fix_intids(&self, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+        let mut config = self.config.lock();
+        let timers = config.timers;
+        let pmu = vcpu.pmu_intid();
+        if state.has_pmu() && !state.pmu.initialized {
+            return Err(EINVAL);
+        }
+        if config.created {
+            let nr_irqs = match (*self.gic.lock()).as_ref() {
+                Some(gic) => gic.nr_irqs(),
+                None => 0,
+            };
+            let taken = |intid| intid == timers.virt || intid == timers.phys;
+            if timers.virt == timers.phys
+                || state.has_pmu() && !pmu.is_some_and(|pmu| pmu < nr_irqs && !taken(pmu))
+            {
+                return Err(EINVAL);
+            }
+        }
         config.intids_fixed = true;
-        state.timer_intids = config.timers;
+        state.intids = Intids {
+            virt: timers.virt,
+            phys: timers.phys,
+            pmu: pmu.filter(|_| state.has_pmu()),
+        };
         Ok(())
     }
 
@@ -374,30 +431,22 @@ impl Vm {
     /// Fills the list registers before an entry. Says whether the virtual timer's physical
     /// interrupt has to be active while the guest runs.
     #[inline]
-    pub(crate) fn flush_gic(
-        &self,
-        vcpu: &Vcpu,
-        state: &mut VcpuState,
-        virt: bool,
-        phys: bool,
-    ) -> bool {
+    pub(crate) fn flush_gic(&self, vcpu: &Vcpu, state: &mut VcpuState, lines: Lines) -> bool {
         if !self.has_gic() {
-            return virt;
+            return lines.virt;
         }
-        let lines = (virt, phys);
-        if !state.look_at_interrupts && lines == state.timer_lines && !virt {
+        if !state.look_at_interrupts && lines == state.lines && !lines.virt {
             return state.timer_active;
         }
         let mut guard = self.gic.lock();
         let Some(gic) = (*guard).as_mut() else {
-            return virt;
+            return lines.virt;
         };
-        let mut kick = gic.set_level(vcpu.id, state.timer_intids.virt, virt);
-        kick |= gic.set_level(vcpu.id, state.timer_intids.phys, phys);
-        state.timer_lines = lines;
+        let mut kick = set_lines(gic, vcpu, state, lines);
+        state.lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
         state.look_at_interrupts = false;
-        state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.timer_intids.virt);
+        state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
         drop(guard);
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         state.timer_active
@@ -415,32 +464,28 @@ impl Vm {
             return true;
         };
         let kick = gic.fold(vcpu.id, &mut state.interface);
-        let deactivated = gic.take_hw_deactivated(vcpu.id, state.timer_intids.virt);
+        let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         !deactivated
     }
 
-    /// Whether the vGIC would signal an interrupt to the vCPU, given its timers' outputs.
-    pub(crate) fn interrupt_for(
-        &self,
-        vcpu: &Vcpu,
-        state: &VcpuState,
-        virt: bool,
-        phys: bool,
-    ) -> bool {
+    /// Whether the vGIC would signal an interrupt to the vCPU, given its own devices' lines.
+    pub(crate) fn interrupt_for(&self, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> bool {
         if !self.has_gic() {
-            return virt || phys;
+            return lines.any();
         }
         let mut guard = self.gic.lock();
         let Some(gic) = (*guard).as_mut() else {
             return false;
         };
-        // The lines are told to the distributor when the vCPU is entered; here they only count.
-        let _ = gic.set_level(vcpu.id, state.timer_intids.virt, virt);
-        let _ = gic.set_level(vcpu.id, state.timer_intids.phys, phys);
-        gic.has_deliverable(vcpu.id, &state.interface)
+        let kick = set_lines(gic, vcpu, state, lines);
+        let ready = gic.has_deliverable(vcpu.id, &state.interface);
+        drop(guard);
+        // An SPI may be for another one.
+        self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
+        ready
     }
 
     /// A load from a device in the kernel.
@@ -613,6 +658,17 @@ impl FileObject for Vm {
     fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
         Err(ENODEV)
     }
+}
+
+/// Tells the distributor of the levels of a vCPU's own devices. Gives the vCPUs to be kicked.
+#[inline]
+fn set_lines(gic: &mut Distributor, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> u32 {
+    let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt);
+    kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys);
+    if let Some(intid) = state.intids.pmu {
+        kick |= gic.set_level(vcpu.id, intid, lines.pmu);
+    }
+    kick
 }
 
 /// A pointer that user space gave.

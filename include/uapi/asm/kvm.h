@@ -87,6 +87,8 @@ struct kvm_regs {
 /* Features of KVM_ARM_VCPU_INIT */
 #define KVM_ARM_VCPU_POWER_OFF		0 /* the vCPU waits for CPU_ON */
 #define KVM_ARM_VCPU_PSCI_0_2		1 /* the vCPU speaks PSCI 0.2 or later */
+/* 2, a vCPU with another execution state, is arm64's alone */
+#define KVM_ARM_VCPU_PMU_V3		3 /* its PMU (PMUv2, here) has an interrupt */
 
 struct kvm_vcpu_init {
 	__u32 target;

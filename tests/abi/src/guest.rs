@@ -64,6 +64,11 @@ pub(crate) mod code {
         0xe5c0_0000 | (rn << 16) | (rt << 12)
     }
 
+    /// `mrc p15, opc1, rt, crn, crm, opc2`.
+    pub(crate) fn mrc(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
+        mcr(rt, opc1, crn, crm, opc2) | (1 << 20)
+    }
+
     /// `mcr p15, opc1, rt, crn, crm, opc2`.
     pub(crate) fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
         0xee00_0f10 | (opc1 << 21) | (crn << 16) | (rt << 12) | (opc2 << 5) | crm
@@ -216,6 +221,14 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new(program: &[u32]) -> Result<Self, String> {
+        Self::with_init(program, init)
+    }
+
+    /// The same with another way to initialise the vCPU.
+    pub(crate) fn with_init(
+        program: &[u32],
+        init: impl FnOnce(&Vm, &Vcpu) -> Result<(), String>,
+    ) -> Result<Self, String> {
         let (kvm, vm) = new_vm()?;
         let memory = Memory::new(SIZE)?;
         memory.write_words(0, program);

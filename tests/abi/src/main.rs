@@ -15,6 +15,7 @@ mod guest;
 mod irq_line;
 mod lifetime;
 mod memory;
+mod pmu;
 mod registers;
 mod run;
 mod state;
@@ -41,6 +42,7 @@ fn tests() -> Vec<Test> {
         dirty_log::TESTS,
         vcpu::TESTS,
         vcpu_attributes::TESTS,
+        pmu::TESTS,
         registers::TESTS,
         state::TESTS,
         run::TESTS,

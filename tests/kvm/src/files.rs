@@ -347,6 +347,16 @@ impl RunPage {
         self.part()
     }
 
+    /// The lines of the vCPU's own devices, for a program with its own interrupt controller.
+    pub fn device_irq_level(&self) -> u64 {
+        // SAFETY: The page is mapped as long as `self` lives; the level comes first.
+        unsafe {
+            (&raw const (*self.run.as_ptr()).sync_regs)
+                .cast::<u64>()
+                .read_volatile()
+        }
+    }
+
     /// Answers an MMIO read: the guest gets these bytes at the next KVM_RUN.
     pub fn set_mmio_data(&self, data: [u8; 8]) {
         // SAFETY: The page is mapped as long as `self` lives.

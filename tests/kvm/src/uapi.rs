@@ -97,6 +97,11 @@ pub const VCPU_TIMER_CTRL: u32 = 1;
 pub const VCPU_TIMER_IRQ_VTIMER: u64 = 0;
 pub const VCPU_TIMER_IRQ_PTIMER: u64 = 1;
 
+// The bits of device_irq_level.
+pub const DEV_EL1_VTIMER: u64 = 1 << 0;
+pub const DEV_EL1_PTIMER: u64 = 1 << 1;
+pub const DEV_PMU: u64 = 1 << 2;
+
 // KVM_IRQ_LINE.
 pub const IRQ_TYPE_SHIFT: u32 = 24;
 pub const IRQ_VCPU_SHIFT: u32 = 16;
