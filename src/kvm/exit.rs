@@ -106,6 +106,10 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     let address = if is_fetch { fault.hifar } else { fault.hdfar };
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
     let abort = hsr.abort();
+    // No slot can be where a device of the kernel is, so memory need not be asked.
+    if abort.isv && vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_)) {
+        return mmio::emulate(vm, vcpu, state, hsr, ipa);
+    }
     match abort.fsc {
         FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
             return Ok(Outcome::Resume);

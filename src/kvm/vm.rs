@@ -533,6 +533,12 @@ impl Vm {
         true
     }
 
+    /// Whether a device in the kernel is at an address.
+    #[inline]
+    pub(crate) fn has_device(&self, address: u64) -> bool {
+        self.register(address).is_some()
+    }
+
     #[inline]
     fn register(&self, address: u64) -> Option<GicRegister> {
         let page = (address >> PAGE_SHIFT) as u32;
