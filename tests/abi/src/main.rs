@@ -19,6 +19,7 @@ mod pmu;
 mod registers;
 mod run;
 mod state;
+mod stress;
 mod system;
 mod vcpu;
 mod vcpu_attributes;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             );
         }
+        [argument, seconds] if argument == stress::STRESS => return stress::main(seconds),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         _ => {}
     }
