@@ -7,6 +7,7 @@
 //! What is expected stands in Documentation/virt/kvm/api.rst of the kernel, and where that is
 //! silent, in what Linux 5.6 answered on this architecture.
 
+mod accounting;
 mod check;
 mod dirty_log;
 mod firmware;
@@ -51,6 +52,7 @@ fn tests() -> Vec<Test> {
         irq_line::TESTS,
         gic::TESTS,
         lifetime::TESTS,
+        accounting::TESTS,
     ]
     .concat()
 }
