@@ -220,7 +220,7 @@ fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) ->
         psci::Outcome::Return(value) => state.context.set_reg(0, value),
         psci::Outcome::Suspend => {
             state.context.set_reg(0, psci::SUCCESS);
-            super::run::wait_for_interrupt(vm, vcpu, state);
+            super::halt::wait_for_interrupt(vm, vcpu, state);
         }
         psci::Outcome::CpuOff => {
             vcpu.power.lock().off = true;
