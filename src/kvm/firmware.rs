@@ -215,6 +215,7 @@ fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
 }
 
 /// Changes power states.
+#[inline(always)]
 fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) -> Outcome {
     match outcome {
         psci::Outcome::Return(value) => state.context.set_reg(0, value),

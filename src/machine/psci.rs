@@ -189,12 +189,8 @@ const MIGRATION_NOT_REQUIRED: u32 = 2;
 const SYSTEM_WARM_RESET: u32 = 0;
 const VENDOR_RESET: u32 = 1 << 31;
 
-/// Whether a function identifier is in the range of PSCI 0.2 and later.
-pub(crate) const fn is_standard(id: u32) -> bool {
-    id & !0x1f == function::VERSION
-}
-
 /// Works out what a call of vCPU number `caller` comes to.
+#[inline]
 pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
     let version = firmware.psci;
     if version == Version::V0_1 {

@@ -146,11 +146,8 @@ const fn value(r0: u32) -> Outcome {
 }
 
 /// Works out what a call of vCPU number `caller` comes to.
+#[inline]
 pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
-    // What guests call most often comes first.
-    if psci::is_standard(call.function) {
-        return Outcome::Power(psci::call(call, caller, firmware, topology));
-    }
     let has = |service| firmware.services.contains(service);
     match call.function {
         FN_VERSION => value(VERSION_1_1),
