@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/ratelimit.h>
@@ -27,6 +28,45 @@
 #include <asm/hwcap.h>
 #include <asm/memory.h>
 #include "helpers.h"
+
+/* As <linux/kvm_host.h> has them, with the default of Linux 5.6 for Arm. */
+#define HALT_POLL_NS_DEFAULT	500000
+
+static unsigned int halt_poll_ns = HALT_POLL_NS_DEFAULT;
+module_param(halt_poll_ns, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns, "The longest time for which a vCPU looks out for an interrupt before it sleeps (0: never)");
+
+static unsigned int halt_poll_ns_grow = 2;
+module_param(halt_poll_ns_grow, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_grow, "The factor by which that time grows (0: never)");
+
+static unsigned int halt_poll_ns_grow_start = 10000;
+module_param(halt_poll_ns_grow_start, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_grow_start, "From where it grows");
+
+static unsigned int halt_poll_ns_shrink = 2;
+module_param(halt_poll_ns_shrink, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_shrink, "The divisor by which it shrinks (0: to nothing)");
+
+unsigned int kvm_arm_halt_poll_ns(void)
+{
+	return READ_ONCE(halt_poll_ns);
+}
+
+unsigned int kvm_arm_halt_poll_ns_grow(void)
+{
+	return READ_ONCE(halt_poll_ns_grow);
+}
+
+unsigned int kvm_arm_halt_poll_ns_grow_start(void)
+{
+	return READ_ONCE(halt_poll_ns_grow_start);
+}
+
+unsigned int kvm_arm_halt_poll_ns_shrink(void)
+{
+	return READ_ONCE(halt_poll_ns_shrink);
+}
 
 void kvm_arm_local_irq_disable(void)
 {
@@ -59,6 +99,11 @@ void kvm_arm_preempt_disable(void)
 void kvm_arm_preempt_enable(void)
 {
 	preempt_enable();
+}
+
+bool kvm_arm_task_waits_for_cpu(struct task_struct *task)
+{
+	return task_is_running(task) && !READ_ONCE(task->on_cpu);
 }
 
 bool kvm_arm_need_resched(void)

@@ -36,6 +36,7 @@ use machine::{
 
 use super::{
     firmware,
+    halt,
     mmio,
     run::Outcome,
     vcpu::{
@@ -165,8 +166,8 @@ fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: 
 fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     skip_instruction(state, hsr);
     match hsr.wfx() {
-        Wfx::Wfi => super::run::wait_for_interrupt(vm, vcpu, state),
-        Wfx::Wfe => crate::glue::cpu::cond_resched(),
+        Wfx::Wfi => halt::wait_for_interrupt(vm, vcpu, state),
+        Wfx::Wfe => halt::wait_for_event(vm, vcpu, state),
     }
     Ok(Outcome::Resume)
 }

@@ -215,12 +215,13 @@ fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
 }
 
 /// Changes power states.
+#[inline(always)]
 fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) -> Outcome {
     match outcome {
         psci::Outcome::Return(value) => state.context.set_reg(0, value),
         psci::Outcome::Suspend => {
             state.context.set_reg(0, psci::SUCCESS);
-            super::run::wait_for_interrupt(vm, vcpu, state);
+            super::halt::wait_for_interrupt(vm, vcpu, state);
         }
         psci::Outcome::CpuOff => {
             vcpu.power.lock().off = true;

@@ -6,6 +6,7 @@ pub(crate) mod capabilities;
 pub(crate) mod exit;
 pub(crate) mod firmware;
 pub(crate) mod gic;
+pub(crate) mod halt;
 pub(crate) mod host;
 pub(crate) mod irq_line;
 pub(crate) mod lines;

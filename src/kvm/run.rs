@@ -12,6 +12,7 @@ use kvm_bindings as uapi;
 use super::{
     exit,
     firmware,
+    halt,
     lines::Lines,
     vcpu::{
         request,
@@ -72,7 +73,9 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     let mut alarm = None;
     vcpu.with_task(|| loop {
         cond_resched();
-        handle_requests(vm, vcpu, state)?;
+        if handle_requests(vm, vcpu, state)? == Outcome::ToUser {
+            return Ok(0);
+        }
         if state.pmu.take_alarm_due() {
             set_alarm(vm, vcpu, state, &mut alarm);
         }
@@ -82,7 +85,11 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         }
         let outcome = match enter(vm, vcpu, state) {
             None => Outcome::Resume,
-            Some(Exit::Interrupt | Exit::Retry) => Outcome::Resume,
+            Some(Exit::Interrupt) => {
+                halt::watch_events(state);
+                Outcome::Resume
+            }
+            Some(Exit::Retry) => Outcome::Resume,
             Some(Exit::Trap) => exit::handle(vm, vcpu, state)?,
             Some(Exit::HypFault(vector)) => {
                 hyp_fault(vm, vcpu, vector);
@@ -155,8 +162,8 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     Some(exit)
 }
 
-/// Does what others asked of the vCPU, and waits while it is off.
-fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+/// Does what others asked of the vCPU, and waits while it is off or suspended.
+fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
     loop {
         let requests = vcpu.take_requests();
         if requests & request::INTERRUPT != 0 {
@@ -174,12 +181,19 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
                 now
             };
             state.off = power.off;
+            state.suspended = power.suspended;
             if let Some(start) = power.start {
                 start_at(vm, vcpu, state, start)?;
             }
         }
+        if !state.off && !state.suspended {
+            return Ok(Outcome::Resume);
+        }
         if !state.off {
-            return Ok(());
+            match halt::suspended(vm, vcpu, state)? {
+                Some(outcome) => return Ok(outcome),
+                None => continue,
+            }
         }
         vcpu.wait(None, || false)
             .inspect_err(|_| vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR))
@@ -200,24 +214,6 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
     context.core.pc = start.entry;
     context.core.r[0] = start.context_id;
     Ok(())
-}
-
-/// Sleeps until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
-pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
-    let ready = || vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, Lines::of(state));
-    // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
-    // has expired. Then there is a little left to sleep.
-    while !vcpu.has_requests() && !ready() {
-        let timeout = state
-            .timers
-            .ticks_to_next()
-            .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
-        if vcpu.wait(timeout, ready).is_err() {
-            break;
-        }
-    }
-    // The distributor was told of the lines above.
-    state.look_at_interrupts = true;
 }
 
 /// Sets the alarm to when the performance monitors' line rises by itself.

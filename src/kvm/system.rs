@@ -164,6 +164,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_SYSTEM_EVENT_DATA
         | uapi::KVM_CAP_ARM_SYSTEM_SUSPEND
         | uapi::KVM_CAP_PTP_KVM
+        | uapi::KVM_CAP_HALT_POLL
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {

@@ -17,11 +17,13 @@ use kernel::{
     bindings, new_mutex, new_spinlock,
     prelude::*,
     sync::{
+        aref::ARef,
         rcu,
         Arc,
         Mutex,
         SpinLock, //
     },
+    task::Task,
     time::hrtimer::{
         ArcHrTimerHandle,
         HrTimer,
@@ -39,6 +41,7 @@ use kernel::{
 use kvm_bindings as uapi;
 use machine::{
     cp15,
+    halt,
     psci,
     vgic::CpuInterface, //
 };
@@ -85,6 +88,8 @@ pub(crate) mod request {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Power {
     pub(crate) off: bool,
+    /// It is on, and waits until the monitor sets it going (KVM_MP_STATE_SUSPENDED).
+    pub(crate) suspended: bool,
     /// Set by CPU_ON.
     pub(crate) start: Option<Start>,
 }
@@ -146,6 +151,10 @@ pub(crate) struct VcpuState {
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
     pub(crate) off: bool,
+    /// The monitor has suspended it.
+    pub(crate) suspended: bool,
+    /// How long it looks out for an interrupt before it sleeps.
+    pub(crate) halt_window: halt::Window,
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
     pub(crate) pmu: VcpuPmu,
@@ -221,6 +230,8 @@ impl Vcpu {
             fpinst: [0; 2],
             mmio: None,
             off: false,
+            suspended: false,
+            halt_window: halt::Window::new(),
             look_at_interrupts: false,
             pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
             intids: Intids::default(),
@@ -316,6 +327,16 @@ impl Vcpu {
         let result = f();
         self.task.store(core::ptr::null_mut(), Ordering::SeqCst);
         result
+    }
+
+    /// The thread that is in KVM_RUN.
+    pub(crate) fn task(&self) -> Option<ARef<Task>> {
+        let _rcu = rcu::read_lock();
+        let task = self.task.load(Ordering::SeqCst);
+        // SAFETY: A task that was published here is freed a grace period after its thread has left
+        // KVM_RUN, which takes it away here first.
+        let task = unsafe { task.cast::<Task>().as_ref() }?;
+        Some(task.into())
     }
 
     /// PSCI CPU_ON for this vCPU: starts it, or says why not.

@@ -84,7 +84,10 @@ impl VcpuFile {
         state.features = Some(features);
         reset(&self.vm, &self.vcpu, &mut state)?;
         let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;
-        *self.vcpu.power.lock() = Power { off, start: None };
+        *self.vcpu.power.lock() = Power {
+            off,
+            ..Power::default()
+        };
         drop(state);
         self.vcpu.request(request::POWER);
         Ok(())
@@ -130,6 +133,8 @@ impl VcpuFile {
         let power = *self.vcpu.power.lock();
         let mp_state = if power.off {
             uapi::KVM_MP_STATE_STOPPED
+        } else if power.suspended {
+            uapi::KVM_MP_STATE_SUSPENDED
         } else {
             uapi::KVM_MP_STATE_RUNNABLE
         };
@@ -139,13 +144,15 @@ impl VcpuFile {
     /// KVM_SET_MP_STATE.
     fn set_mp_state(&self, arg: usize) -> Result {
         let mp_state: u32 = system::read_user(arg)?;
-        let off = match mp_state {
-            uapi::KVM_MP_STATE_RUNNABLE => false,
-            uapi::KVM_MP_STATE_STOPPED => true,
+        let mut power = Power::default();
+        match mp_state {
+            uapi::KVM_MP_STATE_RUNNABLE => (),
+            uapi::KVM_MP_STATE_STOPPED => power.off = true,
+            uapi::KVM_MP_STATE_SUSPENDED => power.suspended = true,
             _ => return Err(EINVAL),
-        };
+        }
         let _state = self.vcpu.state.lock();
-        *self.vcpu.power.lock() = Power { off, start: None };
+        *self.vcpu.power.lock() = power;
         self.vcpu.request(request::POWER);
         Ok(())
     }

@@ -42,6 +42,7 @@ use super::{
         CPU_SIZE,
         DIST_SIZE, //
     },
+    halt::VmHalt,
     host::Host,
     irq_line,
     lines::{
@@ -103,6 +104,7 @@ pub(crate) struct Vm {
     gic: SpinLock<Option<Distributor>>,
     vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
     pub(crate) firmware: VmFirmware,
+    pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
     #[pin]
     counter_offset: SpinLock<u64>,
@@ -138,6 +140,7 @@ impl Vm {
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
                 vcpus: [const { SetOnce::new() }; MAX_VCPUS],
                 firmware: VmFirmware::new(),
+                halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
             }),
             GFP_KERNEL_ACCOUNT,

@@ -17,6 +17,7 @@ extern crate std;
 
 pub mod cp15;
 pub mod firmware;
+pub mod halt;
 pub mod pmu;
 pub mod psci;
 pub mod smccc;

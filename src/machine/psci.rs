@@ -190,6 +190,7 @@ const SYSTEM_WARM_RESET: u32 = 0;
 const VENDOR_RESET: u32 = 1 << 31;
 
 /// Works out what a call of vCPU number `caller` comes to.
+#[inline]
 pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
     let version = firmware.psci;
     if version == Version::V0_1 {

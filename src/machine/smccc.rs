@@ -146,6 +146,7 @@ const fn value(r0: u32) -> Outcome {
 }
 
 /// Works out what a call of vCPU number `caller` comes to.
+#[inline]
 pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
     let has = |service| firmware.services.contains(service);
     match call.function {

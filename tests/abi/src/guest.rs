@@ -75,6 +75,7 @@ pub(crate) mod code {
     }
 
     pub(crate) const HVC: u32 = 0xe140_0070;
+    pub(crate) const WFE: u32 = 0xe320_f002;
     pub(crate) const WFI: u32 = 0xe320_f003;
     /// `b .`.
     pub(crate) const LOOP: u32 = 0xeaff_fffe;

@@ -13,6 +13,7 @@ mod dirty_log;
 mod firmware;
 mod gic;
 mod guest;
+mod halt;
 mod irq_line;
 mod lifetime;
 mod memory;
@@ -49,6 +50,7 @@ fn tests() -> Vec<Test> {
         state::TESTS,
         run::TESTS,
         firmware::TESTS,
+        halt::TESTS,
         irq_line::TESTS,
         gic::TESTS,
         lifetime::TESTS,

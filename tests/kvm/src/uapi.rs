@@ -32,6 +32,7 @@ pub const CAP_ENABLE_CAP_VM: u32 = 98;
 pub const CAP_ARM_PMU_V3: u32 = 126;
 pub const CAP_VCPU_ATTRIBUTES: u32 = 127;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
+pub const CAP_HALT_POLL: u32 = 182;
 pub const CAP_PTP_KVM: u32 = 198;
 pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
 pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
@@ -163,6 +164,7 @@ pub const PTIMER_CVAL: u64 = cp15_reg64(2, 14);
 
 pub const MP_STATE_RUNNABLE: u32 = 0;
 pub const MP_STATE_STOPPED: u32 = 5;
+pub const MP_STATE_SUSPENDED: u32 = 10;
 
 /// The program counter among the core registers.
 pub const CORE_PC: u64 = 15;
