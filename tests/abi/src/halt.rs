@@ -9,8 +9,8 @@ use std::sync::mpsc::{channel, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvm::uapi::{self, EnableCap};
-use kvm::{ioctl_ref, Vcpu, Vm};
+use kvm::uapi;
+use kvm::{Vcpu, Vm};
 use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
@@ -33,13 +33,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 fn enable(vm: &Vm, flags: u32, arg: u64) -> std::io::Result<()> {
-    let cap = EnableCap {
-        cap: uapi::CAP_HALT_POLL,
-        flags,
-        args: [arg, 0, 0, 0],
-        ..Default::default()
-    };
-    ioctl_ref(vm, uapi::ENABLE_CAP(), &cap).map(drop)
+    vm.enable_cap(uapi::CAP_HALT_POLL, flags, [arg, 0, 0, 0])
 }
 
 fn halt_poll() -> Outcome {
