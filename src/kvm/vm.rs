@@ -65,6 +65,7 @@ use super::{
 };
 use crate::{
     glue::{
+        cpu::cond_resched,
         file::{
             new_descriptor,
             FileObject, //
@@ -491,10 +492,42 @@ impl Vm {
         ready
     }
 
+    /// Before a register of the distributor is read that tells of pending or active interrupts:
+    /// has the vCPUs come out of the guest that have some of them in list registers, so that the
+    /// answer is not from before the question.
+    fn settle(&self, vcpu: &Vcpu, offset: u32) {
+        // GICD_ISPENDR to GICD_ICACTIVER (IHI 0048B table 4-1).
+        if !(0x200..0x400).contains(&offset) {
+            return;
+        }
+        let mut folds = [None; MAX_VCPUS];
+        let mut waiting = 0;
+        if let Some(gic) = (*self.gic.lock()).as_ref() {
+            waiting = gic.stale(vcpu.id, offset) & !(1 << vcpu.id);
+            for (id, folds) in folds.iter_mut().enumerate() {
+                *folds = gic.folds(id);
+            }
+        }
+        // They have interrupts disabled from the flush to the fold, so this takes no longer than
+        // it takes them to leave the guest.
+        self.request_all(waiting, request::INTERRUPT);
+        while waiting != 0 {
+            if let Some(gic) = (*self.gic.lock()).as_ref() {
+                for (id, folds) in folds.iter().enumerate() {
+                    if gic.folds(id) != *folds {
+                        waiting &= !(1 << id);
+                    }
+                }
+            }
+            cond_resched();
+        }
+    }
+
     /// A load from a device in the kernel.
     pub(crate) fn device_read(&self, vcpu: &Vcpu, address: u64, size: usize) -> Option<[u8; 8]> {
         let value = match self.register(address)? {
             GicRegister::Distributor(offset) => {
+                self.settle(vcpu, offset);
                 let guard = self.gic.lock();
                 (*guard).as_ref()?.dist_read(vcpu.id, offset, size as u32)
             }

@@ -6,7 +6,6 @@ use std::env::var;
 
 fn main() {
     println!("cargo::rerun-if-changed=payload.ld");
-    println!("cargo::rerun-if-changed=src/start.S");
     if var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("arm") {
         let directory = var("CARGO_MANIFEST_DIR").expect("cargo sets it");
         for argument in ["-nostartfiles", "-nostdlib", "-Wl,--build-id=none"] {

@@ -23,6 +23,8 @@ pub struct Cpu {
     pub(crate) active: IrqSet,
     /// A flush has put interrupts into list registers and no fold came yet.
     pub(crate) loaded: bool,
+    /// How often the list registers were taken back; it wraps around.
+    pub(crate) folds: u32,
 }
 
 impl Cpu {
@@ -37,6 +39,7 @@ impl Cpu {
             pending: IrqSet::EMPTY,
             active: IrqSet::EMPTY,
             loaded: false,
+            folds: 0,
         }
     }
 }

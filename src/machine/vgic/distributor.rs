@@ -223,6 +223,9 @@ where
     /// is the state that was known when they were entered.
     ///
     /// Only GICD_ISPENDR, GICD_ISACTIVER and their like can be meant.
+    ///
+    /// Who wants to know better kicks these CPUs and waits until [`folds`](Self::folds) gives
+    /// something else for each.
     pub fn stale(&self, cpu: VcpuIdx, offset: u32) -> CpuMask {
         let first = match Register::at(offset) {
             Register::SetPending(first)
@@ -239,6 +242,13 @@ where
                     .then(|| bit(Self::holder(cpu, intid, irq)))
             })
             .fold(0, |cpus, cpu| cpus | cpu)
+    }
+
+    /// How often the list registers of a CPU have been taken back, if it has any interrupts
+    /// there now: as long as this stays the same, what is known of those is old.
+    pub fn folds(&self, cpu: VcpuIdx) -> Option<u32> {
+        let cpu = self.cpus.get(cpu)?;
+        cpu.loaded.then_some(cpu.folds)
     }
 
     /// The interrupts from `first` on, at most `count` of them.

@@ -354,6 +354,7 @@ where
         ci.used = 0;
         if let Some(c) = self.cpus.get_mut(cpu) {
             c.loaded = false;
+            c.folds = c.folds.wrapping_add(1);
         }
         kick & !bit(cpu)
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Kvm, Vcpu, Vm};
 
-use crate::doorbell::{self, Mode, Report};
+use crate::doorbell::{self, Mode, Report, Wishes};
 use crate::error::{Context, Error, Result};
 use crate::layout;
 use crate::memory::AlignedMapping;
@@ -122,7 +122,7 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
             eprintln!("monitor: the payload told {report:?}");
         }
     };
-    let guest = Guest::new(kvm, payload, 1, irqchip, Mode::Bench, listener)?;
+    let guest = Guest::new(kvm, payload, 1, irqchip, Wishes::new(Mode::Bench, 1), listener)?;
     let mapping = &guest.memory.mapping;
     mapping
         .advise(HUGE, libc::MADV_HUGEPAGE)
@@ -181,7 +181,7 @@ fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
 
 /// What exits to a monitor cost it.
 fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
-    let guest = Guest::new(kvm, payload, 1, irqchip, Mode::Exits, |_| {})?;
+    let guest = Guest::new(kvm, payload, 1, irqchip, Wishes::new(Mode::Exits, 1), |_| {})?;
     let vcpu = guest
         .machine
         .vcpus

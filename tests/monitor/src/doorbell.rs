@@ -3,6 +3,7 @@
 //! The doorbell: how a bare-metal payload hears what to do, and tells what it found.
 //! `tests/payload/src/doorbell.rs` is its other side.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use kvm::Vm;
@@ -26,13 +27,27 @@ pub(crate) const ECHO: u64 = 0x18;
 const SCRATCH: u64 = 0x20;
 /// The level of the doorbell's interrupt.
 const SPI_LEVEL: u64 = 0x28;
+/// Where in memory it stands what was wrong, how long that is, and more numbers.
+const WHAT: u64 = 0x30;
+const WHAT_LEN: u64 = 0x34;
+const VALUE_2: u64 = 0x38;
+const VALUE_3: u64 = 0x3c;
+/// Whether the check of that name is wanted.
+const WANTED: u64 = 0x40;
+const TIMER_INTERRUPTS: u64 = 0x44;
+/// A number of this payload's own.
+const SEED: u64 = 0x48;
+const HOST_MIDR: u64 = 0x4c;
+/// Bytes of the window that were read, and written.
+const WINDOW_READS: u64 = 0x50;
+const WINDOW_WRITES: u64 = 0x54;
 
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
 const COMMAND_FAILED: u32 = 3;
-/// No name is longer than this.
-const NAME_MAX: u32 = 200;
+/// No text is longer than this.
+const TEXT_MAX: u32 = 200;
 
 /// What a payload shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +65,85 @@ pub(crate) enum Mode {
 pub(crate) enum Report {
     Measured(String, u32),
     Passed(String),
-    Failed(String, u32),
+    /// What was wrong, and numbers that belong to it.
+    Failed(String, String, [u32; 3]),
+}
+
+/// What a payload finds out by asking.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes {
+    pub mode: Mode,
+    pub cpus: u32,
+    /// How names of checks begin that are wanted; all if there are none.
+    pub only: Vec<String>,
+    /// How names of checks begin that are not.
+    pub skip: Vec<String>,
+    pub timer_interrupts: u32,
+    pub seed: u32,
+    pub host_midr: u32,
+}
+
+impl Wishes {
+    /// Nothing but a mode.
+    pub(crate) fn new(mode: Mode, cpus: u32) -> Self {
+        Self {
+            mode,
+            cpus,
+            only: Vec::new(),
+            skip: Vec::new(),
+            timer_interrupts: 10_000,
+            seed: std::process::id(),
+            host_midr: 0,
+        }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let begins = |list: &[String]| list.iter().any(|start| name.starts_with(start));
+        (self.only.is_empty() || begins(&self.only)) && !begins(&self.skip)
+    }
+}
+
+/// A device that is like memory, and counts what is done to it.
+pub(crate) struct Window {
+    bytes: Vec<u8>,
+    reads: Arc<AtomicU32>,
+    writes: Arc<AtomicU32>,
+}
+
+impl Window {
+    fn range(&self, offset: u64, len: usize) -> std::ops::Range<usize> {
+        let start = (offset as usize).min(self.bytes.len());
+        start..start.saturating_add(len).min(self.bytes.len())
+    }
+}
+
+impl MmioDevice for Window {
+    fn read(&mut self, offset: u64, data: &mut [u8]) {
+        let range = self.range(offset, data.len());
+        self.reads.fetch_add(range.len() as u32, Ordering::Relaxed);
+        data[..range.len()].copy_from_slice(&self.bytes[range]);
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let range = self.range(offset, data.len());
+        self.writes.fetch_add(range.len() as u32, Ordering::Relaxed);
+        let len = range.len();
+        self.bytes[range].copy_from_slice(&data[..len]);
+    }
 }
 
 /// The doorbell of a machine.
 pub(crate) struct Doorbell {
     vm: Arc<Vm>,
     memory: GuestMemoryMmap,
-    mode: Mode,
-    cpus: u32,
+    wishes: Wishes,
     listener: Box<dyn FnMut(Report) + Send>,
-    name: u32,
-    name_len: u32,
-    value: u32,
+    name: [u32; 2],
+    what: [u32; 2],
+    values: [u32; 3],
     scratch: [u8; 8],
+    window_reads: Arc<AtomicU32>,
+    window_writes: Arc<AtomicU32>,
 }
 
 impl Doorbell {
@@ -71,37 +151,54 @@ impl Doorbell {
     pub(crate) fn new(
         vm: Arc<Vm>,
         memory: GuestMemoryMmap,
-        mode: Mode,
-        cpus: u32,
+        wishes: Wishes,
         listener: impl FnMut(Report) + Send + 'static,
     ) -> Self {
         Self {
             vm,
             memory,
-            mode,
-            cpus,
+            wishes,
             listener: Box::new(listener),
-            name: 0,
-            name_len: 0,
-            value: 0,
+            name: [0; 2],
+            what: [0; 2],
+            values: [0; 3],
             scratch: [0; 8],
+            window_reads: Arc::default(),
+            window_writes: Arc::default(),
+        }
+    }
+
+    /// The window that this doorbell tells of.
+    pub(crate) fn window(&self) -> Window {
+        Window {
+            bytes: vec![0; layout::WINDOW_SIZE as usize],
+            reads: Arc::clone(&self.window_reads),
+            writes: Arc::clone(&self.window_writes),
+        }
+    }
+
+    /// Text in the guest's memory, by its address and length.
+    fn text(&self, [address, len]: [u32; 2]) -> String {
+        let mut text = vec![0; len.min(TEXT_MAX) as usize];
+        let read = self
+            .memory
+            .read_slice(&mut text, GuestAddress(address.into()));
+        match read {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(_) => format!("(text at {address:#x})"),
         }
     }
 
     fn command(&mut self, command: u32) {
-        let mut name = vec![0; self.name_len.min(NAME_MAX) as usize];
-        let read = self
-            .memory
-            .read_slice(&mut name, GuestAddress(self.name.into()));
-        let name = match read {
-            Ok(()) => String::from_utf8_lossy(&name).into_owned(),
-            Err(_) => format!("(name at {:#x})", self.name),
-        };
+        let name = self.text(self.name);
+        let [value, ..] = self.values;
+        let what = self.text(self.what);
+        self.what = [0; 2];
         (self.listener)(match command {
-            COMMAND_MEASURED => Report::Measured(name, self.value),
+            COMMAND_MEASURED => Report::Measured(name, value),
             COMMAND_PASSED => Report::Passed(name),
-            COMMAND_FAILED => Report::Failed(name, self.value),
-            _ => Report::Failed(format!("doorbell command {command}"), self.value),
+            COMMAND_FAILED => Report::Failed(name, what, self.values),
+            _ => Report::Failed(format!("doorbell command {command}"), what, self.values),
         });
     }
 }
@@ -109,9 +206,15 @@ impl Doorbell {
 impl MmioDevice for Doorbell {
     fn read(&mut self, offset: u64, data: &mut [u8]) {
         let value = match offset {
-            MODE => self.mode as u32,
-            CPUS => self.cpus,
+            MODE => self.wishes.mode as u32,
+            CPUS => self.wishes.cpus,
             ECHO => ECHO_VALUE,
+            WANTED => self.wishes.wants(&self.text(self.name)).into(),
+            TIMER_INTERRUPTS => self.wishes.timer_interrupts,
+            SEED => self.wishes.seed,
+            HOST_MIDR => self.wishes.host_midr,
+            WINDOW_READS => self.window_reads.load(Ordering::Relaxed),
+            WINDOW_WRITES => self.window_writes.load(Ordering::Relaxed),
             _ => {
                 let at = offset.wrapping_sub(SCRATCH) as usize;
                 let bytes = at
@@ -139,15 +242,19 @@ impl MmioDevice for Doorbell {
             return;
         };
         match offset {
-            NAME => self.name = value,
-            NAME_LEN => self.name_len = value,
-            VALUE => self.value = value,
+            NAME => self.name[0] = value,
+            NAME_LEN => self.name[1] = value,
+            WHAT => self.what[0] = value,
+            WHAT_LEN => self.what[1] = value,
+            VALUE => self.values[0] = value,
+            VALUE_2 => self.values[1] = value,
+            VALUE_3 => self.values[2] = value,
             COMMAND => self.command(value),
             SPI_LEVEL => {
                 let intid = layout::FIRST_SPI + layout::DOORBELL_SPI;
                 if let Err(e) = self.vm.spi_line(intid, value != 0) {
-                    let name = format!("KVM_IRQ_LINE of the doorbell: {e}");
-                    (self.listener)(Report::Failed(name, value));
+                    let name = "KVM_IRQ_LINE of the doorbell".into();
+                    (self.listener)(Report::Failed(name, e.to_string(), [value, 0, 0]));
                 }
             }
             _ => {}

@@ -15,6 +15,10 @@ pub(crate) const DOORBELL_BASE: u64 = 0x0102_0000;
 pub(crate) const DOORBELL_SIZE: u64 = 0x1000;
 pub(crate) const DOORBELL_SPI: u32 = 8;
 
+/// A device for payloads that is like memory.
+pub(crate) const WINDOW_BASE: u64 = 0x0103_0000;
+pub(crate) const WINDOW_SIZE: u64 = 0x2000;
+
 /// The virtio-mmio devices, one after the other.
 pub(crate) const VIRTIO_BASE: u64 = 0x0200_0000;
 pub(crate) const VIRTIO_SIZE: u64 = 0x200;
@@ -31,6 +35,9 @@ pub(crate) const GIC_INTIDS: u32 = 128;
 pub(crate) const FIRST_SPI: u32 = 32;
 
 pub(crate) const RAM_BASE: u64 = 0x8000_0000;
+/// A second, small slot of payloads: neither its ends nor its size are aligned to more than a page.
+pub(crate) const SMALL_BASE: u64 = 0x9810_1000;
+pub(crate) const SMALL_SIZE: u64 = 0x3000;
 /// A 32-bit process has no more address space than this to give away, nor the guest more room
 /// above its memory's start.
 pub(crate) const RAM_MAX_MIB: u64 = 2048 - 256;

@@ -11,14 +11,16 @@ use crate::vm::Irqchip;
 pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
                    [--disk FILE]... [--irqchip device|legacy] [--move-every MS [--moves N]]
-       monitor payload --payload FILE [--cpus N] [--irqchip device|legacy]
+       monitor payload --payload FILE [--cpus N] [--irqchip device|legacy] [--only NAME]...
+                       [--skip NAME]... [--timer-interrupts N]
        monitor bench --payload FILE
 
 run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leaves).
          Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
          With --move-every, the running guest is saved each MS milliseconds and goes on in a
          new machine; N times, or until it ends.
-payload  runs the checks of a bare-metal payload; status 0 if all passed.
+payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
+         by how their names begin.
 bench    measures what operations cost, in instructions under QEMU's -icount.";
 
 /// What the kernel gets to hear unless the user says otherwise.
@@ -46,6 +48,11 @@ pub(crate) struct PayloadOptions {
     pub payload: PathBuf,
     pub cpus: u32,
     pub irqchip: Irqchip,
+    /// Which checks, by how their names begin.
+    pub only: Vec<String>,
+    pub skip: Vec<String>,
+    /// How many interrupts of a timer are counted.
+    pub timer_interrupts: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +76,9 @@ struct Values {
     irqchip: Irqchip,
     move_every: Option<Duration>,
     moves: Option<u32>,
+    only: Vec<String>,
+    skip: Vec<String>,
+    timer_interrupts: Option<u32>,
 }
 
 fn number<T: std::str::FromStr<Err = std::num::ParseIntError>>(
@@ -102,6 +112,9 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
                 values.move_every = Some(Duration::from_millis(number(&option, &value)?));
             }
             "--moves" => values.moves = Some(number(&option, &value)?),
+            "--only" => values.only.push(value),
+            "--skip" => values.skip.push(value),
+            "--timer-interrupts" => values.timer_interrupts = Some(number(&option, &value)?),
             "--payload" => values.payload = Some(value.into()),
             _ => {
                 values.irqchip = match value.as_str() {
@@ -123,10 +136,21 @@ fn cpus(values: &Values) -> Result<u32> {
 }
 
 fn payload(arguments: impl Iterator<Item = String>) -> Result<PayloadOptions> {
-    let values = values(&["--payload", "--cpus", "--irqchip"], arguments)?;
+    let allowed = [
+        "--payload",
+        "--cpus",
+        "--irqchip",
+        "--only",
+        "--skip",
+        "--timer-interrupts",
+    ];
+    let values = values(&allowed, arguments)?;
     Ok(PayloadOptions {
         cpus: cpus(&values)?,
         irqchip: values.irqchip,
+        only: values.only,
+        skip: values.skip,
+        timer_interrupts: values.timer_interrupts.unwrap_or(10_000),
         payload: values
             .payload
             .ok_or_else(|| Error::new(format!("--payload is missing\n{USAGE}")))?,

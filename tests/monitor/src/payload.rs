@@ -9,29 +9,60 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use kvm::uapi::UserspaceMemoryRegion;
 use kvm::Kvm;
 
 use crate::bus::Bus;
-use crate::doorbell::{Doorbell, Mode, Report};
+use crate::doorbell::{Doorbell, Mode, Report, Wishes};
 use crate::elf;
 use crate::error::{Context, Error, Result};
 use crate::layout;
-use crate::memory::{read_file, Memory};
+use crate::memory::{read_file, AlignedMapping, Memory};
 use crate::options::PayloadOptions;
-use crate::vcpu::{self, Ending, Stop, Threads};
+use crate::vcpu::{self, kvm_error, Ending, Stop, Threads};
 use crate::vm::{open_kvm, Irqchip, Machine};
 
 /// What a payload may use, as `tests/payload/src/start.S` maps it.
 pub(crate) const RAM_MIB: u64 = 64;
 /// A payload that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What the payload finds in R0: that there is a monitor (`tests/payload/src/board.rs`).
+const IS_MONITOR: u32 = 0x6d6f_6e69;
+/// The number of the small slot, of which nothing else makes use.
+const SMALL_SLOT: u32 = 20;
+const PAGE_SIZE: usize = 4096;
 
 /// A machine with a payload in it.
 pub(crate) struct Guest {
     pub machine: Machine,
     pub bus: Bus,
-    // Goes last, after all that refers to it.
+    // These go last, after all that refers to them.
     pub memory: Memory,
+    _small: AlignedMapping,
+}
+
+/// The MIDR of the CPU that this program runs on, as `/proc/cpuinfo` has it; 0 if it does not.
+fn host_midr() -> u32 {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        let value = line.split_once(':')?.1.trim();
+        match value.strip_prefix("0x") {
+            Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16).ok(),
+            None => value.parse().ok(),
+        }
+    };
+    let midr = || {
+        let architecture = 0xf << 16;
+        Some(
+            field("CPU implementer")? << 24
+                | field("CPU variant")? << 20
+                | architecture
+                | field("CPU part")? << 4
+                | field("CPU revision")?,
+        )
+    };
+    midr().unwrap_or(0)
 }
 
 impl Guest {
@@ -40,7 +71,7 @@ impl Guest {
         payload: &Path,
         cpus: u32,
         irqchip: Irqchip,
-        mode: Mode,
+        wishes: Wishes,
         listener: impl FnMut(Report) + Send + 'static,
     ) -> Result<Self> {
         let file = read_file(payload)?;
@@ -51,11 +82,31 @@ impl Guest {
         }
         let machine = Machine::new(kvm, &memory, cpus, irqchip)?;
         if let Some(first) = machine.vcpus.first() {
-            vcpu::set_entry(first, program.entry, [0; 3])?;
+            vcpu::set_entry(first, program.entry, [IS_MONITOR, 0, 0])?;
+        }
+        // The slot does not begin where a block of the host's memory does.
+        let small = AlignedMapping::new(layout::SMALL_SIZE as usize + PAGE_SIZE)?;
+        let region = UserspaceMemoryRegion {
+            slot: SMALL_SLOT,
+            flags: 0,
+            guest_phys_addr: layout::SMALL_BASE,
+            memory_size: layout::SMALL_SIZE,
+            userspace_addr: (small.as_ptr() as usize + PAGE_SIZE) as u64,
+        };
+        if wishes.mode == Mode::Checks {
+            machine
+                .vm
+                .set_user_memory_region(&region)
+                .map_err(|e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e))?;
         }
         let vm = Arc::clone(&machine.vm);
-        let doorbell = Doorbell::new(vm, memory.guest.clone(), mode, cpus, listener);
+        let doorbell = Doorbell::new(vm, memory.guest.clone(), wishes, listener);
         let mut bus = Bus::default();
+        bus.insert(
+            layout::WINDOW_BASE,
+            layout::WINDOW_SIZE,
+            Arc::new(Mutex::new(doorbell.window())),
+        );
         bus.insert(
             layout::DOORBELL_BASE,
             layout::DOORBELL_SIZE,
@@ -65,6 +116,7 @@ impl Guest {
             machine,
             bus,
             memory,
+            _small: small,
         })
     }
 }
@@ -100,18 +152,26 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
             passes.fetch_add(1, Ordering::Relaxed);
             println!("ok {name}");
         }
-        Report::Failed(name, value) => {
+        Report::Failed(name, what, values) => {
             failures.fetch_add(1, Ordering::Relaxed);
-            println!("not ok {name}: value {value:#x}");
+            let [a, b, c] = values;
+            println!("not ok {name}: {what} ({a:#x}, {b:#x}, {c:#x})");
         }
         Report::Measured(name, value) => println!("{name} {value}"),
+    };
+    let wishes = Wishes {
+        only: options.only.clone(),
+        skip: options.skip.clone(),
+        timer_interrupts: options.timer_interrupts,
+        host_midr: host_midr(),
+        ..Wishes::new(Mode::Checks, options.cpus)
     };
     let guest = Guest::new(
         &kvm,
         &options.payload,
         options.cpus,
         options.irqchip,
-        Mode::Checks,
+        wishes,
         listener,
     )?;
     let stop = Arc::new(Stop::new()?);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The doorbell: the device of the monitor that starts, hears and helps the payload.
-//! `tests/monitor/src/doorbell.rs` is its other side.
+//! `tests/monitor/src/doorbell.rs` is its other side. Where there is no monitor, what would go
+//! there is printed.
 
-use core::ptr;
+use crate::board;
+use crate::check::Failure;
+use crate::io;
 
 const BASE: usize = 0x0102_0000;
 
@@ -15,8 +18,17 @@ const COMMAND: usize = 0x0c;
 const MODE: usize = 0x10;
 const CPUS: usize = 0x14;
 const ECHO: usize = 0x18;
-const SCRATCH: usize = 0x20;
 const SPI_LEVEL: usize = 0x28;
+const WHAT: usize = 0x30;
+const WHAT_LEN: usize = 0x34;
+const VALUE_2: usize = 0x38;
+const VALUE_3: usize = 0x3c;
+const WANTED: usize = 0x40;
+const TIMER_INTERRUPTS: usize = 0x44;
+const SEED: usize = 0x48;
+const HOST_MIDR: usize = 0x4c;
+const WINDOW_READS: usize = 0x50;
+const WINDOW_WRITES: usize = 0x54;
 
 const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
@@ -29,23 +41,54 @@ pub(crate) const MODE_EXITS: u32 = 2;
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 /// The interrupt of the doorbell.
 pub(crate) const SPI: u32 = 40;
+/// A device of the monitor that is like memory, of two pages.
+pub(crate) const WINDOW: usize = 0x0103_0000;
 
+#[inline(always)]
 fn read(register: usize) -> u32 {
-    // SAFETY: A register of the doorbell.
-    unsafe { ptr::read_volatile((BASE + register) as *const u32) }
+    io::read(BASE + register)
 }
 
+#[inline(always)]
 fn write(register: usize, value: u32) {
-    // SAFETY: A register of the doorbell.
-    unsafe { ptr::write_volatile((BASE + register) as *mut u32, value) }
+    io::write(BASE + register, value);
+}
+
+fn put(byte: u8) {
+    // QEMU prints a byte at once.
+    io::write(board::PL011, byte.into());
+}
+
+/// Prints where there is no monitor.
+fn print(parts: &[&str]) {
+    for part in parts {
+        part.bytes().for_each(put);
+    }
+}
+
+fn print_number(value: u32) {
+    print(&[" 0x"]);
+    for digit in (0..8).rev() {
+        let digit = (value >> (4 * digit)) as u8 & 0xf;
+        put(if digit < 10 { b'0' } else { b'a' - 10 } + digit);
+    }
 }
 
 pub(crate) fn mode() -> u32 {
-    read(MODE)
+    if board::is_guest() {
+        read(MODE)
+    } else {
+        0
+    }
 }
 
+/// The number of CPUs.
 pub(crate) fn cpus() -> u32 {
-    read(CPUS)
+    if board::is_guest() {
+        read(CPUS)
+    } else {
+        (crate::gic::distributor_type() >> 5 & 7) + 1
+    }
 }
 
 #[inline(always)]
@@ -53,11 +96,57 @@ pub(crate) fn echo() -> u32 {
     read(ECHO)
 }
 
+/// Leaves the guest for the monitor, if there is one.
+#[inline(always)]
+pub(crate) fn leave_guest() {
+    if board::is_guest() {
+        echo();
+    }
+}
+
 /// Gives the monitor something to measure.
 pub(crate) fn read_for_ever() -> ! {
     loop {
         echo();
     }
+}
+
+/// Whether a check was asked for.
+pub(crate) fn is_wanted(name: &str) -> bool {
+    if !board::is_guest() {
+        return true;
+    }
+    write(NAME, name.as_ptr() as u32);
+    write(NAME_LEN, name.len() as u32);
+    read(WANTED) != 0
+}
+
+/// How many interrupts of the timers there shall be.
+pub(crate) fn timer_interrupts() -> u32 {
+    if board::is_guest() {
+        read(TIMER_INTERRUPTS)
+    } else {
+        1000
+    }
+}
+
+/// A number that another payload has another of.
+pub(crate) fn seed() -> u32 {
+    if board::is_guest() {
+        read(SEED)
+    } else {
+        1
+    }
+}
+
+/// The host's MIDR.
+pub(crate) fn host_midr() -> u32 {
+    read(HOST_MIDR)
+}
+
+/// How often the window was read and written.
+pub(crate) fn window_accesses() -> (u32, u32) {
+    (read(WINDOW_READS), read(WINDOW_WRITES))
 }
 
 fn command(name: &str, value: u32, command: u32) {
@@ -69,17 +158,38 @@ fn command(name: &str, value: u32, command: u32) {
 
 /// Reports what an operation costs.
 pub(crate) fn measured(name: &str, instructions: u32) {
-    command(name, instructions, COMMAND_MEASURED);
+    if board::is_guest() {
+        command(name, instructions, COMMAND_MEASURED);
+    } else {
+        print(&[name]);
+        print_number(instructions);
+        print(&["\n"]);
+    }
 }
 
 /// Reports a check that passed.
 pub(crate) fn pass(name: &str) {
-    command(name, 0, COMMAND_PASSED);
+    if board::is_guest() {
+        command(name, 0, COMMAND_PASSED);
+    } else {
+        print(&["ok ", name, "\n"]);
+    }
 }
 
-/// Reports a check that failed, with a number that says how.
-pub(crate) fn fail(name: &str, value: u32) {
-    command(name, value, COMMAND_FAILED);
+/// Reports a check that failed, and why.
+pub(crate) fn fail(name: &str, failure: &Failure) {
+    let [value, second, third] = failure.values;
+    if board::is_guest() {
+        write(WHAT, failure.what.as_ptr() as u32);
+        write(WHAT_LEN, failure.what.len() as u32);
+        write(VALUE_2, second);
+        write(VALUE_3, third);
+        command(name, value, COMMAND_FAILED);
+    } else {
+        print(&["not ok ", name, ": ", failure.what]);
+        failure.values.into_iter().for_each(print_number);
+        print(&["\n"]);
+    }
 }
 
 /// Sets the level of the doorbell's interrupt.
@@ -88,6 +198,4 @@ pub(crate) fn set_spi(level: bool) {
 }
 
 /// Eight bytes that can be read and written in any width.
-pub(crate) fn scratch<T>() -> *mut T {
-    (BASE + SCRATCH) as *mut T
-}
+pub(crate) const SCRATCH: usize = BASE + 0x20;

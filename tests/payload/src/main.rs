@@ -3,7 +3,8 @@
 //! A bare-metal guest that checks and measures the machine it runs on.
 //!
 //! `monitor payload` and `monitor bench` run it. It talks to them through the doorbell, a device
-//! of the monitor, and by nothing else: no output disturbs what is measured.
+//! of the monitor, and by nothing else: no output disturbs what is measured. Without a monitor,
+//! on QEMU's virt board, it makes the same checks of the emulated hardware itself.
 
 #![cfg_attr(all(target_arch = "arm", not(test)), no_std, no_main)]
 
@@ -11,35 +12,45 @@
 #[cfg(not(target_arch = "arm"))]
 fn main() {}
 
-#[cfg(target_arch = "arm")]
-mod bench;
-#[cfg(target_arch = "arm")]
-mod checks;
-#[cfg(target_arch = "arm")]
-mod cpu;
-#[cfg(target_arch = "arm")]
-mod doorbell;
-#[cfg(target_arch = "arm")]
-mod gic;
-#[cfg(target_arch = "arm")]
-mod psci;
-#[cfg(target_arch = "arm")]
-mod timer;
+macro_rules! modules {
+    ($($name:ident)*) => {
+        $(#[cfg(target_arch = "arm")]
+        mod $name;)*
+    };
+}
+
+// The machine, and how checks are made of it.
+modules! {
+    bench board check checks code cpu doorbell exceptions gic io mmu psci smp timer
+}
+// The checks.
+modules! {
+    aborts atomics banked cp15 distributor interrupts memory mmio mmio_forms power sgis timers
+    traps vfp waits
+}
 
 #[cfg(target_arch = "arm")]
 core::arch::global_asm!(include_str!("start.S"), options(raw));
+#[cfg(target_arch = "arm")]
+core::arch::global_asm!(include_str!("exceptions.S"), options(raw));
+#[cfg(target_arch = "arm")]
+core::arch::global_asm!(include_str!("mmio_forms.S"), options(raw));
 
 #[cfg(target_arch = "arm")]
 mod entry {
-    use crate::{bench, checks, cpu, doorbell, gic, psci};
+    use crate::check::Failure;
+    use crate::{bench, board, checks, cpu, doorbell, gic, mmu, psci, smp};
 
     /// Where a CPU comes from `start.S`.
     #[no_mangle]
     extern "C" fn cpu_main(id: u32) -> ! {
-        gic::init_cpu();
         if id != 0 {
-            checks::secondary(id);
+            gic::init_cpu();
+            smp::wait_for_work(id);
         }
+        mmu::init();
+        board::init();
+        gic::init_cpu();
         gic::init_distributor();
         cpu::enable_interrupts();
         match doorbell::mode() {
@@ -50,17 +61,36 @@ mod entry {
         psci::system_off()
     }
 
+    /// Fails, and ends everything.
+    pub(crate) fn give_up(what: &'static str) -> ! {
+        let values = [0; 3];
+        doorbell::fail("the payload comes to its end", &Failure { what, values });
+        psci::system_off()
+    }
+
     #[no_mangle]
     extern "C" fn unexpected_exception(vector: u32, address: u32) -> ! {
-        doorbell::fail("no unexpected exception", address | vector);
+        let failure = Failure {
+            what: "vector, address, CPU",
+            values: [vector, address, cpu::mpidr()],
+        };
+        doorbell::fail("no unexpected exception", &failure);
         psci::system_off()
     }
 
     /// Where lints look at the tests that there are not, the standard library has one.
     #[cfg(not(test))]
     #[panic_handler]
-    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-        doorbell::fail("the payload does not panic", 0);
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        let line = info.location().map_or(0, |location| location.line());
+        let failure = Failure {
+            what: info.location().map_or("", |location| {
+                // SAFETY: Where a panic is, is said by a constant of the program.
+                unsafe { core::mem::transmute::<&str, &'static str>(location.file()) }
+            }),
+            values: [line, 0, 0],
+        };
+        doorbell::fail("the payload does not panic", &failure);
         psci::system_off()
     }
 }

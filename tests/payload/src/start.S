@@ -10,16 +10,20 @@
 	.fpu	neon
 	.arm
 
-/* Each CPU has a stack for each of these modes, and 64 KiB for its own work. */
-	.equ	EXCEPTION_STACK, 4096
+/*
+ * Each CPU has a stack. The stack pointers of the exception modes point to the CPU's
+ * record of exceptions (exceptions.S, exceptions.rs).
+ */
 	.equ	STACK, 65536
-	.equ	CPU_AREA, STACK + 3 * EXCEPTION_STACK
+	.equ	RECORD_SHIFT, 8
 	.equ	CPUS, 8
 
+	.equ	MODE_FIQ, 0x11
 	.equ	MODE_IRQ, 0x12
 	.equ	MODE_SVC, 0x13
 	.equ	MODE_ABT, 0x17
 	.equ	MODE_UND, 0x1b
+	.equ	MODE_SYS, 0x1f
 
 /*
  * Section descriptors of the short format. Memory: write-back, write-allocate,
@@ -31,8 +35,13 @@
 
 	.section .text.start, "ax"
 	.global _start
-/* The first CPU starts here: MMU and caches off, interrupts masked. */
+/*
+ * The first CPU starts here: MMU and caches off, interrupts masked. R0 says what
+ * machine this is (board.rs).
+ */
 _start:
+	ldr	r1, =board_id
+	str	r0, [r1]
 	ldr	r0, =page_table
 	mov	r1, #0
 1:	lsl	r2, r1, #20			@ the first GiB has the devices
@@ -58,25 +67,39 @@ _start:
 /* The others start here, with their number in r0 (the context of CPU_ON). */
 secondary_start:
 	mov	r4, r0
+	b	cpu_start
+
+	.thumb
+	.thumb_func
+	.global secondary_start_thumb
+/* The same in Thumb state: this word is another instruction in Arm state. */
+secondary_start_thumb:
+	movs	r4, r0
+	blx	1f
+	.arm
+	.balign	4
+1:	orr	r4, r4, #0x100			@ cpu_start keeps this from others
 
 /* Gets the CPU with the number in r4 ready for Rust. */
 cpu_start:
 	cpsid	aif, #MODE_SVC
+	and	r5, r4, #0xff
 	ldr	r0, =stacks
-	ldr	r1, =CPU_AREA
-	add	r2, r4, #1
-	mla	r0, r1, r2, r0			@ the end of the CPU's area
+	add	r2, r5, #1
+	mov	r1, #STACK
+	mla	sp, r1, r2, r0			@ the end of the CPU's stack
+	ldr	r0, =exception_records
+	add	r0, r0, r5, lsl #RECORD_SHIFT
+	mcr	p15, 0, r0, c13, c0, 4		@ TPIDRPRW
+	cps	#MODE_FIQ
+	mov	sp, r0
 	cps	#MODE_IRQ
 	mov	sp, r0
-	sub	r0, r0, #EXCEPTION_STACK
 	cps	#MODE_ABT
 	mov	sp, r0
-	sub	r0, r0, #EXCEPTION_STACK
 	cps	#MODE_UND
 	mov	sp, r0
-	sub	r0, r0, #EXCEPTION_STACK
 	cps	#MODE_SVC
-	mov	sp, r0
 
 	ldr	r0, =page_table
 	orr	r0, r0, #0x4a			@ table walks: write-back, shared
@@ -88,7 +111,7 @@ cpu_start:
 	mcr	p15, 0, r0, c7, c5, 6		@ BPIALL
 	mov	r0, #1
 	mcr	p15, 0, r0, c3, c0, 0		@ DACR: domain 0 is checked
-	ldr	r0, =vectors
+	ldr	r0, =vectors_normal
 	mcr	p15, 0, r0, c12, c0, 0		@ VBAR
 	dsb
 	isb
@@ -112,64 +135,28 @@ cpu_start:
 3:	wfi
 	b	3b
 
-	.balign	32
-vectors:
-	b	.				@ reset
-	b	undefined
-	b	unexpected_svc
-	b	prefetch_abort
-	b	data_abort
-	b	.
-	b	interrupt
-	b	unexpected_fiq
-
-/* Counts, and goes on behind the instruction. */
-undefined:
-	push	{r0, r1}
-	ldr	r0, =undefined_count
-	ldr	r1, [r0]
-	add	r1, r1, #1
-	str	r1, [r0]
-	pop	{r0, r1}
-	movs	pc, lr
-
-unexpected_svc:
-	mov	r0, #2
-	b	unexpected
-prefetch_abort:
-	mov	r0, #3
-	b	unexpected
-data_abort:
-	mov	r0, #4
-	b	unexpected
-unexpected_fiq:
-	mov	r0, #7
-unexpected:
-	mov	r1, lr
-	bl	unexpected_exception
-	b	.
-
-/* Rust's handlers are built without floating point, so those registers are not saved. */
-interrupt:
-	sub	lr, lr, #4
-	srsdb	sp!, #MODE_SVC
-	cps	#MODE_SVC
-	push	{r0-r3, ip, lr}
-	and	r1, sp, #4
-	sub	sp, sp, r1
-	push	{r1, r2}
-	bl	interrupt_handler
-	pop	{r1, r2}
-	add	sp, sp, r1
-	pop	{r0-r3, ip, lr}
-	rfeia	sp!
-
 	.text
 /* u32 hypercall(u32 function, u32 a, u32 b, u32 c) */
 	.global hypercall
 hypercall:
 	hvc	#0
 	bx	lr
+
+/*
+ * u32 hypercall_registers(u32 registers[14]): calls with r0 to r12 and lr from the
+ * array, and puts there what they are afterwards.
+ */
+	.global hypercall_registers
+hypercall_registers:
+	push	{r0, r4-r11, lr}
+	mov	lr, r0
+	ldmia	lr, {r0-r12}
+	hvc	#0
+	push	{lr}
+	ldr	lr, [sp, #4]
+	stmia	lr, {r0-r12}
+	pop	{r0, r1}
+	pop	{r4-r11, pc}
 
 /* void vfp_fill(const u64 values[32], u32 fpscr) */
 	.global vfp_fill
@@ -188,7 +175,7 @@ vfp_read:
 	bx	lr
 
 /*
- * void banked_swap(u32 values[17]): exchanges the registers of the other modes with
+ * void banked_swap(u32 values[19]): exchanges the registers of the other modes with
  * an array. Interrupts must be masked until they are swapped back.
  */
 	.macro	swap reg
@@ -216,6 +203,8 @@ banked_swap:
 	swap	SP_fiq
 	swap	LR_fiq
 	swap	SPSR_fiq
+	swap	SP_usr
+	swap	LR_usr
 	bx	lr
 
 /* What the compiler expects of a C library. */
@@ -255,12 +244,16 @@ memcmp:
 
 	.section .bss.table, "aw", %nobits
 	.balign	16384
+	.global page_table
 page_table:
 	.space	16384
 	.bss
-	.balign	8
+	.balign	256
+	.global exception_records
+exception_records:
+	.space	CPUS << RECORD_SHIFT
 stacks:
-	.space	CPUS * CPU_AREA
-	.global undefined_count
-undefined_count:
+	.space	CPUS * STACK
+	.global board_id
+board_id:
 	.space	4

@@ -323,3 +323,23 @@ fn flush_folds_what_was_not() {
     assert_eq!(gic.flush(0, &mut ci), 0);
     assert_eq!(ci, first);
 }
+
+#[test]
+fn who_reads_active_bits_sees_a_fold() {
+    let (mut gic, mut ci) = ready(2);
+    assert_eq!(gic.folds(0), None);
+    gic.dist_write(0, 0x204, 4, 2);
+    gic.flush(0, &mut ci);
+    let before = gic.folds(0);
+    assert!(before.is_some());
+    // The guest acknowledges it, which nobody knows as long as it runs.
+    ci.lr[0] = ci.lr[0] & !PENDING | ACTIVE;
+    assert_eq!(gic.stale(1, 0x304), 1);
+    assert_eq!(gic.dist_read(1, 0x304, 4), 0);
+    // It leaves, and comes back at once.
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.folds(0), None);
+    gic.flush(0, &mut ci);
+    assert_ne!(gic.folds(0), before);
+    assert_eq!(gic.dist_read(1, 0x304, 4), 2);
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loads and stores for which the hardware does not tell what they were, so that who emulates a
+//! device has to look at the instruction: each is executed on memory and on a device of the same
+//! contents, and has to do the same there. `mmio_forms.S` has them.
+
+use core::ptr;
+
+use crate::check::{ensure, ensure_eq, Failure, Outcome};
+use crate::code;
+use crate::cpu;
+use crate::doorbell;
+use crate::exceptions;
+use crate::io;
+
+/// One instruction.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Form {
+    code: usize,
+    name: *const u8,
+    name_len: usize,
+    loads: u32,
+    stores: u32,
+}
+
+extern "C" {
+    static arm_forms: Form;
+    static arm_forms_end: Form;
+    static thumb_forms: Form;
+    static thumb_forms_end: Form;
+    fn run_form();
+    fn form_across_pages();
+}
+
+/// As much of the device as is used, which may be anywhere in its two pages.
+const WORDS: usize = 256;
+/// Where in that the address in R1 is.
+const BASE: usize = 0x200;
+
+/// Memory beside the device.
+#[repr(C, align(4096))]
+struct Beside([u32; 2048]);
+static mut BESIDE: Beside = Beside([0; 2048]);
+
+/// Fills the words at an address.
+fn fill(at: usize) {
+    for n in 0..WORDS {
+        let value = (n as u32).wrapping_mul(0x9e37_79b9) | 0x0080_0080;
+        io::write(at + 4 * n, value);
+    }
+}
+
+fn word(at: usize, n: usize) -> u32 {
+    io::read(at + 4 * n)
+}
+
+/// The registers that a form begins with.
+fn registers(at: usize) -> [u32; 16] {
+    let mut registers = [0; 16];
+    for (n, register) in (0..).zip(&mut registers) {
+        *register = 0x8182_8384u32.wrapping_add(n * 0x1111_1111);
+    }
+    registers[1] = (at + BASE) as u32;
+    registers[2] = 12;
+    registers[3] = 2;
+    registers[13] = (at + BASE + 0x100) as u32;
+    // Z.
+    registers[15] = 1 << 30;
+    registers
+}
+
+/// Executes a form at an address; gives the registers afterwards.
+fn execute(code: usize, at: usize) -> Outcome<[u32; 16]> {
+    let mut registers = registers(at);
+    cpu::masked(|| {
+        exceptions::catch(run_form as usize, code as u32, registers.as_mut_ptr() as u32)
+    })
+    .map_err(|found| Failure {
+        what: "an exception",
+        values: [found.vector, found.lr, found.dfsr],
+    })?;
+    Ok(registers)
+}
+
+/// Compares what a form does to a device and to memory. Failures tell the place in the device, or
+/// the number of a register.
+fn compare(form: &Form, at: usize, beside: usize) -> Outcome {
+    fill(at);
+    fill(beside);
+    let expected = execute(form.code, beside)?;
+    let (loads, stores) = doorbell::window_accesses();
+    let found = execute(form.code, at)?;
+    let (loads_after, stores_after) = doorbell::window_accesses();
+    ensure_eq(loads_after.wrapping_sub(loads), form.loads, "bytes that were loaded", 0)?;
+    ensure_eq(stores_after.wrapping_sub(stores), form.stores, "bytes that were stored", 0)?;
+    let delta = (at as u32).wrapping_sub(beside as u32);
+    for (n, (found, expected)) in (0..).zip(found.iter().zip(&expected)) {
+        // What was an address is still one, or was loaded from memory.
+        let same = found == expected
+            || matches!(n, 1 | 13) && *found == expected.wrapping_add(delta);
+        ensure(same, "a register", [*found, *expected, n])?;
+    }
+    for n in 0..WORDS {
+        let (mut found, expected) = (word(at, n), word(beside, n));
+        // An address that was stored.
+        if found == expected.wrapping_add(delta) {
+            found = expected;
+        }
+        ensure_eq(found, expected, "a word of the device", n as u32 * 4)?;
+    }
+    Ok(())
+}
+
+/// All forms from one symbol to another.
+fn all(from: *const Form, to: *const Form) -> Outcome {
+    let beside = (&raw const BESIDE) as usize;
+    let mut form = from;
+    let mut last = Ok(());
+    while form < to {
+        // SAFETY: One of the table in `mmio_forms.S`.
+        let this = unsafe { *form };
+        if let Err(failure) = compare(&this, doorbell::WINDOW, beside) {
+            // SAFETY: The name is of that table, too, and ASCII.
+            let name = unsafe {
+                core::str::from_utf8_unchecked(core::slice::from_raw_parts(this.name, this.name_len))
+            };
+            doorbell::fail(name, &failure);
+            last = Err(Failure {
+                what: "forms as told above",
+                values: [0; 3],
+            });
+        }
+        // SAFETY: At most the table's end.
+        form = unsafe { form.add(1) };
+    }
+    last
+}
+
+pub(crate) fn arm() -> Outcome {
+    all(&raw const arm_forms, &raw const arm_forms_end)
+}
+
+pub(crate) fn thumb() -> Outcome {
+    all(&raw const thumb_forms, &raw const thumb_forms_end)
+}
+
+/// LDREX and STREX on a device: what the store says it did, it did. Nothing more is promised
+/// (A3.4.5).
+pub(crate) fn exclusive() -> Outcome {
+    // LDREX r0, [r1]; STREX r4, r5, [r1]; and so on for bytes, half words, doublewords.
+    let pairs: [([u32; 2], usize); 4] = [
+        ([0xe191_0f9f, 0xe181_4f95], 4),
+        ([0xe1d1_0f9f, 0xe1c1_4f95], 1),
+        ([0xe1f1_0f9f, 0xe1e1_4f95], 2),
+        ([0xe1b1_8f9f, 0xe1a1_4f96], 8),
+    ];
+    for ([load, store], size) in pairs {
+        fill(doorbell::WINDOW);
+        let place = BASE / 4;
+        let before = [word(doorbell::WINDOW, place), word(doorbell::WINDOW, place + 1)];
+        let code = code::arm([load, store, code::BX_LR]);
+        let found = exceptions::catch(code, 0, (doorbell::WINDOW + BASE) as u32);
+        if let Err(found) = found {
+            return ensure(false, "an exception", [found.vector, found.dfsr, size as u32]);
+        }
+        let after = [word(doorbell::WINDOW, place), word(doorbell::WINDOW, place + 1)];
+        if size == 8 {
+            continue;
+        }
+        let mask = u32::MAX >> (32 - 8 * size);
+        let value = found.unwrap_or(0);
+        ensure_eq(value, before[0] & mask, "what was loaded", size as u32)?;
+        ensure_eq(after[0] & !mask, before[0] & !mask, "what is beside it", size as u32)?;
+        ensure_eq(after[1], before[1], "what is behind it", size as u32)?;
+    }
+    Ok(())
+}
+
+/// An instruction in two pages, and data in two pages.
+pub(crate) fn across_pages() -> Outcome {
+    let form = Form {
+        code: form_across_pages as usize,
+        name: ptr::null(),
+        name_len: 0,
+        loads: 4,
+        stores: 0,
+    };
+    let beside = (&raw const BESIDE) as usize;
+    compare(&form, doorbell::WINDOW, beside)?;
+    // Data in the last words of the device's first page and the first of the second.
+    let at = doorbell::WINDOW + 0x1000 - BASE - 8;
+    let forms = [&raw const arm_forms, &raw const arm_forms_end];
+    let mut form = forms[0];
+    while form < forms[1] {
+        // SAFETY: One of the table in `mmio_forms.S`.
+        let this = unsafe { *form };
+        compare(&this, at, beside + 0x1000 - BASE - 8)?;
+        // SAFETY: At most the table's end.
+        form = unsafe { form.add(1) };
+    }
+    Ok(())
+}
