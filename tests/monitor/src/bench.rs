@@ -122,7 +122,14 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
             eprintln!("monitor: the payload told {report:?}");
         }
     };
-    let guest = Guest::new(kvm, payload, 1, irqchip, Wishes::new(Mode::Bench, 1), listener)?;
+    let guest = Guest::new(
+        kvm,
+        payload,
+        1,
+        irqchip,
+        Wishes::new(Mode::Bench, 1),
+        listener,
+    )?;
     let mapping = &guest.memory.mapping;
     mapping
         .advise(HUGE, libc::MADV_HUGEPAGE)
@@ -181,7 +188,14 @@ fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
 
 /// What exits to a monitor cost it.
 fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
-    let guest = Guest::new(kvm, payload, 1, irqchip, Wishes::new(Mode::Exits, 1), |_| {})?;
+    let guest = Guest::new(
+        kvm,
+        payload,
+        1,
+        irqchip,
+        Wishes::new(Mode::Exits, 1),
+        |_| {},
+    )?;
     let vcpu = guest
         .machine
         .vcpus

@@ -26,6 +26,8 @@ use crate::vm::{open_kvm, Irqchip, Machine};
 pub(crate) const RAM_MIB: u64 = 64;
 /// A payload that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A check that takes longer than this is told about.
+const SLOW: Duration = Duration::from_millis(500);
 /// What the payload finds in R0: that there is a monitor (`tests/payload/src/board.rs`).
 const IS_MONITOR: u32 = 0x6d6f_6e69;
 /// The number of the small slot, of which nothing else makes use.
@@ -55,10 +57,10 @@ fn host_midr() -> u32 {
     let midr = || {
         let architecture = 0xf << 16;
         Some(
-            field("CPU implementer")? << 24
-                | field("CPU variant")? << 20
+            (field("CPU implementer")? << 24)
+                | (field("CPU variant")? << 20)
                 | architecture
-                | field("CPU part")? << 4
+                | (field("CPU part")? << 4)
                 | field("CPU revision")?,
         )
     };
@@ -147,8 +149,13 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
     let (passed, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (passes, failures) = (Arc::clone(&passed), Arc::clone(&failed));
+    let mut last = Instant::now();
     let listener = move |report| match report {
         Report::Passed(name) => {
+            let took = std::mem::replace(&mut last, Instant::now()).elapsed();
+            if took > SLOW {
+                eprintln!("monitor: {name} took {} ms", took.as_millis());
+            }
             passes.fetch_add(1, Ordering::Relaxed);
             println!("ok {name}");
         }

@@ -261,16 +261,21 @@ pub(crate) fn external() -> Outcome {
         .and_then(|()| Abort::prefetch(EXTERNAL, address).of_fetch(true));
     WINDOW_TABLE.set(address & !0xfff, 0);
     result?;
-    // The window's table of the second level is in a device.
+    // The window's table of the second level is in a device. Hardware says so (0x0e instead of
+    // 0x08), but a hypervisor does not know the level of the walk; these bits are left out.
     mmu::set_section(WINDOW, DEVICES | 1);
-    let read = Abort::data(WALK_EXTERNAL_2, address);
-    let write = Abort::data(WALK_EXTERNAL_2 | WRITE, address);
+    let walk = |abort: Abort| Abort {
+        mask: abort.mask & !(WALK_EXTERNAL_2 ^ EXTERNAL),
+        ..abort
+    };
+    let read = walk(Abort::data(EXTERNAL, address));
+    let write = walk(Abort::data(EXTERNAL | WRITE, address));
     let result = read
         .of(LDR)
         .and_then(|()| read.of_user(LDR))
         .and_then(|()| write.of(STR))
         .and_then(|()| read.of_thumb(THUMB_LDR))
-        .and_then(|()| Abort::prefetch(WALK_EXTERNAL_2, address).of_fetch(false));
+        .and_then(|()| walk(Abort::prefetch(EXTERNAL, address)).of_fetch(false));
     WINDOW_TABLE.insert(WINDOW);
     result
 }

@@ -30,12 +30,11 @@ pub(crate) struct Record {
     pub lr_usr: u32,
     armed: u32,
     resume: [u32; 2],
-    unused: [u32; 36],
 }
 
 // As `exceptions.S` and `start.S` have them.
 const _: () = assert!(
-    size_of::<Record>() == 256
+    size_of::<Record>() <= 128
         && offset_of!(Record, lr) == 52
         && offset_of!(Record, vector) == 64
         && offset_of!(Record, dfsr) == 68

@@ -207,7 +207,7 @@ pub(crate) fn binary_point_and_mask() -> Outcome {
             gic::set_priority(spi(5), 0x88);
             make_pending(spi(5));
             let passes = 0x88 < mask;
-            ensure_eq((cpu::isr() >> 7 & 1) as u32, passes.into(), "ISR", mask)?;
+            ensure_eq(cpu::isr() >> 7 & 1, passes.into(), "ISR", mask)?;
             if !passes {
                 expect_iar(SPURIOUS, mask)?;
                 // It comes when the mask is opened.

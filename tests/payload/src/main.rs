@@ -7,6 +7,8 @@
 //! on QEMU's virt board, it makes the same checks of the emulated hardware itself.
 
 #![cfg_attr(all(target_arch = "arm", not(test)), no_std, no_main)]
+// Fields of registers and instructions are shifted and joined everywhere here.
+#![allow(clippy::precedence)]
 
 /// Built for a developer's machine along with the rest, there is nothing to do.
 #[cfg(not(target_arch = "arm"))]

@@ -60,7 +60,7 @@ impl PageTable {
 /// Sets a descriptor of the first level.
 pub(crate) fn set_section(address: u32, descriptor: u32) {
     // SAFETY: The table of `start.S`, of which nobody has a reference to anything else.
-    let table = unsafe { &*(&raw const page_table) };
+    let table = unsafe { &page_table };
     if let Some(entry) = table.get((address >> 20) as usize) {
         entry.store(descriptor, Ordering::Relaxed);
     }

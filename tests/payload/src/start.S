@@ -15,7 +15,7 @@
  * record of exceptions (exceptions.S, exceptions.rs).
  */
 	.equ	STACK, 65536
-	.equ	RECORD_SHIFT, 8
+	.equ	RECORD_SHIFT, 7
 	.equ	CPUS, 8
 
 	.equ	MODE_FIQ, 0x11
@@ -248,8 +248,7 @@ memcmp:
 page_table:
 	.space	16384
 	.bss
-	.balign	256
-	.global exception_records
+	.balign	128
 exception_records:
 	.space	CPUS << RECORD_SHIFT
 stacks:
