@@ -310,7 +310,7 @@ host_hvc:
 	str	r5, [r12, #HOST_SPSR]
 	ldr	r4, =HVC_TLB_FLUSH_VMID
 	sub	r4, r0, r4
-	cmp	r4, #(HVC_IDENTIFY - HVC_TLB_FLUSH_VMID)
+	cmp	r4, #(HVC_TRANSLATE - HVC_TLB_FLUSH_VMID)
 	bhi	host_hvc_stub
 	adr	r5, host_functions
 	ldr	r4, [r5, r4, lsl #2]
@@ -322,6 +322,7 @@ host_functions:
 	.word	tlb_flush_hyp - host_functions
 	.word	hyp_give_back - host_functions
 	.word	identify - host_functions
+	.word	translate - host_functions
 
 /* Everything for PL1 and PL0 of the VMID in r1, r2, on all CPUs. */
 tlb_flush_vmid:
@@ -364,6 +365,56 @@ hyp_give_back:
 
 identify:
 	ldr	r0, =HVC_IDENTITY
+	eret
+
+/*
+ * Translates an address as a read of PL1 of the guest whose world is in r1:
+ * only its registers for translation are loaded. Returns IPA[39:12], or
+ * HVC_NO_TRANSLATION. From HYP mode all that can go wrong is in PAR.
+ */
+translate:
+	mrc	p15, 0, r3, c1, c0, 0		@ SCTLR
+	mrc	p15, 0, r4, c2, c0, 2		@ TTBCR
+	mrc	p15, 0, r5, c3, c0, 0		@ DACR
+	mrc	p15, 0, r6, c13, c0, 1		@ CONTEXTIDR
+	mrrc	p15, 0, r7, r8, c2		@ TTBR0
+	mrrc	p15, 1, r9, r10, c2		@ TTBR1
+	push	{r3 - r10}
+	ldr	r3, [r1, #CTX_VTTBR]
+	ldr	r4, [r1, #(CTX_VTTBR + 4)]
+	mcrr	p15, 6, r3, r4, c2		@ VTTBR
+	ldr	r3, [r1, #CTX_HCR]
+	mcr	p15, 4, r3, c1, c1, 0		@ HCR
+	ldr	r3, [r1, #CTX_SCTLR]
+	mcr	p15, 0, r3, c1, c0, 0
+	add	r12, r1, #CTX_TTBCR
+	ldmia	r12, {r3 - r8}
+	mcr	p15, 0, r3, c2, c0, 2
+	mcr	p15, 0, r4, c3, c0, 0
+	mcrr	p15, 0, r5, r6, c2
+	mcrr	p15, 1, r7, r8, c2
+	ldr	r3, [r1, #CTX_CONTEXTIDR]
+	mcr	p15, 0, r3, c13, c0, 1
+	isb
+	mcr	p15, 0, r2, c7, c8, 0		@ ATS1CPR
+	isb
+	mrrc	p15, 0, r0, r11, c7		@ PAR
+	mov	r3, #0
+	mcr	p15, 4, r3, c1, c1, 0
+	mcrr	p15, 6, r3, r3, c2
+	pop	{r3 - r10}
+	mcr	p15, 0, r3, c1, c0, 0
+	mcr	p15, 0, r4, c2, c0, 2
+	mcr	p15, 0, r5, c3, c0, 0
+	mcr	p15, 0, r6, c13, c0, 1
+	mcrr	p15, 0, r7, r8, c2
+	mcrr	p15, 1, r9, r10, c2
+	isb
+	tst	r0, #1				@ PAR.F
+	mov	r0, r0, lsr #12
+	and	r11, r11, #0xff
+	orr	r0, r0, r11, lsl #20
+	mvnne	r0, #0
 	eret
 
 /* The kernel's own calls: they must work as if its stub were still here. */

@@ -23,6 +23,9 @@
 #define CTX_FIQ			120	/* r8-r12, sp, lr, spsr */
 #define CTX_CP15		152	/* armv7::cp15::Cp15Reg */
 #define CTX_CP15_COUNT		31
+#define CTX_SCTLR		160
+#define CTX_TTBCR		172	/* with DACR, TTBR0, TTBR1 behind */
+#define CTX_CONTEXTIDR		240
 /* Control registers of HYP mode while this vCPU runs. */
 #define CTX_HCR			276
 #define CTX_HSTR		280
@@ -75,6 +78,8 @@
 #define HVC_TLB_FLUSH_HYP	0x103
 #define HVC_RESET		0x104	/* give HYP mode back to the stub */
 #define HVC_IDENTIFY		0x105	/* returns HVC_IDENTITY */
+#define HVC_TRANSLATE		0x106	/* r1: VcpuContext, r2: address */
+#define HVC_NO_TRANSLATION	0xffffffff
 #define HVC_IDENTITY		0x6b766d32
 
 /* --- Why HVC_RUN returned ----------------------------------------------- */

@@ -131,6 +131,19 @@ impl FaultStatusRegister {
     /// STATUS of the long-descriptor format (table B3-24).
     const EXTERNAL_LONG: u32 = 0b01_0000;
 
+    /// FS of an alignment fault.
+    const ALIGNMENT_SHORT: u32 = 0b0_0001;
+    /// STATUS of one.
+    const ALIGNMENT_LONG: u32 = 0b10_0001;
+
+    fn alignment(regs: &impl CoreRegs) -> u32 {
+        if regs.cp15(Cp15Reg::Ttbcr) & TTBCR_EAE != 0 {
+            Self::LPAE | Self::ALIGNMENT_LONG
+        } else {
+            Self::ALIGNMENT_SHORT
+        }
+    }
+
     fn external(regs: &impl CoreRegs) -> u32 {
         if regs.cp15(Cp15Reg::Ttbcr) & TTBCR_EAE != 0 {
             Self::LPAE | Self::EXTERNAL_LONG
@@ -148,8 +161,19 @@ pub fn inject_undefined(regs: &mut impl CoreRegs) {
 /// Gives the guest a data abort for the instruction at PC: a synchronous external abort at the
 /// virtual address `addr`, on a write if `write` (B1.9.8).
 pub fn inject_data_abort(regs: &mut impl CoreRegs, addr: u32, write: bool) {
+    let status = FaultStatusRegister::external(regs);
+    data_abort(regs, status, addr, write);
+}
+
+/// The same for an alignment fault.
+pub fn inject_alignment_fault(regs: &mut impl CoreRegs, addr: u32, write: bool) {
+    let status = FaultStatusRegister::alignment(regs);
+    data_abort(regs, status, addr, write);
+}
+
+fn data_abort(regs: &mut impl CoreRegs, status: u32, addr: u32, write: bool) {
     let wnr = if write { FaultStatusRegister::WNR } else { 0 };
-    let status = FaultStatusRegister::external(regs) | wnr;
+    let status = status | wnr;
     regs.set_cp15(Cp15Reg::Dfsr, status);
     regs.set_cp15(Cp15Reg::Dfar, addr);
     take(regs, Exception::DataAbort);

@@ -53,6 +53,18 @@ impl HypCpuRef<'_> {
         }
     }
 
+    /// The page of guest-physical memory, by its number, that a virtual address of the guest is
+    /// in; none if it has no translation for a privileged read.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::run`].
+    pub(crate) unsafe fn translate(&self, context: *mut VcpuContext, address: u32) -> Option<u32> {
+        // SAFETY: HYP mode is ours by the type's invariant; the rest is the caller's promise.
+        let page = unsafe { __hyp_call(layout::HVC_TRANSLATE, context as u32, address, 0) };
+        (page != layout::HVC_NO_TRANSLATION).then_some(page)
+    }
+
     /// Invalidates all that the TLBs of all CPUs know of the VMID in `vttbr`.
     pub(crate) fn flush_tlb_vmid(&self, vttbr: u64) {
         // SAFETY: HYP mode is ours; TLB maintenance does not change what is mapped.

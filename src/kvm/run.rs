@@ -57,7 +57,9 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     }
     vm.prepare_to_run(vcpu, state)?;
     if let Some(mmio) = state.mmio.take() {
-        mmio.finish(vcpu, state);
+        if mmio.finish(vm, vcpu, state)? == Outcome::ToUser {
+            return Ok(0);
+        }
     }
     let mask = state.signal_mask;
     with_mask(mask, || enter_until_exit(vm, vcpu, state))

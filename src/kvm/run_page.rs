@@ -98,6 +98,17 @@ impl RunPage {
         self.set_exit_reason(uapi::KVM_EXIT_MMIO);
     }
 
+    /// Describes an access that is not emulated.
+    pub(crate) fn set_arm_nisv(&self, syndrome: u32, ipa: u64) {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe {
+            let nisv = write_field!(self, __bindgen_anon_1.arm_nisv);
+            (&raw mut (*nisv).esr_iss).write_volatile(syndrome.into());
+            (&raw mut (*nisv).fault_ipa).write_volatile(ipa);
+        }
+        self.set_exit_reason(uapi::KVM_EXIT_ARM_NISV);
+    }
+
     /// What the monitor read.
     pub(crate) fn mmio_data(&self) -> [u8; 8] {
         // SAFETY: Mapped and large enough, by the type's invariant.

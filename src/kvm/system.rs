@@ -159,6 +159,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_VCPU_ATTRIBUTES
         | uapi::KVM_CAP_VCPU_EVENTS
         | uapi::KVM_CAP_ARM_INJECT_EXT_DABT
+        | uapi::KVM_CAP_ARM_NISV_TO_USER
         | uapi::KVM_CAP_INTERNAL_ERROR_DATA
         | uapi::KVM_CAP_ENABLE_CAP_VM
         | uapi::KVM_CAP_SYSTEM_EVENT_DATA

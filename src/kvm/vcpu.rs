@@ -147,6 +147,8 @@ pub(crate) struct VcpuState {
     pub(crate) signal_mask: Option<u64>,
     /// FPINST and FPINST2, which these cores do not have: for user space to find what it wrote.
     pub(crate) fpinst: [u32; 2],
+    /// The PC of an abort that was not that of the instruction that was found there.
+    pub(crate) refetched_at: Option<u32>,
     /// An access that the monitor is to complete.
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
@@ -228,6 +230,7 @@ impl Vcpu {
             interface: CpuInterface::default(),
             signal_mask: None,
             fpinst: [0; 2],
+            refetched_at: None,
             mmio: None,
             off: false,
             suspended: false,

@@ -65,6 +65,7 @@ use super::{
 };
 use crate::{
     glue::{
+        cpu::IrqsOff,
         file::{
             new_descriptor,
             FileObject, //
@@ -102,6 +103,8 @@ pub(crate) struct Vm {
     dir_page: AtomicU32,
     #[pin]
     gic: SpinLock<Option<Distributor>>,
+    /// Accesses that are not emulated go to user space (KVM_CAP_ARM_NISV_TO_USER).
+    nisv_to_user: AtomicBool,
     vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
     pub(crate) firmware: VmFirmware,
     pub(crate) halt: VmHalt,
@@ -138,6 +141,7 @@ impl Vm {
                 dist_page: AtomicU32::new(NO_PAGE),
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
+                nisv_to_user: AtomicBool::new(false),
                 vcpus: [const { SetOnce::new() }; MAX_VCPUS],
                 firmware: VmFirmware::new(),
                 halt: VmHalt::new(),
@@ -152,6 +156,35 @@ impl Vm {
         kernel::current!()
             .mm()
             .is_some_and(|mm| self.notifier.is_for(mm))
+    }
+
+    /// Sends accesses that are not emulated to user space from now on.
+    pub(crate) fn set_nisv_to_user(&self) {
+        self.nisv_to_user.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub(crate) fn nisv_to_user(&self) -> bool {
+        self.nisv_to_user.load(Ordering::Relaxed)
+    }
+
+    /// The page of guest-physical memory that a virtual address is in for the vCPU, if it has a
+    /// translation now.
+    pub(crate) fn translate(&self, state: &mut VcpuState, address: u32) -> Option<u32> {
+        let host = &self.host;
+        loop {
+            host.vmids.ensure(&self.memory.vmid, &host.lowvisor);
+            let irqs = IrqsOff::new();
+            // A roll-over waits for this CPU from here on.
+            if !host.vmids.is_current(&self.memory.vmid) {
+                continue;
+            }
+            let vttbr = self.memory.vttbr();
+            state.context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
+            let hyp = host.lowvisor.this_cpu(&irqs)?;
+            // SAFETY: As in `run::enter`.
+            return unsafe { hyp.translate(state.context.as_mut_ptr(), address) };
+        }
     }
 
     /// The vCPU with an id.
@@ -493,6 +526,12 @@ impl Vm {
 
     /// A load from a device in the kernel.
     pub(crate) fn device_read(&self, vcpu: &Vcpu, address: u64, size: usize) -> Option<[u8; 8]> {
+        if size == 8 {
+            // A distributor has registers of 32 bits: two of them.
+            let [a, b, c, d, ..] = self.device_read(vcpu, address, 4)?;
+            let [e, f, g, h, ..] = self.device_read(vcpu, address.wrapping_add(4), 4)?;
+            return Some([a, b, c, d, e, f, g, h]);
+        }
         let value = match self.register(address)? {
             GicRegister::Distributor(offset) => {
                 let guard = self.gic.lock();
@@ -518,6 +557,12 @@ impl Vm {
         let Some(register) = self.register(address) else {
             return false;
         };
+        if size == 8 {
+            let [_, _, _, _, e, f, g, h] = *data;
+            let high = [e, f, g, h, 0, 0, 0, 0];
+            return self.device_write(vcpu, interface, address, 4, data)
+                && self.device_write(vcpu, interface, address.wrapping_add(4), 4, &high);
+        }
         let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
         let mask = {
             let mut guard = self.gic.lock();

@@ -239,6 +239,43 @@ impl AddressSpace {
         }
     }
 
+    /// Reads memory of the guest, within a page. False if there is none.
+    pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8]) -> Result<bool> {
+        let Some((slot, gfn)) = self.slot_at(ipa) else {
+            return Ok(false);
+        };
+        let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
+        UserSlice::new(UserPtr::from_addr(hva), data.len())
+            .reader()
+            .read_slice(data)?;
+        Ok(true)
+    }
+
+    /// Writes to memory of the guest, within a page. False if there is none that can be written
+    /// to.
+    pub(crate) fn write(&self, ipa: Ipa, data: &[u8]) -> Result<bool> {
+        let Some((slot, gfn)) = self.slot_at(ipa) else {
+            return Ok(false);
+        };
+        if slot.read_only {
+            return Ok(false);
+        }
+        let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
+        UserSlice::new(UserPtr::from_addr(hva), data.len())
+            .writer()
+            .write_slice(data)?;
+        if let Some(log) = &slot.log {
+            log.mark(gfn - slot.gfn);
+        }
+        Ok(true)
+    }
+
+    /// The slot that has an address, and the number of its page.
+    fn slot_at(&self, ipa: Ipa) -> Option<(Slot, u32)> {
+        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
+        Some((self.slots().find(gfn)?.clone(), gfn))
+    }
+
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
         for slot in self.slots().iter() {
