@@ -17,6 +17,7 @@ mod halt;
 mod irq_line;
 mod lifetime;
 mod memory;
+mod mmio_forms;
 mod pmu;
 mod registers;
 mod run;
@@ -49,6 +50,7 @@ fn tests() -> Vec<Test> {
         registers::TESTS,
         state::TESTS,
         run::TESTS,
+        mmio_forms::TESTS,
         firmware::TESTS,
         halt::TESTS,
         irq_line::TESTS,

@@ -33,6 +33,7 @@ pub const CAP_ARM_PMU_V3: u32 = 126;
 pub const CAP_VCPU_ATTRIBUTES: u32 = 127;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
 pub const CAP_HALT_POLL: u32 = 182;
+pub const CAP_ARM_NISV_TO_USER: u32 = 177;
 pub const CAP_PTP_KVM: u32 = 198;
 pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
 pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
