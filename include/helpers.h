@@ -6,10 +6,16 @@
 #ifndef KVM_ARM_HELPERS_H
 #define KVM_ARM_HELPERS_H
 
+#include <linux/fs.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+
+/* Macros with casts, which bindgen does not evaluate. */
+enum {
+	KVM_ARM_FMODE_PREAD = (__force unsigned int)FMODE_PREAD,
+};
 
 void kvm_arm_local_irq_disable(void);
 void kvm_arm_local_irq_enable(void);

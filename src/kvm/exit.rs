@@ -154,6 +154,7 @@ fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: 
 /// WFI sleeps until there is something to take; WFE lets others run.
 fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     skip_instruction(state, hsr);
+    vcpu.stats.count_wfx(hsr.wfx());
     match hsr.wfx() {
         Wfx::Wfi => super::run::wait_for_interrupt(vm, vcpu, state),
         Wfx::Wfe => crate::glue::cpu::cond_resched(),

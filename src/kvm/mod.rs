@@ -10,6 +10,7 @@ pub(crate) mod mmio;
 pub(crate) mod registers;
 pub(crate) mod run;
 pub(crate) mod run_page;
+pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod timer;
 pub(crate) mod vcpu;

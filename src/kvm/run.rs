@@ -73,6 +73,7 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         handle_requests(vm, vcpu, state)?;
         if kernel::current!().signal_pending() {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            vcpu.note_user_exit();
             return Err(EINTR);
         }
         let outcome = match enter(vm, vcpu, state) {
@@ -85,10 +86,12 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             }
         };
         if outcome == Outcome::ToUser {
+            vcpu.note_user_exit();
             return Ok(0);
         }
         if !vm.has_gic() && report_timer_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            vcpu.note_user_exit();
             return Err(EINTR);
         }
     })
@@ -145,6 +148,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
             vcpu.leave();
         },
     );
+    vcpu.stats.count_exit(exit, state.context.fault.hsr);
     Some(exit)
 }
 
@@ -203,6 +207,7 @@ pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !vcpu.has_requests() && !ready() {
+        let _sleep = vcpu.stats.sleep();
         let timeout = state
             .timers
             .ticks_to_next()

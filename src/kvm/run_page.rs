@@ -73,6 +73,12 @@ impl RunPage {
         unsafe { write_field!(self, exit_reason).write_volatile(reason) };
     }
 
+    /// Why KVM_RUN returned, as the page says now.
+    pub(crate) fn exit_reason(&self) -> u32 {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe { (&raw const (*self.run).exit_reason).read_volatile() }
+    }
+
     /// The lines of the timers, for a monitor with its own interrupt controller.
     pub(crate) fn device_irq_level(&self) -> u64 {
         // SAFETY: Mapped and large enough, by the type's invariant.

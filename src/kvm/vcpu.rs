@@ -36,6 +36,7 @@ use kernel::{
         Monotonic, //
     },
 };
+use kvm_bindings as uapi;
 use machine::{
     cp15,
     psci,
@@ -45,6 +46,7 @@ use machine::{
 use super::{
     mmio::PendingMmio,
     run_page::RunPage,
+    stats::VcpuStats,
     timer::VcpuTimers, //
 };
 use crate::{
@@ -153,6 +155,7 @@ pub(crate) struct VcpuState {
 pub(crate) struct Vcpu {
     pub(crate) id: usize,
     pub(crate) run_page: RunPage,
+    pub(crate) stats: VcpuStats,
     #[pin]
     pub(crate) state: Mutex<VcpuState>,
     #[pin]
@@ -198,6 +201,7 @@ impl Vcpu {
             try_pin_init!(Self {
                 id,
                 run_page: RunPage::new()?,
+                stats: VcpuStats::new(),
                 state <- new_mutex!(state, "kvm_arm_vcpu"),
                 power <- new_spinlock!(Power::default(), "kvm_arm_vcpu_power"),
                 requests: AtomicU32::new(0),
@@ -273,6 +277,16 @@ impl Vcpu {
         let result = f();
         self.task.store(core::ptr::null_mut(), Ordering::SeqCst);
         result
+    }
+
+    /// KVM_RUN goes back to user space: counts why.
+    #[inline]
+    pub(crate) fn note_user_exit(&self) {
+        match self.run_page.exit_reason() {
+            uapi::KVM_EXIT_MMIO => self.stats.mmio_user.count(),
+            uapi::KVM_EXIT_INTR => self.stats.signals.count(),
+            _ => (),
+        }
     }
 
     /// PSCI CPU_ON for this vCPU: starts it, or says why not.

@@ -25,6 +25,7 @@ use machine::{
 use super::{
     registers::Registers,
     run,
+    stats::VcpuStatsFile,
     system::{
         self,
         ioctl, //
@@ -186,6 +187,7 @@ impl FileObject for VcpuFile {
             ioctl::SET_MP_STATE => this.set_mp_state(arg).map(|()| 0),
             ioctl::GET_VCPU_EVENTS => this.events(arg).map(|()| 0),
             ioctl::SET_VCPU_EVENTS => this.set_events(arg).map(|()| 0),
+            ioctl::GET_STATS_FD => VcpuStatsFile::open(this.vm.clone(), this.vcpu.clone()),
             ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
             _ => Err(EINVAL),
         }

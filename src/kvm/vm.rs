@@ -43,6 +43,7 @@ use super::{
     host::Host,
     irq_line,
     run::TIMER_INTIDS,
+    stats::VmStatsFile,
     system::{
         self,
         ioctl, //
@@ -82,6 +83,8 @@ pub(crate) struct Vm {
     notifier: MmuNotifier<Arc<AddressSpace>>,
     pub(crate) memory: Arc<AddressSpace>,
     pub(crate) host: Arc<Host>,
+    /// The thread that made the VM.
+    pub(crate) pid: i32,
     #[pin]
     config: Mutex<GicConfig>,
     /// `config.created`, for those who must not take the mutex.
@@ -122,6 +125,7 @@ impl Vm {
                 notifier <- MmuNotifier::register(memory.clone(), mm),
                 memory,
                 host: host.clone(),
+                pid: task.pid(),
                 config <- new_mutex!(GicConfig::default(), "kvm_arm_vm"),
                 has_gic: AtomicBool::new(false),
                 gic_mapped: AtomicBool::new(false),
@@ -410,6 +414,7 @@ impl Vm {
         };
         let mut data = [0; 8];
         data[..4].copy_from_slice(&value.to_le_bytes());
+        vcpu.stats.mmio_kernel.count();
         Some(data)
     }
 
@@ -439,6 +444,7 @@ impl Vm {
                 GicRegister::Deactivate(_) => 0,
             }
         };
+        vcpu.stats.mmio_kernel.count();
         self.request_all(mask, request::INTERRUPT);
         true
     }
@@ -528,6 +534,7 @@ impl FileObject for Vm {
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
+            ioctl::GET_STATS_FD => VmStatsFile::open(this.into()),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
             _ => Err(EINVAL),
         }

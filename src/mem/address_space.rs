@@ -48,6 +48,7 @@ use super::{
         Slot,
         SlotSet, //
     },
+    stats::MemoryStats,
     table_pages::{
         TablePages,
         TableStock, //
@@ -84,6 +85,7 @@ struct Table {
 #[pin_data(PinnedDrop)]
 pub(crate) struct AddressSpace {
     pub(crate) vmid: Vmid,
+    pub(crate) stats: MemoryStats,
     lowvisor: Arc<Lowvisor>,
     root: Pa,
     /// Serialises changes of slots.
@@ -132,6 +134,7 @@ impl AddressSpace {
         Arc::pin_init(
             try_pin_init!(Self {
                 vmid: Vmid::new(),
+                stats: MemoryStats::default(),
                 lowvisor: lowvisor.clone(),
                 root,
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
@@ -203,8 +206,9 @@ impl AddressSpace {
         }
     }
 
-    /// Invalidates what any TLB holds of this VM.
+    /// Invalidates what any TLB holds of this VM. The table is locked.
     fn flush_tlb(&self) {
+        self.stats.tlb_flushes.count();
         let irqs = IrqsOff::new();
         if let Some(hyp) = self.lowvisor.this_cpu(&irqs) {
             hyp.flush_tlb_vmid(self.vttbr());
@@ -310,6 +314,10 @@ impl AddressSpace {
             execute_never: !wanted.execute && !was_executable,
         };
         self.map_in(&mut table, wanted.ipa, wanted.pa, wanted.size, attrs, stock)?;
+        match wanted.size {
+            MapSize::Page => self.stats.pages.count(),
+            MapSize::Block => self.stats.blocks.count(),
+        }
         Ok(true)
     }
 
@@ -389,6 +397,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
         {
             let mut table = self.table.lock();
             table.invalidating += 1;
+            self.stats.invalidations.count();
         }
         self.for_each_slot(&range, |_, ipas| {
             self.unmap_locked(&mut self.table.lock(), ipas);

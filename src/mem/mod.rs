@@ -13,5 +13,6 @@
 
 pub(crate) mod address_space;
 pub(crate) mod slots;
+pub(crate) mod stats;
 pub(crate) mod table_pages;
 pub(crate) mod vmid;

@@ -16,6 +16,7 @@ mod memory;
 mod registers;
 mod run;
 mod state;
+mod stats;
 mod system;
 mod vcpu;
 
@@ -41,6 +42,7 @@ fn tests() -> Vec<Test> {
         run::TESTS,
         irq_line::TESTS,
         gic::TESTS,
+        stats::TESTS,
         lifetime::TESTS,
     ]
     .concat()

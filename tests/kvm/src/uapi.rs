@@ -29,6 +29,7 @@ pub const CAP_ARM_SET_DEVICE_ADDR: u32 = 88;
 pub const CAP_DEVICE_CTRL: u32 = 89;
 pub const CAP_ARM_PSCI_0_2: u32 = 102;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
+pub const CAP_BINARY_STATS_FD: u32 = 203;
 
 // Reasons for which KVM_RUN returns.
 pub const EXIT_UNKNOWN: u32 = 0;
@@ -328,6 +329,7 @@ ioctl_iow_nr!(ARM_VCPU_INIT, KVMIO, 0xae, VcpuInit);
 ioctl_ior_nr!(ARM_PREFERRED_TARGET, KVMIO, 0xaf, VcpuInit);
 // The structure's head: the list of ids follows it.
 ioctl_iowr_nr!(GET_REG_LIST, KVMIO, 0xb0, u64);
+ioctl_io_nr!(GET_STATS_FD, KVMIO, 0xce);
 ioctl_iowr_nr!(CREATE_DEVICE, KVMIO, 0xe0, CreateDevice);
 ioctl_iow_nr!(SET_DEVICE_ATTR, KVMIO, 0xe1, DeviceAttr);
 ioctl_iow_nr!(GET_DEVICE_ATTR, KVMIO, 0xe2, DeviceAttr);
