@@ -17,5 +17,6 @@ pub(crate) mod mmu_notifier;
 pub(crate) mod page;
 pub(crate) mod power;
 pub(crate) mod signal;
+pub(crate) mod trace;
 pub(crate) mod user_page;
 pub(crate) mod wait;

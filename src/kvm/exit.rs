@@ -45,9 +45,12 @@ use super::{
     },
     vm::Vm, //
 };
-use crate::mem::address_space::{
-    Access,
-    Faulted, //
+use crate::{
+    mem::address_space::{
+        Access,
+        Faulted, //
+    },
+    trace::trace, //
 };
 
 /// Goes on behind the trapped instruction.
@@ -106,6 +109,12 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     let fault = state.context.fault;
     let address = if is_fetch { fault.hifar } else { fault.hdfar };
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
+    trace!(kvm_guest_fault(
+        state.context.core.pc,
+        hsr.0,
+        address,
+        ipa.0
+    ));
     let abort = hsr.abort();
     match abort.fsc {
         FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
@@ -153,6 +162,10 @@ fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: 
 
 /// WFI sleeps until there is something to take; WFE lets others run.
 fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    trace!(kvm_wfx(
+        state.context.core.pc,
+        matches!(hsr.wfx(), Wfx::Wfe)
+    ));
     skip_instruction(state, hsr);
     vcpu.stats.count_wfx(hsr.wfx());
     match hsr.wfx() {
@@ -185,6 +198,7 @@ fn finish_cp(
     outcome: Cp15Outcome,
     access: CpAccess,
 ) -> Outcome {
+    trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
     match outcome {
         Cp15Outcome::Read(value) => access.load(state, value),
         Cp15Outcome::Written => (),
@@ -266,6 +280,7 @@ fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
 
 /// The debug and trace registers: none are implemented, so all read as zero.
 fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
     match hsr.ec() {
         ExceptionClass::Cp14 => {
             let trapped = hsr.cp_access();
@@ -310,6 +325,7 @@ fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
         psci::Version::V0_1
     };
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
+    trace!(kvm_hvc(state.context.core.pc, r0));
     let power = PowerStates(vm);
     let call = smccc::Call {
         function: r0,

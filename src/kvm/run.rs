@@ -34,6 +34,7 @@ use crate::{
         signal::with_mask, //
     },
     hyp::call::Exit,
+    trace::trace, //
 };
 
 /// What follows an exit.
@@ -73,7 +74,7 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         handle_requests(vm, vcpu, state)?;
         if kernel::current!().signal_pending() {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            vcpu.note_user_exit();
+            vcpu.note_user_exit(EINTR.to_errno());
             return Err(EINTR);
         }
         let outcome = match enter(vm, vcpu, state) {
@@ -86,12 +87,12 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             }
         };
         if outcome == Outcome::ToUser {
-            vcpu.note_user_exit();
+            vcpu.note_user_exit(0);
             return Ok(0);
         }
         if !vm.has_gic() && report_timer_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            vcpu.note_user_exit();
+            vcpu.note_user_exit(EINTR.to_errno());
             return Err(EINTR);
         }
     })
@@ -129,6 +130,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     if vm.has_gic() {
         host.gic.load(&irqs, &state.interface);
     }
+    trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
     let context = state.context.as_mut_ptr();
 
     let exit = in_guest(
@@ -148,7 +150,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
             vcpu.leave();
         },
     );
-    vcpu.stats.count_exit(exit, state.context.fault.hsr);
+    vcpu.note_exit(exit, state);
     Some(exit)
 }
 

@@ -49,7 +49,8 @@ use crate::{
         FileObject, //
     },
     hyp::call::Exit,
-    mem::stats::MemoryStats, //
+    mem::stats::MemoryStats,
+    trace::trace, //
 };
 
 const_assert_eq!(
@@ -176,6 +177,7 @@ impl Drop for Sleep<'_> {
         self.stats.blocking.store(false, Ordering::Relaxed);
         self.stats.wakeups.count();
         self.stats.wait_ns.add(ns);
+        trace!(kvm_vcpu_wakeup(ns));
         self.stats.wait_histogram.count(ns);
     }
 }

@@ -52,11 +52,16 @@ use super::{
 use crate::{
     glue::wait::WaitQueue,
     hyp::{
+        call::Exit,
         context::VcpuContext,
         shared::HypBox,
         takeover::Lowvisor, //
     },
     mem::table_pages::TableStock,
+    trace::{
+        self,
+        trace, //
+    },
 };
 
 /// Where a vCPU's thread is, for those who want its attention.
@@ -279,9 +284,23 @@ impl Vcpu {
         result
     }
 
-    /// KVM_RUN goes back to user space: counts why.
+    /// The guest was left: counts and traces why.
     #[inline]
-    pub(crate) fn note_user_exit(&self) {
+    pub(crate) fn note_exit(&self, exit: Exit, state: &VcpuState) {
+        let hsr = state.context.fault.hsr;
+        trace!(kvm_exit(
+            self.id as u32,
+            trace::why(exit),
+            hsr,
+            state.context.core.pc
+        ));
+        self.stats.count_exit(exit, hsr);
+    }
+
+    /// KVM_RUN goes back to user space: counts and traces why.
+    #[inline]
+    pub(crate) fn note_user_exit(&self, errno: i32) {
+        trace!(kvm_userspace_exit(self.run_page.exit_reason(), errno));
         match self.run_page.exit_reason() {
             uapi::KVM_EXIT_MMIO => self.stats.mmio_user.count(),
             uapi::KVM_EXIT_INTR => self.stats.signals.count(),

@@ -66,6 +66,10 @@ use crate::{
     },
     hyp::register,
     mem::address_space::AddressSpace,
+    trace::{
+        mmio,
+        trace, //
+    },
 };
 
 /// GICv2 has eight CPUs.
@@ -321,6 +325,9 @@ impl Vm {
 
     /// Drives an input of the vGIC.
     pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
+        let (Line::Ppi(_, intid) | Line::Spi(intid)) = line;
+        let cpu = if let Line::Ppi(cpu, _) = line { cpu } else { 0 };
+        trace!(kvm_vgic_set_level(cpu as u32, intid, level));
         let mask = self.with_distributor(|gic| match line {
             Line::Ppi(cpu, intid) => Ok(gic.set_level(cpu, intid, level)),
             Line::Spi(intid) if intid < gic.nr_irqs() => Ok(gic.set_level(0, intid, level)),
@@ -351,10 +358,14 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return virt;
         };
+        if lines != state.timer_lines {
+            trace!(kvm_timer_lines(vcpu.id as u32, virt, phys));
+        }
         let mut kick = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
         kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
         state.timer_lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
+        trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used as u32));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
         drop(guard);
@@ -373,6 +384,7 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return true;
         };
+        trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used as u32));
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, TIMER_INTIDS.0);
         drop(guard);
@@ -415,6 +427,7 @@ impl Vm {
         let mut data = [0; 8];
         data[..4].copy_from_slice(&value.to_le_bytes());
         vcpu.stats.mmio_kernel.count();
+        trace!(kvm_mmio(mmio::READ, size as u32, address, value.into()));
         Some(data)
     }
 
@@ -445,6 +458,7 @@ impl Vm {
             }
         };
         vcpu.stats.mmio_kernel.count();
+        trace!(kvm_mmio(mmio::WRITE, size as u32, address, value.into()));
         self.request_all(mask, request::INTERRUPT);
         true
     }

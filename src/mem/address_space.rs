@@ -72,6 +72,7 @@ use crate::{
         register::invalidate_icache,
         takeover::Lowvisor, //
     },
+    trace::trace, //
 };
 
 /// The stage-2 table and the state of invalidations, under one spinlock.
@@ -201,6 +202,7 @@ impl AddressSpace {
     }
 
     fn unmap_locked(&self, table: &mut Table, range: Range<Ipa>) {
+        trace!(kvm_unmap(range.start.0, range.end.0));
         if table.stage2.unmap(range).flush {
             self.flush_tlb();
         }
@@ -314,6 +316,13 @@ impl AddressSpace {
             execute_never: !wanted.execute && !was_executable,
         };
         self.map_in(&mut table, wanted.ipa, wanted.pa, wanted.size, attrs, stock)?;
+        trace!(kvm_map(
+            wanted.ipa.0,
+            wanted.pa.0,
+            wanted.size.bytes() as u32,
+            wanted.writable,
+            !attrs.execute_never
+        ));
         match wanted.size {
             MapSize::Page => self.stats.pages.count(),
             MapSize::Block => self.stats.blocks.count(),
