@@ -60,6 +60,7 @@ bool kvm_arm_has_vfp_d32(void);
 unsigned int kvm_arm_user_limit(void);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
+bool kvm_arm_debug_allowed(void);
 void kvm_arm_sigmask_set(u64 mask);
 void kvm_arm_sigmask_restore(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);

@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
@@ -264,6 +265,21 @@ bool kvm_arm_log_allowed(void)
 				      DEFAULT_RATELIMIT_BURST);
 
 	return __ratelimit(&state);
+}
+
+/*
+ * A parameter of the module that can be changed while it is loaded, which those
+ * of Rust cannot.
+ */
+static bool kvm_arm_debug;
+module_param_named(debug, kvm_arm_debug, bool, 0644);
+MODULE_PARM_DESC(debug, "Log what is unusual about guests and monitors (default: off)");
+
+bool kvm_arm_debug_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, 100);
+
+	return READ_ONCE(kvm_arm_debug) && __ratelimit(&state);
 }
 
 bool kvm_arm_is_huge_mapping(unsigned long addr)

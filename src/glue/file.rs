@@ -39,6 +39,8 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
+use super::log::debug;
+
 /// An object behind a file descriptor.
 pub(crate) trait FileObject: Sized + Send + Sync + 'static {
     /// Handles an ioctl. The result becomes the return value of the call.
@@ -108,7 +110,15 @@ impl<T: FileObject> Operations<T> {
         // SAFETY: The kernel calls this for open files made with `TABLE`.
         match T::ioctl(unsafe { Self::object(file) }, cmd, arg) {
             Ok(value) => value as ffi::c_long,
-            Err(e) => e.to_errno() as ffi::c_long,
+            Err(e) => {
+                if e != EINTR {
+                    debug!(
+                        "ioctl {cmd:#010x} of {}: {e:?}\n",
+                        core::any::type_name::<T>()
+                    );
+                }
+                e.to_errno() as ffi::c_long
+            }
         }
     }
 

@@ -46,6 +46,7 @@ use super::{
     vm::Vm, //
 };
 use crate::{
+    glue::log::debug,
     mem::address_space::{
         Access,
         Faulted, //
@@ -85,6 +86,7 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
             psci_call(vm, vcpu, state)
         }
         ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
+            debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
             Ok(Outcome::Resume)
         }
@@ -153,11 +155,23 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
 }
 
 fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
+    debug!(
+        "a guest gets an abort for {address:#010x}: HSR {:#010x}, pc {:#010x}\n",
+        state.context.fault.hsr, state.context.core.pc
+    );
     if is_fetch {
         exception::inject_prefetch_abort(&mut *state.context, address);
     } else {
         exception::inject_data_abort(&mut *state.context, address, is_write);
     }
+}
+
+/// The guest gets an undefined instruction exception for what trapped.
+fn debug_undefined(state: &VcpuState, hsr: Hsr) {
+    debug!(
+        "a guest's instruction is undefined: HSR {:#010x}, pc {:#010x}\n",
+        hsr.0, state.context.core.pc
+    );
 }
 
 /// WFI sleeps until there is something to take; WFE lets others run.
@@ -220,6 +234,7 @@ fn finish_cp(
         }
         Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
         Cp15Outcome::Undefined => {
+            debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
             return Outcome::Resume;
         }
@@ -332,7 +347,12 @@ fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
         args: [r1, r2, r3],
     };
     match smccc::call(&call, vcpu.id, version, &power) {
-        psci::Outcome::Return(value) => state.context.set_reg(0, value),
+        psci::Outcome::Return(value) => {
+            if value == psci::NOT_SUPPORTED {
+                debug!("a guest's call {r0:#010x} is not supported\n");
+            }
+            state.context.set_reg(0, value);
+        }
         psci::Outcome::Suspend => {
             state.context.set_reg(0, psci::SUCCESS);
             super::run::wait_for_interrupt(vm, vcpu, state);
@@ -368,6 +388,11 @@ fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
 
 /// SYSTEM_OFF and SYSTEM_RESET: no vCPU runs on, and the monitor decides.
 fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, reset: bool) -> Outcome {
+    debug!(
+        "vCPU {}: system {}\n",
+        vcpu.id,
+        if reset { "reset" } else { "off" }
+    );
     for other in vm.vcpus() {
         other.power.lock().off = true;
         if other.id != vcpu.id {

@@ -2,6 +2,7 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
+pub(crate) mod debugfs;
 pub(crate) mod exit;
 pub(crate) mod gic;
 pub(crate) mod host;

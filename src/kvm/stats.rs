@@ -189,6 +189,16 @@ pub(crate) struct Statistics<T: 'static> {
 }
 
 impl<T> Statistics<T> {
+    /// The statistics that are one number each, with what gives it.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, fn(&T, usize) -> u64)> {
+        self.file
+            .descriptors()
+            .iter()
+            .zip(self.values)
+            .filter(|(descriptor, _)| descriptor.kind.size() == 1)
+            .map(|(descriptor, value)| (descriptor.name, *value))
+    }
+
     fn size(&self) -> u64 {
         self.file.size() as u64
     }

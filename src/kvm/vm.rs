@@ -14,6 +14,7 @@ use armv7::addr::{
     PAGE_SIZE, //
 };
 use kernel::{
+    debugfs::Scope,
     mm::virt::VmaNew,
     new_mutex, new_spinlock,
     prelude::*,
@@ -21,7 +22,6 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex,
-        SetOnce,
         SpinLock, //
     },
     uaccess::{
@@ -33,6 +33,10 @@ use kvm_bindings as uapi;
 use machine::vgic::CpuInterface;
 
 use super::{
+    debugfs::{
+        self,
+        Members, //
+    },
     gic::{
         Distributor,
         GicConfig,
@@ -101,7 +105,8 @@ pub(crate) struct Vm {
     dir_page: AtomicU32,
     #[pin]
     gic: SpinLock<Option<Distributor>>,
-    vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    #[pin]
+    members: Scope<Members>,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
     #[pin]
     counter_offset: SpinLock<u64>,
@@ -124,19 +129,22 @@ impl Vm {
         let memory = AddressSpace::new(&host.lowvisor)?;
         let task = kernel::current!();
         let mm = task.mm().ok_or(EINVAL)?;
+        let pid = task.pid();
+        let name = debugfs::name(pid)?;
+        let members = Members::new(memory.clone());
         Arc::pin_init(
             try_pin_init!(Self {
                 notifier <- MmuNotifier::register(memory.clone(), mm),
                 memory,
                 host: host.clone(),
-                pid: task.pid(),
+                pid,
                 config <- new_mutex!(GicConfig::default(), "kvm_arm_vm"),
                 has_gic: AtomicBool::new(false),
                 gic_mapped: AtomicBool::new(false),
                 dist_page: AtomicU32::new(NO_PAGE),
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
-                vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+                members <- debugfs::with_directory(&host.debugfs, &name, members),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -152,12 +160,12 @@ impl Vm {
 
     /// The vCPU with an id.
     pub(crate) fn vcpu(&self, id: usize) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(id)?.as_ref()
+        self.members.vcpus.get(id)?.as_ref()
     }
 
     /// All vCPUs, in the order of their ids.
     pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
-        self.vcpus.iter().filter_map(SetOnce::as_ref)
+        self.members.vcpus()
     }
 
     /// The difference between the physical and the guest's counter.
@@ -182,7 +190,7 @@ impl Vm {
             if config.initialized {
                 return Err(EBUSY);
             }
-            let slot = this.vcpus.get(id).ok_or(EINVAL)?;
+            let slot = this.members.vcpus.get(id).ok_or(EINVAL)?;
             if slot.as_ref().is_some() {
                 return Err(EEXIST);
             }
@@ -365,7 +373,7 @@ impl Vm {
         kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
         state.timer_lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
-        trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used as u32));
+        trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
         drop(guard);
@@ -384,7 +392,7 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return true;
         };
-        trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used as u32));
+        trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, TIMER_INTIDS.0);
         drop(guard);

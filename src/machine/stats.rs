@@ -8,7 +8,7 @@
 //! since a reader may come between its halves.
 
 use core::{
-    hint,
+    fmt, hint, str,
     sync::atomic::{
         fence,
         AtomicU32,
@@ -119,6 +119,37 @@ impl Histogram {
     /// How often values of a class came.
     pub fn get(&self, class: usize) -> u64 {
         self.0.get(class).map_or(0, Counter::get)
+    }
+}
+
+/// A number to be shown in decimal.
+///
+/// The kernel of a 32-bit machine has no division of 64-bit numbers for Rust: `core`'s own way to
+/// show a `u64` in decimal ends in an undefined instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Decimal(pub u64);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of 16 bits each, the most significant first.
+        let mut limbs = [48, 32, 16, 0].map(|shift| (self.0 >> shift) as u32 & 0xffff);
+        let mut text = [b'0'; 20];
+        let mut digits = 0;
+        for place in text.iter_mut().rev() {
+            let mut rest = 0;
+            for limb in &mut limbs {
+                let value = rest << 16 | *limb;
+                *limb = value / 10;
+                rest = value % 10;
+            }
+            *place = b'0' + rest as u8;
+            digits += 1;
+            if limbs == [0; 4] {
+                break;
+            }
+        }
+        let shown = text.get(text.len() - digits..).unwrap_or(&text);
+        f.pad_integral(true, "", str::from_utf8(shown).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -149,6 +149,13 @@ fn file_as_a_program_reads_it() {
 }
 
 #[test]
+fn decimal_extremes() {
+    for value in [0, 9, 10, u64::MAX, 10_000_000_000_000_000_000] {
+        assert_eq!(std::format!("{}", Decimal(value)), std::format!("{value}"));
+    }
+}
+
+#[test]
 fn nothing_behind_the_end() {
     let end = FILE.size() as u64;
     for position in [
@@ -173,6 +180,13 @@ fn an_id_that_is_too_long_is_cut() {
 }
 
 proptest! {
+    #[test]
+    fn decimal(value: u64, shift in 0u32..64) {
+        let value = value >> shift;
+        prop_assert_eq!(std::format!("{}", Decimal(value)), std::format!("{value}"));
+        prop_assert_eq!(std::format!("{:>25}", Decimal(value)), std::format!("{value:>25}"));
+    }
+
     /// Any piece is a piece of the whole.
     #[test]
     fn pieces(position in 0..FILE.size() + 20, len in 0usize..200) {

@@ -3,9 +3,10 @@
 //! KVM_GET_STATS_FD (api.rst 4.133): what a program that knows nothing of this KVM finds there.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stats: the file outlives the VM's", outlives),
     ("stats: another process reads", another_process),
     ("stats: read while the guest runs", concurrently),
+    ("tracepoints: perf counts what the statistics count", perf),
 ];
 
 const HEADER_SIZE: usize = 24;
@@ -673,4 +675,78 @@ fn concurrently() -> Outcome {
         link.to_string_lossy().as_ref(),
         "anon_inode:kvm-vcpu-stats:0",
     )
+}
+
+/// `struct perf_event_attr`, as long as its first version was.
+#[repr(C)]
+#[derive(Default)]
+struct PerfEventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+}
+
+/// Counts how often this thread passes a tracepoint.
+fn open_tracepoint(name: &str) -> Result<File, String> {
+    const DIRECTORY: &CStr = c"/sys/kernel/tracing";
+    let path = format!("{}/events/kvm_arm/{name}/id", DIRECTORY.to_string_lossy());
+    if fs::metadata(&path).is_err() {
+        // SAFETY: The strings end in zero.
+        let result = unsafe {
+            let (kind, data) = (c"tracefs".as_ptr(), std::ptr::null());
+            libc::mount(kind, DIRECTORY.as_ptr(), kind, 0, data)
+        };
+        equal("mount of tracefs", result, 0)?;
+    }
+    let id = fs::read_to_string(&path).works(&path)?;
+    let attr = PerfEventAttr {
+        // PERF_TYPE_TRACEPOINT.
+        kind: 2,
+        size: size_of::<PerfEventAttr>() as u32,
+        config: id.trim().parse().map_err(|_| "no number")?,
+        ..Default::default()
+    };
+    // This thread, on any CPU.
+    // SAFETY: The structure is as long as it says.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, 0, -1, -1, 0) };
+    if fd < 0 {
+        return Err(format!(
+            "perf_event_open: {}",
+            std::io::Error::last_os_error()
+        ));
+    }
+    // SAFETY: The kernel has just made the descriptor for us.
+    Ok(unsafe { File::from_raw_fd(fd as i32) })
+}
+
+fn perf() -> Outcome {
+    let [low, high] = code::load(0, 0x8400_0000);
+    let mut program = vec![low, high, code::HVC];
+    program.extend(code::psci(PSCI_SYSTEM_OFF));
+    let guest = Guest::new(&program)?;
+    let stats = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let count = |mut event: &File| {
+        let mut value = [0; 8];
+        event.read_exact(&mut value).works("read of the event")?;
+        Ok::<u64, String>(u64::from_ne_bytes(value))
+    };
+    let names = ["kvm_entry", "kvm_exit", "kvm_hvc", "kvm_userspace_exit"];
+    let mut events = Vec::new();
+    for name in names {
+        events.push(open_tracepoint(name)?);
+    }
+    guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+    let exits = stats.value("exits")?;
+    ensure(exits > 2, "no exits")?;
+    for ((name, event), expected) in names.iter().zip(&events).zip([exits, exits, 2, 1]) {
+        equal(name, count(event)?, expected)?;
+    }
+    Ok(())
 }
