@@ -478,6 +478,9 @@ guest_trap:
 	lsr	r2, r1, #HSR_EC_SHIFT
 	cmp	r2, #HSR_EC_CP_0_13
 	beq	guest_vfp
+	cmp	r2, #HSR_EC_HVC
+	cmpne	r2, #HSR_EC_CP15
+	beq	guest_answer
 guest_trap_exit:
 	str	r1, [sp, #CTX_HSR]
 	mov	r0, #EXIT_TRAP
@@ -574,6 +577,38 @@ host_vfp:
 	add	r12, r0, #HOST_VFP
 	load_vfp r12, r5, r6, r7
 	b	host_vfp_done
+	.ltorg
+
+/*
+ * A trap that Rust may be able to answer in HYP mode. r0 to r12 are saved;
+ * r1: HSR. LR is the guest's LR_usr; the stack is the host CPU's.
+ */
+guest_answer:
+	str	r1, [sp, #CTX_HSR]
+	mrs	r5, ELR_hyp
+	mrs	r6, SPSR
+	str	lr, [sp, #CTX_LR_USR]
+	str	r5, [sp, #CTX_PC]
+	str	r6, [sp, #CTX_CPSR]
+	mov	r4, sp
+	mov	r0, sp
+	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
+	add	sp, r12, #HOST_STACK_TOP
+	ldr	r12, =kvm_arm_hyp_answer	@ may be Thumb code
+	blx	r12
+	mov	sp, r4
+	ldr	lr, [sp, #CTX_LR_USR]
+	cmp	r0, #0
+	beq	1f
+	ldr	r5, [sp, #CTX_PC]
+	ldr	r6, [sp, #CTX_CPSR]
+	msr	ELR_hyp, r5
+	msr	SPSR_cxsf, r6
+	ldmia	sp, {r0 - r12}
+	eret
+1:	ldr	r1, [sp, #CTX_HSR]
+	lsr	r2, r1, #HSR_EC_SHIFT
+	b	guest_trap_exit
 	.ltorg
 
 /*

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
+#include <linux/perf_event.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -24,6 +25,11 @@ void kvm_arm_local_irq_restore(unsigned long flags);
 void kvm_arm_preempt_disable(void);
 void kvm_arm_preempt_enable(void);
 bool kvm_arm_need_resched(void);
+bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
+unsigned int kvm_arm_halt_poll_ns(void);
+unsigned int kvm_arm_halt_poll_ns_grow(void);
+unsigned int kvm_arm_halt_poll_ns_grow_start(void);
+unsigned int kvm_arm_halt_poll_ns_shrink(void);
 void kvm_arm_cond_resched(void);
 
 void kvm_arm_guest_timing_enter_irqoff(void);
@@ -58,6 +64,11 @@ unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
 unsigned int kvm_arm_user_limit(void);
+bool kvm_arm_pfn_valid(unsigned long pfn);
+#define KVM_ARM_MEMORY_DEVICE		0
+#define KVM_ARM_MEMORY_UNCACHED		1
+#define KVM_ARM_MEMORY_WRITEBACK	2
+unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
 bool kvm_arm_debug_allowed(void);
@@ -67,5 +78,14 @@ unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_used(struct page *page, bool dirty);
 int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
 				    struct page **page);
+
+
+struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
+					     bool interrupts);
+void kvm_arm_perf_event_release(struct perf_event *event);
+void kvm_arm_perf_event_enable(struct perf_event *event);
+void kvm_arm_perf_event_disable(struct perf_event *event);
+u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period);
+u64 kvm_arm_perf_event_pause(struct perf_event *event);
 
 #endif /* KVM_ARM_HELPERS_H */

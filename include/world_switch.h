@@ -38,7 +38,9 @@
 #define CTX_VFP_LOADED		324	/* this entry loaded the guest's VFP */
 #define CTX_TEECR		328	/* TEECR, TEEHBR: CP14's ThumbEE registers */
 #define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
-#define CTX_SIZE		600
+#define CTX_ANSWERS		600	/* what src/hyp/answer.rs has to know */
+#define CTX_ANSWERED		616	/* what it has counted */
+#define CTX_SIZE		624
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */
@@ -86,7 +88,9 @@
 
 /* Fields of the HSR (Arm ARM B3.13.6) that the lowvisor looks at. */
 #define HSR_EC_SHIFT		26
+#define HSR_EC_CP15		0x03
 #define HSR_EC_CP_0_13		0x07
+#define HSR_EC_HVC		0x12
 #define HSR_EC_IABT		0x20
 #define HSR_EC_DABT		0x24
 #define HSR_S1PTW		0x80

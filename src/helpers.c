@@ -15,6 +15,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/perf_event.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -27,6 +28,45 @@
 #include <asm/hwcap.h>
 #include <asm/memory.h>
 #include "helpers.h"
+
+/* As <linux/kvm_host.h> has them, with the default of Linux 5.6 for Arm. */
+#define HALT_POLL_NS_DEFAULT	500000
+
+static unsigned int halt_poll_ns = HALT_POLL_NS_DEFAULT;
+module_param(halt_poll_ns, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns, "The longest time for which a vCPU looks out for an interrupt before it sleeps (0: never)");
+
+static unsigned int halt_poll_ns_grow = 2;
+module_param(halt_poll_ns_grow, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_grow, "The factor by which that time grows (0: never)");
+
+static unsigned int halt_poll_ns_grow_start = 10000;
+module_param(halt_poll_ns_grow_start, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_grow_start, "From where it grows");
+
+static unsigned int halt_poll_ns_shrink = 2;
+module_param(halt_poll_ns_shrink, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_shrink, "The divisor by which it shrinks (0: to nothing)");
+
+unsigned int kvm_arm_halt_poll_ns(void)
+{
+	return READ_ONCE(halt_poll_ns);
+}
+
+unsigned int kvm_arm_halt_poll_ns_grow(void)
+{
+	return READ_ONCE(halt_poll_ns_grow);
+}
+
+unsigned int kvm_arm_halt_poll_ns_grow_start(void)
+{
+	return READ_ONCE(halt_poll_ns_grow_start);
+}
+
+unsigned int kvm_arm_halt_poll_ns_shrink(void)
+{
+	return READ_ONCE(halt_poll_ns_shrink);
+}
 
 void kvm_arm_local_irq_disable(void)
 {
@@ -59,6 +99,11 @@ void kvm_arm_preempt_disable(void)
 void kvm_arm_preempt_enable(void)
 {
 	preempt_enable();
+}
+
+bool kvm_arm_task_waits_for_cpu(struct task_struct *task)
+{
+	return task_is_running(task) && !READ_ONCE(task->on_cpu);
 }
 
 bool kvm_arm_need_resched(void)
@@ -259,6 +304,24 @@ unsigned int kvm_arm_user_limit(void)
 	return TASK_SIZE;
 }
 
+bool kvm_arm_pfn_valid(unsigned long pfn)
+{
+	return pfn_valid(pfn);
+}
+
+/* Both formats of the host's tables have these names for the memory type. */
+unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
+{
+	pteval_t type = pgprot_val(prot) & L_PTE_MT_MASK;
+
+	if (type == L_PTE_MT_WRITEALLOC || type == L_PTE_MT_WRITEBACK)
+		return KVM_ARM_MEMORY_WRITEBACK;
+	if (type == L_PTE_MT_BUFFERABLE || type == L_PTE_MT_DEV_WC ||
+	    type == L_PTE_MT_WRITETHROUGH)
+		return KVM_ARM_MEMORY_UNCACHED;
+	return KVM_ARM_MEMORY_DEVICE;
+}
+
 bool kvm_arm_log_allowed(void)
 {
 	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
@@ -305,3 +368,119 @@ out:
 	local_irq_restore(flags);
 	return huge;
 }
+
+#ifdef CONFIG_PERF_EVENTS
+/* A period that nothing reaches, and that the perf core accepts. */
+#define NO_OVERFLOW	(1ULL << 62)
+
+/* The guest comes out for the interrupt itself, and its counters are read then. */
+static void ignore_overflow(struct perf_event *event, struct perf_sample_data *data,
+			    struct pt_regs *regs)
+{
+}
+
+struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
+					     bool interrupts)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_RAW,
+		.size = sizeof(attr),
+		.config = config,
+		.sample_period = interrupts ? NO_OVERFLOW : 0,
+		.exclude_user = !user,
+		.exclude_kernel = !kernel,
+		.exclude_hv = 1,
+	};
+
+	return perf_event_create_kernel_counter(&attr, -1, current, ignore_overflow, NULL);
+}
+
+void kvm_arm_perf_event_release(struct perf_event *event)
+{
+	perf_event_release_kernel(event);
+}
+
+void kvm_arm_perf_event_enable(struct perf_event *event)
+{
+	perf_event_enable(event);
+}
+
+void kvm_arm_perf_event_disable(struct perf_event *event)
+{
+	perf_event_disable(event);
+}
+
+static bool is_on_this_cpu(struct perf_event *event)
+{
+	return READ_ONCE(event->state) == PERF_EVENT_STATE_ACTIVE &&
+	       READ_ONCE(event->oncpu) == smp_processor_id();
+}
+
+static void stop(struct perf_event *event)
+{
+	if (!(event->hw.state & PERF_HES_STOPPED))
+		event->pmu->stop(event, PERF_EF_UPDATE);
+}
+
+/* Takes effect when the event is started. */
+static void set_period(struct perf_event *event, u64 period)
+{
+	if (!event->attr.sample_period)
+		return;
+	event->attr.sample_period = period;
+	event->hw.sample_period = period;
+	event->hw.last_period = period;
+	local64_set(&event->hw.period_left, period);
+}
+
+u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period)
+{
+	u64 count;
+
+	if (!is_on_this_cpu(event))
+		return local64_read(&event->count);
+	/* The scheduler starts it when it brings the thread back. */
+	stop(event);
+	count = local64_read(&event->count);
+	set_period(event, period ? min(period, NO_OVERFLOW) : NO_OVERFLOW);
+	event->pmu->start(event, PERF_EF_RELOAD);
+	return count;
+}
+
+u64 kvm_arm_perf_event_pause(struct perf_event *event)
+{
+	if (is_on_this_cpu(event)) {
+		stop(event);
+		set_period(event, NO_OVERFLOW);
+	}
+	return local64_read(&event->count);
+}
+#else
+struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
+					     bool interrupts)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+void kvm_arm_perf_event_release(struct perf_event *event)
+{
+}
+
+void kvm_arm_perf_event_enable(struct perf_event *event)
+{
+}
+
+void kvm_arm_perf_event_disable(struct perf_event *event)
+{
+}
+
+u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period)
+{
+	return 0;
+}
+
+u64 kvm_arm_perf_event_pause(struct perf_event *event)
+{
+	return 0;
+}
+#endif

@@ -122,6 +122,15 @@ impl Stage2Desc {
         Self(Self::leaf(pa, attrs) | VALID)
     }
 
+    /// The entry of the next level that maps the part of this block that begins `offset` bytes
+    /// into it: a page, or a smaller block. All else stays as it is.
+    #[inline]
+    #[must_use]
+    pub const fn part(self, offset: u64, is_page: bool) -> Self {
+        let kind = if is_page { TABLE_OR_PAGE } else { 0 };
+        Self(self.0 & !TABLE_OR_PAGE | kind | offset & ADDRESS_MASK)
+    }
+
     /// All memory is Inner Shareable: a vCPU moves between CPUs, and guests have several.
     const fn leaf(pa: Pa, attrs: Stage2Attrs) -> u64 {
         let xn = if attrs.execute_never { XN } else { 0 };

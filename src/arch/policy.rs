@@ -28,8 +28,8 @@ use crate::regs::{
 /// - TAC: ACTLR changes the whole physical CPU.
 /// - TSW: set and way mean nothing to a vCPU, see TVM.
 ///
-/// Left out: TWE, as trapping every WFE costs more than it gives, and spinning guests are
-/// preempted; TID0 to TID3, as the guest's core is the host's; PTW, as guests may keep tables
+/// Left out: TWE, as trapping every WFE costs more than it gives; it is added while other tasks
+/// want the CPU; TID0 to TID3, as the guest's core is the host's; PTW, as guests may keep tables
 /// where they like; DC, as guests that start with the caches off do maintenance for that;
 /// TPC, TPU, TTLB, as these operations are harmless.
 pub const HCR_GUEST: Hcr = Hcr::VM

@@ -81,6 +81,19 @@ pub(crate) fn cond_resched() {
     unsafe { glue::kvm_arm_cond_resched() }
 }
 
+/// Whether no other task wants this CPU.
+#[inline]
+pub(crate) fn single_task_running() -> bool {
+    // SAFETY: May be called in any context.
+    unsafe { glue::single_task_running() }
+}
+
+/// Goes to the end of this CPU's queue. May sleep.
+pub(crate) fn yield_now() {
+    // SAFETY: The callers are in process context without locks; debug kernels check.
+    unsafe { kernel::bindings::yield_() }
+}
+
 /// The CPUs that can ever be online.
 pub(crate) fn possible_cpus() -> impl Iterator<Item = usize> {
     // SAFETY: Reads a variable that is constant after boot.

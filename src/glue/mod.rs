@@ -6,6 +6,7 @@
 //! it could be proposed for the `kernel` crate. All `unsafe` that has to do
 //! with the host kernel is here.
 
+pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod device_tree;
 pub(crate) mod file;
@@ -15,8 +16,12 @@ pub(crate) mod log;
 pub(crate) mod mmio;
 pub(crate) mod mmu_notifier;
 pub(crate) mod page;
+pub(crate) mod parameter;
+pub(crate) mod perf;
 pub(crate) mod power;
+pub(crate) mod random;
 pub(crate) mod signal;
+pub(crate) mod task;
 pub(crate) mod trace;
 pub(crate) mod user_page;
 pub(crate) mod wait;

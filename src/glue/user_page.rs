@@ -1,15 +1,126 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of the current process, looked up without pinning them.
+//! What the current process has at its addresses: pages, looked up without pinning them, and
+//! memory of devices.
 
 use core::ptr::NonNull;
 
-use armv7::addr::Pa;
+use armv7::{
+    addr::Pa,
+    descriptor::MemAttr, //
+};
 use kernel::{
     bindings,
     prelude::*, //
 };
 use kvm_bindings as glue;
+
+/// What is behind a user address.
+pub(crate) struct HostMapping {
+    /// The page, unless it is none that the host counts references of.
+    page: Option<UserPage>,
+    pa: Pa,
+    writable: bool,
+    memory: MemAttr,
+}
+
+impl HostMapping {
+    /// Looks the address up, and faults in what is missing, for writing if `write`. May sleep.
+    ///
+    /// What a device driver or `/dev/mem` mapped has the memory type that it has in the process.
+    pub(crate) fn get(address: usize, write: bool) -> Result<Self> {
+        match UserPage::get(address, write) {
+            Ok(page) => Ok(Self {
+                pa: page.pa(),
+                writable: page.writable,
+                page: Some(page),
+                memory: MemAttr::NormalWb,
+            }),
+            Err(e) if e == EFAULT => Self::get_frame(address, write),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Looks up a frame that is mapped without a page (`VM_PFNMAP`, `VM_IO`).
+    fn get_frame(address: usize, write: bool) -> Result<Self> {
+        let task = kernel::current!();
+        let mm = task.mm().ok_or(EFAULT)?;
+        let lock = mm.mmap_read_lock();
+        let vma = lock.vma_lookup(address).ok_or(EFAULT)?;
+        let mut faulted = false;
+        loop {
+            let mut args = bindings::follow_pfnmap_args {
+                vma: vma.as_ptr(),
+                address,
+                ..Default::default()
+            };
+            // SAFETY: The vma is the one at the address, and the mmap lock is held.
+            if unsafe { bindings::follow_pfnmap_start(&mut args) } == 0 {
+                let (pfn, writable) = (args.pfn, args.writable);
+                // SAFETY: `args` was filled in by the call above; the helpers only look at values.
+                let memory = unsafe {
+                    let memory = glue::kvm_arm_pgprot_memory(args.pgprot);
+                    let is_ram = glue::kvm_arm_pfn_valid(pfn);
+                    bindings::follow_pfnmap_end(&mut args);
+                    match memory {
+                        glue::KVM_ARM_MEMORY_WRITEBACK if is_ram => MemAttr::NormalWb,
+                        glue::KVM_ARM_MEMORY_UNCACHED => MemAttr::NormalNc,
+                        _ => MemAttr::Device,
+                    }
+                };
+                if writable || !write {
+                    return Ok(Self {
+                        page: None,
+                        pa: Pa((pfn as u64) << 12),
+                        writable,
+                        memory,
+                    });
+                }
+            }
+            if faulted {
+                return Err(EFAULT);
+            }
+            faulted = true;
+            let flags = if write {
+                bindings::fault_flag_FAULT_FLAG_WRITE
+            } else {
+                0
+            };
+            // SAFETY: The mmap lock is held, and is not let go of, since no pointer is given by
+            // which that could be told; so the vma stays.
+            kernel::error::to_result(unsafe {
+                bindings::fixup_user_fault(mm.as_raw(), address, flags, core::ptr::null_mut())
+            })?;
+        }
+    }
+
+    /// The physical address of the page.
+    pub(crate) fn pa(&self) -> Pa {
+        self.pa
+    }
+
+    /// Whether the process may write to it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Whether it is a page of the host's memory.
+    pub(crate) fn is_ram(&self) -> bool {
+        self.page.is_some()
+    }
+
+    /// The memory type that it is mapped with. [`MemAttr::NormalWb`] is RAM, always.
+    pub(crate) fn memory(&self) -> MemAttr {
+        self.memory
+    }
+
+    /// Tells the host that the page is in use, and whether it may be written to from now on.
+    pub(crate) fn mark_used(&self, dirty: bool) {
+        if let Some(page) = &self.page {
+            page.mark_used(dirty);
+        }
+    }
+}
 
 /// A page of the current process, held by a reference for as long as the value lives.
 ///
@@ -19,7 +130,7 @@ use kvm_bindings as glue;
 /// # Invariants
 ///
 /// `page` is valid and a reference is held.
-pub(crate) struct UserPage {
+struct UserPage {
     page: NonNull<bindings::page>,
     writable: bool,
 }
@@ -29,7 +140,7 @@ impl UserPage {
     ///
     /// A page that is only wanted for reading is looked up for writing too if it is mapped so
     /// already, which spares a later fault.
-    pub(crate) fn get(address: usize, write: bool) -> Result<Self> {
+    fn get(address: usize, write: bool) -> Result<Self> {
         let mut page = core::ptr::null_mut();
         if !write {
             // SAFETY: One pointer is written to `page`. The callee checks the address.
@@ -59,18 +170,13 @@ impl UserPage {
     }
 
     /// The physical address.
-    pub(crate) fn pa(&self) -> Pa {
+    fn pa(&self) -> Pa {
         // SAFETY: The page is valid.
         Pa((unsafe { glue::kvm_arm_page_to_pfn(self.page.as_ptr()) } as u64) << 12)
     }
 
-    /// Whether the process may write to it.
-    pub(crate) fn is_writable(&self) -> bool {
-        self.writable
-    }
-
     /// Tells the host that the page is in use, and that it may be written to from now on.
-    pub(crate) fn mark_used(&self, dirty: bool) {
+    fn mark_used(&self, dirty: bool) {
         // SAFETY: The page is valid and referenced.
         unsafe { glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty) };
     }

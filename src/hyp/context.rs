@@ -11,6 +11,11 @@ use kvm_bindings as layout;
 use memoffset::offset_of;
 use static_assertions::const_assert_eq;
 
+use super::answer::{
+    Answered,
+    Answers, //
+};
+
 /// Registers banked by an exception mode other than FIQ.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -101,6 +106,8 @@ pub(crate) struct VcpuContext {
     /// TEECR and TEEHBR: the ThumbEE registers of CP14.
     pub(crate) thumbee: [u32; 2],
     pub(crate) vfp: Vfp,
+    pub(crate) answers: Answers,
+    pub(crate) answered: Answered,
 }
 
 const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);

@@ -2,6 +2,7 @@
 
 //! HYP mode: taking it over, what is mapped in it, and entering guests by it.
 
+pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod cpu;

@@ -4,6 +4,8 @@
 
 use core::arch::asm;
 
+use crate::glue::cpu::IrqsOff;
+
 macro_rules! read32 {
     ($(#[$doc:meta])* $name:ident, $opc1:literal, $crn:literal, $crm:literal, $opc2:literal) => {
         $(#[$doc])*
@@ -71,6 +73,10 @@ read32!(
     /// L2 Control Register (Cortex-A15 and A7).
     l2ctlr, "1", "9", "0", "2"
 );
+read32!(
+    /// Performance Monitors User Enable Register.
+    pmuserenr, "0", "9", "14", "0"
+);
 read64!(
     /// Virtual Timer CompareValue register.
     cntv_cval, "3", "14"
@@ -91,6 +97,14 @@ pub(crate) fn cntpct() -> u64 {
         )
     };
     u64::from(high) << 32 | u64::from(low)
+}
+
+/// Sets the Performance Monitors User Enable Register. Whoever does so sets it back before
+/// interrupts are on again.
+#[inline]
+pub(crate) fn set_pmuserenr(_irqs: &IrqsOff, value: u32) {
+    // SAFETY: Only says what user mode may do, and none of the host's runs with interrupts off.
+    unsafe { asm!("mcr p15, 0, {}, c9, c14, 0", in(reg) value, options(nostack, preserves_flags)) };
 }
 
 /// Sets the virtual timer's control register.

@@ -16,7 +16,10 @@ use armv7::{
         Hsr,
         Wfx, //
     },
-    psr::Psr,
+    psr::{
+        Mode,
+        Psr, //
+    },
     regs::Hcr, //
 };
 use kernel::prelude::*;
@@ -27,19 +30,16 @@ use machine::{
         Cp15Outcome,
         Cp15State, //
     },
-    psci::{
-        self,
-        Power, //
-    },
-    smccc,
+    pmu,
     timer::TimerReg, //
 };
 
 use super::{
+    firmware,
+    halt,
     mmio,
     run::Outcome,
     vcpu::{
-        Start,
         Vcpu,
         VcpuState, //
     },
@@ -80,10 +80,10 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
             cp14(state, hsr)
         }
         // The preferred return address of HVC is behind it.
-        ExceptionClass::Hvc => psci_call(vm, vcpu, state),
+        ExceptionClass::Hvc => firmware::call(vm, vcpu, state),
         ExceptionClass::Smc => {
             skip_instruction(state, hsr);
-            psci_call(vm, vcpu, state)
+            firmware::call(vm, vcpu, state)
         }
         ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
             debug_undefined(state, hsr);
@@ -118,6 +118,10 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
         ipa.0
     ));
     let abort = hsr.abort();
+    // No slot can be where a device of the kernel is, so memory need not be asked.
+    if abort.isv && vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_)) {
+        return mmio::emulate(vm, vcpu, state, hsr, ipa);
+    }
     match abort.fsc {
         FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
             return Ok(Outcome::Resume);
@@ -138,7 +142,14 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
         Access::Read
     };
     let caches_on = state.caches_on();
-    match vm.memory.fault(ipa, access, caches_on, &mut state.stock)? {
+    let faulted = vm
+        .memory
+        .fault(ipa, access, caches_on, &mut state.stock)
+        .inspect_err(|_| {
+            let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
+            vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);
+        })?;
+    match faulted {
         Faulted::Mapped => Ok(Outcome::Resume),
         Faulted::NoMemory if is_fetch || abort.s1ptw => {
             // Code or tables in a device.
@@ -183,8 +194,8 @@ fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome>
     skip_instruction(state, hsr);
     vcpu.stats.count_wfx(hsr.wfx());
     match hsr.wfx() {
-        Wfx::Wfi => super::run::wait_for_interrupt(vm, vcpu, state),
-        Wfx::Wfe => crate::glue::cpu::cond_resched(),
+        Wfx::Wfi => halt::wait_for_interrupt(vm, vcpu, state),
+        Wfx::Wfe => halt::wait_for_event(vm, vcpu, state),
     }
     Ok(Outcome::Resume)
 }
@@ -233,6 +244,18 @@ fn finish_cp(
             }
         }
         Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
+        Cp15Outcome::Pmu(reg) => {
+            let value = (!access.is_read).then(|| access.stored(state) as u32);
+            let is_kernel = Psr(state.context.core.cpsr).mode() != Some(Mode::Usr);
+            match state.pmu.access(reg, value, is_kernel) {
+                pmu::Outcome::Read(value) => access.load(state, value.into()),
+                pmu::Outcome::Written => (),
+                pmu::Outcome::Undefined => {
+                    exception::inject_undefined(&mut *state.context);
+                    return Outcome::Resume;
+                }
+            }
+        }
         Cp15Outcome::Undefined => {
             debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
@@ -326,112 +349,5 @@ fn phys_timer(state: &mut VcpuState, reg: TimerReg, access: CpAccess) {
     } else {
         let value = access.stored(state);
         state.timers.phys.write(reg, value, now);
-    }
-}
-
-/// A call of the guest's firmware.
-fn psci_call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
-    let has_psci_0_2 = state
-        .features
-        .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PSCI_0_2 != 0);
-    let version = if has_psci_0_2 {
-        psci::Version::LATEST
-    } else {
-        psci::Version::V0_1
-    };
-    let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
-    trace!(kvm_hvc(state.context.core.pc, r0));
-    let power = PowerStates(vm);
-    let call = smccc::Call {
-        function: r0,
-        args: [r1, r2, r3],
-    };
-    match smccc::call(&call, vcpu.id, version, &power) {
-        psci::Outcome::Return(value) => {
-            if value == psci::NOT_SUPPORTED {
-                debug!("a guest's call {r0:#010x} is not supported\n");
-            }
-            state.context.set_reg(0, value);
-        }
-        psci::Outcome::Suspend => {
-            state.context.set_reg(0, psci::SUCCESS);
-            super::run::wait_for_interrupt(vm, vcpu, state);
-        }
-        psci::Outcome::CpuOff => {
-            vcpu.power.lock().off = true;
-            state.off = true;
-        }
-        psci::Outcome::CpuOn {
-            cpu,
-            entry,
-            thumb,
-            context_id,
-        } => {
-            let result = match vm.vcpu(cpu) {
-                Some(target) => target.turn_on(Start {
-                    entry,
-                    thumb,
-                    context_id,
-                    big_endian: Psr(state.context.core.cpsr).is_big_endian(),
-                }),
-                None => psci::INVALID_PARAMETERS,
-            };
-            state.context.set_reg(0, result);
-        }
-        psci::Outcome::SystemOff => return Ok(system_event(vm, vcpu, state, false)),
-        psci::Outcome::SystemReset | psci::Outcome::SystemReset2 { .. } => {
-            return Ok(system_event(vm, vcpu, state, true))
-        }
-    }
-    Ok(Outcome::Resume)
-}
-
-/// SYSTEM_OFF and SYSTEM_RESET: no vCPU runs on, and the monitor decides.
-fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, reset: bool) -> Outcome {
-    debug!(
-        "vCPU {}: system {}\n",
-        vcpu.id,
-        if reset { "reset" } else { "off" }
-    );
-    for other in vm.vcpus() {
-        other.power.lock().off = true;
-        if other.id != vcpu.id {
-            other.request(super::vcpu::request::POWER);
-        }
-    }
-    // Should the monitor run this vCPU again, the guest sees that the call failed (DEN 0022
-    // 5.10).
-    state.context.set_reg(0, psci::INTERNAL_FAILURE);
-    state.off = true;
-    vcpu.run_page.set_system_event(if reset {
-        uapi::KVM_SYSTEM_EVENT_RESET
-    } else {
-        uapi::KVM_SYSTEM_EVENT_SHUTDOWN
-    });
-    Outcome::ToUser
-}
-
-/// The power states of a VM's vCPUs.
-struct PowerStates<'a>(&'a Vm);
-
-impl psci::Topology for PowerStates<'_> {
-    fn cpus(&self) -> usize {
-        super::vm::MAX_VCPUS
-    }
-
-    fn mpidr(&self, cpu: usize) -> u32 {
-        match self.0.vcpu(cpu) {
-            Some(vcpu) => vcpu.mpidr(),
-            // Ids may be left out; no call can name the affinity of such a hole.
-            None => u32::MAX,
-        }
-    }
-
-    fn power(&self, cpu: usize) -> Power {
-        match self.0.vcpu(cpu).map(|vcpu| *vcpu.power.lock()) {
-            Some(power) if power.start.is_some() => Power::OnPending,
-            Some(power) if !power.off => Power::On,
-            _ => Power::Off,
-        }
     }
 }

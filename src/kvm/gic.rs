@@ -12,7 +12,10 @@ use machine::vgic::{
     Vgic, //
 };
 
-use super::host::HostGic;
+use super::{
+    host::HostGic,
+    timer::TimerIntids, //
+};
 use crate::glue::cpu::IrqsOff;
 
 // Offsets of IHI 0048B table 5-1.
@@ -94,6 +97,10 @@ pub(crate) struct GicConfig {
     pub(crate) initialized: bool,
     /// The addresses are fixed and the guest can reach it.
     pub(crate) mapped: bool,
+    /// The interrupts of the timers.
+    pub(crate) timers: TimerIntids,
+    /// A vCPU has run: the interrupts of its own devices are fixed.
+    pub(crate) intids_fixed: bool,
 }
 
 impl GicConfig {
@@ -153,7 +160,7 @@ impl GicConfig {
         let cpus = KVec::from_elem(machine::vgic::Cpu::new(), nr_cpus, GFP_KERNEL_ACCOUNT)?;
         let mut vgic = Vgic::new(config, spis, cpus);
         for cpu in 0..nr_cpus {
-            vgic.map_hw(cpu, super::timer::VIRTUAL_INTID, timer_intid);
+            vgic.map_hw(cpu, self.timers.virt, timer_intid);
         }
         Ok(vgic)
     }

@@ -17,6 +17,7 @@ use kernel::{
 };
 use machine::timer::Frequency;
 
+use super::pmu::HostPmu;
 use crate::{
     glue::{
         cpu::{
@@ -66,6 +67,7 @@ pub(crate) struct Host {
     pub(crate) lowvisor: Arc<Lowvisor>,
     pub(crate) gic: HostGic,
     pub(crate) timer: HostTimer,
+    pub(crate) pmu: HostPmu,
     #[pin]
     pub(crate) vmids: VmidAllocator,
     /// The directory of VMs in debugfs.
@@ -227,6 +229,7 @@ impl HostGuard {
                 lowvisor,
                 gic,
                 timer,
+                pmu: HostPmu::find(),
                 vmids <- VmidAllocator::new(),
                 debugfs: super::debugfs::root(),
                 max_vcpus,

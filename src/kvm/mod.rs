@@ -2,12 +2,17 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
+pub(crate) mod capabilities;
 pub(crate) mod debugfs;
 pub(crate) mod exit;
+pub(crate) mod firmware;
 pub(crate) mod gic;
+pub(crate) mod halt;
 pub(crate) mod host;
 pub(crate) mod irq_line;
+pub(crate) mod lines;
 pub(crate) mod mmio;
+pub(crate) mod pmu;
 pub(crate) mod registers;
 pub(crate) mod run;
 pub(crate) mod run_page;
@@ -15,6 +20,7 @@ pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod timer;
 pub(crate) mod vcpu;
+pub(crate) mod vcpu_attributes;
 pub(crate) mod vcpu_events;
 pub(crate) mod vcpu_file;
 pub(crate) mod vgic_device;

@@ -11,12 +11,12 @@ use kvm_bindings as uapi;
 
 use super::{
     exit,
-    timer::{
-        PHYSICAL_INTID,
-        VIRTUAL_INTID, //
-    },
+    firmware,
+    halt,
+    lines::Lines,
     vcpu::{
         request,
+        Alarm,
         Start,
         Vcpu,
         VcpuState, //
@@ -56,7 +56,7 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     if !vm.is_current_process() {
         return Err(EIO);
     }
-    vm.prepare_to_run(state)?;
+    vm.prepare_to_run(vcpu, state)?;
     if let Some(mmio) = state.mmio.take() {
         mmio.finish(vcpu, state);
     }
@@ -69,17 +69,28 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     if vcpu.run_page.immediate_exit() {
         return Err(EINTR);
     }
-    vcpu.with_task(|| loop {
+    state.context.answers = firmware::answers(vm, vcpu, state);
+    state.pmu.attach();
+    let mut alarm = None;
+    let result = vcpu.with_task(|| loop {
         cond_resched();
-        handle_requests(vm, vcpu, state)?;
+        if handle_requests(vm, vcpu, state)? == Outcome::ToUser {
+            return Ok(0);
+        }
+        if state.pmu.take_alarm_due() {
+            set_alarm(vm, vcpu, state, &mut alarm);
+        }
         if kernel::current!().signal_pending() {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            vcpu.note_user_exit(EINTR.to_errno());
             return Err(EINTR);
         }
         let outcome = match enter(vm, vcpu, state) {
             None => Outcome::Resume,
-            Some(Exit::Interrupt | Exit::Retry) => Outcome::Resume,
+            Some(Exit::Interrupt) => {
+                halt::watch_events(state);
+                Outcome::Resume
+            }
+            Some(Exit::Retry) => Outcome::Resume,
             Some(Exit::Trap) => exit::handle(vm, vcpu, state)?,
             Some(Exit::HypFault(vector)) => {
                 hyp_fault(vm, vcpu, vector);
@@ -87,15 +98,15 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             }
         };
         if outcome == Outcome::ToUser {
-            vcpu.note_user_exit(0);
             return Ok(0);
         }
-        if !vm.has_gic() && report_timer_lines(vcpu, state) {
+        if !vm.has_gic() && report_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            vcpu.note_user_exit(EINTR.to_errno());
             return Err(EINTR);
         }
-    })
+    });
+    vcpu.note_user_exit(&mut state.context, &result);
+    result
 }
 
 /// Enters the guest once. `None` if something came up before.
@@ -119,8 +130,8 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         return None;
     }
 
-    let (virt, phys) = state.timers.levels();
-    let keep_active = vm.flush_gic(vcpu, state, virt, phys);
+    let lines = Lines::of(state);
+    let keep_active = vm.flush_gic(vcpu, state, lines);
     let context = &mut *state.context;
     context.control.hcr =
         (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | vcpu.irq_lines();
@@ -130,6 +141,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     if vm.has_gic() {
         host.gic.load(&irqs, &state.interface);
     }
+    state.pmu.enter(&irqs);
     trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
     let context = state.context.as_mut_ptr();
 
@@ -142,6 +154,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
             None => Exit::Retry,
         },
         |irqs, _| {
+            state.pmu.leave(irqs);
             if vm.has_gic() {
                 host.gic.save(irqs, &mut state.interface);
             }
@@ -154,12 +167,13 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     Some(exit)
 }
 
-/// Does what others asked of the vCPU, and waits while it is off.
-fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+/// Does what others asked of the vCPU, and waits while it is off or suspended.
+fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
     loop {
         let requests = vcpu.take_requests();
         if requests & request::INTERRUPT != 0 {
             state.look_at_interrupts = true;
+            state.pmu.alarm_rang();
         }
         if requests & request::COUNTER != 0 {
             state.set_counter_offset(vm.counter_offset());
@@ -172,12 +186,19 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
                 now
             };
             state.off = power.off;
+            state.suspended = power.suspended;
             if let Some(start) = power.start {
                 start_at(vm, vcpu, state, start)?;
             }
         }
+        if !state.off && !state.suspended {
+            return Ok(Outcome::Resume);
+        }
         if !state.off {
-            return Ok(());
+            match halt::suspended(vm, vcpu, state)? {
+                Some(outcome) => return Ok(outcome),
+                None => continue,
+            }
         }
         vcpu.wait(None, || false)
             .inspect_err(|_| vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR))
@@ -200,45 +221,24 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
     Ok(())
 }
 
-/// Sleeps until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
-pub(crate) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
-    let ready = || {
-        let (virt, phys) = state.timers.levels();
-        vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, virt, phys)
-    };
-    // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
-    // has expired. Then there is a little left to sleep.
-    while !vcpu.has_requests() && !ready() {
-        let _sleep = vcpu.stats.sleep();
-        let timeout = state
-            .timers
-            .ticks_to_next()
-            .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
-        if vcpu.wait(timeout, ready).is_err() {
-            break;
-        }
-    }
-    // The distributor was told of the timers' lines above.
-    state.look_at_interrupts = true;
+/// Sets the alarm to when the performance monitors' line rises by itself.
+fn set_alarm(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, alarm: &mut Option<Alarm>) {
+    // The old one has to be gone before: there is but one timer.
+    *alarm = None;
+    *alarm = state
+        .pmu
+        .ns_to_level()
+        .zip(vm.vcpu(vcpu.id))
+        .map(|(ns, vcpu)| Vcpu::set_alarm(vcpu, ns));
 }
 
-/// For a monitor with its own interrupt controller: whether a timer's line changed.
-fn report_timer_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
-    let (virt, phys) = state.timers.levels();
-    let level = if virt {
-        uapi::KVM_ARM_DEV_EL1_VTIMER
-    } else {
-        0
-    } | if phys {
-        uapi::KVM_ARM_DEV_EL1_PTIMER
-    } else {
-        0
-    };
-    let known = vcpu.run_page.device_irq_level();
-    if known == u64::from(level) {
+/// For a monitor with its own interrupt controller: whether a line of the vCPU's devices changed.
+fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
+    let level = Lines::of(state).device_irq_level();
+    if vcpu.run_page.device_irq_level() == level {
         return false;
     }
-    vcpu.run_page.set_device_irq_level(level.into());
+    vcpu.run_page.set_device_irq_level(level);
     true
 }
 
@@ -259,6 +259,3 @@ fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
         &[vector.into()],
     );
 }
-
-/// INTIDs of the timers, for the vGIC.
-pub(super) const TIMER_INTIDS: (u32, u32) = (VIRTUAL_INTID, PHYSICAL_INTID);

@@ -135,15 +135,30 @@ impl RunPage {
         data
     }
 
-    /// Reports a system event.
-    pub(crate) fn set_system_event(&self, kind: u32) {
+    /// Reports a system event, with its flags if it has such.
+    pub(crate) fn set_system_event(&self, kind: u32, flags: Option<u64>) {
         // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe {
             let event = write_field!(self, __bindgen_anon_1.system_event);
             (&raw mut (*event).type_).write_volatile(kind);
-            (&raw mut (*event).ndata).write_volatile(0);
+            (&raw mut (*event).ndata).write_volatile(flags.is_some().into());
+            // Linux 5.6 had the flags here, and no count.
+            let data = (&raw mut (*event).__bindgen_anon_1.data).cast::<u64>();
+            data.write_volatile(flags.unwrap_or(0));
         }
         self.set_exit_reason(uapi::KVM_EXIT_SYSTEM_EVENT);
+    }
+
+    /// Says where the memory is that the host does not have; KVM_RUN fails.
+    pub(crate) fn set_memory_fault(&self, gpa: u64, size: u64) {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe {
+            let fault = write_field!(self, __bindgen_anon_1.memory_fault);
+            (&raw mut (*fault).flags).write_volatile(0);
+            (&raw mut (*fault).gpa).write_volatile(gpa);
+            (&raw mut (*fault).size).write_volatile(size);
+        }
+        self.set_exit_reason(uapi::KVM_EXIT_MEMORY_FAULT);
     }
 
     /// Reports that the guest cannot go on, with registers that may tell why.

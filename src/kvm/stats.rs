@@ -48,7 +48,10 @@ use crate::{
         new_readable_descriptor,
         FileObject, //
     },
-    hyp::call::Exit,
+    hyp::{
+        answer::Answered,
+        call::Exit, //
+    },
     mem::stats::MemoryStats,
     trace::trace, //
 };
@@ -81,11 +84,21 @@ pub(crate) struct VcpuStats {
     others: Counter,
     wfi: Counter,
     wfe: Counter,
+    /// Traps that HYP mode answered, which are no exits.
+    answered_hvc: Counter,
+    answered_cp15: Counter,
+    /// Attempts to get along without a sleep in WFI, and how long they took.
+    poll_successes: Counter,
+    poll_failures: Counter,
+    poll_success_ns: Counter,
+    poll_fail_ns: Counter,
+    poll_success_histogram: Histogram,
+    poll_fail_histogram: Histogram,
     /// Accesses that a device in the kernel answered.
     pub(crate) mmio_kernel: Counter,
     /// KVM_RUN came back for an access that the monitor is to carry out.
     pub(crate) mmio_user: Counter,
-    /// KVM_RUN came back with KVM_EXIT_INTR.
+    /// KVM_RUN came back with EINTR.
     pub(crate) signals: Counter,
     /// Sleeps in WFI that came to an end, and how long they were.
     wakeups: Counter,
@@ -104,6 +117,14 @@ impl VcpuStats {
             others: Counter::new(),
             wfi: Counter::new(),
             wfe: Counter::new(),
+            answered_hvc: Counter::new(),
+            answered_cp15: Counter::new(),
+            poll_successes: Counter::new(),
+            poll_failures: Counter::new(),
+            poll_success_ns: Counter::new(),
+            poll_fail_ns: Counter::new(),
+            poll_success_histogram: Histogram::new(),
+            poll_fail_histogram: Histogram::new(),
             mmio_kernel: Counter::new(),
             mmio_user: Counter::new(),
             signals: Counter::new(),
@@ -135,6 +156,39 @@ impl VcpuStats {
             Wfx::Wfi => self.wfi.count(),
             Wfx::Wfe => self.wfe.count(),
         }
+    }
+
+    /// Takes what HYP mode has counted.
+    #[inline]
+    pub(crate) fn take_answered(&self, answered: &mut Answered) {
+        if answered.hvc != 0 {
+            self.answered_hvc.add(answered.hvc.into());
+            answered.hvc = 0;
+        }
+        if answered.cp15 != 0 {
+            self.answered_cp15.add(answered.cp15.into());
+            answered.cp15 = 0;
+        }
+    }
+
+    /// Counts a look-out for an interrupt before a sleep in WFI, which took `ns`.
+    pub(crate) fn count_poll(&self, success: bool, ns: u64) {
+        let (polls, sum, histogram) = if success {
+            (
+                &self.poll_successes,
+                &self.poll_success_ns,
+                &self.poll_success_histogram,
+            )
+        } else {
+            (
+                &self.poll_failures,
+                &self.poll_fail_ns,
+                &self.poll_fail_histogram,
+            )
+        };
+        polls.count();
+        sum.add(ns);
+        histogram.count(ns);
     }
 
     /// Counts the time from now until the result is dropped as sleep in WFI.
@@ -260,16 +314,18 @@ statistics! {
 statistics! {
     /// Of a vCPU. First those of all architectures, then those of arm64, then ours.
     VCPU_STATISTICS: VcpuStats;
-    // A vCPU in WFI sleeps at once: there is no polling before.
-    halt_successful_poll: Count = |_, _| 0,
-    halt_attempted_poll: Count = |_, _| 0,
+    halt_successful_poll: Count = |s, _| s.poll_successes.get(),
+    halt_attempted_poll: Count =
+        |s, _| s.poll_successes.get().wrapping_add(s.poll_failures.get()),
+    // It does not happen that what ends a wait turns out to be nothing.
     halt_poll_invalid: Count = |_, _| 0,
     halt_wakeup: Count = |s, _| s.wakeups.get(),
-    halt_poll_success_ns: Nanoseconds = |_, _| 0,
-    halt_poll_fail_ns: Nanoseconds = |_, _| 0,
+    halt_poll_success_ns: Nanoseconds = |s, _| s.poll_success_ns.get(),
+    halt_poll_fail_ns: Nanoseconds = |s, _| s.poll_fail_ns.get(),
     halt_wait_ns: Nanoseconds = |s, _| s.wait_ns.get(),
-    halt_poll_success_hist: NanosecondsHistogram = |_, _| 0,
-    halt_poll_fail_hist: NanosecondsHistogram = |_, _| 0,
+    halt_poll_success_hist: NanosecondsHistogram =
+        |s, class| s.poll_success_histogram.get(class),
+    halt_poll_fail_hist: NanosecondsHistogram = |s, class| s.poll_fail_histogram.get(class),
     halt_wait_hist: NanosecondsHistogram = |s, class| s.wait_histogram.get(class),
     blocking: Flag = |s, _| s.blocking.load(Ordering::Relaxed).into(),
     hvc_exit_stat: Count = |s, _| s.traps_of(&[ExceptionClass::Hvc]),
@@ -289,6 +345,8 @@ statistics! {
     instruction_aborts: Count = |s, _| s.traps_of(&[ExceptionClass::PrefetchAbort]),
     data_aborts: Count = |s, _| s.traps_of(&[ExceptionClass::DataAbort]),
     interrupt_exits: Count = |s, _| s.interrupts.get(),
+    hyp_answered_hvc: Count = |s, _| s.answered_hvc.get(),
+    hyp_answered_cp15: Count = |s, _| s.answered_cp15.get(),
 }
 
 /// The file of KVM_GET_STATS_FD of a VM. It keeps the VM.

@@ -45,8 +45,11 @@ pub(crate) mod ioctl {
     pub(crate) const CHECK_EXTENSION: u32 = _IO(KVMIO, 0x03);
     pub(crate) const GET_VCPU_MMAP_SIZE: u32 = _IO(KVMIO, 0x04);
     pub(crate) const CREATE_VCPU: u32 = _IO(KVMIO, 0x41);
+    pub(crate) const GET_DIRTY_LOG: u32 = _IOW::<uapi::kvm_dirty_log>(KVMIO, 0x42);
     pub(crate) const SET_USER_MEMORY_REGION: u32 =
         _IOW::<uapi::kvm_userspace_memory_region>(KVMIO, 0x46);
+    pub(crate) const SET_USER_MEMORY_REGION2: u32 =
+        _IOW::<uapi::kvm_userspace_memory_region2>(KVMIO, 0x49);
     pub(crate) const CREATE_IRQCHIP: u32 = _IO(KVMIO, 0x60);
     pub(crate) const IRQ_LINE: u32 = _IOW::<uapi::kvm_irq_level>(KVMIO, 0x61);
     pub(crate) const RUN: u32 = _IO(KVMIO, 0x80);
@@ -55,12 +58,14 @@ pub(crate) mod ioctl {
     pub(crate) const SET_MP_STATE: u32 = _IOW::<uapi::kvm_mp_state>(KVMIO, 0x99);
     pub(crate) const GET_VCPU_EVENTS: u32 = _IOR::<uapi::kvm_vcpu_events>(KVMIO, 0x9f);
     pub(crate) const SET_VCPU_EVENTS: u32 = _IOW::<uapi::kvm_vcpu_events>(KVMIO, 0xa0);
+    pub(crate) const ENABLE_CAP: u32 = _IOW::<uapi::kvm_enable_cap>(KVMIO, 0xa3);
     pub(crate) const ARM_SET_DEVICE_ADDR: u32 = _IOW::<uapi::kvm_arm_device_addr>(KVMIO, 0xab);
     pub(crate) const GET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xab);
     pub(crate) const SET_ONE_REG: u32 = _IOW::<uapi::kvm_one_reg>(KVMIO, 0xac);
     pub(crate) const ARM_VCPU_INIT: u32 = _IOW::<uapi::kvm_vcpu_init>(KVMIO, 0xae);
     pub(crate) const ARM_PREFERRED_TARGET: u32 = _IOR::<uapi::kvm_vcpu_init>(KVMIO, 0xaf);
     pub(crate) const GET_REG_LIST: u32 = _IOWR::<uapi::kvm_reg_list>(KVMIO, 0xb0);
+    pub(crate) const CLEAR_DIRTY_LOG: u32 = _IOWR::<uapi::kvm_clear_dirty_log>(KVMIO, 0xc0);
     pub(crate) const GET_STATS_FD: u32 = _IO(KVMIO, 0xce);
     pub(crate) const CREATE_DEVICE: u32 = _IOWR::<uapi::kvm_create_device>(KVMIO, 0xe0);
     pub(crate) const SET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe1);
@@ -86,14 +91,20 @@ macro_rules! user_structs {
 
 user_structs!(
     kvm_userspace_memory_region,
+    kvm_userspace_memory_region2,
     kvm_irq_level,
     kvm_arm_device_addr,
+    kvm_enable_cap,
     kvm_one_reg,
     kvm_vcpu_events,
     kvm_vcpu_init,
     kvm_create_device,
     kvm_device_attr,
 );
+// SAFETY: Integers, and a pointer for user space, which the kernel only takes for a number.
+unsafe impl UserStruct for uapi::kvm_dirty_log {}
+// SAFETY: As above.
+unsafe impl UserStruct for uapi::kvm_clear_dirty_log {}
 // SAFETY: Integers.
 unsafe impl UserStruct for u32 {}
 // SAFETY: Integers.
@@ -140,15 +151,27 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_ARM_PSCI_0_2
         | uapi::KVM_CAP_ARM_SET_DEVICE_ADDR
         | uapi::KVM_CAP_READONLY_MEM
+        | uapi::KVM_CAP_USER_MEMORY2
+        | uapi::KVM_CAP_MEMORY_FAULT_INFO
         | uapi::KVM_CAP_IMMEDIATE_EXIT
         | uapi::KVM_CAP_ARM_IRQ_LINE_LAYOUT_2
         | uapi::KVM_CAP_MP_STATE
+        | uapi::KVM_CAP_ARM_PMU_V3
+        | uapi::KVM_CAP_VCPU_ATTRIBUTES
         | uapi::KVM_CAP_VCPU_EVENTS
         | uapi::KVM_CAP_ARM_INJECT_EXT_DABT
         | uapi::KVM_CAP_INTERNAL_ERROR_DATA
+        | uapi::KVM_CAP_ENABLE_CAP_VM
+        | uapi::KVM_CAP_SYSTEM_EVENT_DATA
+        | uapi::KVM_CAP_ARM_SYSTEM_SUSPEND
+        | uapi::KVM_CAP_PTP_KVM
+        | uapi::KVM_CAP_HALT_POLL
         | uapi::KVM_CAP_BINARY_STATS_FD
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
+        uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
+            crate::mem::address_space::MANUAL_PROTECT_OPTIONS as isize
+        }
         uapi::KVM_CAP_NR_VCPUS => {
             (crate::glue::cpu::possible_cpus().count()).min(host.max_vcpus) as isize
         }

@@ -4,13 +4,13 @@
 //!
 //! The virtual timer is the hardware's own while the guest runs. Outside of it
 //! the timer is off and its state is here: the output is worked out from the
-//! counter. It reaches the guest as PPI 27, linked to the physical interrupt by
+//! counter. It reaches the guest as a PPI, linked to the physical interrupt by
 //! the list register, so that the guest's deactivation deactivates both. While
 //! the output is high the physical interrupt is kept active, which keeps it from
 //! being signalled to the host over and over.
 //!
 //! The physical timer (CNTP) is the host's; the guest's accesses trap and are
-//! emulated. Its output is PPI 30.
+//! emulated.
 
 use armv7::regs::TimerCtl;
 use machine::timer::Timer;
@@ -21,10 +21,21 @@ use crate::{
     hyp::register, //
 };
 
-/// INTID of the virtual timer's interrupt, as on Cortex-A15 and A7.
-pub(crate) const VIRTUAL_INTID: u32 = 27;
-/// INTID of the non-secure physical timer's interrupt.
-pub(crate) const PHYSICAL_INTID: u32 = 30;
+/// The interrupts of the timers, by their INTIDs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimerIntids {
+    /// The virtual timer's.
+    pub(crate) virt: u32,
+    /// The non-secure physical timer's.
+    pub(crate) phys: u32,
+}
+
+impl Default for TimerIntids {
+    /// As on Cortex-A15 and A7.
+    fn default() -> Self {
+        Self { virt: 27, phys: 30 }
+    }
+}
 
 /// The timers of a vCPU.
 pub(crate) struct VcpuTimers {

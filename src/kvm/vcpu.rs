@@ -17,11 +17,13 @@ use kernel::{
     bindings, new_mutex, new_spinlock,
     prelude::*,
     sync::{
+        aref::ARef,
         rcu,
         Arc,
         Mutex,
         SpinLock, //
     },
+    task::Task,
     time::hrtimer::{
         ArcHrTimerHandle,
         HrTimer,
@@ -39,12 +41,19 @@ use kernel::{
 use kvm_bindings as uapi;
 use machine::{
     cp15,
+    halt,
     psci,
     vgic::CpuInterface, //
 };
 
 use super::{
+    host::Host,
+    lines::{
+        Intids,
+        Lines, //
+    },
     mmio::PendingMmio,
+    pmu::VcpuPmu,
     run_page::RunPage,
     stats::VcpuStats,
     timer::VcpuTimers, //
@@ -54,8 +63,7 @@ use crate::{
     hyp::{
         call::Exit,
         context::VcpuContext,
-        shared::HypBox,
-        takeover::Lowvisor, //
+        shared::HypBox, //
     },
     mem::table_pages::TableStock,
     trace::{
@@ -86,6 +94,8 @@ pub(crate) mod request {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Power {
     pub(crate) off: bool,
+    /// It is on, and waits until the monitor sets it going (KVM_MP_STATE_SUSPENDED).
+    pub(crate) suspended: bool,
     /// Set by CPU_ON.
     pub(crate) start: Option<Start>,
 }
@@ -147,10 +157,17 @@ pub(crate) struct VcpuState {
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
     pub(crate) off: bool,
+    /// The monitor has suspended it.
+    pub(crate) suspended: bool,
+    /// How long it looks out for an interrupt before it sleeps.
+    pub(crate) halt_window: halt::Window,
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
-    /// The outputs of the timers as the vGIC knows them.
-    pub(crate) timer_lines: (bool, bool),
+    pub(crate) pmu: VcpuPmu,
+    /// The interrupts of the vCPU's own devices.
+    pub(crate) intids: Intids,
+    /// Their levels as the vGIC knows them.
+    pub(crate) lines: Lines,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
 }
@@ -173,14 +190,44 @@ pub(crate) struct Vcpu {
     task: AtomicPtr<bindings::task_struct>,
     /// HCR.VI and HCR.VF as a monitor's own interrupt controller sets them.
     irq_lines: AtomicU32,
+    /// The interrupt of the performance monitors that user space chose, or [`NO_INTID`]. It is
+    /// changed under the VM's `config`.
+    pmu_intid: AtomicU32,
     waker: Arc<Waker>,
+    /// Makes the vCPU come out and look at its lines, while it is in KVM_RUN.
+    #[pin]
+    alarm: HrTimer<Self>,
 }
+
+/// No interrupt is chosen.
+const NO_INTID: u32 = u32::MAX;
+
+kernel::impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Vcpu {
+        mode: RelativeMode<Monotonic>, field: self.alarm
+    }
+}
+
+impl HrTimerCallback for Vcpu {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(
+        this: kernel::sync::ArcBorrow<'_, Self>,
+        _ctx: HrTimerCallbackContext<'_, Self>,
+    ) -> HrTimerRestart {
+        this.request(request::INTERRUPT);
+        HrTimerRestart::NoRestart
+    }
+}
+
+/// An alarm that is set; it is no longer when this is dropped.
+pub(crate) type Alarm = ArcHrTimerHandle<Vcpu>;
 
 impl Vcpu {
     /// Makes a vCPU that waits for KVM_ARM_VCPU_INIT.
-    pub(crate) fn new(id: usize, lowvisor: &Arc<Lowvisor>) -> Result<Arc<Self>> {
+    pub(crate) fn new(id: usize, host: &Host) -> Result<Arc<Self>> {
         let state = VcpuState {
-            context: HypBox::zeroed(lowvisor)?,
+            context: HypBox::zeroed(&host.lowvisor)?,
             features: None,
             has_run: false,
             stock: TableStock::new()?,
@@ -190,8 +237,12 @@ impl Vcpu {
             fpinst: [0; 2],
             mmio: None,
             off: false,
+            suspended: false,
+            halt_window: halt::Window::new(),
             look_at_interrupts: false,
-            timer_lines: (false, false),
+            pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
+            intids: Intids::default(),
+            lines: Lines::default(),
             timer_active: false,
         };
         let waker = Arc::pin_init(
@@ -214,7 +265,9 @@ impl Vcpu {
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
                 task: AtomicPtr::new(core::ptr::null_mut()),
                 irq_lines: AtomicU32::new(0),
+                pmu_intid: AtomicU32::new(NO_INTID),
                 waker,
+                alarm <- HrTimer::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -286,7 +339,7 @@ impl Vcpu {
 
     /// The guest was left: counts and traces why.
     #[inline]
-    pub(crate) fn note_exit(&self, exit: Exit, state: &VcpuState) {
+    pub(crate) fn note_exit(&self, exit: Exit, state: &mut VcpuState) {
         let hsr = state.context.fault.hsr;
         trace!(kvm_exit(
             self.id as u32,
@@ -295,17 +348,36 @@ impl Vcpu {
             state.context.core.pc
         ));
         self.stats.count_exit(exit, hsr);
+        // Traps do not pay for what HYP mode counts. The host's tick interrupts often enough.
+        if exit == Exit::Interrupt {
+            self.stats.take_answered(&mut state.context.answered);
+        }
     }
 
     /// KVM_RUN goes back to user space: counts and traces why.
     #[inline]
-    pub(crate) fn note_user_exit(&self, errno: i32) {
-        trace!(kvm_userspace_exit(self.run_page.exit_reason(), errno));
-        match self.run_page.exit_reason() {
-            uapi::KVM_EXIT_MMIO => self.stats.mmio_user.count(),
-            uapi::KVM_EXIT_INTR => self.stats.signals.count(),
+    pub(crate) fn note_user_exit(&self, context: &mut VcpuContext, result: &Result<isize>) {
+        self.stats.take_answered(&mut context.answered);
+        let reason = self.run_page.exit_reason();
+        match result {
+            Ok(_) if reason == uapi::KVM_EXIT_MMIO => self.stats.mmio_user.count(),
+            Err(e) if *e == EINTR => self.stats.signals.count(),
             _ => (),
         }
+        trace!(kvm_userspace_exit(
+            reason,
+            result.map_or_else(Error::to_errno, |_| 0)
+        ));
+    }
+
+    /// The thread that is in KVM_RUN.
+    pub(crate) fn task(&self) -> Option<ARef<Task>> {
+        let _rcu = rcu::read_lock();
+        let task = self.task.load(Ordering::SeqCst);
+        // SAFETY: A task that was published here is freed a grace period after its thread has left
+        // KVM_RUN, which takes it away here first.
+        let task = unsafe { task.cast::<Task>().as_ref() }?;
+        Some(task.into())
     }
 
     /// PSCI CPU_ON for this vCPU: starts it, or says why not.
@@ -333,6 +405,23 @@ impl Vcpu {
     /// Follows a change of that register by user space, or its reset.
     pub(crate) fn set_mpidr(&self, value: u32) {
         self.mpidr.store(value, Ordering::Relaxed);
+    }
+
+    /// The interrupt of the performance monitors, if user space has chosen one.
+    pub(crate) fn pmu_intid(&self) -> Option<u32> {
+        Some(self.pmu_intid.load(Ordering::Relaxed)).filter(|&intid| intid != NO_INTID)
+    }
+
+    /// Chooses it.
+    pub(crate) fn set_pmu_intid(&self, intid: u32) {
+        self.pmu_intid.store(intid, Ordering::Relaxed);
+    }
+
+    /// Has the vCPU look at its interrupts in `ns` nanoseconds, wherever it is then. There may be
+    /// but one such alarm.
+    pub(crate) fn set_alarm(this: &Arc<Self>, ns: u64) -> Alarm {
+        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        this.clone().start(Delta::from_nanos(ns))
     }
 
     /// The lines that KVM_IRQ_LINE drives, as bits of HCR.
@@ -369,6 +458,12 @@ impl Vcpu {
 }
 
 impl VcpuState {
+    /// Whether user space asked for performance monitors with an interrupt.
+    pub(crate) fn has_pmu(&self) -> bool {
+        self.features
+            .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PMU_V3 != 0)
+    }
+
     /// Sets how far the guest's counter is behind the physical one.
     pub(crate) fn set_counter_offset(&mut self, offset: u64) {
         self.timers.set_offset(offset);

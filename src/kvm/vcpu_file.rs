@@ -36,6 +36,10 @@ use super::{
         Vcpu,
         VcpuState, //
     },
+    vcpu_attributes::{
+        self,
+        Use, //
+    },
     vcpu_events,
     vm::Vm, //
 };
@@ -48,7 +52,9 @@ pub(crate) struct VcpuFile {
 }
 
 /// The features that KVM_ARM_VCPU_INIT may ask for.
-const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2;
+const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF
+    | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2
+    | 1 << uapi::KVM_ARM_VCPU_PMU_V3;
 
 impl VcpuFile {
     /// Makes the object for the file of `vcpu`.
@@ -79,7 +85,10 @@ impl VcpuFile {
         state.features = Some(features);
         reset(&self.vm, &self.vcpu, &mut state)?;
         let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;
-        *self.vcpu.power.lock() = Power { off, start: None };
+        *self.vcpu.power.lock() = Power {
+            off,
+            ..Power::default()
+        };
         drop(state);
         self.vcpu.request(request::POWER);
         Ok(())
@@ -125,6 +134,8 @@ impl VcpuFile {
         let power = *self.vcpu.power.lock();
         let mp_state = if power.off {
             uapi::KVM_MP_STATE_STOPPED
+        } else if power.suspended {
+            uapi::KVM_MP_STATE_SUSPENDED
         } else {
             uapi::KVM_MP_STATE_RUNNABLE
         };
@@ -134,13 +145,15 @@ impl VcpuFile {
     /// KVM_SET_MP_STATE.
     fn set_mp_state(&self, arg: usize) -> Result {
         let mp_state: u32 = system::read_user(arg)?;
-        let off = match mp_state {
-            uapi::KVM_MP_STATE_RUNNABLE => false,
-            uapi::KVM_MP_STATE_STOPPED => true,
+        let mut power = Power::default();
+        match mp_state {
+            uapi::KVM_MP_STATE_RUNNABLE => (),
+            uapi::KVM_MP_STATE_STOPPED => power.off = true,
+            uapi::KVM_MP_STATE_SUSPENDED => power.suspended = true,
             _ => return Err(EINVAL),
-        };
+        }
         let _state = self.vcpu.state.lock();
-        *self.vcpu.power.lock() = Power { off, start: None };
+        *self.vcpu.power.lock() = power;
         self.vcpu.request(request::POWER);
         Ok(())
     }
@@ -155,6 +168,11 @@ impl VcpuFile {
     fn set_events(&self, arg: usize) -> Result {
         let events: uapi::kvm_vcpu_events = system::read_user(arg)?;
         vcpu_events::set(&mut self.vcpu.state.lock(), &events)
+    }
+
+    /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.
+    fn attribute(&self, arg: usize, how: Use) -> Result {
+        vcpu_attributes::access(&self.vm, &self.vcpu, arg, how)
     }
 
     fn reg_list(&self, arg: usize) -> Result {
@@ -187,6 +205,9 @@ impl FileObject for VcpuFile {
             ioctl::SET_MP_STATE => this.set_mp_state(arg).map(|()| 0),
             ioctl::GET_VCPU_EVENTS => this.events(arg).map(|()| 0),
             ioctl::SET_VCPU_EVENTS => this.set_events(arg).map(|()| 0),
+            ioctl::SET_DEVICE_ATTR => this.attribute(arg, Use::Set).map(|()| 0),
+            ioctl::GET_DEVICE_ATTR => this.attribute(arg, Use::Get).map(|()| 0),
+            ioctl::HAS_DEVICE_ATTR => this.attribute(arg, Use::Has).map(|()| 0),
             ioctl::GET_STATS_FD => VcpuStatsFile::open(this.vm.clone(), this.vcpu.clone()),
             ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
             _ => Err(EINVAL),
@@ -227,6 +248,7 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     state.set_counter_offset(offset);
     state.fpinst = [0; 2];
     vcpu.set_mpidr(cp15::mpidr(vcpu.id as u32));
+    state.pmu.reset();
     state.interface = CpuInterface::default();
     state.mmio = None;
     Ok(())

@@ -33,10 +33,12 @@ use kvm_bindings as uapi;
 use machine::vgic::CpuInterface;
 
 use super::{
+    capabilities,
     debugfs::{
         self,
         Members, //
     },
+    firmware::VmFirmware,
     gic::{
         Distributor,
         GicConfig,
@@ -44,19 +46,25 @@ use super::{
         CPU_SIZE,
         DIST_SIZE, //
     },
+    halt::VmHalt,
     host::Host,
     irq_line,
-    run::TIMER_INTIDS,
+    lines::{
+        Intids,
+        Lines, //
+    },
     stats::VmStatsFile,
     system::{
         self,
         ioctl, //
     },
+    timer::TimerIntids,
     vcpu::{
         request,
         Vcpu,
         VcpuState, //
     },
+    vcpu_attributes::is_ppi,
     vcpu_file::VcpuFile,
     vgic_device::VgicDevice, //
 };
@@ -107,6 +115,8 @@ pub(crate) struct Vm {
     gic: SpinLock<Option<Distributor>>,
     #[pin]
     members: Scope<Members>,
+    pub(crate) firmware: VmFirmware,
+    pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
     #[pin]
     counter_offset: SpinLock<u64>,
@@ -145,6 +155,8 @@ impl Vm {
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
                 members <- debugfs::with_directory(&host.debugfs, &name, members),
+                firmware: VmFirmware::new(),
+                halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -194,7 +206,7 @@ impl Vm {
             if slot.as_ref().is_some() {
                 return Err(EEXIST);
             }
-            let vcpu = Vcpu::new(id, &this.host.lowvisor)?;
+            let vcpu = Vcpu::new(id, &this.host)?;
             slot.populate(vcpu.clone());
             vcpu
         };
@@ -203,14 +215,16 @@ impl Vm {
     }
 
     /// Makes everything ready for the first entry of a vCPU.
-    pub(crate) fn prepare_to_run(&self, state: &mut VcpuState) -> Result {
+    pub(crate) fn prepare_to_run(&self, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
         if state.has_run {
             return Ok(());
         }
         if self.has_gic() {
             self.map_gic()?;
         }
+        self.fix_intids(vcpu, state)?;
         state.set_counter_offset(self.counter_offset());
+        self.firmware.fix();
         state.look_at_interrupts = true;
         state.has_run = true;
         Ok(())
@@ -331,6 +345,97 @@ impl Vm {
         Ok(())
     }
 
+    /// The interrupts of the timers.
+    pub(crate) fn timer_intids(&self) -> TimerIntids {
+        self.config.lock().timers
+    }
+
+    /// Changes them, before any vCPU runs.
+    pub(crate) fn set_timer_intids(
+        &self,
+        change: impl FnOnce(TimerIntids) -> Result<TimerIntids>,
+    ) -> Result {
+        let mut config = self.config.lock();
+        if config.intids_fixed {
+            return Err(EBUSY);
+        }
+        let old = config.timers;
+        config.timers = change(old)?;
+        let new = config.timers.virt;
+        // Until the distributor is made, there is nothing to be told.
+        if let Some(gic) = (*self.gic.lock()).as_mut() {
+            for vcpu in self.vcpus() {
+                gic.unmap_hw(vcpu.id, old.virt);
+                gic.map_hw(vcpu.id, new, self.host.timer.intid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses the interrupt of a vCPU's performance monitors (vcpu.rst 1.1).
+    pub(crate) fn set_pmu_intid(&self, vcpu: &Vcpu, intid: u32) -> Result {
+        let _config = self.config.lock();
+        // A PPI is the same for all, an SPI another for each.
+        let fits = |other: &Arc<Vcpu>| match other.pmu_intid() {
+            Some(taken) => is_ppi(taken) == is_ppi(intid) && (taken == intid) == is_ppi(intid),
+            None => true,
+        };
+        if !self.vcpus().all(fits) {
+            return Err(EINVAL);
+        }
+        if vcpu.pmu_intid().is_some() {
+            return Err(EBUSY);
+        }
+        vcpu.set_pmu_intid(intid);
+        Ok(())
+    }
+
+    /// Whether a vCPU's performance monitors can be initialised (vcpu.rst 1.2).
+    pub(crate) fn check_pmu(&self, vcpu: &Vcpu) -> Result {
+        let config = self.config.lock();
+        if !config.created {
+            return Ok(());
+        }
+        if !config.initialized {
+            return Err(ENODEV);
+        }
+        let intid = vcpu.pmu_intid().ok_or(ENXIO)?;
+        if intid == config.timers.virt || intid == config.timers.phys {
+            return Err(EEXIST);
+        }
+        Ok(())
+    }
+
+    /// Fixes the interrupts of the vCPUs' own devices, and gives this one its copy of them. Only
+    /// now is it known that no other choice comes (vcpu.rst 2.1).
+    fn fix_intids(&self, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+        let mut config = self.config.lock();
+        let timers = config.timers;
+        let pmu = vcpu.pmu_intid();
+        if state.has_pmu() && !state.pmu.initialized {
+            return Err(EINVAL);
+        }
+        if config.created {
+            let nr_irqs = match (*self.gic.lock()).as_ref() {
+                Some(gic) => gic.nr_irqs(),
+                None => 0,
+            };
+            let taken = |intid| intid == timers.virt || intid == timers.phys;
+            if timers.virt == timers.phys
+                || state.has_pmu() && !pmu.is_some_and(|pmu| pmu < nr_irqs && !taken(pmu))
+            {
+                return Err(EINVAL);
+            }
+        }
+        config.intids_fixed = true;
+        state.intids = Intids {
+            virt: timers.virt,
+            phys: timers.phys,
+            pmu: pmu.filter(|_| state.has_pmu()),
+        };
+        Ok(())
+    }
+
     /// Drives an input of the vGIC.
     pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
         let (Line::Ppi(_, intid) | Line::Spi(intid)) = line;
@@ -348,34 +453,26 @@ impl Vm {
     /// Fills the list registers before an entry. Says whether the virtual timer's physical
     /// interrupt has to be active while the guest runs.
     #[inline]
-    pub(crate) fn flush_gic(
-        &self,
-        vcpu: &Vcpu,
-        state: &mut VcpuState,
-        virt: bool,
-        phys: bool,
-    ) -> bool {
+    pub(crate) fn flush_gic(&self, vcpu: &Vcpu, state: &mut VcpuState, lines: Lines) -> bool {
         if !self.has_gic() {
-            return virt;
+            return lines.virt;
         }
-        let lines = (virt, phys);
-        if !state.look_at_interrupts && lines == state.timer_lines && !virt {
+        if !state.look_at_interrupts && lines == state.lines && !lines.virt {
             return state.timer_active;
         }
         let mut guard = self.gic.lock();
         let Some(gic) = (*guard).as_mut() else {
-            return virt;
+            return lines.virt;
         };
-        if lines != state.timer_lines {
-            trace!(kvm_timer_lines(vcpu.id as u32, virt, phys));
+        if lines != state.lines {
+            trace!(kvm_timer_lines(vcpu.id as u32, lines.virt, lines.phys));
         }
-        let mut kick = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
-        kick |= gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
-        state.timer_lines = lines;
+        let mut kick = set_lines(gic, vcpu, state, lines);
+        state.lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
         trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
         state.look_at_interrupts = false;
-        state.timer_active = gic.hw_needs_phys_active(vcpu.id, TIMER_INTIDS.0);
+        state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
         drop(guard);
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         state.timer_active
@@ -394,32 +491,28 @@ impl Vm {
         };
         trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
         let kick = gic.fold(vcpu.id, &mut state.interface);
-        let deactivated = gic.take_hw_deactivated(vcpu.id, TIMER_INTIDS.0);
+        let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         !deactivated
     }
 
-    /// Whether the vGIC would signal an interrupt to the vCPU, given its timers' outputs.
-    pub(crate) fn interrupt_for(
-        &self,
-        vcpu: &Vcpu,
-        state: &VcpuState,
-        virt: bool,
-        phys: bool,
-    ) -> bool {
+    /// Whether the vGIC would signal an interrupt to the vCPU, given its own devices' lines.
+    pub(crate) fn interrupt_for(&self, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> bool {
         if !self.has_gic() {
-            return virt || phys;
+            return lines.any();
         }
         let mut guard = self.gic.lock();
         let Some(gic) = (*guard).as_mut() else {
             return false;
         };
-        // The lines are told to the distributor when the vCPU is entered; here they only count.
-        let _ = gic.set_level(vcpu.id, TIMER_INTIDS.0, virt);
-        let _ = gic.set_level(vcpu.id, TIMER_INTIDS.1, phys);
-        gic.has_deliverable(vcpu.id, &state.interface)
+        let kick = set_lines(gic, vcpu, state, lines);
+        let ready = gic.has_deliverable(vcpu.id, &state.interface);
+        drop(guard);
+        // An SPI may be for another one.
+        self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
+        ready
     }
 
     /// A load from a device in the kernel.
@@ -471,6 +564,12 @@ impl Vm {
         true
     }
 
+    /// Whether a device in the kernel is at an address.
+    #[inline]
+    pub(crate) fn has_device(&self, address: u64) -> bool {
+        self.register(address).is_some()
+    }
+
     #[inline]
     fn register(&self, address: u64) -> Option<GicRegister> {
         let page = (address >> PAGE_SHIFT) as u32;
@@ -484,8 +583,19 @@ impl Vm {
         }
     }
 
-    fn set_memory_region(&self, arg: usize) -> Result {
-        let region: uapi::kvm_userspace_memory_region = system::read_user(arg)?;
+    fn set_memory_region2(&self, arg: usize) -> Result {
+        let region: uapi::kvm_userspace_memory_region2 = system::read_user(arg)?;
+        // What is new here belongs to a flag, KVM_MEM_GUEST_MEMFD, which is refused.
+        self.set_memory_region(&uapi::kvm_userspace_memory_region {
+            slot: region.slot,
+            flags: region.flags,
+            guest_phys_addr: region.guest_phys_addr,
+            memory_size: region.memory_size,
+            userspace_addr: region.userspace_addr,
+        })
+    }
+
+    fn set_memory_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
         // A device of the kernel cannot be covered once its address is fixed.
         let config = self.config.lock();
         if config.mapped && region.memory_size != 0 {
@@ -499,7 +609,22 @@ impl Vm {
                 }
             }
         }
-        self.memory.set_region(&region)
+        self.memory.set_region(region)
+    }
+
+    fn get_dirty_log(&self, arg: usize) -> Result {
+        let log: uapi::kvm_dirty_log = system::read_user(arg)?;
+        // SAFETY: The other member of the union is a number, too.
+        let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
+        self.memory.get_dirty_log(log.slot, bitmap as usize)
+    }
+
+    fn clear_dirty_log(&self, arg: usize) -> Result {
+        let log: uapi::kvm_clear_dirty_log = system::read_user(arg)?;
+        // SAFETY: The other member of the union is a number, too.
+        let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
+        self.memory
+            .clear_dirty_log(log.slot, log.first_page, log.num_pages, bitmap as usize)
     }
 
     fn create_device(this: ArcBorrow<'_, Self>, arg: usize) -> Result<isize> {
@@ -550,7 +675,13 @@ impl FileObject for Vm {
         }
         match cmd {
             ioctl::CREATE_VCPU => Self::create_vcpu(this, arg),
-            ioctl::SET_USER_MEMORY_REGION => this.set_memory_region(arg).map(|()| 0),
+            ioctl::SET_USER_MEMORY_REGION => {
+                this.set_memory_region(&system::read_user(arg)?).map(|()| 0)
+            }
+            ioctl::SET_USER_MEMORY_REGION2 => this.set_memory_region2(arg).map(|()| 0),
+            ioctl::GET_DIRTY_LOG => this.get_dirty_log(arg).map(|()| 0),
+            ioctl::CLEAR_DIRTY_LOG => this.clear_dirty_log(arg).map(|()| 0),
+            ioctl::ENABLE_CAP => capabilities::enable(&this, arg).map(|()| 0),
             ioctl::CREATE_IRQCHIP => this.create_gic().map(|()| 0),
             ioctl::CREATE_DEVICE => Self::create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
@@ -565,6 +696,17 @@ impl FileObject for Vm {
     fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
         Err(ENODEV)
     }
+}
+
+/// Tells the distributor of the levels of a vCPU's own devices. Gives the vCPUs to be kicked.
+#[inline]
+fn set_lines(gic: &mut Distributor, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> u32 {
+    let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt);
+    kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys);
+    if let Some(intid) = state.intids.pmu {
+        kick |= gic.set_level(vcpu.id, intid, lines.pmu);
+    }
+    kick
 }
 
 /// A pointer that user space gave.

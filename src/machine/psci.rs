@@ -9,7 +9,11 @@
 
 use armv7::regs::MPIDR_AFFINITY_MASK;
 
-use crate::smccc::Call;
+use crate::smccc::{
+    Call,
+    Firmware,
+    Services, //
+};
 
 /// The interface's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +120,9 @@ pub enum Outcome {
         /// The guest's word on why.
         cookie: u32,
     },
+    /// The machine is suspended to memory. The monitor does it, and finds the arguments where they
+    /// are: R1 is where the caller resumes, R2 its R0 then.
+    SystemSuspend,
 }
 
 /// What calls return in R0.
@@ -155,6 +162,8 @@ pub mod function {
     pub const SYSTEM_RESET: u32 = 0x8400_0009;
     /// PSCI_FEATURES, since 1.0.
     pub const FEATURES: u32 = 0x8400_000a;
+    /// SYSTEM_SUSPEND, since 1.0.
+    pub const SYSTEM_SUSPEND: u32 = 0x8400_000e;
     /// SYSTEM_RESET2, since 1.1.
     pub const SYSTEM_RESET2: u32 = 0x8400_0012;
 
@@ -181,11 +190,13 @@ const SYSTEM_WARM_RESET: u32 = 0;
 const VENDOR_RESET: u32 = 1 << 31;
 
 /// Works out what a call of vCPU number `caller` comes to.
-pub fn call(call: &Call, caller: usize, version: Version, topology: &impl Topology) -> Outcome {
+#[inline]
+pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
+    let version = firmware.psci;
     if version == Version::V0_1 {
         return call_v0_1(call, caller, topology);
     }
-    if !exists(call.function, version) {
+    if !exists(call.function, firmware) {
         return Outcome::Return(NOT_SUPPORTED);
     }
     match call.function {
@@ -199,13 +210,14 @@ pub fn call(call: &Call, caller: usize, version: Version, topology: &impl Topolo
         function::MIGRATE_INFO_TYPE => Outcome::Return(MIGRATION_NOT_REQUIRED),
         function::SYSTEM_OFF => Outcome::SystemOff,
         function::SYSTEM_RESET => Outcome::SystemReset,
+        function::SYSTEM_SUSPEND => Outcome::SystemSuspend,
         function::SYSTEM_RESET2 => match call.args {
             [kind, cookie, _] if kind == SYSTEM_WARM_RESET || kind & VENDOR_RESET != 0 => {
                 Outcome::SystemReset2 { kind, cookie }
             }
             _ => Outcome::Return(INVALID_PARAMETERS),
         },
-        function::FEATURES => Outcome::Return(features(call.args[0], version)),
+        function::FEATURES => Outcome::Return(features(call.args[0], firmware)),
         _ => Outcome::Return(NOT_SUPPORTED),
     }
 }
@@ -229,8 +241,9 @@ fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
     }
 }
 
-/// Whether a version has a function that we implement.
-const fn exists(id: u32, version: Version) -> bool {
+/// Whether the firmware has a function.
+const fn exists(id: u32, firmware: &Firmware) -> bool {
+    let version = firmware.psci;
     match id {
         function::VERSION
         | function::CPU_SUSPEND
@@ -241,6 +254,10 @@ const fn exists(id: u32, version: Version) -> bool {
         | function::SYSTEM_OFF
         | function::SYSTEM_RESET => true,
         function::FEATURES => version as u8 >= Version::V1_0 as u8,
+        function::SYSTEM_SUSPEND => {
+            version as u8 >= Version::V1_0 as u8
+                && firmware.services.contains(Services::SYSTEM_SUSPEND)
+        }
         function::SYSTEM_RESET2 => version as u8 >= Version::V1_1 as u8,
         _ => false,
     }
@@ -248,8 +265,8 @@ const fn exists(id: u32, version: Version) -> bool {
 
 /// PSCI_FEATURES: zero says that a function exists, and for CPU_SUSPEND also that power states have
 /// the original format and are chosen by the platform.
-fn features(id: u32, version: Version) -> u32 {
-    if exists(id, version) || id == crate::smccc::FN_VERSION {
+fn features(id: u32, firmware: &Firmware) -> u32 {
+    if exists(id, firmware) || id == crate::smccc::FN_VERSION {
         SUCCESS
     } else {
         NOT_SUPPORTED
@@ -340,8 +357,16 @@ mod tests {
         Machine(std::vec![On, Off, OnPending, Off, Off, On])
     }
 
+    fn firmware(psci: Version) -> Firmware {
+        Firmware {
+            psci,
+            services: Services::DEFAULT,
+            core: crate::cp15::Core::CortexA15,
+        }
+    }
+
     fn ask(function: u32, args: [u32; 3], version: Version) -> Outcome {
-        call(&Call { function, args }, 0, version, &machine())
+        call(&Call { function, args }, 0, &firmware(version), &machine())
     }
 
     fn new(function: u32, args: [u32; 3]) -> Outcome {
@@ -437,7 +462,8 @@ mod tests {
         let machine = Machine(std::vec![Power::Off; 2]);
         let call = |function, caller| {
             let args = [0, 0, 0];
-            call(&Call { function, args }, caller, Version::LATEST, &machine)
+            let firmware = firmware(Version::LATEST);
+            super::call(&Call { function, args }, caller, &firmware, &machine)
         };
         assert_eq!(call(function::CPU_ON, 0), Outcome::Return(ALREADY_ON));
         assert!(matches!(
@@ -479,7 +505,12 @@ mod tests {
             for function in [function::CPU_ON, function::AFFINITY_INFO] {
                 let args = [target, 0, 0];
                 assert_eq!(
-                    call(&Call { function, args }, 0, Version::LATEST, &Holes),
+                    call(
+                        &Call { function, args },
+                        0,
+                        &firmware(Version::LATEST),
+                        &Holes
+                    ),
                     Outcome::Return(INVALID_PARAMETERS)
                 );
             }
@@ -512,6 +543,43 @@ mod tests {
             new(function::SYSTEM_RESET2, [1, 0, 0]),
             Outcome::Return(INVALID_PARAMETERS)
         );
+    }
+
+    #[test]
+    fn suspending_the_system() {
+        let ask = |function, arg, psci, services| {
+            let mut firmware = firmware(psci);
+            firmware.services = services;
+            let args = [arg, 0, 0];
+            call(&Call { function, args }, 0, &firmware, &machine())
+        };
+        let suspend = |psci, services| ask(function::SYSTEM_SUSPEND, 0, psci, services);
+        let told =
+            |psci, services| ask(function::FEATURES, function::SYSTEM_SUSPEND, psci, services);
+        let on = Services::SYSTEM_SUSPEND;
+        let off = Services::DEFAULT;
+        for psci in [Version::V1_0, Version::V1_1] {
+            assert_eq!(suspend(psci, on), Outcome::SystemSuspend);
+            assert_eq!(told(psci, on), Outcome::Return(SUCCESS));
+            assert_eq!(suspend(psci, off), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(told(psci, off), Outcome::Return(NOT_SUPPORTED));
+        }
+        for psci in [Version::V0_1, Version::V0_2] {
+            assert_eq!(suspend(psci, on), Outcome::Return(NOT_SUPPORTED));
+        }
+    }
+
+    /// MEM_PROTECT and its kind, CPU_FREEZE, CPU_DEFAULT_SUSPEND, statistics, SYSTEM_OFF2.
+    #[test]
+    fn what_there_is_not() {
+        for id in [0xb, 0xc, 0xd, 0xf, 0x10, 0x11, 0x13, 0x14, 0x15, 0x16] {
+            let id = function::VERSION | id;
+            assert_eq!(new(id, [0; 3]), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(
+                new(function::FEATURES, [id, 0, 0]),
+                Outcome::Return(NOT_SUPPORTED)
+            );
+        }
     }
 
     #[test]
@@ -548,9 +616,8 @@ mod tests {
         ) {
             let version = if new { Version::V1_1 } else { Version::V1_0 };
             let told = ask(function::FEATURES, [id, 0, 0], version);
-            let done = crate::smccc::call(
-                &Call { function: id, args: [0; 3] }, 0, version, &machine());
-            if id != crate::smccc::FN_ARCH_FEATURES && id != function::FEATURES {
+            let done = ask(id, [0; 3], version);
+            if id != crate::smccc::FN_VERSION && id != function::FEATURES {
                 prop_assert_eq!(
                     told == Outcome::Return(SUCCESS),
                     done != Outcome::Return(NOT_SUPPORTED)

@@ -3,13 +3,20 @@
 //! Calls to firmware: the SMC calling convention (DEN 0028), 32-bit.
 //!
 //! A guest calls by HVC, or by SMC, with a function identifier in R0 and arguments
-//! in R1 to R3. What it calls is power control, for the most part.
+//! in R1 to R3; results are in the same registers. An identifier names its service:
+//! the architecture's (workarounds), the standard one (PSCI and TRNG), or the
+//! hypervisor vendor's (KVM). Those with bit 30 set are of the 64-bit convention,
+//! which a 32-bit guest cannot use, so none of them exists here. That leaves out
+//! stolen time (DEN 0057), too, which has no other.
 
-use crate::psci::{
-    self,
-    Outcome,
-    Topology,
-    Version, //
+use crate::{
+    cp15::Core,
+    psci::{
+        self,
+        Topology,
+        Version, //
+    },
+    trng, //
 };
 
 /// A call.
@@ -21,45 +28,185 @@ pub struct Call {
     pub args: [u32; 3],
 }
 
+/// What the firmware of a vCPU has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firmware {
+    /// The version of PSCI.
+    pub psci: Version,
+    /// The services that can be switched off, or on.
+    pub services: Services,
+    /// The core, on which it depends what has to be worked around.
+    pub core: Core,
+}
+
+bitflags::bitflags! {
+    /// Services that a monitor chooses for its VM.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Services: u32 {
+        /// TRNG 1.0 (DEN 0098).
+        const TRNG = 1 << 0;
+        /// KVM's own range: whose it is, and which of its functions exist.
+        const KVM_FEATURES = 1 << 1;
+        /// KVM's clock for `ptp_kvm`.
+        const KVM_PTP = 1 << 2;
+        /// PSCI SYSTEM_SUSPEND, which the monitor carries out.
+        const SYSTEM_SUSPEND = 1 << 3;
+    }
+}
+
+impl Services {
+    /// What a VM has whose monitor did not say.
+    pub const DEFAULT: Self = Self::TRNG.union(Self::KVM_FEATURES).union(Self::KVM_PTP);
+}
+
+/// What a call comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// R0 to R3 are these.
+    Return([u32; 4]),
+    /// A call of PSCI, or of nothing that exists. It changes R0 alone.
+    Power(psci::Outcome),
+    /// The results are random numbers, see [`trng::result`].
+    Random(trng::Bits),
+    /// The results are the wall clock and a counter at one moment, see [`clock_result`].
+    Clock(Counter),
+    /// The branch predictor is invalidated, then R0 is zero.
+    HardenPredictor,
+}
+
+/// A counter of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// CNTVCT.
+    Virtual,
+    /// CNTPCT.
+    Physical,
+}
+
 /// What a function that does not exist returns.
 pub const NOT_SUPPORTED: u32 = -1i32 as u32;
+/// What ARCH_FEATURES returns for a workaround that this core does not need, if the convention has
+/// no way to call it then.
+const NOT_REQUIRED: u32 = -2i32 as u32;
+/// What it returns for one that may be called and has no effect, as the core is not affected.
+const UNAFFECTED: u32 = 1;
 
 /// SMCCC_VERSION.
 pub const FN_VERSION: u32 = 0x8000_0000;
 /// SMCCC_ARCH_FEATURES.
 pub const FN_ARCH_FEATURES: u32 = 0x8000_0001;
+/// SMCCC_ARCH_WORKAROUND_1: branch target injection (CVE-2017-5715, Spectre v2).
+pub const FN_ARCH_WORKAROUND_1: u32 = 0x8000_8000;
+/// SMCCC_ARCH_WORKAROUND_2: speculative store bypass (CVE-2018-3639, Spectre v4).
+pub const FN_ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
+/// SMCCC_ARCH_WORKAROUND_3: branch history injection (CVE-2022-23960, Spectre-BHB).
+pub const FN_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
+
+/// The vendor's functions: which of them exist, as a bitmap.
+pub const FN_KVM_FEATURES: u32 = 0x8600_0000;
+/// The wall clock with a counter, for `ptp_kvm` (ptp_kvm.rst).
+pub const FN_KVM_PTP: u32 = 0x8600_0001;
+/// Who the vendor is.
+pub const FN_KVM_UID: u32 = 0x8600_ff01;
+
+/// 28b46fb6-2ec5-11e9-a9ca-4b564d003a74, KVM's, as registers hold it.
+pub const KVM_UID: [u32; 4] = [0xb66f_b428, 0xe911_c52e, 0x564b_caa9, 0x743a_004d];
 
 /// The version of the convention: 1.1.
 pub const VERSION_1_1: u32 = 0x0001_0001;
 
+/// How a core stands to what a workaround is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workaround {
+    /// The call exists, and the core needs it.
+    Needed,
+    /// The core is not affected.
+    NotAffected,
+}
+
+/// WORKAROUND_1: Cortex-A15 predicts indirect branches for one context from those of another.
+/// ICIALLU empties its predictor if the secure firmware has set ACTLR.IBE (bit 0), which the guest
+/// can read as on the bare machine. Cortex-A7 is not affected.
+pub const fn workaround_1(core: Core) -> Workaround {
+    match core {
+        Core::CortexA15 => Workaround::Needed,
+        Core::CortexA7 => Workaround::NotAffected,
+    }
+}
+
+/// WORKAROUND_3: Cortex-A15 keeps a history of taken branches that eight others push out.
+/// Cortex-A7 is not affected.
+pub const fn workaround_3(core: Core) -> Workaround {
+    workaround_1(core)
+}
+
+/// Results of which R0 alone says something.
+const fn value(r0: u32) -> Outcome {
+    Outcome::Return([r0, 0, 0, 0])
+}
+
 /// Works out what a call of vCPU number `caller` comes to.
-///
-/// `psci` is the version of PSCI that the vCPU was given.
-pub fn call(call: &Call, caller: usize, psci: Version, topology: &impl Topology) -> Outcome {
+#[inline]
+pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
+    let has = |service| firmware.services.contains(service);
     match call.function {
-        // Both came with PSCI 1.0, whose PSCI_FEATURES is how a guest finds them.
-        FN_VERSION if psci >= Version::V1_0 => Outcome::Return(VERSION_1_1),
-        FN_ARCH_FEATURES if psci >= Version::V1_0 => Outcome::Return(arch_features(call.args[0])),
-        _ => psci::call(call, caller, psci, topology),
+        FN_VERSION => value(VERSION_1_1),
+        FN_ARCH_FEATURES => value(arch_features(call.args[0], firmware.core)),
+        // May be called on all cores of a system in which one needs it, and does no harm there.
+        FN_ARCH_WORKAROUND_1 => match workaround_1(firmware.core) {
+            Workaround::Needed => Outcome::HardenPredictor,
+            Workaround::NotAffected => value(0),
+        },
+        // The way here has many more than eight taken branches.
+        FN_ARCH_WORKAROUND_3 => value(0),
+        FN_KVM_UID if has(Services::KVM_FEATURES) => Outcome::Return(KVM_UID),
+        FN_KVM_FEATURES if has(Services::KVM_FEATURES) => {
+            value(1 | u32::from(has(Services::KVM_PTP)) << 1)
+        }
+        FN_KVM_PTP if has(Services::KVM_PTP) => match call.args[0] {
+            0 => Outcome::Clock(Counter::Virtual),
+            1 => Outcome::Clock(Counter::Physical),
+            _ => value(NOT_SUPPORTED),
+        },
+        _ if has(Services::TRNG) && trng::is_function(call.function) => trng::call(call),
+        _ => Outcome::Power(psci::call(call, caller, firmware, topology)),
     }
 }
 
 /// Whether a function of the architecture range exists.
-///
-/// The workarounds against speculation do not: a guest on Cortex-A15 invalidates its branch
-/// predictor itself (ICIALLU with ACTLR.IBE, which it can read), and Cortex-A7 has nothing to
-/// work around.
-fn arch_features(function: u32) -> u32 {
-    match function {
-        FN_VERSION | FN_ARCH_FEATURES => 0,
-        _ => NOT_SUPPORTED,
+fn arch_features(function: u32, core: Core) -> u32 {
+    let workaround = match function {
+        FN_VERSION | FN_ARCH_FEATURES => return 0,
+        FN_ARCH_WORKAROUND_1 => workaround_1(core),
+        FN_ARCH_WORKAROUND_3 => workaround_3(core),
+        // Neither core lets a load pass an older store to the same address.
+        FN_ARCH_WORKAROUND_2 => return NOT_REQUIRED,
+        _ => return NOT_SUPPORTED,
+    };
+    match workaround {
+        Workaround::Needed => 0,
+        Workaround::NotAffected => UNAFFECTED,
     }
+}
+
+/// What a call for the clock returns: nanoseconds since 1970, and the counter that was then.
+///
+/// The top bit of the time tells it from an error; it is set from the year 2262 on, and before 1970.
+pub fn clock_result(time: i64, count: u64) -> [u32; 4] {
+    let time = time.max(0) as u64;
+    [
+        (time >> 32) as u32,
+        time as u32,
+        (count >> 32) as u32,
+        count as u32,
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::psci::Power;
+    use proptest::prelude::*;
 
     struct Alone;
 
@@ -75,37 +222,148 @@ mod tests {
         }
     }
 
-    fn ask(function: u32, arg: u32, psci: Version) -> Outcome {
-        let args = [arg, 0, 0];
-        call(&Call { function, args }, 0, psci, &Alone)
+    fn firmware(core: Core) -> Firmware {
+        Firmware {
+            psci: Version::LATEST,
+            services: Services::DEFAULT,
+            core,
+        }
     }
 
+    fn ask_of(firmware: &Firmware, function: u32, arg: u32) -> Outcome {
+        let args = [arg, 0, 0];
+        call(&Call { function, args }, 0, firmware, &Alone)
+    }
+
+    /// What a function comes to that there is not.
+    fn unknown() -> Outcome {
+        Outcome::Power(psci::Outcome::Return(NOT_SUPPORTED))
+    }
+
+    fn ask(function: u32, arg: u32) -> Outcome {
+        ask_of(&firmware(Core::CortexA15), function, arg)
+    }
+
+    /// As Linux 5.6, whatever the version of PSCI.
     #[test]
     fn version_and_features() {
-        for psci in [Version::V1_0, Version::V1_1] {
-            assert_eq!(ask(FN_VERSION, 0, psci), Outcome::Return(0x10001));
-            assert_eq!(ask(FN_ARCH_FEATURES, FN_VERSION, psci), Outcome::Return(0));
-            assert_eq!(
-                ask(FN_ARCH_FEATURES, 0x8000_8000, psci),
-                Outcome::Return(NOT_SUPPORTED)
-            );
+        for psci in [Version::V0_1, Version::V0_2, Version::V1_0, Version::V1_1] {
+            let mut firmware = firmware(Core::CortexA7);
+            firmware.psci = psci;
+            assert_eq!(ask_of(&firmware, FN_VERSION, 0), value(0x10001));
+            for function in [FN_VERSION, FN_ARCH_FEATURES] {
+                assert_eq!(ask_of(&firmware, FN_ARCH_FEATURES, function), value(0));
+            }
+            // SOC_ID, stolen time, any.
+            for function in [0x8000_0002, 0xc500_0020, 0x8000_0003, 0, u32::MAX] {
+                assert_eq!(
+                    ask_of(&firmware, FN_ARCH_FEATURES, function),
+                    value(NOT_SUPPORTED)
+                );
+            }
         }
-        for psci in [Version::V0_1, Version::V0_2] {
-            assert_eq!(ask(FN_VERSION, 0, psci), Outcome::Return(NOT_SUPPORTED));
-            assert_eq!(
-                ask(FN_ARCH_FEATURES, FN_VERSION, psci),
-                Outcome::Return(NOT_SUPPORTED)
-            );
+    }
+
+    /// A workaround that ARCH_FEATURES offers can be called.
+    #[test]
+    fn workarounds() {
+        let told = |core, function| ask_of(&firmware(core), FN_ARCH_FEATURES, function);
+        for (function, a15, a7) in [
+            (FN_ARCH_WORKAROUND_1, 0, 1),
+            (FN_ARCH_WORKAROUND_2, NOT_REQUIRED, NOT_REQUIRED),
+            (FN_ARCH_WORKAROUND_3, 0, 1),
+        ] {
+            assert_eq!(told(Core::CortexA15, function), value(a15));
+            assert_eq!(told(Core::CortexA7, function), value(a7));
+        }
+        let done = |core, function| ask_of(&firmware(core), function, 0);
+        assert_eq!(
+            done(Core::CortexA15, FN_ARCH_WORKAROUND_1),
+            Outcome::HardenPredictor
+        );
+        assert_eq!(done(Core::CortexA7, FN_ARCH_WORKAROUND_1), value(0));
+        for core in [Core::CortexA15, Core::CortexA7] {
+            assert_eq!(done(core, FN_ARCH_WORKAROUND_3), value(0));
+            assert_eq!(done(core, FN_ARCH_WORKAROUND_2), unknown());
         }
     }
 
     #[test]
-    fn the_hypervisor_range_is_empty() {
-        for function in [0x8600_ff01, 0x8600_ff03, 0xc600_0000, 0, 1, 0x1000] {
-            assert_eq!(
-                ask(function, 0, Version::V1_1),
-                Outcome::Return(NOT_SUPPORTED)
+    fn the_vendor() {
+        assert_eq!(ask(FN_KVM_UID, 0), Outcome::Return(KVM_UID));
+        assert_eq!(ask(FN_KVM_FEATURES, 0), value(0b11));
+        assert_eq!(ask(FN_KVM_PTP, 0), Outcome::Clock(Counter::Virtual));
+        assert_eq!(ask(FN_KVM_PTP, 1), Outcome::Clock(Counter::Physical));
+        for arg in [2, 1 << 31, u32::MAX] {
+            assert_eq!(ask(FN_KVM_PTP, arg), value(NOT_SUPPORTED));
+        }
+        // Revision, features 2, protected guests' memory.
+        for function in [0x8600_ff03, 0x8600_007f, 0xc600_0002] {
+            assert_eq!(ask(function, 0), unknown());
+        }
+    }
+
+    /// The bytes of the UUID, in order, are those of the registers from the low one up.
+    #[test]
+    fn uid_bytes() {
+        let bytes: std::vec::Vec<u8> = KVM_UID.iter().flat_map(|r| r.to_le_bytes()).collect();
+        let uuid = 0x28b4_6fb6_2ec5_11e9_a9ca_4b56_4d00_3a74u128;
+        assert_eq!(bytes, uuid.to_be_bytes());
+    }
+
+    #[test]
+    fn services_that_are_off() {
+        let mut firmware = firmware(Core::CortexA15);
+        firmware.services = Services::empty();
+        for function in [
+            FN_KVM_UID,
+            FN_KVM_FEATURES,
+            FN_KVM_PTP,
+            trng::FN_VERSION,
+            trng::FN_FEATURES,
+            trng::FN_GET_UUID,
+            trng::FN_RND32,
+        ] {
+            assert_eq!(ask_of(&firmware, function, 1), unknown());
+        }
+        firmware.services = Services::KVM_FEATURES;
+        assert_eq!(ask_of(&firmware, FN_KVM_FEATURES, 0), value(1));
+        firmware.services = Services::KVM_PTP;
+        assert_eq!(
+            ask_of(&firmware, FN_KVM_PTP, 0),
+            Outcome::Clock(Counter::Virtual)
+        );
+    }
+
+    #[test]
+    fn clocks() {
+        assert_eq!(
+            clock_result(0x1234_5678_9abc_def0, 0xfedc_ba98_7654_3210),
+            [0x1234_5678, 0x9abc_def0, 0xfedc_ba98, 0x7654_3210]
+        );
+        assert_eq!(clock_result(-5, 7), [0, 0, 0, 7]);
+    }
+
+    proptest! {
+        /// Nothing of the 64-bit convention exists, whoever owns it.
+        #[test]
+        fn no_64_bit_functions(function: u32, args: [u32; 3]) {
+            let function = function | 1 << 30;
+            let firmware = firmware(Core::CortexA15);
+            prop_assert_eq!(
+                call(&Call { function, args }, 0, &firmware, &Alone),
+                unknown()
             );
+        }
+
+        /// Calls have no effect on the power state but those of PSCI.
+        #[test]
+        fn only_psci_has_power(function: u32, args: [u32; 3]) {
+            let firmware = firmware(Core::CortexA15);
+            let outcome = call(&Call { function, args }, 0, &firmware, &Alone);
+            if outcome != unknown() && matches!(outcome, Outcome::Power(_)) {
+                prop_assert_eq!(function & 0xffff_ffe0, 0x8400_0000);
+            }
         }
     }
 }

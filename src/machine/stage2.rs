@@ -20,6 +20,7 @@ use armv7::{
     },
     descriptor::{
         DescKind,
+        Stage2Access,
         Stage2Attrs,
         Stage2Desc, //
     },
@@ -141,9 +142,11 @@ impl<M: TableMemory> Stage2<M> {
 
     /// Maps a page or a block at `ipa`, which is aligned to its size, as `pa` is.
     ///
-    /// Tables are taken from `stock` as needed. What was mapped there before is replaced by way of
-    /// an invalid entry, with `flush` called in between, as the architecture demands when the
-    /// output address or the size changes (B3.10.1).
+    /// Tables are taken from `stock` as needed. Where a page is mapped into a block, the block is
+    /// split, and what surrounds the page stays mapped as it was. What was mapped there before is
+    /// replaced by way of an invalid entry, with `flush` called in between, as the architecture
+    /// demands when the output address or the size changes (B3.10.1); when just permissions do,
+    /// `flush` is called afterwards, so that no TLB keeps the old ones.
     pub fn map(
         &mut self,
         ipa: Ipa,
@@ -165,10 +168,11 @@ impl<M: TableMemory> Stage2<M> {
                 DescKind::Table => desc.address(),
                 kind => {
                     let next = stock().ok_or(MapError::NoTables)?;
-                    if kind != DescKind::Invalid {
+                    if kind == DescKind::Block {
+                        self.fill_from_block(next, desc, level);
                         self.invalidate(table, at, &mut flush);
                     }
-                    // The new table is zeroed: that must be seen before the table is.
+                    // What is in the new table must be seen before the table is.
                     self.memory.publish();
                     self.memory.write(table, at, Stage2Desc::table(next).0);
                     next
@@ -181,10 +185,22 @@ impl<M: TableMemory> Stage2<M> {
             MapSize::Page => Stage2Desc::page(pa, attrs),
             MapSize::Block => Stage2Desc::block(pa, attrs),
         };
-        if old == new {
-            return Ok(());
-        }
         let kind = old.kind(last);
+        if kind == DescKind::Block || kind == DescKind::Page {
+            if old == new {
+                return Ok(());
+            }
+            let same_memory = old.address() == new.address() && old.memory() == new.memory();
+            if same_memory && old.kind(last) == new.kind(last) {
+                self.memory.write(table, at, new.0);
+                self.memory.publish();
+                // No TLB holds an entry without the access flag (B3.6.7).
+                if old.with_accessed(true) != new {
+                    flush();
+                }
+                return Ok(());
+            }
+        }
         if kind != DescKind::Invalid {
             self.invalidate(table, at, &mut flush);
         }
@@ -195,6 +211,16 @@ impl<M: TableMemory> Stage2<M> {
         self.memory.write(table, at, new.0);
         self.memory.publish();
         Ok(())
+    }
+
+    /// Fills a new table with what `block`, of `level`, maps.
+    fn fill_from_block(&mut self, table: Pa, block: Stage2Desc, level: u32) {
+        let below = level + 1;
+        for at in 0..ENTRIES {
+            let offset = at as u64 * span(below);
+            self.memory
+                .write(table, at, block.part(offset, below == LEVELS).0);
+        }
     }
 
     fn invalidate(&mut self, table: Pa, at: usize, flush: &mut impl FnMut()) {
@@ -237,13 +263,72 @@ impl<M: TableMemory> Stage2<M> {
         self.update(range, |_, _| Some(Stage2Desc::invalid()))
     }
 
+    /// Takes the right to write away from all pages in `range`; from whole blocks, too, of which
+    /// but a part is in it.
+    pub fn write_protect(&mut self, range: Range<Ipa>) -> Stale {
+        self.update(range, |_, desc| {
+            desc.writable()
+                .then(|| desc.with_access(Stage2Access::ReadOnly))
+        })
+    }
+
+    /// Gives back the tables in `range` that map nothing any more.
+    ///
+    /// `flush` is called when no entry leads to them, and before they are given back: a CPU may
+    /// be walking them, or know of them, until then (B3.10.1).
+    pub fn prune(&mut self, range: Range<Ipa>, flush: impl FnOnce()) {
+        // Tables that are out of the tree are a list, linked by what a walker takes for an invalid
+        // entry.
+        const LINK: u64 = 1 << 1;
+        let mut list = 0;
+        let end = range.end.0.min(1 << IPA_BITS);
+        for level in (1..LEVELS).rev() {
+            let mut at = range.start.0 & !(span(level) - 1);
+            while at < end {
+                let (table, found, _) = self.walk_to(Ipa(at), level);
+                if found == level {
+                    let slot = index(Ipa(at), level);
+                    let desc = self.entry(table, slot);
+                    if desc.kind(level) == DescKind::Table
+                        && self.is_empty(desc.address(), level + 1)
+                    {
+                        self.memory.write(table, slot, Stage2Desc::invalid().0);
+                        self.memory.write(desc.address(), 0, list);
+                        list = desc.address().0 | LINK;
+                    }
+                }
+                at = (at & !(span(found) - 1)) + span(found);
+            }
+        }
+        if list == 0 {
+            return;
+        }
+        self.memory.publish();
+        flush();
+        while list != 0 {
+            let table = Pa(list & !LINK);
+            list = self.memory.read(table, 0);
+            self.memory.free(table);
+        }
+    }
+
+    /// Whether no entry of a table below the root leads anywhere.
+    fn is_empty(&self, table: Pa, level: u32) -> bool {
+        (0..ENTRIES).all(|at| self.entry(table, at).kind(level) == DescKind::Invalid)
+    }
+
     /// The deepest entry on the way to `ipa`: its table, its level and its value.
     fn walk(&self, ipa: Ipa) -> (Pa, u32, Stage2Desc) {
+        self.walk_to(ipa, LEVELS)
+    }
+
+    /// The same, but not below a level.
+    fn walk_to(&self, ipa: Ipa, last: u32) -> (Pa, u32, Stage2Desc) {
         let mut table = self.memory.root();
         let mut level = 1;
         loop {
             let desc = self.entry(table, index(ipa, level));
-            if level == LEVELS || desc.kind(level) != DescKind::Table {
+            if level == last || desc.kind(level) != DescKind::Table {
                 return (table, level, desc);
             }
             table = desc.address();
@@ -355,6 +440,15 @@ mod tests {
             page: u64,
             pages: u64,
         },
+        Protect {
+            page: u64,
+            pages: u64,
+        },
+        /// Unmaps, and gives empty tables back.
+        Remove {
+            page: u64,
+            pages: u64,
+        },
     }
 
     /// Pages around places where tables begin and end.
@@ -378,6 +472,8 @@ mod tests {
             ),
             (pages(), 1u64..700).prop_map(|(page, pages)| Step::Unmap { page, pages }),
             (pages(), 1u64..700).prop_map(|(page, pages)| Step::Age { page, pages }),
+            (pages(), 1u64..700).prop_map(|(page, pages)| Step::Protect { page, pages }),
+            (pages(), 1u64..1500).prop_map(|(page, pages)| Step::Remove { page, pages }),
         ]
     }
 
@@ -391,8 +487,54 @@ mod tests {
 
     const BLOCK_PAGES: u64 = MapSize::Block.bytes() / PAGE_SIZE;
 
+    /// What is known of a page that is mapped.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Mapped {
+        pa: u64,
+        in_block: bool,
+        xn: bool,
+        accessed: bool,
+        writable: bool,
+    }
+
+    /// Page -> how it is mapped.
+    #[derive(Default)]
+    struct Model(BTreeMap<u64, Mapped>);
+
+    impl Model {
+        /// The pages that go along with those in a range, since a block changes as a whole.
+        fn touched(&self, from: u64, pages: u64) -> Vec<u64> {
+            let mut all = BTreeSet::new();
+            for (page, mapped) in self.0.range(from..from + pages) {
+                let (first, n) = if mapped.in_block {
+                    (page & !(BLOCK_PAGES - 1), BLOCK_PAGES)
+                } else {
+                    (*page, 1)
+                };
+                all.extend(first..first + n);
+            }
+            all.into_iter().collect()
+        }
+
+        fn remove(&mut self, from: u64, pages: u64) {
+            for page in self.touched(from, pages) {
+                self.0.remove(&page);
+            }
+        }
+
+        fn change(&mut self, from: u64, pages: u64, change: impl Fn(&mut Mapped)) {
+            for page in self.touched(from, pages) {
+                change(self.0.get_mut(&page).unwrap());
+            }
+        }
+    }
+
+    fn range_of(page: u64, pages: u64) -> Range<Ipa> {
+        Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE)
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig::with_cases(150))]
 
         /// The table maps what a plain map of pages does, whatever was done to it, and owns
         /// exactly the tables that it was given and has not given back.
@@ -401,19 +543,7 @@ mod tests {
             let fake = RefCell::new(Fake::new());
             let freed = RefCell::new(BTreeSet::new());
             let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
-            // Page -> (its physical page, part of a block, XN, accessed).
-            let mut model: BTreeMap<u64, (u64, bool, bool, bool)> = BTreeMap::new();
-            let unmap_blocks = |model: &mut BTreeMap<u64, (u64, bool, bool, bool)>, from: u64, to| {
-                // A block goes as a whole.
-                let all: Vec<u64> = model.range(from..to).map(|(page, _)| *page).collect();
-                for page in all {
-                    if model.get(&page).is_some_and(|entry| entry.1) {
-                        let first = page & !(BLOCK_PAGES - 1);
-                        model.retain(|p, _| !(first..first + BLOCK_PAGES).contains(p));
-                    }
-                    model.remove(&page);
-                }
-            };
+            let mut model = Model::default();
             for step in steps {
                 match step {
                     Step::Map { page, pa, block, xn } => {
@@ -429,11 +559,15 @@ mod tests {
                             fake.tables.append(&mut spare);
                             Some(table)
                         };
+                        let wanted = |i| Mapped {
+                            pa: pa + i, in_block: block, xn, accessed: true, writable: true,
+                        };
                         let flushes = RefCell::new(0);
-                        let replaced = model.range(page..page + n).next().is_some();
-                        let same = (0..n).all(|i| {
-                            model.get(&(page + i)) == Some(&(pa + i, block, xn, true))
-                        });
+                        let replaced = model.0.range(page..page + n).next().is_some();
+                        // The access flag is nothing that a TLB could have wrong.
+                        let same = (0..n).all(|i| model.0.get(&(page + i)).is_some_and(|old| {
+                            Mapped { accessed: true, ..*old } == wanted(i)
+                        }));
                         stage2
                             .map(
                                 Ipa(page * PAGE_SIZE), Pa(pa * PAGE_SIZE), size, attrs(xn),
@@ -441,50 +575,63 @@ mod tests {
                             )
                             .unwrap();
                         if replaced && !same {
-                            prop_assert!(*flushes.borrow() > 0, "break before make");
+                            prop_assert!(*flushes.borrow() > 0, "nothing was flushed");
                         }
-                        unmap_blocks(&mut model, page, page + n);
+                        // What surrounds a page in a block stays.
+                        model.change(page, n, |mapped| mapped.in_block = false);
                         for i in 0..n {
-                            model.insert(page + i, (pa + i, block, xn, true));
+                            model.0.insert(page + i, wanted(i));
                         }
                     }
                     Step::Unmap { page, pages } => {
-                        let range = Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE);
-                        let had = model.range(page..page + pages).next().is_some();
-                        prop_assert_eq!(stage2.unmap(range).flush, had);
-                        unmap_blocks(&mut model, page, page + pages);
+                        let had = !model.touched(page, pages).is_empty();
+                        prop_assert_eq!(stage2.unmap(range_of(page, pages)).flush, had);
+                        model.remove(page, pages);
+                    }
+                    Step::Remove { page, pages } => {
+                        let _ = stage2.unmap(range_of(page, pages));
+                        model.remove(page, pages);
+                        let before = freed.borrow().len();
+                        let tables = fake.borrow().tables.len();
+                        let flushed = RefCell::new(false);
+                        stage2.prune(range_of(page, pages), || {
+                            assert_eq!(freed.borrow().len(), before, "freed before the flush");
+                            assert_eq!(fake.borrow().tables.len(), tables);
+                            *flushed.borrow_mut() = true;
+                        });
+                        prop_assert_eq!(*flushed.borrow(), freed.borrow().len() > before);
+                    }
+                    Step::Protect { page, pages } => {
+                        let had = model.touched(page, pages).iter().any(|p| model.0[p].writable);
+                        prop_assert_eq!(stage2.write_protect(range_of(page, pages)).flush, had);
+                        model.change(page, pages, |mapped| mapped.writable = false);
                     }
                     Step::Age { page, pages } => {
-                        let range = Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE);
+                        let range = range_of(page, pages);
                         let _ = stage2.update(range, |_, desc| Some(desc.with_accessed(false)));
-                        let all: Vec<u64> =
-                            model.range(page..page + pages).map(|(page, _)| *page).collect();
-                        for page in all {
-                            let block = model[&page].1;
-                            let first = if block { page & !(BLOCK_PAGES - 1) } else { page };
-                            let n = if block { BLOCK_PAGES } else { 1 };
-                            for p in first..first + n {
-                                if let Some(entry) = model.get_mut(&p) {
-                                    entry.3 = false;
-                                }
-                            }
-                        }
+                        model.change(page, pages, |mapped| mapped.accessed = false);
                     }
                 }
             }
-            for (page, (pa, block, xn, accessed)) in &model {
+            for (page, mapped) in &model.0 {
                 let desc = stage2.lookup(Ipa(page * PAGE_SIZE)).unwrap();
-                let within = if *block { page % BLOCK_PAGES } else { 0 };
-                prop_assert_eq!(desc.address(), Pa((pa - within) * PAGE_SIZE));
-                prop_assert_eq!(desc.execute_never(), *xn);
-                prop_assert_eq!(desc.accessed(), *accessed);
+                let within = if mapped.in_block { page % BLOCK_PAGES } else { 0 };
+                prop_assert_eq!(desc.address(), Pa((mapped.pa - within) * PAGE_SIZE));
+                prop_assert_eq!(desc.is_block(), mapped.in_block);
+                prop_assert_eq!(desc.execute_never(), mapped.xn);
+                prop_assert_eq!(desc.accessed(), mapped.accessed);
+                prop_assert_eq!(desc.writable(), mapped.writable);
             }
             for base in [0u64, 1 << 18, (1 << 28) - 1024] {
                 for page in base..base + 1024 {
                     let mapped = stage2.lookup(Ipa(page * PAGE_SIZE)).is_some();
-                    prop_assert_eq!(mapped, model.contains_key(&page));
+                    prop_assert_eq!(mapped, model.0.contains_key(&page));
                 }
             }
+            let all = 1 << (IPA_BITS - 12);
+            let _ = stage2.unmap(range_of(0, all));
+            stage2.prune(range_of(0, all), || ());
+            prop_assert_eq!(fake.borrow().tables.len(), 1, "empty tables stay");
             stage2.clear();
             prop_assert_eq!(fake.borrow().tables.len(), 1, "tables leaked");
         }

@@ -33,6 +33,10 @@ use kernel::{
         Mutex,
         SpinLock, //
     },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
 };
 use kvm_bindings as uapi;
 use machine::stage2::{
@@ -43,10 +47,16 @@ use machine::stage2::{
 };
 
 use super::{
+    dirty_log::{
+        DirtyLog,
+        WORD_PAGES, //
+    },
     slots::{
+        After,
         Change,
         Slot,
-        SlotSet, //
+        SlotSet,
+        MAX_SLOTS, //
     },
     stats::MemoryStats,
     table_pages::{
@@ -65,7 +75,7 @@ use crate::{
         user_page::{
             flush_ram_to_poc,
             is_huge_mapping,
-            UserPage, //
+            HostMapping, //
         },
     },
     hyp::{
@@ -80,7 +90,22 @@ struct Table {
     stage2: Stage2<TablePages>,
     /// Invalidations between their start and their end.
     invalidating: u32,
+    /// All user addresses that they are about, and maybe more.
+    invalidated: Range<usize>,
 }
+
+impl Table {
+    /// Whether the host is about to change its mapping of some of these user addresses.
+    fn is_invalidating(&self, hvas: &Range<usize>) -> bool {
+        self.invalidating != 0
+            && hvas.start < self.invalidated.end
+            && self.invalidated.start < hvas.end
+    }
+}
+
+/// What `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2` can be enabled with.
+pub(crate) const MANUAL_PROTECT_OPTIONS: u32 =
+    uapi::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | uapi::KVM_DIRTY_LOG_INITIALLY_SET;
 
 /// The address space.
 #[pin_data(PinnedDrop)]
@@ -96,6 +121,8 @@ pub(crate) struct AddressSpace {
     slots: SpinLock<Arc<SlotSet>>,
     /// Counts changes of what user or guest addresses mean: invalidations by the host, and slots.
     sequence: AtomicU32,
+    /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
+    manual_protect: AtomicU32,
     #[pin]
     table: SpinLock<Table>,
 }
@@ -117,6 +144,9 @@ struct Wanted {
     hva: usize,
     execute: bool,
     writable: bool,
+    memory: MemAttr,
+    /// The log of the slot, and the page's number there.
+    log: Option<(Arc<DirtyLog>, u32)>,
 }
 
 /// What became of a fault.
@@ -141,8 +171,13 @@ impl AddressSpace {
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
                 slots <- new_spinlock!(SlotSet::empty()?, "kvm_arm_slots"),
                 sequence: AtomicU32::new(0),
+                manual_protect: AtomicU32::new(0),
                 table <- new_spinlock!(
-                    Table { stage2: Stage2::new(pages), invalidating: 0 },
+                    Table {
+                        stage2: Stage2::new(pages),
+                        invalidating: 0,
+                        invalidated: 0..0,
+                    },
                     "kvm_arm_stage2"
                 ),
             }),
@@ -165,16 +200,28 @@ impl AddressSpace {
     pub(crate) fn set_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
         let _changes = self.changes.lock();
         let old = self.slots();
-        match old.change(region)? {
+        let all_dirty =
+            self.manual_protect.load(Ordering::Relaxed) & uapi::KVM_DIRTY_LOG_INITIALLY_SET != 0;
+        match old.change(region, all_dirty)? {
             Change::None => Ok(()),
-            Change::New { set, gone } => {
+            Change::New { set, after } => {
                 let set = Arc::new(set, GFP_KERNEL_ACCOUNT)?;
                 let old = core::mem::replace(&mut *self.slots.lock(), set);
                 // From here on faults see the new slots. One that looked at the old ones finds
                 // the sequence changed when it comes to map its page.
                 self.sequence.fetch_add(1, Ordering::SeqCst);
-                if let Some(gone) = gone {
-                    self.unmap(gone.ipas());
+                match after {
+                    After::Nothing => (),
+                    After::Unmap(gone) => self.in_pieces(gone.ipas(), |table, range| {
+                        self.unmap_locked(table, range.clone());
+                        table.stage2.prune(range, || self.flush_tlb());
+                    }),
+                    After::Protect(slot) => self.in_pieces(slot.ipas(), |table, range| {
+                        if table.stage2.write_protect(range).flush {
+                            self.flush_tlb();
+                        }
+                    }),
+                    After::Rebuild(slot) => self.rebuild_blocks(&slot),
                 }
                 drop(old);
                 Ok(())
@@ -182,13 +229,13 @@ impl AddressSpace {
         }
     }
 
-    /// Removes what is mapped in `range`, a piece at a time.
-    fn unmap(&self, range: Range<Ipa>) {
+    /// Does something with the table for all of `range`, without holding the lock all the time.
+    fn in_pieces(&self, range: Range<Ipa>, mut f: impl FnMut(&mut Table, Range<Ipa>)) {
         const PIECE: u64 = 64 << 20;
         let mut start = range.start.0;
         while start < range.end.0 {
             let end = range.end.0.min((start & !(PIECE - 1)) + PIECE);
-            self.unmap_locked(&mut self.table.lock(), Ipa(start)..Ipa(end));
+            f(&mut self.table.lock(), Ipa(start)..Ipa(end));
             start = end;
             cond_resched();
         }
@@ -197,7 +244,151 @@ impl AddressSpace {
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
         for slot in self.slots().iter() {
-            self.unmap(slot.ipas());
+            self.in_pieces(slot.ipas(), |table, range| self.unmap_locked(table, range));
+        }
+    }
+
+    /// Unmaps what is mapped by pages and could be by blocks: the guest's next use maps it so.
+    fn rebuild_blocks(&self, slot: &Slot) {
+        self.in_pieces(slot.ipas(), |table, range| {
+            let mut start = range.start.0 & !(MapSize::Block.bytes() - 1);
+            let mut flush = false;
+            while start < range.end.0 {
+                let block = Ipa(start)..Ipa(start + MapSize::Block.bytes());
+                let gfn = (start >> PAGE_SHIFT) as u32;
+                let is_block = table
+                    .stage2
+                    .lookup(block.start)
+                    .is_some_and(|desc| desc.is_block());
+                if slot.can_be_block(gfn) && !is_block && is_huge_mapping(slot.hva_of(gfn)) {
+                    flush |= table.stage2.unmap(block).flush;
+                }
+                start += MapSize::Block.bytes();
+            }
+            if flush {
+                self.flush_tlb();
+            }
+        });
+    }
+
+    /// Carries out the enabling of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
+    pub(crate) fn set_manual_protect(&self, options: u64) -> Result {
+        let known = if options & u64::from(uapi::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) != 0 {
+            MANUAL_PROTECT_OPTIONS
+        } else {
+            uapi::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE
+        };
+        if options & !u64::from(known) != 0 {
+            return Err(EINVAL);
+        }
+        let _changes = self.changes.lock();
+        self.manual_protect.store(options as u32, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The slot with an id and its log, for the ioctls about it.
+    fn logged_slot(slots: &SlotSet, id: u32) -> Result<(&Slot, &Arc<DirtyLog>)> {
+        if id >= MAX_SLOTS {
+            return Err(EINVAL);
+        }
+        let slot = slots.with_id(id).ok_or(ENOENT)?;
+        Ok((slot, slot.log.as_ref().ok_or(ENOENT)?))
+    }
+
+    /// Carries out `KVM_GET_DIRTY_LOG`, with the bitmap at a user address.
+    ///
+    /// Unless the monitor does so itself (`KVM_CLEAR_DIRTY_LOG`), what is reported becomes clean,
+    /// and the guest's next write to it is noted again.
+    pub(crate) fn get_dirty_log(&self, id: u32, bitmap: usize) -> Result {
+        let _changes = self.changes.lock();
+        let slots = self.slots();
+        let (slot, log) = Self::logged_slot(&slots, id)?;
+        let manual = self.manual_protect.load(Ordering::Relaxed) != 0;
+        let mut words = KVVec::from_elem(0u32, log.len(), GFP_KERNEL_ACCOUNT)?;
+        if manual {
+            for (index, word) in words.iter_mut().enumerate() {
+                *word = log.word(index);
+            }
+        } else {
+            words.fill(u32::MAX);
+            self.clean(slot, log, 0, &mut words);
+        }
+        let mut writer =
+            UserSlice::new(UserPtr::from_addr(bitmap), words.len() * size_of::<u32>()).writer();
+        let result = words.iter().try_for_each(|word| writer.write(word));
+        if result.is_err() && !manual {
+            // Nobody has heard of it.
+            for (index, word) in words.iter().enumerate() {
+                log.mark_word(index, *word);
+            }
+        }
+        result
+    }
+
+    /// Carries out `KVM_CLEAR_DIRTY_LOG`, with the bitmap at a user address.
+    pub(crate) fn clear_dirty_log(
+        &self,
+        id: u32,
+        first_page: u64,
+        pages: u32,
+        bitmap: usize,
+    ) -> Result {
+        /// The granularity of what can be cleared (api.rst 4.117).
+        const UNIT: u64 = 64;
+        if id >= MAX_SLOTS || first_page % UNIT != 0 {
+            return Err(EINVAL);
+        }
+        let _changes = self.changes.lock();
+        let slots = self.slots();
+        let (slot, log) = Self::logged_slot(&slots, id)?;
+        let left = u64::from(slot.pages)
+            .checked_sub(first_page)
+            .ok_or(EINVAL)?;
+        let pages = u64::from(pages);
+        if pages > left || (pages < left && pages % UNIT != 0) {
+            return Err(EINVAL);
+        }
+        let n = (pages as u32).div_ceil(WORD_PAGES) as usize;
+        let mut words = KVVec::from_elem(0u32, n, GFP_KERNEL_ACCOUNT)?;
+        let mut reader = UserSlice::new(UserPtr::from_addr(bitmap), n * size_of::<u32>()).reader();
+        for word in &mut words {
+            *word = reader.read()?;
+        }
+        self.clean(slot, log, first_page as u32 / WORD_PAGES, &mut words);
+        Ok(())
+    }
+
+    /// Makes the pages clean whose bits in `words`, from a word of the log on, are set; leaves
+    /// there those that were not.
+    fn clean(&self, slot: &Slot, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
+        /// Words for each of which the lock is held, at most: 8 MiB of the guest's memory.
+        const PIECE: usize = 64;
+        let mut flush = false;
+        let mut at = first_word;
+        for piece in words.chunks_mut(PIECE) {
+            {
+                let mut table = self.table.lock();
+                for word in piece {
+                    *word = log.clear_word(at as usize, *word);
+                    let mut rest = *word;
+                    while rest != 0 {
+                        let first = rest.trailing_zeros();
+                        let n = (rest >> first).trailing_ones();
+                        rest &= u32::MAX.checked_shl(first + n).unwrap_or(0);
+                        let page = u64::from(slot.gfn) + u64::from(at * WORD_PAGES + first);
+                        let range =
+                            Ipa(page << PAGE_SHIFT)..Ipa((page + u64::from(n)) << PAGE_SHIFT);
+                        flush |= table.stage2.write_protect(range).flush;
+                    }
+                    at += 1;
+                }
+            }
+            cond_resched();
+        }
+        // The monitor reads the pages after this; what is written by way of an old translation
+        // until here, it finds there.
+        if flush {
+            self.flush_tlb();
         }
     }
 
@@ -233,28 +424,31 @@ impl AddressSpace {
         loop {
             let sequence = self.sequence.load(Ordering::SeqCst);
             let slot = match self.slots.lock().find(gfn) {
-                Some(slot) => *slot,
+                Some(slot) => slot.clone(),
                 None => return Ok(Faulted::NoMemory),
             };
-            if slot.read_only && access == Access::Write {
+            let write = access == Access::Write;
+            if slot.read_only && write {
                 return Ok(Faulted::NoMemory);
             }
             let hva = slot.hva_of(gfn);
-            let page = UserPage::get(hva, access == Access::Write)?;
-            let writable = page.is_writable() && !slot.read_only;
-            let size = if slot.can_be_block(gfn) && is_huge_mapping(hva) {
-                MapSize::Block
-            } else {
-                MapSize::Page
+            let host = match HostMapping::get(hva, write) {
+                // A signal; or somebody else is at it. If the guest still wants the page, it
+                // comes back here.
+                Err(e) if e == EINTR || e == EAGAIN => return Ok(Faulted::Mapped),
+                other => other?,
             };
-            let pa = Pa(page.pa().0 & !(size.bytes() - 1));
-            if !caches_on || access == Access::Execute {
-                // SAFETY: The page, or the huge page that it is part of, is referenced.
-                unsafe { flush_ram_to_poc(pa, size.bytes()) };
-            }
-            if access == Access::Execute {
-                invalidate_icache();
-            }
+            // While writes are logged, only what was written to is mapped for writing, and by the
+            // page.
+            let logging = slot.log.is_some();
+            let writable = host.is_writable() && !slot.read_only && (write || !logging);
+            let size =
+                if host.is_ram() && !logging && slot.can_be_block(gfn) && is_huge_mapping(hva) {
+                    MapSize::Block
+                } else {
+                    MapSize::Page
+                };
+            let pa = Pa(host.pa().0 & !(size.bytes() - 1));
             let wanted = Wanted {
                 ipa: Ipa(ipa.0 & !(size.bytes() - 1)),
                 pa,
@@ -262,9 +456,19 @@ impl AddressSpace {
                 hva,
                 execute: access == Access::Execute,
                 writable,
+                memory: host.memory(),
+                log: slot.log.map(|log| (log, gfn - slot.gfn)),
             };
+            let must_clean = access == Access::Execute || (!caches_on && !self.maps(&wanted));
+            if must_clean && wanted.memory == MemAttr::NormalWb {
+                // SAFETY: The page, or the huge page that it is part of, is referenced.
+                unsafe { flush_ram_to_poc(pa, size.bytes()) };
+            }
+            if access == Access::Execute {
+                invalidate_icache();
+            }
             if self.map(wanted, sequence, stock)? {
-                page.mark_used(writable);
+                host.mark_used(writable);
                 return Ok(Faulted::Mapped);
             }
             cond_resched();
@@ -272,6 +476,21 @@ impl AddressSpace {
                 return Ok(Faulted::Mapped);
             }
         }
+    }
+
+    /// Whether the guest can reach what is wanted already, and just not write to it, say. Then it
+    /// was cleaned when that was mapped.
+    fn maps(&self, wanted: &Wanted) -> bool {
+        let old = self.table.lock().stage2.lookup(wanted.ipa);
+        old.is_some_and(|old| {
+            let size = if old.is_block() {
+                MapSize::Block
+            } else {
+                MapSize::Page
+            };
+            size.bytes() >= wanted.size.bytes()
+                && old.address().0 == wanted.pa.0 & !(size.bytes() - 1)
+        })
     }
 
     /// Resolves an access flag fault: the page is there, and the host wants to know of its use.
@@ -292,7 +511,9 @@ impl AddressSpace {
     /// Makes a mapping unless an invalidation came in between; says whether it did.
     fn map(&self, wanted: Wanted, sequence: u32, stock: &mut TableStock) -> Result<bool> {
         let mut table = self.table.lock();
-        if table.invalidating != 0 || self.sequence.load(Ordering::SeqCst) != sequence {
+        let hva = wanted.hva & !(wanted.size.bytes() as usize - 1);
+        let hvas = hva..hva + wanted.size.bytes() as usize;
+        if table.is_invalidating(&hvas) || self.sequence.load(Ordering::SeqCst) != sequence {
             return Ok(false);
         }
         // Under the lock, and without an invalidation, the host's mapping stays as it is.
@@ -300,15 +521,16 @@ impl AddressSpace {
             return Ok(false);
         }
         // A page that was executed stays executable when it gets other permissions: else one
-        // that is both written and executed would fault forever.
-        let was_executable = table.stage2.lookup(wanted.ipa).is_some_and(|old| {
-            old.address() == wanted.pa
-                && old.is_block() == (wanted.size == MapSize::Block)
-                && !old.execute_never()
+        // that is both written and executed would fault forever. A page that was written to while
+        // writes are logged stays writable likewise.
+        let old = table.stage2.lookup(wanted.ipa).filter(|old| {
+            old.address() == wanted.pa && old.is_block() == (wanted.size == MapSize::Block)
         });
+        let was_executable = old.is_some_and(|old| !old.execute_never());
+        let was_writable = wanted.log.is_some() && old.is_some_and(|old| old.writable());
         let attrs = Stage2Attrs {
-            memory: MemAttr::NormalWb,
-            access: if wanted.writable {
+            memory: wanted.memory,
+            access: if wanted.writable || was_writable {
                 Stage2Access::ReadWrite
             } else {
                 Stage2Access::ReadOnly
@@ -326,6 +548,9 @@ impl AddressSpace {
         match wanted.size {
             MapSize::Page => self.stats.pages.count(),
             MapSize::Block => self.stats.blocks.count(),
+        }
+        if let (true, Some((log, page))) = (wanted.writable, &wanted.log) {
+            log.mark(*page);
         }
         Ok(true)
     }
@@ -379,9 +604,11 @@ impl AddressSpace {
                 {
                     let mut table = self.table.lock();
                     let _ = table.stage2.update(Ipa(start)..Ipa(end), |size, desc| {
-                        // SAFETY: What is mapped of a slot is RAM, and stays so while the lock
-                        // keeps notifiers out.
-                        unsafe { flush_ram_to_poc(desc.address(), size) };
+                        if desc.memory() == Some(MemAttr::NormalWb) {
+                            // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
+                            // notifiers out.
+                            unsafe { flush_ram_to_poc(desc.address(), size) };
+                        }
                         None
                     });
                 }
@@ -391,12 +618,13 @@ impl AddressSpace {
         }
     }
 
-    fn for_each_slot(&self, hvas: &Range<usize>, mut f: impl FnMut(&Slot, Range<Ipa>)) {
-        let slots = self.slots();
-        for slot in slots.iter() {
-            if let Some(ipas) = slot.ipas_of(hvas) {
-                f(slot, ipas);
-            }
+    /// Calls `f` for the guest-physical addresses of all that is at some user addresses.
+    fn for_each_range(&self, hvas: &Range<usize>, mut f: impl FnMut(&mut Table, Range<Ipa>)) {
+        // The lock and not a reference to the slots: the last one cannot be let go of here, where
+        // nothing may sleep.
+        let slots = self.slots.lock();
+        for ipas in slots.ipas_of(hvas) {
+            f(&mut self.table.lock(), ipas);
         }
     }
 }
@@ -405,12 +633,15 @@ impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>) {
         {
             let mut table = self.table.lock();
+            table.invalidated = if table.invalidating == 0 {
+                range.clone()
+            } else {
+                table.invalidated.start.min(range.start)..table.invalidated.end.max(range.end)
+            };
             table.invalidating += 1;
             self.stats.invalidations.count();
         }
-        self.for_each_slot(&range, |_, ipas| {
-            self.unmap_locked(&mut self.table.lock(), ipas);
-        });
+        self.for_each_range(&range, |table, ipas| self.unmap_locked(table, ipas));
     }
 
     fn invalidate_end(&self, _range: Range<usize>) {
@@ -422,8 +653,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
-        self.for_each_slot(&range, |_, ipas| {
-            let mut table = self.table.lock();
+        self.for_each_range(&range, |table, ipas| {
             // The access flag is managed by software: a page without it faults when it is used.
             let stale = table.stage2.update(ipas, |_, desc| {
                 let was = desc.accessed();
@@ -439,8 +669,8 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn test_young(&self, range: Range<usize>) -> bool {
         let mut young = false;
-        self.for_each_slot(&range, |_, ipas| {
-            let _ = self.table.lock().stage2.update(ipas, |_, desc| {
+        self.for_each_range(&range, |table, ipas| {
+            let _ = table.stage2.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
             });
@@ -449,8 +679,8 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn release(&self) {
-        self.for_each_slot(&(0..usize::MAX), |_, ipas| {
-            self.unmap_locked(&mut self.table.lock(), ipas);
+        self.for_each_range(&(0..usize::MAX), |table, ipas| {
+            self.unmap_locked(table, ipas);
         });
     }
 }

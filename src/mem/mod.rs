@@ -8,10 +8,13 @@
 //! notifier takes it away before the host changes anything. A fault that races
 //! with an invalidation sees it in the sequence count and starts again.
 //!
-//! Locking order: the mutex of slot changes, then the mmap lock, then the
-//! spinlock of the stage-2 table (which MMU notifiers take).
+//! Locking order: the mutex of slot changes, the mmap lock, the spinlock of the present set of
+//! slots, the spinlock of the stage-2 table. MMU notifiers take the last two, with the mmap lock,
+//! locks of page tables or those of reclaim held: nothing is allocated under them, and no last
+//! reference to a set of slots is dropped. Under the vCPU's mutex all of them may be taken.
 
 pub(crate) mod address_space;
+pub(crate) mod dirty_log;
 pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod table_pages;

@@ -15,11 +15,13 @@ use kernel::{
 use kvm_bindings as uapi;
 use machine::stage2::MapSize;
 
+use super::dirty_log::DirtyLog;
+
 /// How many slots a VM can have.
 pub(crate) const MAX_SLOTS: u32 = 512;
 
 /// One slot.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Slot {
     pub(crate) id: u32,
     /// The first guest frame.
@@ -29,6 +31,8 @@ pub(crate) struct Slot {
     /// The user address of the first page.
     pub(crate) hva: usize,
     pub(crate) read_only: bool,
+    /// Where the guest's writes are noted (`KVM_MEM_LOG_DIRTY_PAGES`).
+    pub(crate) log: Option<Arc<DirtyLog>>,
 }
 
 impl Slot {
@@ -80,23 +84,53 @@ impl Slot {
 ///
 /// # Invariants
 ///
-/// Sorted by `gfn`, and no two overlap.
+/// `slots` is sorted by `gfn`, and no two overlap. `by_hva` has an entry for each.
 pub(crate) struct SlotSet {
     slots: KVec<Slot>,
+    by_hva: KVec<HvaOrder>,
+}
+
+/// A slot in the order of user addresses, in which slots may overlap: one memory can be at several
+/// places of a guest.
+///
+/// # Invariants
+///
+/// In a set, sorted by `hva`; `reach` is the highest end of this and all slots before it.
+#[derive(Clone, Copy)]
+struct HvaOrder {
+    gfn: u32,
+    hva: usize,
+    reach: usize,
 }
 
 /// What a request for a slot comes to.
 pub(crate) enum Change {
     /// Nothing is different.
     None,
-    /// The slots from now on, and what is not mapped any more as it was.
-    New { set: SlotSet, gone: Option<Slot> },
+    /// The slots from now on, and what has to be done to the guest's mappings then.
+    New { set: SlotSet, after: After },
+}
+
+/// What a change of slots asks for in the stage-2 table.
+pub(crate) enum After {
+    /// Nothing: the slot is new.
+    Nothing,
+    /// The slot as it was is not there any more.
+    Unmap(Slot),
+    /// All that is written to has to fault.
+    Protect(Slot),
+    /// What was split can be mapped by blocks again.
+    Rebuild(Slot),
 }
 
 impl SlotSet {
     /// No slots.
     pub(crate) fn empty() -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { slots: KVec::new() }, GFP_KERNEL)?)
+        let set = Self {
+            slots: KVec::new(),
+            by_hva: KVec::new(),
+        };
+        Ok(Arc::new(set, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The slot that a guest frame is in.
@@ -107,9 +141,29 @@ impl SlotSet {
         (gfn - slot.gfn < slot.pages).then_some(slot)
     }
 
+    /// The slot with an id.
+    pub(crate) fn with_id(&self, id: u32) -> Option<&Slot> {
+        self.iter().find(|slot| slot.id == id)
+    }
+
     /// All slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter()
+    }
+
+    /// The guest-physical addresses whose user addresses are in `hvas`.
+    pub(crate) fn ipas_of<'a>(
+        &'a self,
+        hvas: &'a Range<usize>,
+    ) -> impl Iterator<Item = Range<Ipa>> + 'a {
+        let first = self
+            .by_hva
+            .partition_point(|order| order.reach <= hvas.start);
+        let orders = self.by_hva.get(first..).unwrap_or(&[]);
+        orders
+            .iter()
+            .take_while(|order| order.hva < hvas.end)
+            .filter_map(|order| self.find(order.gfn)?.ipas_of(hvas))
     }
 
     /// Whether a range of guest-physical addresses has something in common with a slot.
@@ -120,10 +174,16 @@ impl SlotSet {
         })
     }
 
-    /// Checks `KVM_SET_USER_MEMORY_REGION` and works out what comes of it.
-    pub(crate) fn change(&self, region: &uapi::kvm_userspace_memory_region) -> Result<Change> {
+    /// Checks `KVM_SET_USER_MEMORY_REGION` and works out what comes of it. `all_dirty` says how a
+    /// new log begins.
+    pub(crate) fn change(
+        &self,
+        region: &uapi::kvm_userspace_memory_region,
+        all_dirty: bool,
+    ) -> Result<Change> {
+        const FLAGS: u32 = uapi::KVM_MEM_READONLY | uapi::KVM_MEM_LOG_DIRTY_PAGES;
         let page_mask = (1u64 << PAGE_SHIFT) - 1;
-        if region.slot >= MAX_SLOTS || region.flags & !uapi::KVM_MEM_READONLY != 0 {
+        if region.slot >= MAX_SLOTS || region.flags & !FLAGS != 0 {
             return Err(EINVAL);
         }
         if (region.guest_phys_addr | region.memory_size | region.userspace_addr) & page_mask != 0 {
@@ -133,19 +193,6 @@ impl SlotSet {
             .guest_phys_addr
             .checked_add(region.memory_size)
             .ok_or(EINVAL)?;
-        let old = self.iter().find(|slot| slot.id == region.slot).copied();
-        if region.memory_size == 0 {
-            // Deleting what is not there is an error (api.rst 4.35).
-            let gone = old.ok_or(EINVAL)?;
-            return Ok(Change::New {
-                set: self.with(Some(gone.id), None)?,
-                gone: Some(gone),
-            });
-        }
-        if end > 1 << armv7::regs::IPA_BITS {
-            return Err(EINVAL);
-        }
-        let hva = usize::try_from(region.userspace_addr).map_err(|_| EINVAL)?;
         let user_end = region
             .userspace_addr
             .checked_add(region.memory_size)
@@ -153,22 +200,36 @@ impl SlotSet {
         if user_end > u64::from(crate::glue::user_page::user_limit()) {
             return Err(EINVAL);
         }
-        let slot = Slot {
+        let old = self.with_id(region.slot);
+        if region.memory_size == 0 {
+            // Deleting what is not there is an error (api.rst 4.35).
+            let gone = old.ok_or(EINVAL)?;
+            return Ok(Change::New {
+                set: self.with(Some(gone), None)?,
+                after: After::Unmap(gone.clone()),
+            });
+        }
+        let log = region.flags & uapi::KVM_MEM_LOG_DIRTY_PAGES != 0;
+        let mut slot = Slot {
             id: region.slot,
             gfn: (region.guest_phys_addr >> PAGE_SHIFT) as u32,
             pages: (region.memory_size >> PAGE_SHIFT) as u32,
-            hva,
+            hva: usize::try_from(region.userspace_addr).map_err(|_| EINVAL)?,
             read_only: region.flags & uapi::KVM_MEM_READONLY != 0,
+            log: None,
         };
         if let Some(old) = old {
-            // A slot can be moved and re-flagged, but not resized or given other memory, and
-            // read-only for life is what it was made as.
-            if old == slot {
-                return Ok(Change::None);
-            }
+            // A slot can be moved, and its writes logged or not; but it cannot be resized or given
+            // other memory, and read-only for life is what it was made as.
             if old.pages != slot.pages || old.hva != slot.hva || old.read_only != slot.read_only {
                 return Err(EINVAL);
             }
+            if old.gfn == slot.gfn && old.log.is_some() == log {
+                return Ok(Change::None);
+            }
+        }
+        if end > 1 << armv7::regs::IPA_BITS {
+            return Err(EFAULT);
         }
         if self
             .iter()
@@ -176,24 +237,69 @@ impl SlotSet {
         {
             return Err(EEXIST);
         }
+        if log {
+            slot.log = match old.and_then(|old| old.log.clone()) {
+                Some(log) => Some(log),
+                None => Some(Arc::new(
+                    DirtyLog::new(slot.pages, all_dirty)?,
+                    GFP_KERNEL_ACCOUNT,
+                )?),
+            };
+        }
+        let after = match old {
+            None => After::Nothing,
+            Some(old) if old.gfn != slot.gfn => After::Unmap(old.clone()),
+            // All pages count as dirty already, so they may be written to.
+            Some(_) if log && all_dirty => After::Nothing,
+            Some(_) if log => After::Protect(slot.clone()),
+            Some(_) => After::Rebuild(slot.clone()),
+        };
         Ok(Change::New {
-            set: self.with(old.map(|old| old.id), Some(slot))?,
-            gone: old,
+            set: self.with(old, Some(slot))?,
+            after,
         })
     }
 
-    fn with(&self, without: Option<u32>, added: Option<Slot>) -> Result<SlotSet> {
-        let mut slots = KVec::with_capacity(self.slots.len() + 1, GFP_KERNEL_ACCOUNT)?;
+    /// The set without one slot and with another.
+    fn with(&self, without: Option<&Slot>, added: Option<Slot>) -> Result<SlotSet> {
+        let room = self.slots.len() + 1;
+        let mut slots = KVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?;
+        let mut by_hva: KVec<HvaOrder> = KVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?;
+
+        let mut reach = 0;
+        let mut order = |gfn: u32, hva: usize, pages: u32| {
+            reach = reach.max(hva + ((pages as usize) << PAGE_SHIFT));
+            by_hva.push(HvaOrder { gfn, hva, reach }, GFP_KERNEL_ACCOUNT)
+        };
+        let mut new = added.as_ref();
+        for old in &self.by_hva {
+            if without.is_some_and(|gone| gone.gfn == old.gfn) {
+                continue;
+            }
+            if let Some(new) = new.take_if(|new| new.hva < old.hva) {
+                order(new.gfn, new.hva, new.pages)?;
+            }
+            let pages = self.find(old.gfn).map_or(0, |slot| slot.pages);
+            order(old.gfn, old.hva, pages)?;
+        }
+        if let Some(new) = new {
+            order(new.gfn, new.hva, new.pages)?;
+        }
+
         let mut added = added;
-        for slot in self.iter().filter(|slot| Some(slot.id) != without) {
+        for slot in self.iter() {
+            if without.is_some_and(|gone| gone.id == slot.id) {
+                continue;
+            }
             if let Some(new) = added.take_if(|new| new.gfn < slot.gfn) {
                 slots.push(new, GFP_KERNEL_ACCOUNT)?;
             }
-            slots.push(*slot, GFP_KERNEL_ACCOUNT)?;
+            slots.push(slot.clone(), GFP_KERNEL_ACCOUNT)?;
         }
         if let Some(new) = added {
             slots.push(new, GFP_KERNEL_ACCOUNT)?;
         }
-        Ok(SlotSet { slots })
+        // INVARIANT: Both were sorted, and were merged with the new one in its place.
+        Ok(SlotSet { slots, by_hva })
     }
 }

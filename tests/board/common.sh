@@ -82,5 +82,6 @@ expect_guest() {
 	" || fail "status $? of the monitor, of rmmod or of the board"
 	expect 'guest: user space reached'
 	expect "guest: $1 CPUs"
+	expect 'guest: clock KVM virtual PTP'
 	expect 'guest: shutting down'
 }

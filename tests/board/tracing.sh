@@ -49,7 +49,7 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	touch /tmp/reading
 	while [ -e /tmp/reading ]; do cat $debugfs/*/* >/dev/null 2>&1; done &
 	reader=$!
-	abi "VMs" "close: all orders" || fail "abi"
+	abi "100 VMs" "roll-over" "close: all orders" || fail "abi"
 	rm /tmp/reading
 	wait $reader
 	[ -z "$(ls $debugfs)" ] || fail "left behind: $(ls $debugfs)"
@@ -73,8 +73,8 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	done
 	[ "$(traced kvm_entry)" = "$(traced kvm_exit)" ] || fail "$(traced kvm_entry) entries, $(traced kvm_exit) exits"
 	[ "$(traced kvm_exit "HSR_EC: 0x12 \(HVC\)")" = "$(traced kvm_hvc)" ] || fail "HVC"
-	[ "$(traced kvm_hvc "r0: 0x84000000")" = 2 ] || fail "not two calls of PSCI_VERSION"
-	[ "$(traced kvm_coprocessor "CP15_32 read opc1 0, crn 1, crm 0, opc2 1, rt 0")" = 5 ] || fail "not five reads of ACTLR"
+	[ "$(traced kvm_hvc "r0: 0x84000004")" = 2 ] || fail "not two calls of AFFINITY_INFO"
+	[ "$(traced kvm_coprocessor "CP15_32 write opc1 0, crn 3, crm 0, opc2 0, rt 0")" = 5 ] || fail "not five writes of DACR"
 	[ "$(traced kvm_coprocessor "CP14_MR read opc1 0, crn 0, crm 0, opc2 0")" = 1 ] || fail "not one read of DBGDIDR"
 	[ "$(traced kvm_mmio "mmio unsatisfied-read len 4 gpa 0x10000000")" = 1 ] || fail "no MMIO read"
 	[ "$(traced kvm_mmio "mmio read len 4 gpa 0x10000000 val 0x1")" = 1 ] || fail "no answer"

@@ -87,6 +87,8 @@ struct kvm_regs {
 /* Features of KVM_ARM_VCPU_INIT */
 #define KVM_ARM_VCPU_POWER_OFF		0 /* the vCPU waits for CPU_ON */
 #define KVM_ARM_VCPU_PSCI_0_2		1 /* the vCPU speaks PSCI 0.2 or later */
+/* 2, a vCPU with another execution state, is arm64's alone */
+#define KVM_ARM_VCPU_PMU_V3		3 /* its PMU (PMUv2, here) has an interrupt */
 
 struct kvm_vcpu_init {
 	__u32 target;
@@ -212,6 +214,24 @@ struct kvm_vcpu_events {
 #define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2_AVAIL		2
 #define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2_NOT_REQUIRED	3
 #define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2_ENABLED		(1U << 4)
+#define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3	KVM_REG_ARM_FW_REG(3)
+#define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3_NOT_AVAIL		0
+#define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3_AVAIL		1
+#define KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3_NOT_REQUIRED	2
+
+/* Firmware services, a bit for each (numbered as for arm64) */
+#define KVM_REG_ARM_FW_FEAT_BMAP	(0x0016 << KVM_REG_ARM_COPROC_SHIFT)
+#define KVM_REG_ARM_FW_FEAT_BMAP_REG(r)	(KVM_REG_ARM | KVM_REG_SIZE_U64 | \
+					 KVM_REG_ARM_FW_FEAT_BMAP | ((r) & 0xffff))
+#define KVM_REG_ARM_STD_BMAP		KVM_REG_ARM_FW_FEAT_BMAP_REG(0)
+#define KVM_REG_ARM_STD_BIT_TRNG_V1_0			0
+#define KVM_REG_ARM_STD_HYP_BMAP	KVM_REG_ARM_FW_FEAT_BMAP_REG(1)
+#define KVM_REG_ARM_VENDOR_HYP_BMAP	KVM_REG_ARM_FW_FEAT_BMAP_REG(2)
+#define KVM_REG_ARM_VENDOR_HYP_BIT_FUNC_FEAT		0
+#define KVM_REG_ARM_VENDOR_HYP_BIT_PTP			1
+
+/* KVM_EXIT_SYSTEM_EVENT, KVM_SYSTEM_EVENT_RESET: the guest called SYSTEM_RESET2 */
+#define KVM_SYSTEM_EVENT_RESET_FLAG_PSCI_RESET2	(1ULL << 0)
 
 /* Device attributes of the vGIC */
 #define KVM_DEV_ARM_VGIC_GRP_ADDR	0

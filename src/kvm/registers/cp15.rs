@@ -88,6 +88,7 @@ pub(super) fn get(registers: &Registers<'_>, reg: Id) -> Result<u64> {
             u64::from(words[high as usize]) << 32 | u64::from(words[low as usize])
         }
         Saved::Invariant(reg) => id_register::id(reg).into(),
+        Saved::Pmu(reg) => registers.state.pmu.get(reg).into(),
     })
 }
 
@@ -104,6 +105,7 @@ pub(super) fn set(registers: &mut Registers<'_>, reg: Id, value: u64) -> Result 
             words[Cp15Reg::Csselr as usize] = value as u32 & CSSELR_MASK;
         }
         Saved::Word(word) => words[word as usize] = value as u32,
+        Saved::Pmu(reg) => registers.state.pmu.set(reg, value as u32),
     }
     match saved {
         Saved::Word(Cp15Reg::Sctlr) => registers.state.watch_caches(),

@@ -19,6 +19,7 @@ use kernel::error::{
 use kvm_bindings as uapi;
 
 use super::{
+    firmware,
     system,
     vcpu::{
         Vcpu,
@@ -92,6 +93,9 @@ impl Registers<'_> {
             uapi::KVM_REG_ARM_VFP => vfp::get(self, id),
             cp15::GROUP if timer::is_timer(id) => timer::get(self, id),
             cp15::GROUP => cp15::get(self, id),
+            uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => {
+                firmware::get(self.vm, self.state, id.0)
+            }
             _ => Err(ENOENT),
         }
     }
@@ -103,6 +107,9 @@ impl Registers<'_> {
             uapi::KVM_REG_ARM_VFP => vfp::set(self, id, value),
             cp15::GROUP if timer::is_timer(id) => timer::set(self, id, value),
             cp15::GROUP => cp15::set(self, id, value),
+            uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => {
+                firmware::set(self.vm, self.state, id.0, value)
+            }
             _ => Err(ENOENT),
         }
     }
@@ -113,6 +120,7 @@ impl Registers<'_> {
             .chain(cp15::ids(self.vm))
             .chain(demux::ids())
             .chain(vfp::ids())
+            .chain(firmware::ids().map(Id))
     }
 
     /// KVM_GET_ONE_REG.

@@ -12,13 +12,30 @@ use super::table::{
     Action,
     Entry, //
 };
-use crate::timer::TimerReg;
+use crate::{
+    pmu::PmuReg,
+    timer::TimerReg, //
+};
 
 pub(super) const TABLE: &[Entry] = core_table! {
     c9: [
         // L2CTLR has the number of CPUs; L2ECTLR reports no errors.
         row(9, 1, 0, 2, Action::WriteIgnored(Cp15Reg::L2ctlr)),
         row(9, 1, 0, 3, Action::Zero),
+    ],
+    c14: [
+        row(14, 0, 8, 0, Action::PmuState(PmuReg::Pmevcntr(0))),
+        row(14, 0, 8, 1, Action::PmuState(PmuReg::Pmevcntr(1))),
+        row(14, 0, 8, 2, Action::PmuState(PmuReg::Pmevcntr(2))),
+        row(14, 0, 8, 3, Action::PmuState(PmuReg::Pmevcntr(3))),
+        row(14, 0, 8, 4, Action::PmuState(PmuReg::Pmevcntr(4))),
+        row(14, 0, 8, 5, Action::PmuState(PmuReg::Pmevcntr(5))),
+        row(14, 0, 12, 0, Action::PmuState(PmuReg::Pmevtyper(0))),
+        row(14, 0, 12, 1, Action::PmuState(PmuReg::Pmevtyper(1))),
+        row(14, 0, 12, 2, Action::PmuState(PmuReg::Pmevtyper(2))),
+        row(14, 0, 12, 3, Action::PmuState(PmuReg::Pmevtyper(3))),
+        row(14, 0, 12, 4, Action::PmuState(PmuReg::Pmevtyper(4))),
+        row(14, 0, 12, 5, Action::PmuState(PmuReg::Pmevtyper(5))),
     ],
     c15: [
         // What the level 1 RAMs hold, for debuggers: IL1DATA0 to 2, DL1DATA0 to 3, RAMINDEX.

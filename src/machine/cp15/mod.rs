@@ -25,7 +25,10 @@ use armv7::{
     regs::Sctlr, //
 };
 
-use crate::timer::TimerReg;
+use crate::{
+    pmu::PmuReg,
+    timer::TimerReg, //
+};
 
 pub use id::{
     has_cache,
@@ -91,6 +94,8 @@ pub enum Cp15Outcome {
     SetWay,
     /// The access is for the emulated physical timer.
     PhysTimer(TimerReg),
+    /// The access is for the performance monitors.
+    Pmu(PmuReg),
     /// The instruction is undefined.
     Undefined,
 }
@@ -158,9 +163,12 @@ fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) ->
         (Action::SetWay, false) => Cp15Outcome::SetWay,
         (Action::SetWay, true) => Cp15Outcome::Undefined,
         (Action::PhysTimer(reg), _) => Cp15Outcome::PhysTimer(reg),
+        (Action::Pmu(reg), _) => Cp15Outcome::Pmu(reg),
         // The hardware would have done it, had it been allowed: user mode, or a read of what can
         // only be written.
-        (Action::Id(_) | Action::Hardware | Action::Absent, _) => Cp15Outcome::Undefined,
+        (Action::Id(_) | Action::Hardware | Action::Absent | Action::PmuState(_), _) => {
+            Cp15Outcome::Undefined
+        }
     }
 }
 
@@ -173,6 +181,8 @@ pub enum Saved {
     Pair(Cp15Reg, Cp15Reg),
     /// What cannot be changed.
     Invariant(IdReg),
+    /// Of the performance monitors.
+    Pmu(PmuReg),
 }
 
 impl Action {
@@ -186,12 +196,15 @@ impl Action {
                 Some(Saved::Pair(low, high))
             }
             Self::Id(reg) => Some(Saved::Invariant(reg)),
+            Self::Pmu(reg) | Self::PmuState(reg) if reg.is_state() => Some(Saved::Pmu(reg)),
             Self::Hardware
             | Self::Absent
             | Self::Zero
             | Self::ZeroReadOnly
             | Self::SetWay
-            | Self::PhysTimer(_) => None,
+            | Self::PhysTimer(_)
+            | Self::Pmu(_)
+            | Self::PmuState(_) => None,
         }
     }
 }

@@ -5,7 +5,10 @@
 use armv7::cp15::Cp15Reg;
 
 use super::id::IdReg;
-use crate::timer::TimerReg;
+use crate::{
+    pmu::PmuReg,
+    timer::TimerReg, //
+};
 
 /// The encoding of a register, ordered as the tables are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +113,11 @@ pub(super) enum Action {
     SetWay,
     /// The physical timer.
     PhysTimer(TimerReg),
+    /// The performance monitors.
+    Pmu(PmuReg),
+    /// What the performance monitors have behind PMSELR, under the name that ARMv8 gave it, by
+    /// which user space saves it; no instruction has that name here.
+    PmuState(PmuReg),
 }
 
 /// A row.
@@ -154,7 +162,7 @@ pub(super) fn find(table: &[Entry], key: Key) -> Option<Action> {
 ///
 /// The table must be sorted by c number, opc1, CRm and opc2, the 64-bit ones last; a test checks.
 macro_rules! core_table {
-    (c9: [$($c9:expr),* $(,)?], c15: [$($c15:expr),* $(,)?]) => {
+    (c9: [$($c9:expr),* $(,)?], c14: [$($c14:expr),* $(,)?], c15: [$($c15:expr),* $(,)?]) => {
         &[
             // Identification.
             row(0, 0, 0, 0, Action::Id(IdReg::Midr)),
@@ -237,22 +245,22 @@ macro_rules! core_table {
             row(8, 0, 7, 1, Action::Hardware),
             row(8, 0, 7, 2, Action::Hardware),
             row(8, 0, 7, 3, Action::Hardware),
-            // Performance monitors: there are none, so PMCR.N is zero.
-            row(9, 0, 12, 0, Action::Zero),
-            row(9, 0, 12, 1, Action::Zero),
-            row(9, 0, 12, 2, Action::Zero),
-            row(9, 0, 12, 3, Action::Zero),
-            row(9, 0, 12, 4, Action::Zero),
-            row(9, 0, 12, 5, Action::Zero),
-            row(9, 0, 12, 6, Action::ZeroReadOnly),
-            row(9, 0, 12, 7, Action::ZeroReadOnly),
-            row(9, 0, 13, 0, Action::Zero),
-            row(9, 0, 13, 1, Action::Zero),
-            row(9, 0, 13, 2, Action::Zero),
-            row(9, 0, 14, 0, Action::Zero),
-            row(9, 0, 14, 1, Action::Zero),
-            row(9, 0, 14, 2, Action::Zero),
-            row(9, 0, 14, 3, Action::Zero),
+            // Performance monitors: HDCR.TPM traps all of them.
+            row(9, 0, 12, 0, Action::Pmu(PmuReg::Pmcr)),
+            row(9, 0, 12, 1, Action::Pmu(PmuReg::Pmcntenset)),
+            row(9, 0, 12, 2, Action::Pmu(PmuReg::Pmcntenclr)),
+            row(9, 0, 12, 3, Action::Pmu(PmuReg::Pmovsr)),
+            row(9, 0, 12, 4, Action::Pmu(PmuReg::Pmswinc)),
+            row(9, 0, 12, 5, Action::Pmu(PmuReg::Pmselr)),
+            row(9, 0, 12, 6, Action::Pmu(PmuReg::Pmceid0)),
+            row(9, 0, 12, 7, Action::Pmu(PmuReg::Pmceid1)),
+            row(9, 0, 13, 0, Action::Pmu(PmuReg::Pmccntr)),
+            row(9, 0, 13, 1, Action::Pmu(PmuReg::Pmxevtyper)),
+            row(9, 0, 13, 2, Action::Pmu(PmuReg::Pmxevcntr)),
+            row(9, 0, 14, 0, Action::Pmu(PmuReg::Pmuserenr)),
+            row(9, 0, 14, 1, Action::Pmu(PmuReg::Pmintenset)),
+            row(9, 0, 14, 2, Action::Pmu(PmuReg::Pmintenclr)),
+            row(9, 0, 14, 3, Action::Pmu(PmuReg::Pmovsset)),
             $($c9,)*
             row(10, 0, 2, 0, Action::Register(Cp15Reg::Prrr)),
             row(10, 0, 2, 1, Action::Register(Cp15Reg::Nmrr)),
@@ -276,6 +284,8 @@ macro_rules! core_table {
             // The virtual timer.
             row(14, 0, 3, 0, Action::Hardware),
             row(14, 0, 3, 1, Action::Hardware),
+            $($c14,)*
+            row(14, 0, 15, 7, Action::PmuState(PmuReg::Pmccfiltr)),
             $($c15,)*
             row64(0, 2, Action::Register64(Cp15Reg::Ttbr0Lo, Cp15Reg::Ttbr0Hi)),
             row64(1, 2, Action::Register64(Cp15Reg::Ttbr1Lo, Cp15Reg::Ttbr1Hi)),

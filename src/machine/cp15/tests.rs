@@ -53,7 +53,7 @@ fn every_word_of_a_vcpu_is_saved_and_restored() {
             .flat_map(|(_, saved)| match saved {
                 Saved::Word(word) => std::vec![word],
                 Saved::Pair(low, high) => std::vec![low, high],
-                Saved::Invariant(_) => std::vec![],
+                Saved::Invariant(_) | Saved::Pmu(_) => std::vec![],
             })
             .collect();
         // MIDR is the hardware's.
@@ -200,29 +200,50 @@ fn a_half_write_leaves_the_other_half() {
 }
 
 #[test]
-fn performance_monitors_read_as_zero_and_keep_nothing() {
+fn the_performance_monitors_go_to_their_model() {
+    use crate::pmu::PmuReg;
     for core in CORES {
-        let mut state = reset();
-        let before = state.0;
-        for (crm, opc2s) in [(12, 0..8), (13, 0..3), (14, 0..4)] {
-            for opc2 in opc2s {
-                let read = access(9, 0, crm, opc2, true);
-                assert_eq!(
-                    access32(core, read, 0, &mut state),
-                    Cp15Outcome::Read(0),
-                    "c9 c{crm} {opc2}"
-                );
-                let write = access(9, 0, crm, opc2, false);
-                // PMCEID0 and PMCEID1 are read-only.
-                let expected = if crm == 12 && opc2 >= 6 {
-                    Cp15Outcome::Undefined
-                } else {
-                    Cp15Outcome::Written
-                };
-                assert_eq!(access32(core, write, u32::MAX, &mut state), expected);
+        for is_read in [false, true] {
+            let mut state = reset();
+            let before = state.0;
+            let mut regs = std::collections::BTreeSet::new();
+            for (crm, opc2s) in [(12, 0..8), (13, 0..3), (14, 0..4)] {
+                for opc2 in opc2s {
+                    match access32(core, access(9, 0, crm, opc2, is_read), 1, &mut state) {
+                        Cp15Outcome::Pmu(reg) => assert!(regs.insert(reg), "{reg:?} twice"),
+                        other => panic!("c9 c{crm} {opc2}: {other:?}"),
+                    }
+                }
             }
+            assert_eq!(state.0, before);
+            assert_eq!(regs.len(), 15);
+            let select = access32(core, access(9, 0, 12, 5, is_read), 1, &mut state);
+            assert_eq!(select, Cp15Outcome::Pmu(PmuReg::Pmselr));
         }
-        assert_eq!(state.0, before);
+    }
+}
+
+#[test]
+fn the_performance_monitors_are_saved_once_each() {
+    use crate::pmu::PmuReg;
+    for (core, counters) in CORES.into_iter().zip([6, 4]) {
+        let saved: std::vec::Vec<PmuReg> = saved_registers(core)
+            .filter_map(|(_, saved)| match saved {
+                Saved::Pmu(reg) => Some(reg),
+                _ => None,
+            })
+            .collect();
+        let set: std::collections::BTreeSet<PmuReg> = saved.iter().copied().collect();
+        assert_eq!(saved.len(), set.len());
+        assert!(saved.iter().all(|reg| reg.is_state()));
+        // PMCR, PMCNTENSET, PMSELR, PMCCNTR, PMUSERENR, PMINTENSET, PMOVSSET, PMCCFILTR.
+        assert_eq!(set.len(), 8 + 2 * counters);
+        for n in 0..counters as u8 {
+            assert!(set.contains(&PmuReg::Pmevcntr(n)) && set.contains(&PmuReg::Pmevtyper(n)));
+        }
+        // Their names are no instructions.
+        let named = access32(core, access(14, 0, 8, 0, true), 0, &mut reset());
+        assert_eq!(named, Cp15Outcome::Undefined);
     }
 }
 
@@ -317,6 +338,7 @@ proptest! {
                         | Action::Id(_)
                         | Action::Hardware
                         | Action::Absent
+                        | Action::PmuState(_)
                 )));
         }
     }

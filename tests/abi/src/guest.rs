@@ -5,7 +5,7 @@
 use std::ptr;
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
-use kvm::{Kvm, Vcpu, Vm};
+use kvm::{Device, Kvm, Vcpu, Vm};
 
 use crate::check::{fails, Works};
 
@@ -64,7 +64,18 @@ pub(crate) mod code {
         0xe5c0_0000 | (rn << 16) | (rt << 12)
     }
 
+    /// `mrc p15, opc1, rt, crn, crm, opc2`.
+    pub(crate) fn mrc(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
+        mcr(rt, opc1, crn, crm, opc2) | (1 << 20)
+    }
+
+    /// `mcr p15, opc1, rt, crn, crm, opc2`.
+    pub(crate) fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
+        0xee00_0f10 | (opc1 << 21) | (crn << 16) | (rt << 12) | (opc2 << 5) | crm
+    }
+
     pub(crate) const HVC: u32 = 0xe140_0070;
+    pub(crate) const WFE: u32 = 0xe320_f002;
     pub(crate) const WFI: u32 = 0xe320_f003;
     /// `b .`.
     pub(crate) const LOOP: u32 = 0xeaff_fffe;
@@ -90,17 +101,26 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(crate) fn new(size: usize) -> Result<Self, String> {
-        // SAFETY: A new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                size,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        Self::map(size, flags, -1, libc::PROT_READ | libc::PROT_WRITE, 0)
+    }
+
+    /// Memory from elsewhere.
+    pub(crate) fn map(
+        size: usize,
+        flags: i32,
+        fd: i32,
+        protection: i32,
+        offset: libc::off_t,
+    ) -> Result<Self, String> {
+        // The stock kernel gives an address that is not aligned for huge pages (7.2 on this
+        // architecture), and has a BUG when they are unmapped there.
+        let (hint, flags) = match flags & libc::MAP_HUGETLB {
+            0 => (ptr::null_mut(), flags),
+            _ => (0x6000_0000 as *mut _, flags | libc::MAP_FIXED_NOREPLACE),
         };
+        // SAFETY: A new mapping where none is.
+        let start = unsafe { libc::mmap(hint, size, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(format!("mmap: {}", std::io::Error::last_os_error()));
         }
@@ -108,6 +128,26 @@ impl Memory {
             start: start.cast(),
             size,
         })
+    }
+
+    /// Changes what may be done with it.
+    pub(crate) fn protect(&self, protection: i32) -> Result<(), String> {
+        // SAFETY: Our own mapping.
+        let result = unsafe { libc::mprotect(self.start.cast(), self.size, protection) };
+        match result {
+            0 => Ok(()),
+            _ => Err(format!("mprotect: {}", std::io::Error::last_os_error())),
+        }
+    }
+
+    /// Throws the contents away: they are zero then.
+    pub(crate) fn discard(&self) -> Result<(), String> {
+        // SAFETY: Our own mapping, whose words are read volatilely.
+        let result = unsafe { libc::madvise(self.start.cast(), self.size, libc::MADV_DONTNEED) };
+        match result {
+            0 => Ok(()),
+            _ => Err(format!("madvise: {}", std::io::Error::last_os_error())),
+        }
     }
 
     pub(crate) fn address(&self) -> u64 {
@@ -182,6 +222,14 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new(program: &[u32]) -> Result<Self, String> {
+        Self::with_init(program, init)
+    }
+
+    /// The same with another way to initialise the vCPU.
+    pub(crate) fn with_init(
+        program: &[u32],
+        init: impl FnOnce(&Vm, &Vcpu) -> Result<(), String>,
+    ) -> Result<Self, String> {
         let (kvm, vm) = new_vm()?;
         let memory = Memory::new(SIZE)?;
         memory.write_words(0, program);
@@ -238,5 +286,72 @@ impl Guest {
     pub(crate) fn answer(&self, value: u32) {
         let [a, b, c, d] = value.to_le_bytes();
         self.vcpu.run.set_mmio_data([a, b, c, d, 0, 0, 0, 0]);
+    }
+}
+
+/// A guest's vGIC, and programs that use it.
+pub(crate) struct Gic(Device);
+
+impl Gic {
+    const DIST: u32 = 0x3fff_0000;
+    const CPU: u32 = 0x3ffd_0000;
+
+    /// Makes the vGIC of a guest.
+    pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
+        let device = guest
+            .vm
+            .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
+            .works("KVM_CREATE_DEVICE")?;
+        for (kind, address) in [
+            (uapi::VGIC_V2_ADDR_TYPE_DIST, Self::DIST),
+            (uapi::VGIC_V2_ADDR_TYPE_CPU, Self::CPU),
+        ] {
+            device
+                .set_attr(uapi::VGIC_GRP_ADDR, kind, &u64::from(address))
+                .works("an address of the vGIC")?;
+        }
+        Ok(Self(device))
+    }
+
+    /// KVM_DEV_ARM_VGIC_CTRL_INIT.
+    pub(crate) fn init(&self) -> Result<(), String> {
+        self.0
+            .set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u64)
+            .works("KVM_DEV_ARM_VGIC_CTRL_INIT")
+    }
+
+    /// Instructions that enable all private interrupts, of every priority. They use r0 and r1.
+    pub(crate) fn enable_all() -> Vec<u32> {
+        let mut program = Vec::new();
+        // GICD_CTLR, GICD_ISENABLER0, GICC_PMR, GICC_CTLR.
+        for (register, value) in [
+            (Self::DIST, 1),
+            (Self::DIST + 0x100, u32::MAX),
+            (Self::CPU + 4, 0xff),
+            (Self::CPU, 1),
+        ] {
+            program.extend(code::load(0, value));
+            program.extend(code::load(1, register));
+            program.push(code::str(0, 1));
+        }
+        program
+    }
+
+    /// Instructions that wait for an interrupt, without taking it, and store its number. They use
+    /// r0 to r2.
+    pub(crate) fn wait_and_store(address: u32) -> Vec<u32> {
+        let mut program = code::load(1, Self::CPU + 0xc).to_vec();
+        program.extend(code::load(2, 1023));
+        program.extend([
+            code::WFI,
+            // GICC_IAR
+            code::ldr(0, 1),
+            // cmp r0, r2; beq to the WFI
+            0xe150_0002,
+            0x0aff_fffb,
+        ]);
+        program.extend(code::load(1, address));
+        program.push(code::str(0, 1));
+        program
     }
 }

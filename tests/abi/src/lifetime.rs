@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("close: the device last", device_last),
     ("close: all orders", all_orders),
     ("SIGKILL in the middle of RUN", killed),
+    ("100 VMs killed at random points", killed_anywhere),
     ("100 VMs one after the other", hundred_in_a_row),
     ("100 VMs at once", hundred_at_once),
     ("VMs that live through a roll-over of VMIDs", vmid_roll_over),
@@ -170,6 +171,29 @@ fn killed() -> Outcome {
     leaves_memory(|| {
         for _ in 0..10 {
             kill_one()?;
+        }
+        Ok(())
+    })
+}
+
+/// A process is killed wherever it is while it makes and runs a VM.
+fn kill_after(delay: Duration) -> Outcome {
+    let mut child = Command::new("/proc/self/exe")
+        .arg(SPIN)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .works("another process")?;
+    thread::sleep(delay);
+    child.kill().works("SIGKILL")?;
+    child.wait().works("wait").map(drop)
+}
+
+fn killed_anywhere() -> Outcome {
+    leaves_memory(|| {
+        for n in 0..100 {
+            // From before its first instruction to long after its guest's.
+            kill_after(Duration::from_micros(n * 7919 % 30_000))?;
         }
         Ok(())
     })

@@ -7,18 +7,25 @@
 //! What is expected stands in Documentation/virt/kvm/api.rst of the kernel, and where that is
 //! silent, in what Linux 5.6 answered on this architecture.
 
+mod accounting;
 mod check;
+mod dirty_log;
+mod firmware;
 mod gic;
 mod guest;
+mod halt;
 mod irq_line;
 mod lifetime;
 mod memory;
+mod pmu;
 mod registers;
 mod run;
 mod state;
 mod stats;
+mod stress;
 mod system;
 mod vcpu;
+mod vcpu_attributes;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -36,14 +43,20 @@ fn tests() -> Vec<Test> {
     [
         system::TESTS,
         memory::TESTS,
+        dirty_log::TESTS,
         vcpu::TESTS,
+        vcpu_attributes::TESTS,
+        pmu::TESTS,
         registers::TESTS,
         state::TESTS,
         run::TESTS,
+        firmware::TESTS,
+        halt::TESTS,
         irq_line::TESTS,
         gic::TESTS,
         stats::TESTS,
         lifetime::TESTS,
+        accounting::TESTS,
     ]
     .concat()
 }
@@ -89,6 +102,7 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             );
         }
+        [argument, seconds] if argument == stress::STRESS => return stress::main(seconds),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         _ => {}
     }

@@ -2,9 +2,12 @@
 
 //! Memory slots.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use kvm::uapi::{self, UserspaceMemoryRegion};
 
-use crate::check::{equal, fails, Outcome, Test, Works};
+use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{code, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE, SIZE};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -16,11 +19,19 @@ pub(crate) const TESTS: &[Test] = &[
     ("slot: unknown flags", unknown_flags),
     ("slot: deleted twice", deleted_twice),
     ("slot: many", many),
+    ("slot: one memory in two", twice),
+    ("slot: moved and deleted under a running vCPU", under_a_vcpu),
+    ("slot: KVM_SET_USER_MEMORY_REGION2", region2),
     ("memory: written by the guest", written),
     ("memory: a deleted slot is a hole", deleted_is_hole),
     ("memory: a read-only slot", read_only),
     ("memory: not there in the monitor", unmapped),
     ("memory: unmapped under the guest", unmapped_later),
+    ("memory: protected under the guest", protected_later),
+    ("memory: KVM_EXIT_MEMORY_FAULT", memory_fault),
+    ("memory: huge pages of hugetlbfs", hugetlbfs),
+    ("memory: a device, through /dev/mem", device),
+    ("memory: a device that may only be read", device_read_only),
 ];
 
 fn life() -> Outcome {
@@ -108,12 +119,15 @@ fn out_of_range() -> Outcome {
     // Guests have 40 bits of physical address.
     region = good;
     region.guest_phys_addr = 1 << 40;
-    let errnos = [libc::EFAULT, libc::EINVAL];
     fails(
         "beyond 40 bits",
         vm.set_user_memory_region(&region),
-        &errnos,
+        &[libc::EFAULT],
     )?;
+    region.guest_phys_addr -= SIZE as u64;
+    vm.set_user_memory_region(&region).works("up to 40 bits")?;
+    region.memory_size = 0;
+    vm.set_user_memory_region(&region).works("its deletion")?;
     // The kernel's half of the address space is not the monitor's to give.
     region = good;
     region.userspace_addr = 0xc000_0000;
@@ -168,15 +182,182 @@ fn deleted_twice() -> Outcome {
     )
 }
 
+/// As many slots as there can be, made in no order, each reached by the guest.
 fn many() -> Outcome {
-    let (_kvm, vm) = new_vm()?;
-    let memory = Memory::new(32 * PAGE)?;
-    for index in 0..32 {
-        let gpa = u64::from(BASE) + u64::from(index) * 0x10_0000;
-        vm.set_user_memory_region(&slot(index, gpa, &memory, PAGE))
-            .works(format!("slot {index}"))?;
+    /// The distance of slots, and of the pages that the guest writes to.
+    const STEP: u32 = 0x20_0000;
+    const ADD_R0_R2: u32 = 0xe080_0002;
+    const SUBS_R1_1: u32 = 0xe251_1001;
+    const BNE_TO_STORE: u32 = 0x1aff_fffb;
+    let slots = new_vm()?
+        .1
+        .check_extension(uapi::CAP_NR_MEMSLOTS)
+        .works("KVM_CAP_NR_MEMSLOTS")? as u32;
+    ensure(slots >= 32, "fewer slots than there always were")?;
+    let others = slots - 1;
+    // Writes its address to each.
+    let mut program = vec![code::str(0, 0), ADD_R0_R2, SUBS_R1_1, BNE_TO_STORE];
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(2, 0), code::LOOP]);
+    let guest = Guest::new(&program)?;
+    let memory = Memory::new(others as usize * PAGE)?;
+    let base = BASE + 0x100_0000;
+    let region = |n: u32, pages: usize| {
+        let mut region = slot(n + 1, u64::from(base + n * STEP), &memory, pages * PAGE);
+        region.userspace_addr += u64::from(n) * PAGE as u64;
+        region
+    };
+    // Neither 263 nor 1000 has a factor in common with 511.
+    for n in 0..others {
+        let n = (n * 263) % others;
+        guest
+            .vm
+            .set_user_memory_region(&region(n, 1))
+            .works(format!("slot {n}"))?;
+    }
+    guest.set(0, base)?;
+    guest.set(1, others)?;
+    guest.set(2, STEP)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())?;
+    for n in 0..others {
+        let word = memory.word(n as usize * PAGE);
+        equal(format!("the word of slot {n}"), word, base + n * STEP)?;
+    }
+    for n in 0..others {
+        let n = (n * 1000) % others;
+        guest
+            .vm
+            .set_user_memory_region(&region(n, 0))
+            .works(format!("delete slot {n}"))?;
     }
     Ok(())
+}
+
+/// One memory at two places of the guest, which both lose it when the monitor takes it away.
+fn twice() -> Outcome {
+    let (first, second) = (BASE + 0x100_0000, BASE + 0x200_0000);
+    let mut program = Vec::new();
+    program.extend(code::load(0, second));
+    program.push(code::ldr(3, 0));
+    program.extend(store_program(first, 0x1234));
+    let guest = Guest::new(&program)?;
+    let extra = Memory::new(2 * PAGE)?;
+    extra.write_words(0, &[0xabcd]);
+    for (id, gpa) in [(1, first), (2, second)] {
+        guest
+            .vm
+            .set_user_memory_region(&slot(id, gpa.into(), &extra, 2 * PAGE))
+            .works(format!("slot {id}"))?;
+    }
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the word read", guest.get(3)?, 0xabcd)?;
+    equal("the word written", extra.word(0), 0x1234)?;
+    extra.discard()?;
+    equal("the word after MADV_DONTNEED", extra.word(0), 0)?;
+    guest.complete()?;
+    guest.set(uapi::CORE_PC, BASE)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the word read again", guest.get(3)?, 0)?;
+    equal("the word written again", extra.word(0), 0x1234)
+}
+
+/// What a vCPU reads from a place is what one of the slots has that were there, or the place is a
+/// hole.
+fn under_a_vcpu() -> Outcome {
+    const ROUNDS: u32 = 300;
+    let address = BASE + 0x100_0000;
+    let mut program = Vec::new();
+    program.extend(code::load(0, address));
+    program.extend(code::load(1, HOLE));
+    // ldr r2, [r0]; str r2, [r1]; b back to the first.
+    program.extend([code::ldr(2, 0), code::str(2, 1), 0xeaff_fffc]);
+    let guest = Guest::new(&program)?;
+    let memories = [Memory::new(PAGE)?, Memory::new(PAGE)?];
+    memories[0].write_words(0, &[0x1111]);
+    memories[1].write_words(0, &[0x2222]);
+    let stop = AtomicBool::new(false);
+    let (vcpu, vm) = (&guest.vcpu, &guest.vm);
+    let seen = thread::scope(|scope| {
+        let runner = scope.spawn(|| {
+            let mut seen = [0u32; 3];
+            while !stop.load(Ordering::Relaxed) {
+                vcpu.run().works("KVM_RUN")?;
+                equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+                let mmio = vcpu.run.mmio();
+                if mmio.is_write == 0 {
+                    equal("the hole", mmio.phys_addr, address.into())?;
+                    vcpu.run.set_mmio_data([0x33, 0x33, 0, 0, 0, 0, 0, 0]);
+                    continue;
+                }
+                equal("the report", mmio.phys_addr, HOLE.into())?;
+                match mmio.data[..4] {
+                    [0x11, 0x11, 0, 0] => seen[0] += 1,
+                    [0x22, 0x22, 0, 0] => seen[1] += 1,
+                    [0x33, 0x33, 0, 0] => seen[2] += 1,
+                    _ => return Err(format!("the guest read {:x?}", mmio.data)),
+                }
+            }
+            Ok(seen)
+        });
+        let away = u64::from(address) + 0x100_0000;
+        let change = |index: usize, gpa: u64, size: usize| {
+            let region = slot(index as u32 + 1, gpa, &memories[index], size);
+            vm.set_user_memory_region(&region)
+                .works(format!("slot {index} at {gpa:#x}, {size} bytes"))
+        };
+        let changes = || -> Outcome {
+            change(1, away, PAGE)?;
+            for _ in 0..ROUNDS {
+                change(0, address.into(), PAGE)?;
+                thread::yield_now();
+                change(0, address.into(), 0)?;
+                change(1, address.into(), PAGE)?;
+                thread::yield_now();
+                change(1, away, PAGE)?;
+            }
+            Ok(())
+        };
+        let changed = changes();
+        stop.store(true, Ordering::Relaxed);
+        let seen = runner.join().map_err(|_| "the vCPU's thread panicked")?;
+        changed.and(seen)
+    })?;
+    ensure(
+        seen.iter().sum::<u32>() > 0,
+        "the vCPU read nothing meanwhile",
+    )
+}
+
+fn region2() -> Outcome {
+    let address = BASE + 0x100_0000;
+    let guest = Guest::new(&store_program(address, 0x1234))?;
+    equal(
+        "KVM_CAP_USER_MEMORY2",
+        guest
+            .vm
+            .check_extension(uapi::CAP_USER_MEMORY2)
+            .works("KVM_CHECK_EXTENSION")?,
+        1,
+    )?;
+    let extra = Memory::new(PAGE)?;
+    let mut region = uapi::UserspaceMemoryRegion2 {
+        region: slot(1, address.into(), &extra, PAGE),
+        ..Default::default()
+    };
+    region.region.flags = uapi::MEM_GUEST_MEMFD;
+    fails(
+        "KVM_MEM_GUEST_MEMFD",
+        guest.vm.set_user_memory_region2(&region),
+        &[libc::EINVAL],
+    )?;
+    region.region.flags = 0;
+    guest
+        .vm
+        .set_user_memory_region2(&region)
+        .works("KVM_SET_USER_MEMORY_REGION2")?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("word", extra.word(0), 0x1234)
 }
 
 /// A program that writes a word to an address and asks for a read of the hole.
@@ -263,4 +444,146 @@ fn unmapped_later() -> Outcome {
     guest.complete()?;
     guest.set(uapi::CORE_PC, BASE)?;
     fails("KVM_RUN", guest.vcpu.run(), &[libc::EFAULT])
+}
+
+/// Fails unless KVM_RUN does, with what `KVM_EXIT_MEMORY_FAULT` says.
+fn expect_memory_fault(guest: &Guest, address: u32) -> Outcome {
+    fails("KVM_RUN", guest.vcpu.run(), &[libc::EFAULT])?;
+    let reason = guest.vcpu.run.exit_reason();
+    equal("exit reason", reason, uapi::EXIT_MEMORY_FAULT)?;
+    let fault = guest.vcpu.run.memory_fault();
+    equal("address", fault.gpa, u64::from(address) & !0xfff)?;
+    equal("size", fault.size, PAGE as u64)?;
+    equal("flags", fault.flags, 0)
+}
+
+fn memory_fault() -> Outcome {
+    let address = BASE + 0x100_2008;
+    let guest = Guest::new(&store_program(address, 0x1234))?;
+    equal(
+        "KVM_CAP_MEMORY_FAULT_INFO",
+        guest
+            .vm
+            .check_extension(uapi::CAP_MEMORY_FAULT_INFO)
+            .works("KVM_CHECK_EXTENSION")?,
+        1,
+    )?;
+    let extra = Memory::new(4 * PAGE)?;
+    let region = slot(1, u64::from(BASE) + 0x100_0000, &extra, 4 * PAGE);
+    drop(extra);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    for _ in 0..2 {
+        expect_memory_fault(&guest, address)?;
+    }
+    Ok(())
+}
+
+/// Memory that the monitor write-protects can be read by the guest, and written to when it may be
+/// again.
+fn protected_later() -> Outcome {
+    let address = BASE + 0x100_0000;
+    let mut program = store_program(address, 0x1234);
+    program.pop();
+    // Once more, after a read.
+    program.extend(code::load(0, address));
+    program.push(code::ldr(3, 0));
+    program.extend(store_program(address, 0x5678));
+    let guest = Guest::new(&program)?;
+    let extra = Memory::new(PAGE)?;
+    let region = slot(1, address.into(), &extra, PAGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    extra.protect(libc::PROT_READ)?;
+    for _ in 0..2 {
+        expect_memory_fault(&guest, address)?;
+        equal("the word read", guest.get(3)?, 0x1234)?;
+        equal("the word", extra.word(0), 0x1234)?;
+    }
+    extra.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the word at the end", extra.word(0), 0x5678)
+}
+
+fn hugetlbfs() -> Outcome {
+    const HUGE: usize = 2 << 20;
+    const NUMBER: &str = "/proc/sys/vm/nr_hugepages";
+    std::fs::write(NUMBER, "2").works(NUMBER)?;
+    let address = BASE + 0x100_0000;
+    let guest = Guest::new(&store_program(address + HUGE as u32 - 8, 0x1234))?;
+    let extra = Memory::map(
+        2 * HUGE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB,
+        -1,
+        libc::PROT_READ | libc::PROT_WRITE,
+        0,
+    )?;
+    equal("the alignment", extra.address() % HUGE as u64, 0)?;
+    extra.write_words(HUGE, &[0x4321]);
+    let region = slot(1, address.into(), &extra, 2 * HUGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the word", extra.word(HUGE - 8), 0x1234)?;
+    equal("the monitor's word", extra.word(HUGE), 0x4321)?;
+    drop(extra);
+    guest.complete()?;
+    guest.set(uapi::CORE_PC, BASE)?;
+    expect_memory_fault(&guest, address + HUGE as u32 - 8)?;
+    std::fs::write(NUMBER, "0").works(NUMBER)
+}
+
+/// The firmware configuration device of the emulated boards, which no driver of theirs has. Its
+/// item 0 reads as "QEMU", a byte at a time.
+const DEVICE: libc::off_t = 0x0902_0000;
+
+/// A program that selects item 0 of that device and reads a byte.
+fn device_program(address: u32) -> Vec<u32> {
+    let mut program = Vec::new();
+    program.extend(code::load(0, address));
+    program.extend(code::load(4, address + 8));
+    program.extend(code::load(1, 0));
+    program.push(code::strh(1, 4));
+    // ldrb r5, [r0]; ldrb r6, [r0]
+    program.extend([0xe5d0_5000, 0xe5d0_6000]);
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(2, 0), code::LOOP]);
+    program
+}
+
+fn device_memory(protection: i32) -> Result<Memory, String> {
+    use std::os::fd::AsRawFd;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/mem")
+        .works("/dev/mem")?;
+    Memory::map(PAGE, libc::MAP_SHARED, file.as_raw_fd(), protection, DEVICE)
+}
+
+fn device() -> Outcome {
+    let address = BASE + 0x100_0000;
+    let guest = Guest::new(&device_program(address))?;
+    let registers = device_memory(libc::PROT_READ | libc::PROT_WRITE)?;
+    let region = slot(1, address.into(), &registers, PAGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())?;
+    equal("the first byte", guest.get(5)?, u32::from(b'Q'))?;
+    equal("the second byte", guest.get(6)?, u32::from(b'E'))?;
+    drop(registers);
+    guest.complete()?;
+    guest.set(uapi::CORE_PC, BASE)?;
+    expect_memory_fault(&guest, address)
+}
+
+fn device_read_only() -> Outcome {
+    let address = BASE + 0x100_0000;
+    let guest = Guest::new(&device_program(address))?;
+    let registers = device_memory(libc::PROT_READ)?;
+    let region = slot(1, address.into(), &registers, PAGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    expect_memory_fault(&guest, address)?;
+    // Behind the store: the reads.
+    guest.set(uapi::CORE_PC, BASE + 7 * 4)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())
 }

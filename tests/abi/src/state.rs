@@ -449,7 +449,7 @@ fn mp_state() -> Outcome {
         guest.vcpu.set_mp_state(wanted).works("KVM_SET_MP_STATE")?;
         equal("what was set", state()?, wanted)?;
     }
-    for wrong in [1, 2, 3, 4, 6, 0x100, u32::MAX] {
+    for wrong in [1, 2, 3, 4, 6, 9, 11, 0x100, u32::MAX] {
         let result = guest.vcpu.set_mp_state(wrong);
         fails(format!("state {wrong}"), result, &[libc::EINVAL])?;
     }

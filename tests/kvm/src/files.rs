@@ -100,6 +100,55 @@ impl Vm {
         ioctl_ref(self, uapi::SET_USER_MEMORY_REGION(), region).map(|_| ())
     }
 
+    /// KVM_SET_USER_MEMORY_REGION2.
+    pub fn set_user_memory_region2(&self, region: &uapi::UserspaceMemoryRegion2) -> io::Result<()> {
+        ioctl_ref(self, uapi::SET_USER_MEMORY_REGION2(), region).map(|_| ())
+    }
+
+    /// KVM_GET_DIRTY_LOG. The bitmap has to have room for all pages of the slot, or the kernel
+    /// writes over what is behind it.
+    pub fn get_dirty_log(&self, slot: u32, bitmap: &mut [u32]) -> io::Result<()> {
+        let log = uapi::DirtyLog {
+            slot,
+            padding: 0,
+            bitmap: bitmap.as_mut_ptr() as usize as u64,
+        };
+        ioctl_ref(self, uapi::GET_DIRTY_LOG(), &log).map(|_| ())
+    }
+
+    /// KVM_CLEAR_DIRTY_LOG.
+    pub fn clear_dirty_log(
+        &self,
+        slot: u32,
+        first_page: u64,
+        num_pages: u32,
+        bitmap: &[u32],
+    ) -> io::Result<()> {
+        let mut log = uapi::ClearDirtyLog {
+            slot,
+            num_pages,
+            first_page,
+            bitmap: bitmap.as_ptr() as usize as u64,
+        };
+        ioctl_mut(self, uapi::CLEAR_DIRTY_LOG(), &mut log).map(|_| ())
+    }
+
+    /// KVM_ENABLE_CAP.
+    pub fn enable_cap(&self, cap: u32, flags: u32, args: [u64; 4]) -> io::Result<()> {
+        let request = uapi::EnableCap {
+            cap,
+            flags,
+            args,
+            padding: [0; 64],
+        };
+        ioctl_ref(self, uapi::ENABLE_CAP(), &request).map(|_| ())
+    }
+
+    /// KVM_CHECK_EXTENSION.
+    pub fn check_extension(&self, capability: u32) -> io::Result<i32> {
+        ioctl(self, uapi::CHECK_EXTENSION(), capability as c_ulong)
+    }
+
     /// KVM_ARM_PREFERRED_TARGET.
     pub fn preferred_target(&self) -> io::Result<uapi::VcpuInit> {
         let mut init = uapi::VcpuInit::default();
@@ -157,6 +206,46 @@ impl Vm {
     }
 }
 
+/// The attributes of a file: KVM_SET_DEVICE_ATTR and the like.
+macro_rules! attributes {
+    () => {
+        /// Sets an attribute, whose value is an integer of the size that its group says.
+        pub fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> io::Result<()> {
+            let attr = uapi::DeviceAttr {
+                flags: 0,
+                group,
+                attr,
+                addr: ptr::from_ref(value) as usize as u64,
+            };
+            ioctl_ref(self, uapi::SET_DEVICE_ATTR(), &attr).map(|_| ())
+        }
+
+        /// Reads an attribute.
+        pub fn get_attr<T: Default>(&self, group: u32, attr: u64) -> io::Result<T> {
+            let mut value = T::default();
+            let attr = uapi::DeviceAttr {
+                flags: 0,
+                group,
+                attr,
+                addr: ptr::from_mut(&mut value) as usize as u64,
+            };
+            ioctl_ref(self, uapi::GET_DEVICE_ATTR(), &attr)?;
+            Ok(value)
+        }
+
+        /// Asks whether there is an attribute.
+        pub fn has_attr(&self, group: u32, attr: u64) -> io::Result<()> {
+            let attr = uapi::DeviceAttr {
+                flags: 0,
+                group,
+                attr,
+                addr: 0,
+            };
+            ioctl_ref(self, uapi::HAS_DEVICE_ATTR(), &attr).map(|_| ())
+        }
+    };
+}
+
 /// A device in the kernel, such as the interrupt controller.
 pub struct Device {
     file: File,
@@ -169,40 +258,7 @@ impl AsRawFd for Device {
 }
 
 impl Device {
-    /// Sets an attribute, whose value is an integer of the size that its group says.
-    pub fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> io::Result<()> {
-        let attr = uapi::DeviceAttr {
-            flags: 0,
-            group,
-            attr,
-            addr: ptr::from_ref(value) as usize as u64,
-        };
-        ioctl_ref(self, uapi::SET_DEVICE_ATTR(), &attr).map(|_| ())
-    }
-
-    /// Reads an attribute.
-    pub fn get_attr<T: Default>(&self, group: u32, attr: u64) -> io::Result<T> {
-        let mut value = T::default();
-        let attr = uapi::DeviceAttr {
-            flags: 0,
-            group,
-            attr,
-            addr: ptr::from_mut(&mut value) as usize as u64,
-        };
-        ioctl_ref(self, uapi::GET_DEVICE_ATTR(), &attr)?;
-        Ok(value)
-    }
-
-    /// Asks whether there is an attribute.
-    pub fn has_attr(&self, group: u32, attr: u64) -> io::Result<()> {
-        let attr = uapi::DeviceAttr {
-            flags: 0,
-            group,
-            attr,
-            addr: 0,
-        };
-        ioctl_ref(self, uapi::HAS_DEVICE_ATTR(), &attr).map(|_| ())
-    }
+    attributes!();
 }
 
 /// The page through which KVM_RUN and a program talk.
@@ -291,6 +347,21 @@ impl RunPage {
         self.part()
     }
 
+    /// The part for KVM_EXIT_MEMORY_FAULT.
+    pub fn memory_fault(&self) -> uapi::MemoryFault {
+        self.part()
+    }
+
+    /// The lines of the vCPU's own devices, for a program with its own interrupt controller.
+    pub fn device_irq_level(&self) -> u64 {
+        // SAFETY: The page is mapped as long as `self` lives; the level comes first.
+        unsafe {
+            (&raw const (*self.run.as_ptr()).sync_regs)
+                .cast::<u64>()
+                .read_volatile()
+        }
+    }
+
     /// Answers an MMIO read: the guest gets these bytes at the next KVM_RUN.
     pub fn set_mmio_data(&self, data: [u8; 8]) {
         // SAFETY: The page is mapped as long as `self` lives.
@@ -319,6 +390,8 @@ impl AsRawFd for Vcpu {
 }
 
 impl Vcpu {
+    attributes!();
+
     /// KVM_ARM_VCPU_INIT.
     pub fn init(&self, init: &uapi::VcpuInit) -> io::Result<()> {
         ioctl_ref(self, uapi::ARM_VCPU_INIT(), init).map(|_| ())

@@ -28,7 +28,17 @@ pub const CAP_ARM_PSCI: u32 = 87;
 pub const CAP_ARM_SET_DEVICE_ADDR: u32 = 88;
 pub const CAP_DEVICE_CTRL: u32 = 89;
 pub const CAP_ARM_PSCI_0_2: u32 = 102;
+pub const CAP_ENABLE_CAP_VM: u32 = 98;
+pub const CAP_ARM_PMU_V3: u32 = 126;
+pub const CAP_VCPU_ATTRIBUTES: u32 = 127;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
+pub const CAP_HALT_POLL: u32 = 182;
+pub const CAP_PTP_KVM: u32 = 198;
+pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
+pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
+pub const CAP_MANUAL_DIRTY_LOG_PROTECT2: u32 = 168;
+pub const CAP_USER_MEMORY2: u32 = 231;
+pub const CAP_MEMORY_FAULT_INFO: u32 = 232;
 pub const CAP_BINARY_STATS_FD: u32 = 203;
 
 // Reasons for which KVM_RUN returns.
@@ -41,20 +51,29 @@ pub const EXIT_INTR: u32 = 10;
 pub const EXIT_INTERNAL_ERROR: u32 = 17;
 pub const EXIT_SYSTEM_EVENT: u32 = 24;
 pub const EXIT_ARM_NISV: u32 = 28;
+pub const EXIT_MEMORY_FAULT: u32 = 39;
 
 pub const SYSTEM_EVENT_SHUTDOWN: u32 = 1;
 pub const SYSTEM_EVENT_RESET: u32 = 2;
 pub const SYSTEM_EVENT_CRASH: u32 = 3;
+pub const SYSTEM_EVENT_WAKEUP: u32 = 4;
+pub const SYSTEM_EVENT_SUSPEND: u32 = 5;
 
 // Flags of a memory slot.
 pub const MEM_LOG_DIRTY_PAGES: u32 = 1;
 pub const MEM_READONLY: u32 = 2;
+pub const MEM_GUEST_MEMFD: u32 = 4;
+
+// Options of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2.
+pub const DIRTY_LOG_MANUAL_PROTECT_ENABLE: u64 = 1;
+pub const DIRTY_LOG_INITIALLY_SET: u64 = 2;
 
 // KVM_ARM_VCPU_INIT.
 pub const TARGET_CORTEX_A15: u32 = 0;
 pub const TARGET_CORTEX_A7: u32 = 1;
 pub const VCPU_POWER_OFF: u32 = 0;
 pub const VCPU_PSCI_0_2: u32 = 1;
+pub const VCPU_PMU_V3: u32 = 3;
 
 // Devices.
 pub const DEV_TYPE_ARM_VGIC_V2: u32 = 5;
@@ -64,11 +83,26 @@ pub const VGIC_GRP_DIST_REGS: u32 = 1;
 pub const VGIC_GRP_CPU_REGS: u32 = 2;
 pub const VGIC_GRP_NR_IRQS: u32 = 3;
 pub const VGIC_GRP_CTRL: u32 = 4;
+/// The CPU in an attribute that names a register.
+pub const VGIC_CPUID_SHIFT: u32 = 32;
 pub const VGIC_CTRL_INIT: u64 = 0;
 pub const VGIC_V2_ADDR_TYPE_DIST: u64 = 0;
 pub const VGIC_V2_ADDR_TYPE_CPU: u64 = 1;
 /// The id of KVM_ARM_SET_DEVICE_ADDR: which device, above which of its addresses.
 pub const ARM_DEVICE_ID_SHIFT: u32 = 16;
+
+// Attributes of a vCPU.
+pub const VCPU_PMU_V3_CTRL: u32 = 0;
+pub const VCPU_PMU_V3_IRQ: u64 = 0;
+pub const VCPU_PMU_V3_INIT: u64 = 1;
+pub const VCPU_TIMER_CTRL: u32 = 1;
+pub const VCPU_TIMER_IRQ_VTIMER: u64 = 0;
+pub const VCPU_TIMER_IRQ_PTIMER: u64 = 1;
+
+// The bits of device_irq_level.
+pub const DEV_EL1_VTIMER: u64 = 1 << 0;
+pub const DEV_EL1_PTIMER: u64 = 1 << 1;
+pub const DEV_PMU: u64 = 1 << 2;
 
 // KVM_IRQ_LINE.
 pub const IRQ_TYPE_SHIFT: u32 = 24;
@@ -81,6 +115,7 @@ pub const IRQ_TYPE_PPI: u32 = 2;
 pub const REG_ARM: u64 = 0x4000_0000_0000_0000;
 pub const REG_SIZE_U32: u64 = 0x0020_0000_0000_0000;
 pub const REG_SIZE_U64: u64 = 0x0030_0000_0000_0000;
+pub const REG_SIZE_MASK: u64 = 0x00f0_0000_0000_0000;
 pub const REG_ARM_CORE: u64 = 0x10 << 16;
 
 /// The id of a core register: its place in [`kvm_regs`](Regs), in words.
@@ -130,6 +165,7 @@ pub const PTIMER_CVAL: u64 = cp15_reg64(2, 14);
 
 pub const MP_STATE_RUNNABLE: u32 = 0;
 pub const MP_STATE_STOPPED: u32 = 5;
+pub const MP_STATE_SUSPENDED: u32 = 10;
 
 /// The program counter among the core registers.
 pub const CORE_PC: u64 = 15;
@@ -145,6 +181,46 @@ pub struct UserspaceMemoryRegion {
     pub guest_phys_addr: u64,
     pub memory_size: u64,
     pub userspace_addr: u64,
+}
+
+/// `struct kvm_userspace_memory_region2`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserspaceMemoryRegion2 {
+    pub region: UserspaceMemoryRegion,
+    pub guest_memfd_offset: u64,
+    pub guest_memfd: u32,
+    pub padding1: u32,
+    pub padding2: [u64; 14],
+}
+
+/// `struct kvm_dirty_log`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirtyLog {
+    pub slot: u32,
+    pub padding: u32,
+    pub bitmap: u64,
+}
+
+/// `struct kvm_clear_dirty_log`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClearDirtyLog {
+    pub slot: u32,
+    pub num_pages: u32,
+    pub first_page: u64,
+    pub bitmap: u64,
+}
+
+/// `struct kvm_enable_cap`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct EnableCap {
+    pub cap: u32,
+    pub flags: u32,
+    pub args: [u64; 4],
+    pub padding: [u8; 64],
 }
 
 /// `struct kvm_vcpu_init`.
@@ -276,6 +352,15 @@ pub struct ArmNisv {
     pub fault_ipa: u64,
 }
 
+/// The `memory_fault` part of [`Run`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryFault {
+    pub flags: u64,
+    pub gpa: u64,
+    pub size: u64,
+}
+
 /// What belongs to the reason for an exit.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -285,6 +370,7 @@ pub union ExitData {
     pub internal: Internal,
     pub system_event: SystemEvent,
     pub arm_nisv: ArmNisv,
+    pub memory_fault: MemoryFault,
     padding: [u8; 256],
 }
 
@@ -312,7 +398,9 @@ ioctl_io_nr!(CREATE_VM, KVMIO, 0x01);
 ioctl_io_nr!(CHECK_EXTENSION, KVMIO, 0x03);
 ioctl_io_nr!(GET_VCPU_MMAP_SIZE, KVMIO, 0x04);
 ioctl_io_nr!(CREATE_VCPU, KVMIO, 0x41);
+ioctl_iow_nr!(GET_DIRTY_LOG, KVMIO, 0x42, DirtyLog);
 ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, UserspaceMemoryRegion);
+ioctl_iow_nr!(SET_USER_MEMORY_REGION2, KVMIO, 0x49, UserspaceMemoryRegion2);
 ioctl_io_nr!(CREATE_IRQCHIP, KVMIO, 0x60);
 ioctl_iow_nr!(IRQ_LINE, KVMIO, 0x61, IrqLevel);
 ioctl_io_nr!(RUN, KVMIO, 0x80);
@@ -322,6 +410,7 @@ ioctl_ior_nr!(GET_MP_STATE, KVMIO, 0x98, u32);
 ioctl_iow_nr!(SET_MP_STATE, KVMIO, 0x99, u32);
 ioctl_ior_nr!(GET_VCPU_EVENTS, KVMIO, 0x9f, VcpuEvents);
 ioctl_iow_nr!(SET_VCPU_EVENTS, KVMIO, 0xa0, VcpuEvents);
+ioctl_iow_nr!(ENABLE_CAP, KVMIO, 0xa3, EnableCap);
 ioctl_iow_nr!(ARM_SET_DEVICE_ADDR, KVMIO, 0xab, ArmDeviceAddr);
 ioctl_iow_nr!(GET_ONE_REG, KVMIO, 0xab, OneReg);
 ioctl_iow_nr!(SET_ONE_REG, KVMIO, 0xac, OneReg);
@@ -329,6 +418,7 @@ ioctl_iow_nr!(ARM_VCPU_INIT, KVMIO, 0xae, VcpuInit);
 ioctl_ior_nr!(ARM_PREFERRED_TARGET, KVMIO, 0xaf, VcpuInit);
 // The structure's head: the list of ids follows it.
 ioctl_iowr_nr!(GET_REG_LIST, KVMIO, 0xb0, u64);
+ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, ClearDirtyLog);
 ioctl_io_nr!(GET_STATS_FD, KVMIO, 0xce);
 ioctl_iowr_nr!(CREATE_DEVICE, KVMIO, 0xe0, CreateDevice);
 ioctl_iow_nr!(SET_DEVICE_ATTR, KVMIO, 0xe1, DeviceAttr);
@@ -339,6 +429,10 @@ const _: () = {
     use std::mem::{offset_of, size_of};
 
     assert!(size_of::<UserspaceMemoryRegion>() == 32);
+    assert!(size_of::<UserspaceMemoryRegion2>() == 160);
+    assert!(size_of::<DirtyLog>() == 16);
+    assert!(size_of::<ClearDirtyLog>() == 24);
+    assert!(size_of::<EnableCap>() == 104);
     assert!(size_of::<VcpuInit>() == 32);
     assert!(size_of::<OneReg>() == 16);
     assert!(size_of::<VcpuEvents>() == 64);

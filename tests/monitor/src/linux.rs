@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use libc::{c_int, c_void, siginfo_t};
@@ -26,7 +27,7 @@ use crate::serial::SerialPort;
 use crate::vcpu::{self, Ending, Stop, Threads};
 use crate::virtio::block::Disk;
 use crate::virtio::mmio::{Line, MmioTransport};
-use crate::vm::{open_kvm, Machine};
+use crate::vm::{open_kvm, Lines, Machine};
 
 /// Serves the queues of a disk when the guest has notified it.
 struct DiskQueue {
@@ -126,7 +127,7 @@ type Loop = EventManager<Box<dyn MutEventSubscriber>>;
 
 fn add_disks(
     options: &RunOptions,
-    machine: &Machine,
+    lines: &Arc<Lines>,
     memory: &Memory,
     bus: &mut Bus,
     events: &mut Loop,
@@ -136,7 +137,7 @@ fn add_disks(
         let index = index as u32;
         let notify = Arc::new(EventFd::new(0).context("cannot make an eventfd")?);
         let line = Line {
-            vm: Arc::clone(&machine.vm),
+            lines: Arc::clone(lines),
             intid: layout::FIRST_SPI + layout::VIRTIO_SPI + index,
         };
         let transport = MmioTransport::new(
@@ -184,27 +185,65 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
     }
 
     let stop = Arc::new(Stop::new()?);
+    let lines = Lines::new(&machine.vm);
     let mut events = Loop::new().context("cannot make an event loop")?;
     let mut bus = Bus::default();
     let drained = Arc::new(EventFd::new(libc::EFD_NONBLOCK).context("cannot make an eventfd")?);
     let output = Output::start(std::io::stdout()).context("cannot start the output thread")?;
     let serial = Arc::new(Mutex::new(SerialPort::new(
-        Arc::clone(&machine.vm),
+        Arc::clone(&lines),
         Arc::clone(&drained),
         output.sink(),
     )));
     bus.insert(layout::SERIAL_BASE, layout::SERIAL_SIZE, serial.clone());
-    add_disks(options, &machine, &memory, &mut bus, &mut events, &stop)?;
+    add_disks(options, &lines, &memory, &mut bus, &mut events, &stop)?;
     events.add_subscriber(Box::new(End(Arc::clone(&stop))));
     events.add_subscriber(Box::new(Termination::new(&stop)?));
     let raw = RawMode::new();
     let input = Input::new(serial, drained, Arc::clone(&stop), raw.is_tty());
     events.add_subscriber(Box::new(input.context("cannot use standard input")?));
 
-    let threads = Threads::start(std::mem::take(&mut machine.vcpus), &Arc::new(bus), &stop)?;
+    let bus = Arc::new(bus);
+    let mut threads = Threads::start(std::mem::take(&mut machine.vcpus), &bus, &stop)?;
+    let Some(interval) = options.move_every else {
+        while !stop.wanted() {
+            events.run().context("event loop")?;
+        }
+        drop(threads);
+        return Ok(stop.ending().unwrap_or(Ending::Stopped));
+    };
+
+    let mut moves = 0;
+    let mut next = Instant::now() + interval;
     while !stop.wanted() {
-        events.run().context("event loop")?;
+        if moves == options.moves {
+            events.run().context("event loop")?;
+            continue;
+        }
+        let left = next.saturating_duration_since(Instant::now());
+        events
+            .run_with_timeout(left.as_millis() as i32)
+            .context("event loop")?;
+        if stop.wanted() || Instant::now() < next {
+            continue;
+        }
+        let Some(vcpus) = threads.pause() else {
+            break;
+        };
+        let snapshot = machine.save(&vcpus)?;
+        // Nothing is left of the old machine when the new one is made, but its memory.
+        lines.detach();
+        drop(vcpus);
+        drop(machine);
+        machine = Machine::new(&kvm, &memory, options.cpus, options.irqchip)?;
+        machine.restore(&snapshot)?;
+        lines
+            .move_to(&machine.vm)
+            .context("cannot drive the interrupt lines")?;
+        threads = Threads::start(std::mem::take(&mut machine.vcpus), &bus, &stop)?;
+        moves += 1;
+        next = Instant::now() + interval;
     }
-    drop(threads);
+    eprintln!("monitor: the guest has moved to another machine {moves} times");
     Ok(stop.ending().unwrap_or(Ending::Stopped))
 }

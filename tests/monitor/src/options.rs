@@ -3,18 +3,21 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
 use crate::vm::Irqchip;
 
 pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
-                   [--disk FILE]... [--irqchip device|legacy]
+                   [--disk FILE]... [--irqchip device|legacy] [--move-every MS [--moves N]]
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy]
        monitor bench --payload FILE
 
 run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leaves).
          Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
+         With --move-every, the running guest is saved each MS milliseconds and goes on in a
+         new machine; N times, or until it ends.
 payload  runs the checks of a bare-metal payload; status 0 if all passed.
 bench    measures what operations cost, in instructions under QEMU's -icount.";
 
@@ -31,6 +34,10 @@ pub(crate) struct RunOptions {
     pub mem: u64,
     pub disks: Vec<PathBuf>,
     pub irqchip: Irqchip,
+    /// How long the guest stays in one machine before its state moves to another.
+    pub move_every: Option<Duration>,
+    /// How often it does so.
+    pub moves: u32,
 }
 
 /// A bare-metal guest.
@@ -60,6 +67,8 @@ struct Values {
     disks: Vec<PathBuf>,
     payload: Option<PathBuf>,
     irqchip: Irqchip,
+    move_every: Option<Duration>,
+    moves: Option<u32>,
 }
 
 fn number<T: std::str::FromStr<Err = std::num::ParseIntError>>(
@@ -89,6 +98,10 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
             "--cpus" => values.cpus = Some(number(&option, &value)?),
             "--mem" => values.mem = Some(number(&option, &value)?),
             "--disk" => values.disks.push(value.into()),
+            "--move-every" => {
+                values.move_every = Some(Duration::from_millis(number(&option, &value)?));
+            }
+            "--moves" => values.moves = Some(number(&option, &value)?),
             "--payload" => values.payload = Some(value.into()),
             _ => {
                 values.irqchip = match value.as_str() {
@@ -132,6 +145,8 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 "--mem",
                 "--disk",
                 "--irqchip",
+                "--move-every",
+                "--moves",
             ];
             let values = values(&allowed, arguments)?;
             Ok(Command::Run(RunOptions {
@@ -144,6 +159,8 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 mem: values.mem.unwrap_or(256),
                 disks: values.disks,
                 irqchip: values.irqchip,
+                move_every: values.move_every,
+                moves: values.moves.unwrap_or(u32::MAX),
             }))
         }
         Some("payload") => payload(arguments).map(Command::Payload),

@@ -5,7 +5,6 @@
 use std::io;
 use std::sync::Arc;
 
-use kvm::Vm;
 use vm_superio::serial::SerialEvents;
 use vm_superio::{Serial, Trigger};
 use vmm_sys_util::eventfd::EventFd;
@@ -13,11 +12,12 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::bus::MmioDevice;
 use crate::layout;
 use crate::output::Sink;
+use crate::vm::Lines;
 
 /// The serial port's interrupt: vm-superio says when there is a new reason for one, not when the
 /// last is gone, so the line is edge-triggered, and gets a pulse.
 pub(crate) struct Pulse {
-    vm: Arc<Vm>,
+    lines: Arc<Lines>,
     intid: u32,
 }
 
@@ -25,8 +25,8 @@ impl Trigger for Pulse {
     type E = io::Error;
 
     fn trigger(&self) -> io::Result<()> {
-        self.vm.spi_line(self.intid, true)?;
-        self.vm.spi_line(self.intid, false)
+        self.lines.set(self.intid, true)?;
+        self.lines.set(self.intid, false)
     }
 }
 
@@ -55,9 +55,9 @@ pub(crate) struct SerialPort {
 
 impl SerialPort {
     /// Makes the port. `drained` is signalled when the guest has read all input.
-    pub(crate) fn new(vm: Arc<Vm>, drained: Arc<EventFd>, output: Sink) -> Self {
+    pub(crate) fn new(lines: Arc<Lines>, drained: Arc<EventFd>, output: Sink) -> Self {
         let pulse = Pulse {
-            vm,
+            lines,
             intid: layout::FIRST_SPI + layout::SERIAL_SPI,
         };
         let events = Events { drained };

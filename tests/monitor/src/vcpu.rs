@@ -32,6 +32,8 @@ pub(crate) enum Ending {
 /// What all vCPUs of a machine share: the wish to stop, and who first said why.
 pub(crate) struct Stop {
     wanted: AtomicBool,
+    /// The vCPUs shall stand still for a while.
+    pausing: AtomicBool,
     ending: Mutex<Option<Ending>>,
     /// Signalled when `ending` is set.
     pub event: EventFd,
@@ -41,6 +43,7 @@ impl Stop {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             wanted: AtomicBool::new(false),
+            pausing: AtomicBool::new(false),
             ending: Mutex::new(None),
             event: EventFd::new(libc::EFD_NONBLOCK).context("cannot make an eventfd")?,
         })
@@ -59,6 +62,10 @@ impl Stop {
 
     pub(crate) fn wanted(&self) -> bool {
         self.wanted.load(Ordering::SeqCst)
+    }
+
+    fn pausing(&self) -> bool {
+        self.pausing.load(Ordering::SeqCst)
     }
 
     pub(crate) fn ending(&self) -> Option<Ending> {
@@ -148,6 +155,12 @@ fn handle(vcpu: &Vcpu, bus: &Bus) -> Option<Ending> {
 /// Runs a vCPU until the guest ends or someone wants to stop.
 pub(crate) fn run(vcpu: &Vcpu, bus: &Bus, stop: &Stop) {
     while !stop.wanted() {
+        if stop.pausing() {
+            // An access that the last exit was for is completed; no instruction runs.
+            vcpu.run.set_immediate_exit(true);
+            let _ = vcpu.run();
+            return;
+        }
         match vcpu.run() {
             Ok(()) => {
                 if let Some(ending) = handle(vcpu, bus) {
@@ -190,17 +203,29 @@ impl Threads {
     }
 }
 
-impl Drop for Threads {
-    /// Stops all vCPUs: one that is about to enter the guest finds `immediate_exit`, one that is
+impl Threads {
+    /// Brings all vCPUs out of the guest, and gives them back, if the guest has not come to its
+    /// end meanwhile. The state of each is complete.
+    pub(crate) fn pause(mut self) -> Option<Vec<Vcpu>> {
+        self.stop.pausing.store(true, Ordering::SeqCst);
+        let vcpus = self.bring_out();
+        self.stop.pausing.store(false, Ordering::SeqCst);
+        if self.stop.wanted() {
+            return None;
+        }
+        vcpus.into_iter().map(Arc::into_inner).collect()
+    }
+
+    /// Ends all threads: one that is about to enter the guest finds `immediate_exit`, one that is
     /// in the guest is brought out by the signal.
-    fn drop(&mut self) {
-        self.stop.end(Ending::Stopped);
+    fn bring_out(&mut self) -> Vec<Arc<Vcpu>> {
         for (vcpu, thread) in &self.threads {
             vcpu.run.set_immediate_exit(true);
             // The thread may have ended already.
             let _ = thread.kill(kick_signal());
         }
-        for (id, (vcpu, thread)) in self.threads.drain(..).enumerate() {
+        let mut vcpus = Vec::new();
+        for (vcpu, thread) in self.threads.drain(..) {
             while !thread.is_finished() {
                 let _ = thread.kill(kick_signal());
                 thread::sleep(Duration::from_millis(1));
@@ -209,8 +234,21 @@ impl Drop for Threads {
                 self.stop
                     .end(Ending::Failed("a vCPU's thread panicked".into()));
             }
+            vcpus.push(vcpu);
+        }
+        vcpus
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if self.threads.is_empty() {
+            return;
+        }
+        self.stop.end(Ending::Stopped);
+        for (id, vcpu) in self.bring_out().iter().enumerate() {
             if self.stop.ending() == Some(Ending::Stopped) {
-                eprintln!("monitor: vCPU {id} stopped: {}", whereabouts(&vcpu));
+                eprintln!("monitor: vCPU {id} stopped: {}", whereabouts(vcpu));
             }
         }
     }

@@ -3,9 +3,11 @@
 //! A virtual machine: memory, interrupt controller and vCPUs, put together in the order that KVM
 //! wants.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use kvm::snapshot::{GicSnapshot, VcpuSnapshot};
 use kvm::{uapi, Device, Kvm, Vcpu, Vm};
 
 use crate::error::{Context, Error, Result};
@@ -45,6 +47,59 @@ pub(crate) fn open_kvm() -> Result<Kvm> {
     }
 }
 
+/// The inputs of the interrupt controller as devices drive them. They outlive the VM behind them,
+/// when its state moves to another.
+pub(crate) struct Lines(Mutex<LineState>);
+
+struct LineState {
+    vm: Option<Arc<Vm>>,
+    high: BTreeSet<u32>,
+}
+
+impl Lines {
+    pub(crate) fn new(vm: &Arc<Vm>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(LineState {
+            vm: Some(Arc::clone(vm)),
+            high: BTreeSet::new(),
+        })))
+    }
+
+    /// Drives the line of an SPI.
+    pub(crate) fn set(&self, intid: u32, level: bool) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if level {
+            state.high.insert(intid);
+        } else {
+            state.high.remove(&intid);
+        }
+        match &state.vm {
+            Some(vm) => vm.spi_line(intid, level),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the devices from their VM; they go on driving lines.
+    pub(crate) fn detach(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).vm = None;
+    }
+
+    /// Connects the devices to another VM.
+    pub(crate) fn move_to(&self, vm: &Arc<Vm>) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.vm = Some(Arc::clone(vm));
+        state
+            .high
+            .iter()
+            .try_for_each(|intid| vm.spi_line(*intid, true))
+    }
+}
+
+/// The state of a machine whose vCPUs stand still, without its memory.
+pub(crate) struct Snapshot {
+    vcpus: Vec<VcpuSnapshot>,
+    gic: GicSnapshot,
+}
+
 /// A virtual machine, ready to run.
 pub(crate) struct Machine {
     pub vm: Arc<Vm>,
@@ -52,7 +107,7 @@ pub(crate) struct Machine {
     pub core: &'static str,
     pub vcpus: Vec<Vcpu>,
     /// The interrupt controller goes when its last file is closed and the VM too.
-    _irqchip: Option<Device>,
+    irqchip: Option<Device>,
 }
 
 impl Machine {
@@ -85,8 +140,37 @@ impl Machine {
                 _ => "arm,cortex-a15",
             },
             vcpus,
-            _irqchip: device,
+            irqchip: device,
         })
+    }
+
+    /// Reads all state out of this machine. `vcpus` are its vCPUs, which do not run.
+    pub(crate) fn save(&self, vcpus: &[Vcpu]) -> Result<Snapshot> {
+        let gic = self.irqchip.as_ref().ok_or_else(|| {
+            Error::new("only an interrupt controller made with `--irqchip device` can be saved")
+        })?;
+        Ok(Snapshot {
+            vcpus: vcpus
+                .iter()
+                .map(VcpuSnapshot::save)
+                .collect::<io::Result<_>>()
+                .context("cannot save a vCPU")?,
+            gic: GicSnapshot::save(gic, vcpus.len() as u64).context("cannot save the vGIC")?,
+        })
+    }
+
+    /// Gives this machine, which has not run, the state of another with as many vCPUs.
+    pub(crate) fn restore(&self, snapshot: &Snapshot) -> Result<()> {
+        for (state, vcpu) in snapshot.vcpus.iter().zip(&self.vcpus) {
+            state.restore(vcpu).context("cannot restore a vCPU")?;
+        }
+        if let Some(gic) = &self.irqchip {
+            snapshot
+                .gic
+                .restore(gic)
+                .context("cannot restore the vGIC")?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,6 @@
 use std::io;
 use std::sync::Arc;
 
-use kvm::Vm;
 use virtio_bindings::virtio_config::{VIRTIO_CONFIG_S_FAILED, VIRTIO_F_VERSION_1};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
@@ -13,6 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::VirtioDevice;
 use crate::bus::MmioDevice;
+use crate::vm::Lines;
 
 // Registers.
 const MAGIC_VALUE: u64 = 0x000;
@@ -47,7 +47,7 @@ const USED_BUFFER: u32 = 1;
 
 /// The interrupt line of a device.
 pub(crate) struct Line {
-    pub vm: Arc<Vm>,
+    pub lines: Arc<Lines>,
     pub intid: u32,
 }
 
@@ -113,7 +113,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
     fn set_interrupt_status(&mut self, status: u32) -> io::Result<()> {
         let was = std::mem::replace(&mut self.interrupt_status, status);
         if (was != 0) != (status != 0) {
-            self.line.vm.spi_line(self.line.intid, status != 0)?;
+            self.line.lines.set(self.line.intid, status != 0)?;
         }
         Ok(())
     }

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tasks, where the kernel crate's `Task` does not go far enough.
+
+use kernel::{
+    bindings,
+    task::Task, //
+};
+use kvm_bindings as glue;
+
+/// Gives the rest of this task's turn to another one that waits for a CPU. Says whether it did: not
+/// if that runs or sleeps, or if its scheduling policy is another one, or one without such a
+/// thing. May sleep.
+pub(crate) fn yield_to(task: &Task) -> bool {
+    // The queues are locked for it, so look first whether there is a point.
+    // SAFETY: The task lives as long as the reference to it.
+    unsafe {
+        glue::kvm_arm_task_waits_for_cpu(task.as_ptr())
+            && bindings::yield_to(task.as_ptr(), true) > 0
+    }
+}

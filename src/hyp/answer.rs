@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Traps that are answered in HYP mode, without a world switch.
+//!
+//! [`kvm_arm_hyp_answer`] runs in HYP mode with the guest's world loaded. All that it reaches has
+//! to be code and data of this module, which are mapped there; nothing of the kernel is. It must
+//! not panic, take a lock, or keep anything but what is in the context. `tools/check-hyp-calls`
+//! follows its calls in the built module and refuses any that leave it.
+//!
+//! What has side effects, or needs anything that is not at hand, is declined: nothing is changed,
+//! and the host answers it.
+
+use core::cell::Cell;
+
+use armv7::{
+    cond,
+    cp15::Cp15Reg,
+    hsr::{
+        ExceptionClass,
+        Hsr, //
+    },
+    psr::{
+        Mode,
+        Psr, //
+    },
+};
+use kvm_bindings as layout;
+use machine::{
+    cp15::{
+        self,
+        Core,
+        Cp15Outcome,
+        Cp15State, //
+    },
+    psci::{
+        self,
+        Power,
+        Topology,
+        Version, //
+    },
+    smccc::{
+        self,
+        Firmware,
+        Services, //
+    },
+};
+use memoffset::offset_of;
+use static_assertions::const_assert_eq;
+
+use super::context::VcpuContext;
+
+/// What HYP mode has to know of a vCPU to answer for it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Answers {
+    /// [`Version::bits`], or zero if nothing is to be answered.
+    psci: u32,
+    /// [`Services::bits`].
+    services: u32,
+    /// The id of the vCPU.
+    vcpu: u32,
+    /// Whether the core is a Cortex-A7.
+    is_a7: u32,
+}
+
+impl Answers {
+    /// Says what `firmware` of a vCPU is.
+    pub(crate) fn new(vcpu: usize, firmware: &Firmware) -> Self {
+        Self {
+            psci: firmware.psci.bits(),
+            services: firmware.services.bits(),
+            vcpu: vcpu as u32,
+            is_a7: (firmware.core == Core::CortexA7).into(),
+        }
+    }
+
+    fn core(&self) -> Core {
+        if self.is_a7 != 0 {
+            Core::CortexA7
+        } else {
+            Core::CortexA15
+        }
+    }
+
+    fn firmware(&self) -> Option<Firmware> {
+        Some(Firmware {
+            psci: Version::from_bits(self.psci)?,
+            services: Services::from_bits_truncate(self.services),
+            core: self.core(),
+        })
+    }
+}
+
+/// How many traps were answered here. The highvisor takes the counts now and then.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answered {
+    /// Hypercalls.
+    pub(crate) hvc: u32,
+    /// Registers of CP15.
+    pub(crate) cp15: u32,
+}
+
+/// What a trap comes to here.
+enum Answer {
+    /// It is carried out; the guest goes on.
+    Done,
+    /// The host has to see to it.
+    Declined,
+}
+
+/// Answers the trap that `context.fault.hsr` describes, if that is simple. Zero if it has to be
+/// taken to the host.
+///
+/// # Safety
+///
+/// In HYP mode only. `context` is that of the vCPU whose world is loaded, with the general-purpose
+/// registers, PC, CPSR and HSR saved in it, and with nobody else using it.
+#[no_mangle]
+unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
+    // SAFETY: As the function's requirement says.
+    let context = unsafe { &mut *context };
+    let hsr = Hsr(context.fault.hsr);
+    if !cond::condition_holds(hsr, context.core.cpsr) {
+        return 0;
+    }
+    let (answer, count) = match hsr.ec() {
+        ExceptionClass::Hvc => (call(context), &mut context.answered.hvc),
+        ExceptionClass::Cp15 => (cp15_register(context, hsr), &mut context.answered.cp15),
+        _ => return 0,
+    };
+    match answer {
+        Answer::Done => {
+            *count = count.wrapping_add(1);
+            1
+        }
+        Answer::Declined => 0,
+    }
+}
+
+/// A hypercall whose result is known beforehand. The preferred return address is behind it.
+#[inline(always)]
+fn call(context: &mut VcpuContext) -> Answer {
+    let Some(firmware) = context.answers.firmware() else {
+        return Answer::Declined;
+    };
+    let [r0, r1, r2, r3, ..] = context.core.r;
+    let call = smccc::Call {
+        function: r0,
+        args: [r1, r2, r3],
+    };
+    let topology = NotAtHand(Cell::new(false));
+    let outcome = smccc::call(&call, context.answers.vcpu as usize, &firmware, &topology);
+    if topology.0.get() {
+        return Answer::Declined;
+    }
+    match outcome {
+        smccc::Outcome::Return([a, b, c, d]) => {
+            [
+                context.core.r[0],
+                context.core.r[1],
+                context.core.r[2],
+                context.core.r[3],
+            ] = [a, b, c, d];
+            Answer::Done
+        }
+        smccc::Outcome::Power(psci::Outcome::Return(value)) => {
+            context.core.r[0] = value;
+            Answer::Done
+        }
+        _ => Answer::Declined,
+    }
+}
+
+/// The other vCPUs, of which nothing is known here: notes that somebody asked.
+struct NotAtHand(Cell<bool>);
+
+impl Topology for NotAtHand {
+    fn cpus(&self) -> usize {
+        self.0.set(true);
+        0
+    }
+
+    fn mpidr(&self, _: usize) -> u32 {
+        self.0.set(true);
+        u32::MAX
+    }
+
+    fn power(&self, _: usize) -> Power {
+        self.0.set(true);
+        Power::Off
+    }
+}
+
+/// A register of CP15 that is emulated, and so is not in the hardware now.
+#[inline(always)]
+fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
+    let trapped = hsr.cp_access();
+    // The registers that the guest's mode has for itself are in the hardware, too.
+    let banked = match Psr(context.core.cpsr).mode() {
+        Some(Mode::Fiq) | None => 8,
+        _ => 13,
+    };
+    if trapped.rt >= banked || context.answers.psci == 0 {
+        return Answer::Declined;
+    }
+    let value = context.core.r.get(trapped.rt).copied().unwrap_or(0);
+    let core = context.answers.core();
+    let mut emulated = Emulated {
+        actlr: context.cp15[Cp15Reg::Actlr as usize],
+        l2ctlr: context.cp15[Cp15Reg::L2ctlr as usize],
+        not_at_hand: Cell::new(false),
+    };
+    let outcome = cp15::access32(core, trapped, value, &mut emulated);
+    if emulated.not_at_hand.get() {
+        return Answer::Declined;
+    }
+    match outcome {
+        Cp15Outcome::Read(value) => {
+            if let Some(rt) = context.core.r.get_mut(trapped.rt) {
+                *rt = value as u32;
+            }
+        }
+        Cp15Outcome::Written => (),
+        _ => return Answer::Declined,
+    }
+    (context.core.pc, context.core.cpsr) =
+        cond::next_pc(context.core.pc, context.core.cpsr, hsr.il());
+    Answer::Done
+}
+
+/// The emulated registers that a guest reads often. The others are declined.
+struct Emulated {
+    actlr: u32,
+    l2ctlr: u32,
+    not_at_hand: Cell<bool>,
+}
+
+impl Cp15State for Emulated {
+    #[inline(always)]
+    fn get(&self, reg: Cp15Reg) -> u32 {
+        match reg {
+            Cp15Reg::Actlr => self.actlr,
+            Cp15Reg::L2ctlr => self.l2ctlr,
+            _ => {
+                self.not_at_hand.set(true);
+                0
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, _: Cp15Reg, _: u32) {
+        self.not_at_hand.set(true);
+    }
+}
+
+const_assert_eq!(core::mem::size_of::<Answers>(), 16);
+const_assert_eq!(
+    offset_of!(VcpuContext, answers),
+    layout::CTX_ANSWERS as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, answered),
+    layout::CTX_ANSWERED as usize
+);

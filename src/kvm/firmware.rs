@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The firmware that a guest calls by HVC and SMC, and the registers by which a
+//! monitor sees it (fw-pseudo-registers.rst).
+//!
+//! What calls and registers come to is in the crate `machine`; this is what it takes
+//! to do it.
+
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering, //
+};
+
+use armv7::psr::Psr;
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+use machine::{
+    firmware::{
+        self,
+        Change,
+        Register, //
+    },
+    psci::{
+        self,
+        Power,
+        Version, //
+    },
+    smccc::{
+        self,
+        Counter,
+        Firmware,
+        Services, //
+    },
+    trng, //
+};
+
+use super::{
+    run::Outcome,
+    vcpu::{
+        request,
+        Start,
+        Vcpu,
+        VcpuState, //
+    },
+    vm::Vm, //
+};
+use crate::{
+    glue::{
+        clock,
+        log::debug,
+        random, //
+    },
+    hyp::{
+        answer::Answers,
+        register, //
+    },
+    trace::trace,
+};
+
+/// The firmware of a VM, as its monitor chose it.
+pub(crate) struct VmFirmware {
+    /// The version of PSCI for vCPUs that have the standard one.
+    psci: AtomicU32,
+    /// [`Services`].
+    services: AtomicU32,
+    /// A vCPU has run: the services are fixed.
+    fixed: AtomicBool,
+}
+
+impl VmFirmware {
+    /// All that there is.
+    pub(crate) const fn new() -> Self {
+        Self {
+            psci: AtomicU32::new(Version::LATEST.bits()),
+            services: AtomicU32::new(Services::DEFAULT.bits()),
+            fixed: AtomicBool::new(false),
+        }
+    }
+
+    /// Fixes the services, as a vCPU begins to run.
+    pub(crate) fn fix(&self) {
+        self.fixed.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the guest suspend the system (KVM_CAP_ARM_SYSTEM_SUSPEND).
+    pub(crate) fn allow_suspend(&self) {
+        self.services
+            .fetch_or(Services::SYSTEM_SUSPEND.bits(), Ordering::Relaxed);
+    }
+
+    /// Replaces those of the services that are in `mask`.
+    fn set_services(&self, mask: Services, on: Services) -> Result {
+        let change = |old| {
+            let new = Services::from_bits_truncate(old) & !mask | on;
+            let is_same = new.bits() == old;
+            (is_same || !self.fixed.load(Ordering::Relaxed)).then_some(new.bits())
+        };
+        self.services
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change)
+            .map_err(|_| EBUSY)?;
+        Ok(())
+    }
+}
+
+/// What a vCPU finds.
+fn of_vcpu(vm: &Vm, state: &VcpuState) -> Firmware {
+    let has_psci_0_2 = state
+        .features
+        .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PSCI_0_2 != 0);
+    let psci = if has_psci_0_2 {
+        Version::from_bits(vm.firmware.psci.load(Ordering::Relaxed)).unwrap_or(Version::LATEST)
+    } else {
+        Version::V0_1
+    };
+    Firmware {
+        psci,
+        services: Services::from_bits_truncate(vm.firmware.services.load(Ordering::Relaxed)),
+        core: vm.host.lowvisor.core(),
+    }
+}
+
+/// What HYP mode answers by itself for a vCPU.
+pub(super) fn answers(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> Answers {
+    Answers::new(vcpu.id, &of_vcpu(vm, state))
+}
+
+// --- Registers ------------------------------------------------------------------
+
+/// The id of a register.
+const fn id(register: Register) -> u64 {
+    let number = match register {
+        Register::PsciVersion => uapi::KVM_REG_ARM_FW,
+        Register::Workaround1 => uapi::KVM_REG_ARM_FW | 1,
+        Register::Workaround2 => uapi::KVM_REG_ARM_FW | 2,
+        Register::Workaround3 => uapi::KVM_REG_ARM_FW | 3,
+        Register::Standard => uapi::KVM_REG_ARM_FW_FEAT_BMAP,
+        Register::StandardHypervisor => uapi::KVM_REG_ARM_FW_FEAT_BMAP | 1,
+        Register::VendorHypervisor => uapi::KVM_REG_ARM_FW_FEAT_BMAP | 2,
+    };
+    uapi::KVM_REG_ARM | uapi::KVM_REG_SIZE_U64 | number as u64
+}
+
+/// The ids of all registers, which have 64 bits each.
+pub(super) fn ids() -> impl Iterator<Item = u64> {
+    Register::ALL.into_iter().map(id)
+}
+
+fn find(wanted: u64) -> Result<Register> {
+    let mut all = Register::ALL.into_iter();
+    all.find(|register| id(*register) == wanted).ok_or(ENOENT)
+}
+
+/// Reads a register. `ENOENT` if there is none with this id.
+pub(super) fn get(vm: &Vm, state: &VcpuState, id: u64) -> Result<u64> {
+    Ok(firmware::get(find(id)?, &of_vcpu(vm, state)))
+}
+
+/// Writes a register. Those that can change are of the VM, not the vCPU alone.
+pub(super) fn set(vm: &Vm, state: &VcpuState, id: u64, value: u64) -> Result {
+    match firmware::set(find(id)?, value, &of_vcpu(vm, state)).map_err(|_| EINVAL)? {
+        // KVM's own version goes with the lack of a feature, not with this.
+        Change::Nothing | Change::Psci(Version::V0_1) => Ok(()),
+        Change::Psci(version) => {
+            vm.firmware.psci.store(version.bits(), Ordering::Relaxed);
+            Ok(())
+        }
+        Change::Services { mask, on } => vm.firmware.set_services(mask, on),
+    }
+}
+
+// --- Calls ----------------------------------------------------------------------
+
+fn set_results(state: &mut VcpuState, results: [u32; 4]) {
+    for (n, value) in results.into_iter().enumerate() {
+        state.context.set_reg(n, value);
+    }
+}
+
+/// A call of the guest's firmware.
+pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
+    let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
+    trace!(kvm_hvc(state.context.core.pc, r0));
+    let call = smccc::Call {
+        function: r0,
+        args: [r1, r2, r3],
+    };
+    let results = match smccc::call(&call, vcpu.id, &of_vcpu(vm, state), &PowerStates(vm)) {
+        smccc::Outcome::Return(results) => results,
+        smccc::Outcome::Power(outcome) => return Ok(power(vm, vcpu, state, outcome)),
+        smccc::Outcome::Random(bits) => match random::words() {
+            Some(words) => trng::result(bits, words),
+            None => [trng::NO_ENTROPY, 0, 0, 0],
+        },
+        smccc::Outcome::Clock(counter) => clock_and_counter(state, counter),
+        smccc::Outcome::HardenPredictor => {
+            // On all CPUs, as the vCPU may go on elsewhere. A guest can do no less by itself: its
+            // ICIALLU reaches them all, too (HCR.FB).
+            register::invalidate_icache();
+            [0; 4]
+        }
+    };
+    set_results(state, results);
+    Ok(Outcome::Resume)
+}
+
+/// The wall clock of the host with the guest's counter of that moment.
+fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
+    // The host has another clock source than the counter that the guest has.
+    let Some(now) = clock::real_time_and_counter() else {
+        return [smccc::NOT_SUPPORTED, 0, 0, 0];
+    };
+    let offset = match counter {
+        Counter::Virtual => state.timers.virt.offset,
+        Counter::Physical => 0,
+    };
+    smccc::clock_result(now.time, now.counter.wrapping_sub(offset))
+}
+
+/// Changes power states.
+#[inline(always)]
+fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) -> Outcome {
+    match outcome {
+        psci::Outcome::Return(value) => state.context.set_reg(0, value),
+        psci::Outcome::Suspend => {
+            state.context.set_reg(0, psci::SUCCESS);
+            super::halt::wait_for_interrupt(vm, vcpu, state);
+        }
+        psci::Outcome::CpuOff => {
+            vcpu.power.lock().off = true;
+            state.off = true;
+        }
+        psci::Outcome::CpuOn {
+            cpu,
+            entry,
+            thumb,
+            context_id,
+        } => {
+            let result = match vm.vcpu(cpu) {
+                Some(target) => target.turn_on(Start {
+                    entry,
+                    thumb,
+                    context_id,
+                    big_endian: Psr(state.context.core.cpsr).is_big_endian(),
+                }),
+                None => psci::INVALID_PARAMETERS,
+            };
+            state.context.set_reg(0, result);
+        }
+        psci::Outcome::SystemOff => {
+            return system_event(vm, vcpu, state, uapi::KVM_SYSTEM_EVENT_SHUTDOWN, 0)
+        }
+        psci::Outcome::SystemReset => {
+            return system_event(vm, vcpu, state, uapi::KVM_SYSTEM_EVENT_RESET, 0)
+        }
+        psci::Outcome::SystemReset2 { .. } => {
+            let flags = uapi::KVM_SYSTEM_EVENT_RESET_FLAG_PSCI_RESET2;
+            return system_event(vm, vcpu, state, uapi::KVM_SYSTEM_EVENT_RESET, flags.into());
+        }
+        psci::Outcome::SystemSuspend => {
+            // The monitor finds the call's arguments in the registers, and sets what the guest
+            // finds when it goes on (api.rst, KVM_SYSTEM_EVENT_SUSPEND).
+            vcpu.run_page
+                .set_system_event(uapi::KVM_SYSTEM_EVENT_SUSPEND, None);
+            return Outcome::ToUser;
+        }
+    }
+    Outcome::Resume
+}
+
+/// The machine is turned off or reset: no vCPU runs on, and the monitor decides.
+fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, kind: u32, flags: u64) -> Outcome {
+    debug!("vCPU {}: system event {kind}\n", vcpu.id);
+    for other in vm.vcpus() {
+        other.power.lock().off = true;
+        if other.id != vcpu.id {
+            other.request(request::POWER);
+        }
+    }
+    // Should the monitor run this vCPU again, the guest sees that the call failed (DEN 0022
+    // 5.10).
+    state.context.set_reg(0, psci::INTERNAL_FAILURE);
+    state.off = true;
+    vcpu.run_page.set_system_event(kind, Some(flags));
+    Outcome::ToUser
+}
+
+/// The power states of a VM's vCPUs.
+struct PowerStates<'a>(&'a Vm);
+
+impl psci::Topology for PowerStates<'_> {
+    fn cpus(&self) -> usize {
+        super::vm::MAX_VCPUS
+    }
+
+    fn mpidr(&self, cpu: usize) -> u32 {
+        match self.0.vcpu(cpu) {
+            Some(vcpu) => vcpu.mpidr(),
+            // Ids may be left out; no call can name the affinity of such a hole.
+            None => u32::MAX,
+        }
+    }
+
+    fn power(&self, cpu: usize) -> Power {
+        match self.0.vcpu(cpu).map(|vcpu| *vcpu.power.lock()) {
+            Some(power) if power.start.is_some() => Power::OnPending,
+            Some(power) if !power.off => Power::On,
+            _ => Power::Off,
+        }
+    }
+}

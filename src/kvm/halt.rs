@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A vCPU that waits: for an interrupt (WFI), for an event (WFE), or suspended.
+//!
+//! WFI sleeps, after it has looked out for a while; how long says
+//! `machine::halt`. Its limits are parameters of the module, and the largest window
+//! can be set for each VM (KVM_CAP_HALT_POLL).
+//!
+//! WFE is how guests spin. It does not trap as long as the vCPU's thread has its CPU for
+//! itself; if others want it, each WFE offers it to them, the VM's other vCPUs first:
+//! what is spun for may be theirs to give. Whether others are there is looked at when
+//! an interrupt has ended the guest's run, as it takes one to bring them, so that
+//! other exits do not pay for it.
+
+use core::sync::atomic::{
+    AtomicU32,
+    AtomicU64,
+    Ordering, //
+};
+
+use armv7::regs::Hcr;
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+use machine::halt::Limits;
+
+use super::{
+    lines::Lines,
+    run::Outcome,
+    vcpu::{
+        Vcpu,
+        VcpuState, //
+    },
+    vm::{
+        Vm,
+        MAX_VCPUS, //
+    },
+};
+use crate::{
+    glue::{
+        cpu::{
+            need_resched,
+            single_task_running,
+            yield_now, //
+        },
+        parameter,
+        task::yield_to, //
+    },
+    hyp::register, //
+};
+
+/// What a VM has of its own for waiting.
+pub(crate) struct VmHalt {
+    /// The largest window that the monitor set; `u64::MAX` for the module's.
+    max: AtomicU64,
+    /// The vCPU that was last given a spinning one's CPU.
+    boosted: AtomicU32,
+}
+
+impl VmHalt {
+    const UNSET: u64 = u64::MAX;
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            max: AtomicU64::new(Self::UNSET),
+            boosted: AtomicU32::new(0),
+        }
+    }
+
+    /// Sets the largest window, in nanoseconds (KVM_CAP_HALT_POLL).
+    pub(crate) fn set_max(&self, max: u32) {
+        self.max.store(max.into(), Ordering::Relaxed);
+    }
+
+    fn limits(&self) -> Limits {
+        let own = u32::try_from(self.max.load(Ordering::Relaxed));
+        Limits {
+            max: own.unwrap_or_else(|_| parameter::halt_poll_ns()),
+            grow: parameter::halt_poll_ns_grow(),
+            grow_start: parameter::halt_poll_ns_grow_start(),
+            shrink: parameter::halt_poll_ns_shrink(),
+        }
+    }
+}
+
+/// Whether there is something that ends a wait for an interrupt.
+fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> bool {
+    vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, Lines::of(state))
+}
+
+/// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
+pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
+    if !vcpu.has_requests() && !is_ready(vm, vcpu, state) {
+        let limits = vm.halt.limits();
+        let start = register::cntpct();
+        let found = look_out(vm, vcpu, state, start, limits.max);
+        if state.halt_window.duration(limits.max) != 0 {
+            let ticks = register::cntpct().wrapping_sub(start);
+            let ns = vm.host.timer.frequency.ticks_to_ns(ticks);
+            vcpu.stats.count_poll(found, ns);
+        }
+        if !found {
+            sleep(vm, vcpu, state);
+        }
+        let waited = register::cntpct().wrapping_sub(start);
+        let waited = vm.host.timer.frequency.ticks_to_ns(waited);
+        state.halt_window.learn(waited, &limits);
+    }
+    // The distributor was told of the lines above.
+    state.look_at_interrupts = true;
+}
+
+/// Stays awake for the time of the vCPU's window. Says whether there is something to do by then.
+fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, start: u64, max: u32) -> bool {
+    let window = state.halt_window.duration(max);
+    if window == 0 {
+        return false;
+    }
+    let ticks = vm.host.timer.frequency.ns_to_ticks(window.into());
+    let lines = Lines::of(state);
+    while register::cntpct().wrapping_sub(start) < ticks {
+        // The vGIC's lock is not taken again and again: who changes what it would signal makes
+        // a request, but for the vCPU's own devices.
+        if vcpu.has_requests() {
+            return true;
+        }
+        if Lines::of(state) != lines && is_ready(vm, vcpu, state) {
+            return true;
+        }
+        // A signal, which KVM_RUN finds.
+        if kernel::current!().signal_pending() {
+            return true;
+        }
+        if need_resched() || !single_task_running() {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    false
+}
+
+fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
+    let ready = || is_ready(vm, vcpu, state);
+    // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
+    // has expired. Then there is a little left to sleep.
+    while !vcpu.has_requests() && !ready() {
+        let _sleep = vcpu.stats.sleep();
+        let timeout = state
+            .timers
+            .ticks_to_next()
+            .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
+        if vcpu.wait(timeout, ready).is_err() {
+            break;
+        }
+    }
+}
+
+/// A vCPU that its monitor has suspended (KVM_MP_STATE_SUSPENDED) waits for an interrupt, and lets
+/// the monitor know of it. The vCPU stays suspended until the monitor changes that. `None` if
+/// there is something else to look at first.
+pub(super) fn suspended(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Option<Outcome>> {
+    wait_for_interrupt(vm, vcpu, state);
+    if vcpu.has_requests() {
+        return Ok(None);
+    }
+    if kernel::current!().signal_pending() {
+        vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+        return Err(EINTR);
+    }
+    if !is_ready(vm, vcpu, state) {
+        return Ok(None);
+    }
+    vcpu.run_page
+        .set_system_event(uapi::KVM_SYSTEM_EVENT_WAKEUP, None);
+    Ok(Some(Outcome::ToUser))
+}
+
+/// Has WFE trapped if other tasks want this CPU, and not if none does.
+#[inline]
+pub(super) fn watch_events(state: &mut VcpuState) {
+    if single_task_running() {
+        state.context.control.hcr &= !Hcr::TWE.bits();
+    } else {
+        state.context.control.hcr |= Hcr::TWE.bits();
+    }
+}
+
+/// A trapped WFE: gives the CPU away.
+pub(super) fn wait_for_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
+    if !yield_to_other(vm, vcpu) {
+        // To those behind in the queue: this is how vCPUs with a real-time policy take turns.
+        yield_now();
+    }
+    watch_events(state);
+}
+
+/// Gives the CPU to another vCPU of the VM that could run and does not. The one that had it last
+/// comes last.
+fn yield_to_other(vm: &Vm, vcpu: &Vcpu) -> bool {
+    let last = vm.halt.boosted.load(Ordering::Relaxed) as usize;
+    for step in 1..=MAX_VCPUS {
+        let id = last.wrapping_add(step) % MAX_VCPUS;
+        if id == vcpu.id {
+            continue;
+        }
+        let Some(task) = vm.vcpu(id).and_then(|other| other.task()) else {
+            continue;
+        };
+        if yield_to(&task) {
+            vm.halt.boosted.store(id as u32, Ordering::Relaxed);
+            return true;
+        }
+    }
+    false
+}

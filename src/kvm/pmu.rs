@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The performance monitors of a vCPU: what counts for the model in `machine::pmu`, and when.
+//!
+//! If the host has a driver for its own monitors, a counter of the guest that counts is an event of
+//! the perf core that belongs to the vCPU's thread and counts while the guest runs, from just before
+//! the world switch until just after, HYP mode excluded: the guest's own instructions, and some
+//! tens of the host's for each exit. It does not see what is emulated for it, nor that it was
+//! preempted. Where others want the host's counters, too, the perf core shares them out in turns,
+//! and what happens meanwhile is not counted.
+//!
+//! Otherwise, and if the perf core refuses, cycles are nanoseconds of the architected counter: a
+//! core of 1 GHz that neither stops in WFI nor when its vCPU is preempted, so that what the guest
+//! computes from two readings agrees with its clocks. A clock cannot tell modes apart: it counts
+//! unless both are filtered out. Other events do not happen then, and PMCEID0 says so; software
+//! increments always do.
+//!
+//! All of the guest's accesses trap (HDCR.TPM), unless they are undefined, which for user mode is
+//! up to PMUSERENR of the hardware. A guest that uses none of this costs a look at one flag for
+//! each entry and exit.
+
+use machine::{
+    cp15::Core,
+    pmu::{
+        common_events,
+        Backing,
+        Event,
+        Outcome,
+        Pmu,
+        PmuReg,
+        COUNTERS,
+        CPU_CYCLES,
+        CYCLE_COUNTER, //
+    },
+    timer::Frequency,
+};
+
+use crate::{
+    glue::{
+        cpu::IrqsOff,
+        perf::PerfEvent, //
+    },
+    hyp::register,
+};
+
+/// The host's monitors.
+#[derive(Clone, Copy)]
+pub(crate) enum HostPmu {
+    /// There is a driver for them.
+    Perf {
+        /// It interrupts at an overflow. Without, a guest's overflow is noticed at the next exit.
+        interrupts: bool,
+    },
+    /// There is none.
+    None,
+}
+
+impl HostPmu {
+    /// Finds out by making an event.
+    pub(crate) fn find() -> Self {
+        for interrupts in [true, false] {
+            if PerfEvent::new(DRIVER_CYCLES, true, true, interrupts).is_ok() {
+                return Self::Perf { interrupts };
+            }
+        }
+        Self::None
+    }
+}
+
+/// The number by which the driver knows the cycle counter. The event of cycles, 0x11, is for its
+/// event counters.
+const DRIVER_CYCLES: u64 = 0xff;
+
+/// The driver's number for what a counter is to count, if it has one.
+fn driver_number(counter: usize, event: Event) -> Option<u64> {
+    match u64::from(event.number) {
+        _ if counter == CYCLE_COUNTER => Some(DRIVER_CYCLES),
+        DRIVER_CYCLES => None,
+        number => Some(number),
+    }
+}
+
+/// What counts for one counter.
+#[derive(Default)]
+struct Source {
+    /// The event that is, or was last, counted by `perf`.
+    event: Option<Event>,
+    /// Kept when the counter stops, as guests stop and start their counters all the time.
+    perf: Option<PerfEvent>,
+    /// It counts now, by `perf` if that is there, else by the clock or not at all.
+    counts: bool,
+}
+
+impl Source {
+    /// Whether the clock counts for it.
+    fn is_clock(&self) -> bool {
+        self.counts
+            && self.perf.is_none()
+            && self.event.is_some_and(|event| event.number == CPU_CYCLES)
+    }
+}
+
+/// What counts for all counters.
+struct Sources {
+    core: Core,
+    host: HostPmu,
+    frequency: Frequency,
+    sources: [Source; COUNTERS],
+}
+
+impl Sources {
+    /// The event of a counter that `perf` counts now.
+    fn running(&mut self) -> impl Iterator<Item = (usize, &mut PerfEvent)> {
+        self.sources
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, source)| source.counts)
+            .filter_map(|(n, source)| Some((n, source.perf.as_mut()?)))
+    }
+}
+
+impl Backing for Sources {
+    fn events(&self) -> [u32; 2] {
+        match self.host {
+            HostPmu::Perf { .. } => common_events(self.core),
+            HostPmu::None => [1 << CPU_CYCLES, 0],
+        }
+    }
+
+    fn start(&mut self, counter: usize, event: Event) {
+        let HostPmu::Perf { interrupts } = self.host else {
+            if let Some(source) = self.sources.get_mut(counter) {
+                source.event = Some(event);
+                source.counts = true;
+            }
+            return;
+        };
+        let Some(source) = self.sources.get_mut(counter) else {
+            return;
+        };
+        source.counts = true;
+        match &mut source.perf {
+            Some(perf) if source.event == Some(event) && perf.is_for_current() => perf.enable(),
+            _ => {
+                // The old one goes first, so that its place is free.
+                source.perf = None;
+                source.perf = driver_number(counter, event).and_then(|number| {
+                    PerfEvent::new(number, event.user, event.kernel, interrupts).ok()
+                });
+                source.event = Some(event);
+            }
+        }
+    }
+
+    fn stop(&mut self, counter: usize) {
+        if let Some(source) = self.sources.get_mut(counter) {
+            source.counts = false;
+            if let Some(perf) = &mut source.perf {
+                perf.disable();
+            }
+        }
+    }
+
+    fn read(&self, counter: usize) -> u64 {
+        match self.sources.get(counter) {
+            Some(Source {
+                perf: Some(perf), ..
+            }) => perf.total(),
+            Some(source) if source.is_clock() => self.frequency.ticks_to_ns(register::cntpct()),
+            _ => 0,
+        }
+    }
+}
+
+/// The performance monitors of a vCPU.
+pub(crate) struct VcpuPmu {
+    model: Pmu,
+    sources: Sources,
+    /// Something counts, the line may be high, or user mode may have access: an entry has to look.
+    watched: bool,
+    /// User space has set it up, so that its line leads somewhere.
+    pub(crate) initialized: bool,
+    /// When the line rises next may have changed.
+    alarm_due: bool,
+    /// PMUSERENR of the host, while the guest runs.
+    host_user: u32,
+}
+
+impl VcpuPmu {
+    /// Monitors after reset.
+    pub(crate) fn new(core: Core, host: HostPmu, frequency: Frequency) -> Self {
+        Self {
+            model: Pmu::new(core),
+            sources: Sources {
+                core,
+                host,
+                frequency,
+                sources: Default::default(),
+            },
+            watched: false,
+            initialized: false,
+            alarm_due: false,
+            host_user: 0,
+        }
+    }
+
+    /// Resets the registers.
+    pub(crate) fn reset(&mut self) {
+        self.model.reset(&mut self.sources);
+        self.sources.sources = Default::default();
+        self.changed();
+    }
+
+    /// An access of the guest: a store if there is a value.
+    pub(crate) fn access(&mut self, reg: PmuReg, value: Option<u32>, is_kernel: bool) -> Outcome {
+        let outcome = self.model.access(reg, value, is_kernel, &mut self.sources);
+        if value.is_some() {
+            self.changed();
+        }
+        outcome
+    }
+
+    /// A register, for user space.
+    pub(crate) fn get(&self, reg: PmuReg) -> u32 {
+        self.model.read(reg, &self.sources)
+    }
+
+    /// Sets a register of the state, for user space.
+    pub(crate) fn set(&mut self, reg: PmuReg, value: u32) {
+        self.model.set(reg, value, &mut self.sources);
+        self.changed();
+    }
+
+    fn changed(&mut self) {
+        self.watched = self.model.is_active() || self.model.is_open_to_user();
+        self.alarm_due = true;
+    }
+
+    /// The current thread is about to run the vCPU, which may have been another's before.
+    pub(crate) fn attach(&mut self) {
+        if !self.watched {
+            return;
+        }
+        self.alarm_due = true;
+        if self
+            .sources
+            .running()
+            .any(|(_, perf)| !perf.is_for_current())
+        {
+            self.model.restart(&mut self.sources);
+        }
+    }
+
+    /// The level of the interrupt's line now.
+    #[inline]
+    pub(crate) fn level(&self) -> bool {
+        self.watched && self.initialized && self.model.level(&self.sources)
+    }
+
+    /// Someone has had the alarm wake the vCPU, or might have.
+    pub(crate) fn alarm_rang(&mut self) {
+        self.alarm_due = self.watched;
+    }
+
+    /// Whether the alarm has to be set again, asked once.
+    #[inline]
+    pub(crate) fn take_alarm_due(&mut self) -> bool {
+        core::mem::take(&mut self.alarm_due)
+    }
+
+    /// In how many nanoseconds the line rises by itself, whatever the guest does meanwhile.
+    pub(crate) fn ns_to_level(&self) -> Option<u64> {
+        if !self.initialized || self.level() {
+            return None;
+        }
+        // The host's monitors make the guest exit themselves.
+        self.sources
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, source)| source.is_clock())
+            .filter_map(|(n, _)| self.model.until_interrupt(n, &self.sources))
+            .min()
+    }
+
+    /// The guest runs from now on.
+    #[inline]
+    pub(crate) fn enter(&mut self, irqs: &IrqsOff) {
+        if self.watched {
+            self.resume(irqs);
+        }
+    }
+
+    /// It does no longer.
+    #[inline]
+    pub(crate) fn leave(&mut self, irqs: &IrqsOff) {
+        if self.watched {
+            self.pause(irqs);
+        }
+    }
+
+    #[inline(never)]
+    fn resume(&mut self, irqs: &IrqsOff) {
+        if self.model.is_open_to_user() {
+            self.host_user = register::pmuserenr();
+            register::set_pmuserenr(irqs, 1);
+        }
+        let mut periods = [0; COUNTERS];
+        for (n, period) in periods.iter_mut().enumerate() {
+            *period = self.model.until_interrupt(n, &self.sources).unwrap_or(0);
+        }
+        for (n, perf) in self.sources.running() {
+            perf.resume(irqs, periods.get(n).copied().unwrap_or(0));
+        }
+    }
+
+    #[inline(never)]
+    fn pause(&mut self, irqs: &IrqsOff) {
+        for (_, perf) in self.sources.running() {
+            perf.pause(irqs);
+        }
+        if self.model.is_open_to_user() {
+            register::set_pmuserenr(irqs, self.host_user);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a VM takes of the kernel's memory is charged to its process, and comes back.
+
+use std::fs;
+use std::path::Path;
+
+use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::Kvm;
+
+use crate::check::{ensure, Outcome, Test, Works};
+use crate::guest::{code, new_vcpu, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("accounting: stage-2 tables, and their end", tables),
+    ("accounting: dirty logs", logs),
+    ("accounting: VMs and vCPUs", vms),
+];
+
+const ROOT: &str = "/tmp/cgroup";
+
+/// A memory cgroup that this process, which has no other threads, moves into.
+struct Group(String);
+
+impl Group {
+    fn enter(name: &str) -> Result<Self, String> {
+        if !Path::new(&format!("{ROOT}/cgroup.procs")).exists() {
+            fs::create_dir_all(ROOT).works(ROOT)?;
+            let root = c"/tmp/cgroup";
+            // SAFETY: Strings that end with a zero, and no data.
+            let result = unsafe {
+                libc::mount(
+                    c"none".as_ptr(),
+                    root.as_ptr(),
+                    c"cgroup2".as_ptr(),
+                    0,
+                    std::ptr::null(),
+                )
+            };
+            ensure(result == 0, "there is no cgroup2 to mount")?;
+        }
+        fs::write(format!("{ROOT}/cgroup.subtree_control"), "+memory").works("+memory")?;
+        let path = format!("{ROOT}/{name}");
+        fs::create_dir_all(&path).works(&path)?;
+        fs::write(format!("{path}/cgroup.procs"), "0").works("cgroup.procs")?;
+        Ok(Self(path))
+    }
+
+    /// The kernel's memory that is charged to the group, in bytes.
+    fn kernel(&self) -> Result<i64, String> {
+        let path = format!("{}/memory.stat", self.0);
+        let text = fs::read_to_string(&path).works(&path)?;
+        text.lines()
+            .find_map(|line| line.strip_prefix("kernel ")?.parse().ok())
+            .ok_or_else(|| format!("{path} says nothing of the kernel"))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::write(format!("{ROOT}/cgroup.procs"), "0");
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Fails unless memory is charged within bounds.
+fn charged(what: &str, bytes: i64, least: i64, most: i64) -> Outcome {
+    ensure(
+        (least..=most).contains(&bytes),
+        format!("{what}: {bytes} bytes are charged, not {least} to {most}"),
+    )
+}
+
+/// What the kernel keeps of things that are gone, and charges for; and what the group's figures
+/// are off by (as many pages as 64 for each CPU).
+const SLACK: i64 = 768 << 10;
+
+/// A page in each of many slots, 2 MiB apart, needs a table for each.
+fn tables() -> Outcome {
+    const STEP: u32 = 0x20_0000;
+    const SLOTS: u32 = 500;
+    const ADD_R0_R2: u32 = 0xe080_0002;
+    const SUBS_R1_1: u32 = 0xe251_1001;
+    const BNE_TO_STORE: u32 = 0x1aff_fffb;
+    let group = Group::enter("tables")?;
+    let mut program = vec![code::str(0, 0), ADD_R0_R2, SUBS_R1_1, BNE_TO_STORE];
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(2, 0), code::LOOP]);
+    let guest = Guest::new(&program)?;
+    let memory = Memory::new(PAGE)?;
+    memory.write_words(0, &[0]);
+    let base = BASE + 0x100_0000;
+    for n in 0..SLOTS {
+        guest
+            .vm
+            .set_user_memory_region(&slot(n + 1, u64::from(base + n * STEP), &memory, PAGE))
+            .works(format!("slot {n}"))?;
+    }
+    guest.set(0, base)?;
+    guest.set(1, SLOTS)?;
+    guest.set(2, STEP)?;
+    let before = group.kernel()?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let expected = i64::from(SLOTS) * PAGE as i64;
+    charged(
+        "tables",
+        group.kernel()? - before,
+        expected,
+        expected + SLACK,
+    )?;
+    // The tables go with the slots, and not just with the VM.
+    for n in 0..SLOTS {
+        guest
+            .vm
+            .set_user_memory_region(&slot(n + 1, u64::from(base + n * STEP), &memory, 0))
+            .works(format!("delete slot {n}"))?;
+    }
+    charged("after the slots", group.kernel()? - before, -SLACK, SLACK)
+}
+
+fn logs() -> Outcome {
+    const SIZE: usize = 512 << 20;
+    let group = Group::enter("logs")?;
+    let (_kvm, vm) = new_vm()?;
+    let memory = Memory::map(
+        SIZE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        -1,
+        libc::PROT_READ | libc::PROT_WRITE,
+        0,
+    )?;
+    let region = |n: u32, flags: u32| UserspaceMemoryRegion {
+        flags,
+        ..slot(
+            n,
+            u64::from(BASE) + u64::from(n) * SIZE as u64,
+            &memory,
+            SIZE,
+        )
+    };
+    const LOGS: u32 = 128;
+    let set = |flags: u32| -> Outcome {
+        for n in 0..LOGS {
+            vm.set_user_memory_region(&region(n, flags))
+                .works(format!("slot {n}, flags {flags}"))?;
+        }
+        Ok(())
+    };
+    set(0)?;
+    let before = group.kernel()?;
+    set(uapi::MEM_LOG_DIRTY_PAGES)?;
+    let expected = i64::from(LOGS) * (SIZE / PAGE / 8) as i64;
+    charged(
+        "logs",
+        group.kernel()? - before,
+        expected,
+        expected * 2 + SLACK,
+    )?;
+    set(0)?;
+    charged("after the logs", group.kernel()? - before, -SLACK, SLACK)
+}
+
+/// The costs that Documentation/memory.md tells.
+fn vms() -> Outcome {
+    /// Many, since the group's figures are off by half a megabyte until they are brought
+    /// together.
+    const VMS: i64 = 200;
+    let group = Group::enter("vms")?;
+    let measure = |vcpus: u32| -> Result<i64, String> {
+        let before = group.kernel()?;
+        let mut all = Vec::new();
+        let kvm = Kvm::open().works("/dev/kvm")?;
+        for _ in 0..VMS {
+            let vm = kvm.create_vm().works("KVM_CREATE_VM")?;
+            let mut of_vm = Vec::new();
+            for id in 0..vcpus {
+                of_vm.push(new_vcpu(&kvm, &vm, id)?);
+            }
+            all.push((vm, of_vm));
+        }
+        Ok((group.kernel()? - before) / VMS)
+    };
+    // The first of anything fills the kernel's caches.
+    measure(2)?;
+    let start = group.kernel()?;
+    let vm = measure(0)?;
+    let vcpu = (measure(2)? - vm) / 2;
+    println!("# a VM: {vm} bytes, a vCPU: {vcpu} bytes");
+    charged("a VM", vm, 8 << 10, 24 << 10)?;
+    charged("a vCPU", vcpu, 4 << 10, 24 << 10)?;
+    charged("after all", group.kernel()? - start, -SLACK, SLACK)
+}

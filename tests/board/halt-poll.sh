@@ -1,0 +1,24 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A vCPU that waits for a timer comes back sooner if it looks out for a while before it
+# sleeps, and the parameter that says how long can be changed while the module is loaded.
+# Counted in instructions, which come out the same on any machine.
+
+# shellcheck source=tests/board/common.sh
+. "$(dirname "$0")/common.sh"
+
+ICOUNT=1 HOST_CPUS=1 TIMEOUT=600 ADD="$programs/monitor $programs/payload" on_board '
+	while pidof cryptomgr_test >/dev/null; do sleep 1; done
+	knob=/sys/module/kvm_arm/parameters/halt_poll_ns
+	for ns in 500000 0; do
+		echo $ns >$knob
+		monitor bench --payload payload | sed -n "s/^timer, WFI  *\([0-9]*\) .*/halt_poll_ns $ns: \1/p"
+	done
+	rmmod kvm_arm
+' || fail "status $? of the board or of rmmod"
+awake=$(sed -n 's/^halt_poll_ns 500000: //p' <<<"$output")
+asleep=$(sed -n 's/^halt_poll_ns 0: //p' <<<"$output")
+[ "$awake" -gt 16000 ] || fail "the timer fires too early"
+# Looking out saves the way through the scheduler and back.
+[ $((asleep - awake)) -gt 1500 ] || fail "$awake instructions by looking out, $asleep by sleeping"
