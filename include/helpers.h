@@ -76,8 +76,9 @@ void kvm_arm_sigmask_set(u64 mask);
 void kvm_arm_sigmask_restore(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_used(struct page *page, bool dirty);
-int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
-				    struct page **page);
+void kvm_arm_mark_page_dirty(struct page *page);
+int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
+				     unsigned int flags, struct page **pages);
 
 
 struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,

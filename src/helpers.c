@@ -293,10 +293,16 @@ void kvm_arm_mark_page_used(struct page *page, bool dirty)
 	mark_page_accessed(page);
 }
 
-int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
-				    struct page **page)
+void kvm_arm_mark_page_dirty(struct page *page)
 {
-	return get_user_pages_fast_only(addr, 1, flags, page);
+	if (!PageReserved(page))
+		SetPageDirty(page);
+}
+
+int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
+				     unsigned int flags, struct page **pages)
+{
+	return get_user_pages_fast_only(addr, n, flags, pages);
 }
 
 unsigned int kvm_arm_user_limit(void)

@@ -75,7 +75,9 @@ use crate::{
         user_page::{
             flush_ram_to_poc,
             is_huge_mapping,
-            HostMapping, //
+            HostMapping,
+            ResidentPages,
+            MOST_RESIDENT, //
         },
     },
     hyp::{
@@ -388,6 +390,7 @@ impl AddressSpace {
         // The monitor reads the pages after this; what is written by way of an old translation
         // until here, it finds there.
         if flush {
+            let _table = self.table.lock();
             self.flush_tlb();
         }
     }
@@ -457,7 +460,7 @@ impl AddressSpace {
                 execute: access == Access::Execute,
                 writable,
                 memory: host.memory(),
-                log: slot.log.map(|log| (log, gfn - slot.gfn)),
+                log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
             };
             let must_clean = access == Access::Execute || (!caches_on && !self.maps(&wanted));
             if must_clean && wanted.memory == MemAttr::NormalWb {
@@ -467,14 +470,79 @@ impl AddressSpace {
             if access == Access::Execute {
                 invalidate_icache();
             }
+            // Without caches each page would have to be cleaned; with a log, nothing is mapped for
+            // writing that was not written to.
+            // Where the host has to fault pages in, it will not have the next ones.
+            let around = size == MapSize::Page && host.was_resident() && caches_on && !logging;
             if self.map(wanted, sequence, stock)? {
                 host.mark_used(writable);
+                if around {
+                    self.map_following(&slot, gfn, writable, sequence, stock);
+                }
                 return Ok(Faulted::Mapped);
             }
             cond_resched();
             if kernel::current!().signal_pending() {
                 return Ok(Faulted::Mapped);
             }
+        }
+    }
+
+    /// Maps what the host has already of the pages after one that was just mapped, up to a multiple
+    /// of 64 KiB: a guest that uses one often goes on to the next.
+    ///
+    /// They count as used, once; the host's own fault-around does the same where, as here, the
+    /// hardware does not manage the access flag. They count as dirty if the guest may write to
+    /// them, as it does so without another fault.
+    fn map_following(
+        &self,
+        slot: &Slot,
+        gfn: u32,
+        writable: bool,
+        sequence: u32,
+        stock: &mut TableStock,
+    ) {
+        const WINDOW: u32 = MOST_RESIDENT as u32 + 1;
+        let first = gfn + 1;
+        let end = (gfn | (WINDOW - 1)).min(slot.gfn + (slot.pages - 1));
+        if first > end {
+            return;
+        }
+        let ipa_of = |gfn: u32| Ipa(u64::from(gfn) << PAGE_SHIFT);
+        if self.table.lock().stage2.lookup(ipa_of(first)).is_some() {
+            return;
+        }
+        let hva = slot.hva_of(first);
+        let pages = ResidentPages::get(hva, (end - gfn) as usize, writable);
+        let attrs = Stage2Attrs {
+            memory: MemAttr::NormalWb,
+            access: if writable {
+                Stage2Access::ReadWrite
+            } else {
+                Stage2Access::ReadOnly
+            },
+            execute_never: true,
+        };
+        let mut table = self.table.lock();
+        let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
+        if table.is_invalidating(&hvas) || self.sequence.load(Ordering::SeqCst) != sequence {
+            return;
+        }
+        for (gfn, pa) in (first..).zip(pages.addresses()) {
+            let ipa = ipa_of(gfn);
+            // What is there stays. If there is no table any more, nor will there be one.
+            let stage2 = &table.stage2;
+            if stage2.lookup(ipa).is_none()
+                && self
+                    .map_in(&mut table, ipa, pa, MapSize::Page, attrs, stock)
+                    .is_err()
+            {
+                break;
+            }
+        }
+        drop(table);
+        if writable {
+            pages.mark_dirty();
         }
     }
 
@@ -538,17 +606,6 @@ impl AddressSpace {
             execute_never: !wanted.execute && !was_executable,
         };
         self.map_in(&mut table, wanted.ipa, wanted.pa, wanted.size, attrs, stock)?;
-        trace!(kvm_map(
-            wanted.ipa.0,
-            wanted.pa.0,
-            wanted.size.bytes() as u32,
-            wanted.writable,
-            !attrs.execute_never
-        ));
-        match wanted.size {
-            MapSize::Page => self.stats.pages.count(),
-            MapSize::Block => self.stats.blocks.count(),
-        }
         if let (true, Some((log, page))) = (wanted.writable, &wanted.log) {
             log.mark(*page);
         }
@@ -570,7 +627,19 @@ impl AddressSpace {
             .map_err(|e| match e {
                 MapError::NoTables => ENOMEM,
                 MapError::OutOfRange => EFAULT,
-            })
+            })?;
+        trace!(kvm_map(
+            ipa.0,
+            pa.0,
+            size.bytes() as u32,
+            attrs.access == Stage2Access::ReadWrite,
+            !attrs.execute_never
+        ));
+        match size {
+            MapSize::Page => self.stats.pages.count(),
+            MapSize::Block => self.stats.blocks.count(),
+        }
+        Ok(())
     }
 
     /// Maps registers of a physical device into the guest.
