@@ -16,6 +16,7 @@
 #include <linux/vmalloc.h>
 #include "world_switch.h"
 #include "helpers.h"
+#include "trace.h"
 
 /* The default of max_vcpus: of Kconfig inside a kernel tree, else its default. */
 #ifdef CONFIG_KVM_ARM_MAX_VCPUS

@@ -6,11 +6,17 @@
 #ifndef KVM_ARM_HELPERS_H
 #define KVM_ARM_HELPERS_H
 
+#include <linux/fs.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
 #include <linux/perf_event.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+
+/* Macros with casts, which bindgen does not evaluate. */
+enum {
+	KVM_ARM_FMODE_PREAD = (__force unsigned int)FMODE_PREAD,
+};
 
 void kvm_arm_local_irq_disable(void);
 void kvm_arm_local_irq_enable(void);
@@ -65,6 +71,7 @@ bool kvm_arm_pfn_valid(unsigned long pfn);
 unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
+bool kvm_arm_debug_allowed(void);
 void kvm_arm_sigmask_set(u64 mask);
 void kvm_arm_sigmask_restore(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);

@@ -42,7 +42,8 @@
 #define CTX_TEECR		328	/* TEECR, TEEHBR: CP14's ThumbEE registers */
 #define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_ANSWERS		600	/* what src/hyp/answer.rs has to know */
-#define CTX_SIZE		616
+#define CTX_ANSWERED		616	/* what it has counted */
+#define CTX_SIZE		624
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */

@@ -336,6 +336,21 @@ bool kvm_arm_log_allowed(void)
 	return __ratelimit(&state);
 }
 
+/*
+ * A parameter of the module that can be changed while it is loaded, which those
+ * of Rust cannot.
+ */
+static bool kvm_arm_debug;
+module_param_named(debug, kvm_arm_debug, bool, 0644);
+MODULE_PARM_DESC(debug, "Log what is unusual about guests and monitors (default: off)");
+
+bool kvm_arm_debug_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, 100);
+
+	return READ_ONCE(kvm_arm_debug) && __ratelimit(&state);
+}
+
 bool kvm_arm_is_huge_mapping(unsigned long addr)
 {
 	unsigned long flags;

@@ -22,5 +22,6 @@ pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod task;
+pub(crate) mod trace;
 pub(crate) mod user_page;
 pub(crate) mod wait;

@@ -12,7 +12,10 @@ use kvm_bindings as layout;
 use memoffset::offset_of;
 use static_assertions::const_assert_eq;
 
-use super::answer::Answers;
+use super::answer::{
+    Answered,
+    Answers, //
+};
 
 /// Registers banked by an exception mode other than FIQ.
 #[repr(C)]
@@ -105,6 +108,7 @@ pub(crate) struct VcpuContext {
     pub(crate) thumbee: [u32; 2],
     pub(crate) vfp: Vfp,
     pub(crate) answers: Answers,
+    pub(crate) answered: Answered,
 }
 
 const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);

@@ -3,6 +3,7 @@
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
 pub(crate) mod capabilities;
+pub(crate) mod debugfs;
 pub(crate) mod exit;
 pub(crate) mod firmware;
 pub(crate) mod gic;
@@ -15,6 +16,7 @@ pub(crate) mod pmu;
 pub(crate) mod registers;
 pub(crate) mod run;
 pub(crate) mod run_page;
+pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod timer;
 pub(crate) mod vcpu;

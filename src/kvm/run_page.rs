@@ -13,7 +13,14 @@ use kvm_bindings::{
 };
 use static_assertions::const_assert;
 
-use crate::glue::page::PAGE_SIZE;
+use crate::{
+    glue::page::PAGE_SIZE,
+    trace::{
+        kvm_mmio,
+        mmio,
+        trace, //
+    }, //
+};
 
 const_assert!(core::mem::size_of::<kvm_run>() <= PAGE_SIZE);
 
@@ -73,6 +80,12 @@ impl RunPage {
         unsafe { write_field!(self, exit_reason).write_volatile(reason) };
     }
 
+    /// Why KVM_RUN returned, as the page says now.
+    pub(crate) fn exit_reason(&self) -> u32 {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe { (&raw const (*self.run).exit_reason).read_volatile() }
+    }
+
     /// The lines of the timers, for a monitor with its own interrupt controller.
     pub(crate) fn device_irq_level(&self) -> u64 {
         // SAFETY: Mapped and large enough, by the type's invariant.
@@ -96,6 +109,12 @@ impl RunPage {
             (&raw mut (*mmio).is_write).write_volatile(write.is_some().into());
         }
         self.set_exit_reason(uapi::KVM_EXIT_MMIO);
+        trace!(kvm_mmio(
+            write.map_or(mmio::ASKED, |_| mmio::WRITE),
+            len as u32,
+            address,
+            write.map_or(0, u64::from_le_bytes)
+        ));
     }
 
     /// Describes an access that is not emulated.
@@ -112,7 +131,19 @@ impl RunPage {
     /// What the monitor read.
     pub(crate) fn mmio_data(&self) -> [u8; 8] {
         // SAFETY: Mapped and large enough, by the type's invariant.
-        unsafe { (&raw const (*self.run).__bindgen_anon_1.mmio.data).read_volatile() }
+        let data = unsafe { (&raw const (*self.run).__bindgen_anon_1.mmio.data).read_volatile() };
+        if kvm_mmio::is_on() {
+            // SAFETY: The same.
+            let (address, len) = unsafe {
+                let mmio = &raw const (*self.run).__bindgen_anon_1.mmio;
+                (
+                    (&raw const (*mmio).phys_addr).read_volatile(),
+                    (&raw const (*mmio).len).read_volatile(),
+                )
+            };
+            kvm_mmio::hit(mmio::READ, len, address, u64::from_le_bytes(data));
+        }
+        data
     }
 
     /// Reports a system event, with its flags if it has such.

@@ -66,6 +66,7 @@ pub(crate) mod ioctl {
     pub(crate) const ARM_PREFERRED_TARGET: u32 = _IOR::<uapi::kvm_vcpu_init>(KVMIO, 0xaf);
     pub(crate) const GET_REG_LIST: u32 = _IOWR::<uapi::kvm_reg_list>(KVMIO, 0xb0);
     pub(crate) const CLEAR_DIRTY_LOG: u32 = _IOWR::<uapi::kvm_clear_dirty_log>(KVMIO, 0xc0);
+    pub(crate) const GET_STATS_FD: u32 = _IO(KVMIO, 0xce);
     pub(crate) const CREATE_DEVICE: u32 = _IOWR::<uapi::kvm_create_device>(KVMIO, 0xe0);
     pub(crate) const SET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe1);
     pub(crate) const GET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe2);
@@ -166,6 +167,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_ARM_SYSTEM_SUSPEND
         | uapi::KVM_CAP_PTP_KVM
         | uapi::KVM_CAP_HALT_POLL
+        | uapi::KVM_CAP_BINARY_STATS_FD
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {

@@ -14,6 +14,7 @@ use armv7::addr::{
     PAGE_SIZE, //
 };
 use kernel::{
+    debugfs::Scope,
     mm::virt::VmaNew,
     new_mutex, new_spinlock,
     prelude::*,
@@ -21,7 +22,6 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex,
-        SetOnce,
         SpinLock, //
     },
     uaccess::{
@@ -34,6 +34,10 @@ use machine::vgic::CpuInterface;
 
 use super::{
     capabilities,
+    debugfs::{
+        self,
+        Members, //
+    },
     firmware::VmFirmware,
     gic::{
         Distributor,
@@ -49,6 +53,7 @@ use super::{
         Intids,
         Lines, //
     },
+    stats::VmStatsFile,
     system::{
         self,
         ioctl, //
@@ -74,6 +79,10 @@ use crate::{
     },
     hyp::register,
     mem::address_space::AddressSpace,
+    trace::{
+        mmio,
+        trace, //
+    },
 };
 
 /// GICv2 has eight CPUs.
@@ -91,6 +100,8 @@ pub(crate) struct Vm {
     notifier: MmuNotifier<Arc<AddressSpace>>,
     pub(crate) memory: Arc<AddressSpace>,
     pub(crate) host: Arc<Host>,
+    /// The thread that made the VM.
+    pub(crate) pid: i32,
     #[pin]
     config: Mutex<GicConfig>,
     /// `config.created`, for those who must not take the mutex.
@@ -105,7 +116,8 @@ pub(crate) struct Vm {
     gic: SpinLock<Option<Distributor>>,
     /// Accesses that are not emulated go to user space (KVM_CAP_ARM_NISV_TO_USER).
     nisv_to_user: AtomicBool,
-    vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    #[pin]
+    members: Scope<Members>,
     pub(crate) firmware: VmFirmware,
     pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
@@ -130,11 +142,15 @@ impl Vm {
         let memory = AddressSpace::new(&host.lowvisor)?;
         let task = kernel::current!();
         let mm = task.mm().ok_or(EINVAL)?;
+        let pid = task.pid();
+        let name = debugfs::name(pid)?;
+        let members = Members::new(memory.clone());
         Arc::pin_init(
             try_pin_init!(Self {
                 notifier <- MmuNotifier::register(memory.clone(), mm),
                 memory,
                 host: host.clone(),
+                pid,
                 config <- new_mutex!(GicConfig::default(), "kvm_arm_vm"),
                 has_gic: AtomicBool::new(false),
                 gic_mapped: AtomicBool::new(false),
@@ -142,7 +158,7 @@ impl Vm {
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
                 nisv_to_user: AtomicBool::new(false),
-                vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+                members <- debugfs::with_directory(&host.debugfs, &name, members),
                 firmware: VmFirmware::new(),
                 halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
@@ -189,12 +205,12 @@ impl Vm {
 
     /// The vCPU with an id.
     pub(crate) fn vcpu(&self, id: usize) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(id)?.as_ref()
+        self.members.vcpus.get(id)?.as_ref()
     }
 
     /// All vCPUs, in the order of their ids.
     pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
-        self.vcpus.iter().filter_map(SetOnce::as_ref)
+        self.members.vcpus()
     }
 
     /// The difference between the physical and the guest's counter.
@@ -219,7 +235,7 @@ impl Vm {
             if config.initialized {
                 return Err(EBUSY);
             }
-            let slot = this.vcpus.get(id).ok_or(EINVAL)?;
+            let slot = this.members.vcpus.get(id).ok_or(EINVAL)?;
             if slot.as_ref().is_some() {
                 return Err(EEXIST);
             }
@@ -455,6 +471,9 @@ impl Vm {
 
     /// Drives an input of the vGIC.
     pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
+        let (Line::Ppi(_, intid) | Line::Spi(intid)) = line;
+        let cpu = if let Line::Ppi(cpu, _) = line { cpu } else { 0 };
+        trace!(kvm_vgic_set_level(cpu as u32, intid, level));
         let mask = self.with_distributor(|gic| match line {
             Line::Ppi(cpu, intid) => Ok(gic.set_level(cpu, intid, level)),
             Line::Spi(intid) if intid < gic.nr_irqs() => Ok(gic.set_level(0, intid, level)),
@@ -478,9 +497,13 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return lines.virt;
         };
+        if lines != state.lines {
+            trace!(kvm_timer_lines(vcpu.id as u32, lines.virt, lines.phys));
+        }
         let mut kick = set_lines(gic, vcpu, state, lines);
         state.lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
+        trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
         drop(guard);
@@ -499,6 +522,7 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return true;
         };
+        trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);
@@ -542,6 +566,8 @@ impl Vm {
         };
         let mut data = [0; 8];
         data[..4].copy_from_slice(&value.to_le_bytes());
+        vcpu.stats.mmio_kernel.count();
+        trace!(kvm_mmio(mmio::READ, size as u32, address, value.into()));
         Some(data)
     }
 
@@ -577,6 +603,8 @@ impl Vm {
                 GicRegister::Deactivate(_) => 0,
             }
         };
+        vcpu.stats.mmio_kernel.count();
+        trace!(kvm_mmio(mmio::WRITE, size as u32, address, value.into()));
         self.request_all(mask, request::INTERRUPT);
         true
     }
@@ -704,6 +732,7 @@ impl FileObject for Vm {
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
+            ioctl::GET_STATS_FD => VmStatsFile::open(this.into()),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
             _ => Err(EINVAL),
         }

@@ -58,6 +58,7 @@ use super::{
         SlotSet,
         MAX_SLOTS, //
     },
+    stats::MemoryStats,
     table_pages::{
         TablePages,
         TableStock, //
@@ -83,6 +84,7 @@ use crate::{
         register::invalidate_icache,
         takeover::Lowvisor, //
     },
+    trace::trace, //
 };
 
 /// The stage-2 table and the state of invalidations, under one spinlock.
@@ -111,6 +113,7 @@ pub(crate) const MANUAL_PROTECT_OPTIONS: u32 =
 #[pin_data(PinnedDrop)]
 pub(crate) struct AddressSpace {
     pub(crate) vmid: Vmid,
+    pub(crate) stats: MemoryStats,
     lowvisor: Arc<Lowvisor>,
     root: Pa,
     /// Serialises changes of slots.
@@ -164,6 +167,7 @@ impl AddressSpace {
         Arc::pin_init(
             try_pin_init!(Self {
                 vmid: Vmid::new(),
+                stats: MemoryStats::default(),
                 lowvisor: lowvisor.clone(),
                 root,
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
@@ -423,18 +427,21 @@ impl AddressSpace {
         // The monitor reads the pages after this; what is written by way of an old translation
         // until here, it finds there.
         if flush {
+            let _table = self.table.lock();
             self.flush_tlb();
         }
     }
 
     fn unmap_locked(&self, table: &mut Table, range: Range<Ipa>) {
+        trace!(kvm_unmap(range.start.0, range.end.0));
         if table.stage2.unmap(range).flush {
             self.flush_tlb();
         }
     }
 
-    /// Invalidates what any TLB holds of this VM.
+    /// Invalidates what any TLB holds of this VM. The table is locked.
     fn flush_tlb(&self) {
+        self.stats.tlb_flushes.count();
         let irqs = IrqsOff::new();
         if let Some(hyp) = self.lowvisor.this_cpu(&irqs) {
             hyp.flush_tlb_vmid(self.vttbr());
@@ -657,7 +664,19 @@ impl AddressSpace {
             .map_err(|e| match e {
                 MapError::NoTables => ENOMEM,
                 MapError::OutOfRange => EFAULT,
-            })
+            })?;
+        trace!(kvm_map(
+            ipa.0,
+            pa.0,
+            size.bytes() as u32,
+            attrs.access == Stage2Access::ReadWrite,
+            !attrs.execute_never
+        ));
+        match size {
+            MapSize::Page => self.stats.pages.count(),
+            MapSize::Block => self.stats.blocks.count(),
+        }
+        Ok(())
     }
 
     /// Maps registers of a physical device into the guest.
@@ -726,6 +745,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
                 table.invalidated.start.min(range.start)..table.invalidated.end.max(range.end)
             };
             table.invalidating += 1;
+            self.stats.invalidations.count();
         }
         self.for_each_range(&range, |table, ipas| self.unmap_locked(table, ipas));
     }

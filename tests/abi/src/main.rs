@@ -22,6 +22,7 @@ mod pmu;
 mod registers;
 mod run;
 mod state;
+mod stats;
 mod stress;
 mod system;
 mod vcpu;
@@ -55,6 +56,7 @@ fn tests() -> Vec<Test> {
         halt::TESTS,
         irq_line::TESTS,
         gic::TESTS,
+        stats::TESTS,
         lifetime::TESTS,
         accounting::TESTS,
     ]

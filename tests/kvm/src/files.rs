@@ -193,6 +193,11 @@ impl Vm {
         self.irq_line((uapi::IRQ_TYPE_SPI << uapi::IRQ_TYPE_SHIFT) | intid, level)
     }
 
+    /// KVM_GET_STATS_FD.
+    pub fn stats_fd(&self) -> io::Result<File> {
+        ioctl(self, uapi::GET_STATS_FD(), 0).map(own)
+    }
+
     /// KVM_CREATE_VCPU, and the mapping of the vCPU's page.
     pub fn create_vcpu(&self, id: u32, mmap_size: usize) -> io::Result<Vcpu> {
         let file = own(ioctl(self, uapi::CREATE_VCPU(), id as c_ulong)?);
@@ -450,6 +455,11 @@ impl Vcpu {
         // SAFETY: The list has room for as many ids as its head says.
         check(unsafe { libc::ioctl(self.as_raw_fd(), uapi::GET_REG_LIST(), list.as_mut_ptr()) })?;
         Ok(list.split_off(1))
+    }
+
+    /// KVM_GET_STATS_FD.
+    pub fn stats_fd(&self) -> io::Result<File> {
+        ioctl(self, uapi::GET_STATS_FD(), 0).map(own)
     }
 
     /// KVM_GET_MP_STATE.

@@ -40,6 +40,7 @@ pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
 pub const CAP_MANUAL_DIRTY_LOG_PROTECT2: u32 = 168;
 pub const CAP_USER_MEMORY2: u32 = 231;
 pub const CAP_MEMORY_FAULT_INFO: u32 = 232;
+pub const CAP_BINARY_STATS_FD: u32 = 203;
 
 // Reasons for which KVM_RUN returns.
 pub const EXIT_UNKNOWN: u32 = 0;
@@ -419,6 +420,7 @@ ioctl_ior_nr!(ARM_PREFERRED_TARGET, KVMIO, 0xaf, VcpuInit);
 // The structure's head: the list of ids follows it.
 ioctl_iowr_nr!(GET_REG_LIST, KVMIO, 0xb0, u64);
 ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, ClearDirtyLog);
+ioctl_io_nr!(GET_STATS_FD, KVMIO, 0xce);
 ioctl_iowr_nr!(CREATE_DEVICE, KVMIO, 0xe0, CreateDevice);
 ioctl_iow_nr!(SET_DEVICE_ATTR, KVMIO, 0xe1, DeviceAttr);
 ioctl_iow_nr!(GET_DEVICE_ATTR, KVMIO, 0xe2, DeviceAttr);
