@@ -7,8 +7,10 @@
 #define KVM_ARM_HELPERS_H
 
 #include <linux/fs.h>
+#include <linux/eventfd.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
+#include <linux/poll.h>
 #include <linux/perf_event.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -52,6 +54,17 @@ bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);
 
 void kvm_arm_init_waitqueue(struct wait_queue_head *wq);
 void kvm_arm_wake_up(struct wait_queue_head *wq);
+/* Who hears of it when an eventfd is signalled. */
+struct kvm_arm_listener {
+	struct wait_queue_entry entry;
+	struct poll_table_struct table;
+};
+
+unsigned int kvm_arm_listen(struct kvm_arm_listener *listener,
+			    struct file *file, wait_queue_func_t wake);
+void kvm_arm_unlisten(struct kvm_arm_listener *listener,
+		      struct eventfd_ctx *ctx);
+
 int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
 			       bool (*ready)(void *), void *arg);
 

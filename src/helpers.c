@@ -6,6 +6,7 @@
 #include <linux/compiler.h>
 #include <linux/context_tracking.h>
 #include <linux/cpumask.h>
+#include <linux/eventfd.h>
 #include <linux/ftrace.h>
 #include <linux/highmem.h>
 #include <linux/interrupt.h>
@@ -15,6 +16,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/poll.h>
 #include <linux/perf_event.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
@@ -209,6 +211,32 @@ void kvm_arm_init_waitqueue(struct wait_queue_head *wq)
 void kvm_arm_wake_up(struct wait_queue_head *wq)
 {
 	wake_up(wq);
+}
+
+static void kvm_arm_listener_queue(struct file *file,
+				   struct wait_queue_head *wq,
+				   struct poll_table_struct *table)
+{
+	struct kvm_arm_listener *listener =
+		container_of(table, struct kvm_arm_listener, table);
+
+	add_wait_queue(wq, &listener->entry);
+}
+
+unsigned int kvm_arm_listen(struct kvm_arm_listener *listener,
+			    struct file *file, wait_queue_func_t wake)
+{
+	init_waitqueue_func_entry(&listener->entry, wake);
+	init_poll_funcptr(&listener->table, kvm_arm_listener_queue);
+	return (__force unsigned int)vfs_poll(file, &listener->table);
+}
+
+void kvm_arm_unlisten(struct kvm_arm_listener *listener,
+		      struct eventfd_ctx *ctx)
+{
+	u64 count;
+
+	eventfd_ctx_remove_wait_queue(ctx, &listener->entry, &count);
 }
 
 int kvm_arm_wait_interruptible(struct wait_queue_head *wq,

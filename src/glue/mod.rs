@@ -9,6 +9,7 @@
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod device_tree;
+pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod guest_time;
 pub(crate) mod irq;

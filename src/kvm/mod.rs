@@ -2,7 +2,9 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
+pub(crate) mod bus;
 pub(crate) mod capabilities;
+pub(crate) mod coalesced;
 pub(crate) mod debugfs;
 pub(crate) mod exit;
 pub(crate) mod firmware;
@@ -10,6 +12,7 @@ pub(crate) mod gic;
 pub(crate) mod halt;
 pub(crate) mod host;
 pub(crate) mod irq_line;
+pub(crate) mod irqfd;
 pub(crate) mod lines;
 pub(crate) mod mmio;
 pub(crate) mod pmu;

@@ -57,14 +57,20 @@ impl RunPage {
         Ok(Self { page, run })
     }
 
-    /// Maps the page into a process.
-    pub(crate) fn mmap(&self, vma: &VmaNew) -> Result {
+    /// Maps this page, or the ring behind it, or both into a process.
+    pub(crate) fn mmap(&self, vma: &VmaNew, ring: &Page) -> Result {
         // SAFETY: The vma is being set up by its owner.
         let pgoff = unsafe { (*vma.as_ptr()).vm_pgoff };
-        if pgoff != 0 || vma.end() - vma.start() != PAGE_SIZE {
-            return Err(EINVAL);
+        let pages = [&self.page, ring];
+        let first = pgoff as usize;
+        let count = (vma.end() - vma.start()) / PAGE_SIZE;
+        let last = first.checked_add(count).ok_or(EINVAL)?;
+        let pages = pages.get(first..last).ok_or(EINVAL)?;
+        let vma_mixed = vma.set_mixedmap();
+        for (index, page) in pages.iter().enumerate() {
+            vma_mixed.vm_insert_page(vma.start() + index * PAGE_SIZE, page)?;
         }
-        vma.set_mixedmap().vm_insert_page(vma.start(), &self.page)
+        Ok(())
     }
 
     /// Whether the monitor wants KVM_RUN to return at once.

@@ -30,9 +30,13 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::vgic::CpuInterface;
+use machine::vgic::{
+    CpuInterface,
+    MAX_LRS, //
+};
 
 use super::{
+    bus::Bus,
     capabilities,
     debugfs::{
         self,
@@ -49,6 +53,7 @@ use super::{
     halt::VmHalt,
     host::Host,
     irq_line,
+    irqfd::Irqfds,
     lines::{
         Intids,
         Lines, //
@@ -114,6 +119,10 @@ pub(crate) struct Vm {
     dir_page: AtomicU32,
     #[pin]
     gic: SpinLock<Option<Distributor>>,
+    #[pin]
+    pub(crate) irqfds: Irqfds,
+    #[pin]
+    pub(crate) bus: Bus,
     /// Accesses that are not emulated go to user space (KVM_CAP_ARM_NISV_TO_USER).
     nisv_to_user: AtomicBool,
     #[pin]
@@ -157,6 +166,8 @@ impl Vm {
                 dist_page: AtomicU32::new(NO_PAGE),
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
+                irqfds <- Irqfds::new(),
+                bus <- Bus::new(),
                 nisv_to_user: AtomicBool::new(false),
                 members <- debugfs::with_directory(&host.debugfs, &name, members),
                 firmware: VmFirmware::new(),
@@ -316,8 +327,35 @@ impl Vm {
     /// Runs `f` on the distributor, made if it is not yet there.
     pub(crate) fn with_distributor<R>(&self, f: impl FnOnce(&mut Distributor) -> R) -> Result<R> {
         self.init_gic()?;
-        let mut gic = self.gic.lock();
-        Ok(f((*gic).as_mut().ok_or(ENXIO)?))
+        self.with_gic(|gic| gic.as_mut().map(f)).ok_or(ENXIO)
+    }
+
+    /// Runs `f` on the distributor, if there is one, with interrupts off: an eventfd can be
+    /// signalled in one.
+    #[inline]
+    fn with_gic<R>(&self, f: impl FnOnce(&mut Option<Distributor>) -> R) -> R {
+        let _irqs = IrqsOff::new();
+        f(&mut self.gic.lock())
+    }
+
+    /// Keeps the configuration from being changed.
+    pub(crate) fn lock_config(&self) -> impl Drop + use<'_> {
+        self.config.lock()
+    }
+
+    /// Whether the number of vCPUs and interrupts is fixed.
+    pub(crate) fn is_gic_initialized(&self) -> bool {
+        self.config.lock().initialized
+    }
+
+    /// Drives an SPI, if it exists. Any context.
+    pub(crate) fn set_spi(&self, intid: u32, level: bool) {
+        trace!(kvm_vgic_set_level(0, intid, level));
+        let mask = self.with_gic(|gic| match gic {
+            Some(gic) if intid < gic.nr_irqs() => gic.set_level(0, intid, level),
+            _ => 0,
+        });
+        self.request_all(mask, request::INTERRUPT);
     }
 
     /// Fixes the number of vCPUs and interrupts.
@@ -337,7 +375,7 @@ impl Vm {
         let nr_cpus = self.vcpus().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
         let distributor =
             config.build(nr_cpus, self.host.gic.list_registers, self.host.timer.intid)?;
-        *self.gic.lock() = Some(distributor);
+        self.with_gic(|gic| *gic = Some(distributor));
         config.initialized = true;
         Ok(())
     }
@@ -396,12 +434,15 @@ impl Vm {
         config.timers = change(old)?;
         let new = config.timers.virt;
         // Until the distributor is made, there is nothing to be told.
-        if let Some(gic) = (*self.gic.lock()).as_mut() {
+        self.with_gic(|gic| {
+            let Some(gic) = gic else {
+                return;
+            };
             for vcpu in self.vcpus() {
                 gic.unmap_hw(vcpu.id, old.virt);
                 gic.map_hw(vcpu.id, new, self.host.timer.intid);
             }
-        }
+        });
         Ok(())
     }
 
@@ -449,10 +490,7 @@ impl Vm {
             return Err(EINVAL);
         }
         if config.created {
-            let nr_irqs = match (*self.gic.lock()).as_ref() {
-                Some(gic) => gic.nr_irqs(),
-                None => 0,
-            };
+            let nr_irqs = self.with_gic(|gic| gic.as_ref().map_or(0, |gic| gic.nr_irqs()));
             let taken = |intid| intid == timers.virt || intid == timers.phys;
             if timers.virt == timers.phys
                 || state.has_pmu() && !pmu.is_some_and(|pmu| pmu < nr_irqs && !taken(pmu))
@@ -523,11 +561,19 @@ impl Vm {
             return true;
         };
         trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
+        let ended = if self.irqfds.has_resampler() {
+            state.interface.ended()
+        } else {
+            [0; MAX_LRS]
+        };
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
+        for intid in ended.into_iter().filter(|intid| *intid != 0) {
+            self.irqfds.ended(self, intid);
+        }
         !deactivated
     }
 
@@ -536,13 +582,14 @@ impl Vm {
         if !self.has_gic() {
             return lines.any();
         }
-        let mut guard = self.gic.lock();
-        let Some(gic) = (*guard).as_mut() else {
+        let found = self.with_gic(|gic| {
+            let gic = gic.as_mut()?;
+            let kick = set_lines(gic, vcpu, state, lines);
+            Some((kick, gic.has_deliverable(vcpu.id, &state.interface)))
+        });
+        let Some((kick, ready)) = found else {
             return false;
         };
-        let kick = set_lines(gic, vcpu, state, lines);
-        let ready = gic.has_deliverable(vcpu.id, &state.interface);
-        drop(guard);
         // An SPI may be for another one.
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         ready
@@ -558,8 +605,7 @@ impl Vm {
         }
         let value = match self.register(address)? {
             GicRegister::Distributor(offset) => {
-                let guard = self.gic.lock();
-                (*guard).as_ref()?.dist_read(vcpu.id, offset, size as u32)
+                self.with_gic(|gic| Some(gic.as_ref()?.dist_read(vcpu.id, offset, size as u32)))?
             }
             // GICC_DIR is write-only.
             GicRegister::Deactivate(_) => 0,
@@ -581,7 +627,13 @@ impl Vm {
         data: &[u8; 8],
     ) -> bool {
         let Some(register) = self.register(address) else {
-            return false;
+            if !self.bus.write(address, size, data) {
+                return false;
+            }
+            vcpu.stats.mmio_kernel.count();
+            let value = u64::from_le_bytes(*data);
+            trace!(kvm_mmio(mmio::WRITE, size as u32, address, value));
+            return true;
         };
         if size == 8 {
             let [_, _, _, _, e, f, g, h] = *data;
@@ -590,18 +642,18 @@ impl Vm {
                 && self.device_write(vcpu, interface, address.wrapping_add(4), 4, &high);
         }
         let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
-        let mask = {
-            let mut guard = self.gic.lock();
-            let Some(gic) = (*guard).as_mut() else {
-                return false;
-            };
-            match register {
+        let mask = self.with_gic(|gic| {
+            let gic = gic.as_mut()?;
+            Some(match register {
                 GicRegister::Distributor(offset) => {
                     gic.dist_write(vcpu.id, offset, size as u32, value)
                 }
                 GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, interface, value),
                 GicRegister::Deactivate(_) => 0,
-            }
+            })
+        });
+        let Some(mask) = mask else {
+            return false;
         };
         vcpu.stats.mmio_kernel.count();
         trace!(kvm_mmio(mmio::WRITE, size as u32, address, value.into()));
@@ -731,6 +783,11 @@ impl FileObject for Vm {
             ioctl::CREATE_DEVICE => Self::create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
+            ioctl::IRQFD => Irqfds::ioctl(&this.into(), arg).map(|()| 0),
+            ioctl::IOEVENTFD => this.bus.ioeventfd(arg).map(|()| 0),
+            ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(&this, arg).map(|()| 0),
+            ioctl::REGISTER_COALESCED_MMIO => this.bus.register_zone(arg).map(|()| 0),
+            ioctl::UNREGISTER_COALESCED_MMIO => this.bus.unregister_zone(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
             ioctl::GET_STATS_FD => VmStatsFile::open(this.into()),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
@@ -740,6 +797,11 @@ impl FileObject for Vm {
 
     fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
         Err(ENODEV)
+    }
+
+    fn release(this: ArcBorrow<'_, Self>) {
+        // They hold references to the VM.
+        this.irqfds.clear();
     }
 }
 
