@@ -3,6 +3,7 @@
 //! Eventfds: signalling one, and hearing of it when somebody else does.
 
 use core::{
+    cell::Cell,
     ffi::c_void,
     ptr::NonNull, //
 };
@@ -106,7 +107,8 @@ impl<T: Listener> Listening<T> {
             // INVARIANT: The callee took a reference.
             ctx: NonNull::new(ctx).ok_or(EBADF)?,
         };
-        let mut events = 0;
+        // The initialiser moves what it captures.
+        let events = &Cell::new(0);
         let this = Arc::pin_init(
             // INVARIANT: An eventfd's poll always queues.
             pin_init!(Self {
@@ -115,13 +117,13 @@ impl<T: Listener> Listening<T> {
                 // SAFETY: The slot is pinned, and taken out of the queue when it is dropped. The
                 // callback touches it under the queue's lock, which comes with the whole value
                 // initialised: this field is the last.
-                raw <- Opaque::ffi_init(|slot| events = unsafe {
+                raw <- Opaque::ffi_init(|slot| events.set(unsafe {
                     glue::kvm_arm_listen(slot, file.as_ptr(), Some(Self::wake))
-                }),
+                })),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
-        if events & bindings::POLLIN != 0 {
+        if events.get() & bindings::POLLIN != 0 {
             this.listener.signalled();
         }
         Ok(this)

@@ -62,12 +62,11 @@ impl Ring {
                 (&raw const (*self.ring).last).read_volatile(),
             )
         };
-        let next = if last.wrapping_add(1) >= ENTRIES {
-            0
-        } else {
-            last + 1
-        };
-        if last >= ENTRIES || next == first {
+        if last >= ENTRIES {
+            return false;
+        }
+        let next = if last == ENTRIES - 1 { 0 } else { last + 1 };
+        if next == first {
             return false;
         }
         // SAFETY: `last` is checked, so the entry is within the page.

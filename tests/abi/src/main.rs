@@ -10,6 +10,7 @@
 mod accounting;
 mod check;
 mod dirty_log;
+mod eventfd;
 mod firmware;
 mod gic;
 mod guest;
@@ -56,6 +57,7 @@ fn tests() -> Vec<Test> {
         halt::TESTS,
         irq_line::TESTS,
         gic::TESTS,
+        eventfd::TESTS,
         stats::TESTS,
         lifetime::TESTS,
         accounting::TESTS,

@@ -299,6 +299,34 @@ impl RunPage {
         Ok(Self { run, size })
     }
 
+    /// Reads a word of the mapping, of which the second page is the ring of coalesced MMIO.
+    pub fn word(&self, offset: usize) -> u32 {
+        assert!(offset % 4 == 0 && offset + 4 <= self.size);
+        // SAFETY: Within the mapping, which lives as long as `self`.
+        unsafe {
+            self.run
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<u32>()
+                .read_volatile()
+        }
+    }
+
+    /// Writes a word of it.
+    pub fn set_word(&self, offset: usize, value: u32) {
+        assert!(offset % 4 == 0 && offset + 4 <= self.size);
+        // SAFETY: As above.
+        unsafe {
+            self.run
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<u32>()
+                .write_volatile(value)
+        };
+    }
+
     /// Why KVM_RUN returned.
     pub fn exit_reason(&self) -> u32 {
         // SAFETY: The page is mapped as long as `self` lives.
