@@ -139,6 +139,11 @@ impl<T: Listener> Listening<T> {
         &self.listener
     }
 
+    /// What the queue calls when the eventfd is signalled or closed.
+    ///
+    /// # Safety
+    ///
+    /// `entry` is in the queue, as a `Self` put it there, and the queue's lock is held.
     unsafe extern "C" fn wake(
         entry: *mut bindings::wait_queue_entry,
         _mode: ffi::c_uint,

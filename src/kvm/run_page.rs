@@ -60,9 +60,8 @@ impl RunPage {
     /// Maps this page, or the ring behind it, or both into a process.
     pub(crate) fn mmap(&self, vma: &VmaNew, ring: &Page) -> Result {
         // SAFETY: The vma is being set up by its owner.
-        let pgoff = unsafe { (*vma.as_ptr()).vm_pgoff };
+        let first = unsafe { (*vma.as_ptr()).vm_pgoff };
         let pages = [&self.page, ring];
-        let first = pgoff as usize;
         let count = (vma.end() - vma.start()) / PAGE_SIZE;
         let last = first.checked_add(count).ok_or(EINVAL)?;
         let pages = pages.get(first..last).ok_or(EINVAL)?;

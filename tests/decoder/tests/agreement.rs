@@ -312,14 +312,14 @@ fn unpredictable(text: &str, instruction: Instruction) -> Option<&'static str> {
             return None;
         }
         if let Instruction::Arm(word) = instruction {
-            let n = word >> 12 & 0xf;
+            let n = (word >> 12) & 0xf;
             if n & 1 != 0 || n == 14 {
                 return Some("two words need an even register and the next");
             }
-            if word & 1 << 24 == 0 && word & 1 << 21 != 0 {
+            if word & (1 << 24) == 0 && word & (1 << 21) != 0 {
                 return Some("two words as user mode would");
             }
-            if word & 1 << 22 == 0 && word & 0xf00 != 0 {
+            if word & (1 << 22) == 0 && word & 0xf00 != 0 {
                 return Some("bits that should be zero");
             }
             if mnemonic.starts_with("ldr") && index.is_some_and(|index| registers.contains(&index))
@@ -342,8 +342,8 @@ fn unpredictable(text: &str, instruction: Instruction) -> Option<&'static str> {
         return Some("a store relative to the PC");
     }
     if let Instruction::Arm(word) = instruction {
-        let is_extra = word >> 25 & 7 == 0;
-        if is_extra && word & 1 << 22 == 0 && word & 0xf00 != 0 {
+        let is_extra = (word >> 25) & 7 == 0;
+        if is_extra && word & (1 << 22) == 0 && word & 0xf00 != 0 {
             return Some("bits that should be zero");
         }
         if is_extra && registers.contains(&"pc") {
@@ -457,11 +457,11 @@ fn thumb_32_random() {
         // Those with the bits of loads and stores.
         let word = random.word();
         let top = if word & 1 == 0 {
-            0b1110_100
+            0b111_0100
         } else {
-            0b1111_100
+            0b111_1100
         };
-        let word = random.word() & 0x01ff_ffff | top << 25;
+        let word = (random.word() & 0x01ff_ffff) | (top << 25);
         checker.check(Instruction::Thumb32(word));
     }
     assert!(checker.decoded > millions() / 10, "{}", checker.decoded);
@@ -479,12 +479,12 @@ fn structured() {
         for rn in registers {
             for rt in registers {
                 for low in lows {
-                    let rest = rn << 16 | rt << 12 | low;
+                    let rest = (rn << 16) | (rt << 12) | low;
                     for cond in [0u32, 14, 15] {
-                        checker.check(Instruction::Arm(cond << 28 | form << 20 | rest));
+                        checker.check(Instruction::Arm((cond << 28) | (form << 20) | rest));
                     }
                     for top in [0b1110_1000u32, 0b1110_1001, 0b1111_1000, 0b1111_1001] {
-                        let word = top << 24 | (form & 0xf) << 20 | rest;
+                        let word = (top << 24) | ((form & 0xf) << 20) | rest;
                         checker.check(Instruction::Thumb32(word));
                     }
                 }
