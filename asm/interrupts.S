@@ -511,9 +511,17 @@ guest_trap_exit:
 	mrrc	p15, 0, r8, r9, c7		@ PAR
 	mcrr	p15, 0, r6, r7, c7
 	tst	r8, #1				@ PAR.F
-	movne	r0, #EXIT_RETRY
-	bne	guest_exit
-	mov	r5, r8, lsr #12
+	beq	3f
+	/*
+	 * Its tables may be what cannot be reached: a page of them that
+	 * the host took, or whose access flag it cleared. The guest has
+	 * to walk them again for that to be found.
+	 */
+	mcr	p15, 0, r0, c8, c7, 0		@ TLBIALL
+	dsb	nsh
+	mov	r0, #EXIT_RETRY
+	b	guest_exit
+3:	mov	r5, r8, lsr #12
 	and	r9, r9, #0xff
 	orr	r5, r5, r9, lsl #20
 	b	2f

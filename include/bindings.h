@@ -3,6 +3,8 @@
 #include <linux/anon_inodes.h>
 #include <linux/cpu_pm.h>
 #include <linux/cpuhotplug.h>
+#include <linux/eventfd.h>
+#include <linux/file.h>
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/kvm.h>
@@ -16,6 +18,7 @@
 #include <linux/vmalloc.h>
 #include "world_switch.h"
 #include "helpers.h"
+#include "trace.h"
 
 /* The default of max_vcpus: of Kconfig inside a kernel tree, else its default. */
 #ifdef CONFIG_KVM_ARM_MAX_VCPUS

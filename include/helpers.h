@@ -6,11 +6,19 @@
 #ifndef KVM_ARM_HELPERS_H
 #define KVM_ARM_HELPERS_H
 
+#include <linux/fs.h>
+#include <linux/eventfd.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
+#include <linux/poll.h>
 #include <linux/perf_event.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+
+/* Macros with casts, which bindgen does not evaluate. */
+enum {
+	KVM_ARM_FMODE_PREAD = (__force unsigned int)FMODE_PREAD,
+};
 
 void kvm_arm_local_irq_disable(void);
 void kvm_arm_local_irq_enable(void);
@@ -46,6 +54,17 @@ bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);
 
 void kvm_arm_init_waitqueue(struct wait_queue_head *wq);
 void kvm_arm_wake_up(struct wait_queue_head *wq);
+/* Who hears of it when an eventfd is signalled. */
+struct kvm_arm_listener {
+	struct wait_queue_entry entry;
+	struct poll_table_struct table;
+};
+
+unsigned int kvm_arm_listen(struct kvm_arm_listener *listener,
+			    struct file *file, wait_queue_func_t wake);
+void kvm_arm_unlisten(struct kvm_arm_listener *listener,
+		      struct eventfd_ctx *ctx);
+
 int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
 			       bool (*ready)(void *), void *arg);
 
@@ -65,12 +84,14 @@ bool kvm_arm_pfn_valid(unsigned long pfn);
 unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_log_allowed(void);
+bool kvm_arm_debug_allowed(void);
 void kvm_arm_sigmask_set(u64 mask);
 void kvm_arm_sigmask_restore(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_used(struct page *page, bool dirty);
-int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
-				    struct page **page);
+void kvm_arm_mark_page_dirty(struct page *page);
+int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
+				     unsigned int flags, struct page **pages);
 
 
 struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,

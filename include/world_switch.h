@@ -23,6 +23,9 @@
 #define CTX_FIQ			120	/* r8-r12, sp, lr, spsr */
 #define CTX_CP15		152	/* armv7::cp15::Cp15Reg */
 #define CTX_CP15_COUNT		31
+#define CTX_SCTLR		160
+#define CTX_TTBCR		172	/* with DACR, TTBR0, TTBR1 behind */
+#define CTX_CONTEXTIDR		240
 /* Control registers of HYP mode while this vCPU runs. */
 #define CTX_HCR			276
 #define CTX_HSTR		280
@@ -39,7 +42,8 @@
 #define CTX_TEECR		328	/* TEECR, TEEHBR: CP14's ThumbEE registers */
 #define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_ANSWERS		600	/* what src/hyp/answer.rs has to know */
-#define CTX_SIZE		616
+#define CTX_ANSWERED		616	/* what it has counted */
+#define CTX_SIZE		624
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */

@@ -6,6 +6,7 @@
 #include <linux/compiler.h>
 #include <linux/context_tracking.h>
 #include <linux/cpumask.h>
+#include <linux/eventfd.h>
 #include <linux/ftrace.h>
 #include <linux/highmem.h>
 #include <linux/interrupt.h>
@@ -15,6 +16,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/poll.h>
 #include <linux/perf_event.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
@@ -211,6 +213,32 @@ void kvm_arm_wake_up(struct wait_queue_head *wq)
 	wake_up(wq);
 }
 
+static void kvm_arm_listener_queue(struct file *file,
+				   struct wait_queue_head *wq,
+				   struct poll_table_struct *table)
+{
+	struct kvm_arm_listener *listener =
+		container_of(table, struct kvm_arm_listener, table);
+
+	add_wait_queue(wq, &listener->entry);
+}
+
+unsigned int kvm_arm_listen(struct kvm_arm_listener *listener,
+			    struct file *file, wait_queue_func_t wake)
+{
+	init_waitqueue_func_entry(&listener->entry, wake);
+	init_poll_funcptr(&listener->table, kvm_arm_listener_queue);
+	return (__force unsigned int)vfs_poll(file, &listener->table);
+}
+
+void kvm_arm_unlisten(struct kvm_arm_listener *listener,
+		      struct eventfd_ctx *ctx)
+{
+	u64 count;
+
+	eventfd_ctx_remove_wait_queue(ctx, &listener->entry, &count);
+}
+
 int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
 			       bool (*ready)(void *), void *arg)
 {
@@ -293,10 +321,16 @@ void kvm_arm_mark_page_used(struct page *page, bool dirty)
 	mark_page_accessed(page);
 }
 
-int kvm_arm_get_user_page_fast_only(unsigned long addr, unsigned int flags,
-				    struct page **page)
+void kvm_arm_mark_page_dirty(struct page *page)
 {
-	return get_user_pages_fast_only(addr, 1, flags, page);
+	if (!PageReserved(page))
+		SetPageDirty(page);
+}
+
+int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
+				     unsigned int flags, struct page **pages)
+{
+	return get_user_pages_fast_only(addr, n, flags, pages);
 }
 
 unsigned int kvm_arm_user_limit(void)
@@ -328,6 +362,21 @@ bool kvm_arm_log_allowed(void)
 				      DEFAULT_RATELIMIT_BURST);
 
 	return __ratelimit(&state);
+}
+
+/*
+ * A parameter of the module that can be changed while it is loaded, which those
+ * of Rust cannot.
+ */
+static bool kvm_arm_debug;
+module_param_named(debug, kvm_arm_debug, bool, 0644);
+MODULE_PARM_DESC(debug, "Log what is unusual about guests and monitors (default: off)");
+
+bool kvm_arm_debug_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, 100);
+
+	return READ_ONCE(kvm_arm_debug) && __ratelimit(&state);
 }
 
 bool kvm_arm_is_huge_mapping(unsigned long addr)

@@ -27,6 +27,7 @@ mod glue;
 mod hyp;
 mod kvm;
 mod mem;
+mod trace;
 
 module! {
     type: KvmArm,

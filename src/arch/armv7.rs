@@ -22,6 +22,8 @@ pub mod cp15;
 pub mod descriptor;
 pub mod exception;
 pub mod hsr;
+pub mod insn;
 pub mod policy;
 pub mod psr;
 pub mod regs;
+pub mod stage1;

@@ -116,26 +116,89 @@ fn take(regs: &mut impl CoreRegs, exception: Exception) {
     regs.set_pc(base.wrapping_add(exception.vector()));
 }
 
-/// DFSR and IFSR as for a synchronous external abort.
-///
-/// That is what a bus reports for an address at which there is nothing.
-struct FaultStatusRegister;
+/// What an access was aborted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The address is not a multiple of what the access demands.
+    Alignment,
+    /// Nothing is mapped.
+    Translation,
+    /// The access flag is clear.
+    AccessFlag,
+    /// The domain gives no access.
+    Domain,
+    /// The descriptor gives no access.
+    Permission,
+    /// A synchronous external abort: what a bus reports for an address at which there is nothing.
+    External,
+    /// The same, for a table of the translation.
+    ExternalOnWalk,
+}
 
-impl FaultStatusRegister {
-    /// The long-descriptor format is in use: the layout of the register.
+/// An abort of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataFault {
+    /// What for.
+    pub kind: FaultKind,
+    /// The level of the walk, for those that have one.
+    pub level: u32,
+    /// The domain, as far as it was known.
+    pub domain: u32,
+}
+
+impl DataFault {
+    /// DFSR and IFSR: the long-descriptor format is in use, and so that of the register.
     const LPAE: u32 = 1 << 9;
     /// DFSR only: a write.
     const WNR: u32 = 1 << 11;
-    /// FS of the short-descriptor format (table B3-23).
-    const EXTERNAL_SHORT: u32 = 0b0_1000;
-    /// STATUS of the long-descriptor format (table B3-24).
-    const EXTERNAL_LONG: u32 = 0b01_0000;
 
-    fn external(regs: &impl CoreRegs) -> u32 {
+    /// A fault without a level.
+    const fn new(kind: FaultKind) -> Self {
+        Self {
+            kind,
+            level: 0,
+            domain: 0,
+        }
+    }
+
+    /// FS and Domain in the short-descriptor format (table B3-23).
+    const fn short(self) -> u32 {
+        let level = if self.level >= 2 { 2 } else { 0 };
+        let status = match self.kind {
+            FaultKind::Alignment => 0b0_0001,
+            FaultKind::Translation => 0b0_0101 + level,
+            FaultKind::AccessFlag if level == 0 => 0b0_0011,
+            FaultKind::AccessFlag => 0b0_0110,
+            FaultKind::Domain => 0b0_1001 + level,
+            FaultKind::Permission => 0b0_1101 + level,
+            FaultKind::External => 0b0_1000,
+            FaultKind::ExternalOnWalk => 0b0_1100 + level,
+        };
+        status | (self.domain & 0xf) << 4
+    }
+
+    /// STATUS in the long-descriptor format (table B3-24).
+    const fn long(self) -> u32 {
+        let level = self.level & 3;
+        Self::LPAE
+            | match self.kind {
+                FaultKind::Alignment => 0b10_0001,
+                FaultKind::Translation => 0b00_0100 | level,
+                FaultKind::AccessFlag => 0b00_1000 | level,
+                // There are none.
+                FaultKind::Domain => 0b11_1100 | level,
+                FaultKind::Permission => 0b00_1100 | level,
+                FaultKind::External => 0b01_0000,
+                FaultKind::ExternalOnWalk => 0b01_0100 | level,
+            }
+    }
+
+    /// DFSR without WnR, and IFSR.
+    fn status(self, regs: &impl CoreRegs) -> u32 {
         if regs.cp15(Cp15Reg::Ttbcr) & TTBCR_EAE != 0 {
-            Self::LPAE | Self::EXTERNAL_LONG
+            self.long()
         } else {
-            Self::EXTERNAL_SHORT
+            self.short()
         }
     }
 }
@@ -148,8 +211,18 @@ pub fn inject_undefined(regs: &mut impl CoreRegs) {
 /// Gives the guest a data abort for the instruction at PC: a synchronous external abort at the
 /// virtual address `addr`, on a write if `write` (B1.9.8).
 pub fn inject_data_abort(regs: &mut impl CoreRegs, addr: u32, write: bool) {
-    let wnr = if write { FaultStatusRegister::WNR } else { 0 };
-    let status = FaultStatusRegister::external(regs) | wnr;
+    inject_data_fault(regs, DataFault::new(FaultKind::External), addr, write);
+}
+
+/// The same for an alignment fault.
+pub fn inject_alignment_fault(regs: &mut impl CoreRegs, addr: u32, write: bool) {
+    inject_data_fault(regs, DataFault::new(FaultKind::Alignment), addr, write);
+}
+
+/// The same for any fault.
+pub fn inject_data_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32, write: bool) {
+    let wnr = if write { DataFault::WNR } else { 0 };
+    let status = fault.status(regs) | wnr;
     regs.set_cp15(Cp15Reg::Dfsr, status);
     regs.set_cp15(Cp15Reg::Dfar, addr);
     take(regs, Exception::DataAbort);
@@ -158,7 +231,7 @@ pub fn inject_data_abort(regs: &mut impl CoreRegs, addr: u32, write: bool) {
 /// Gives the guest a prefetch abort for the instruction at PC: a synchronous external abort at the
 /// virtual address `addr` (B1.9.7).
 pub fn inject_prefetch_abort(regs: &mut impl CoreRegs, addr: u32) {
-    let status = FaultStatusRegister::external(regs);
+    let status = DataFault::new(FaultKind::External).status(regs);
     regs.set_cp15(Cp15Reg::Ifsr, status);
     regs.set_cp15(Cp15Reg::Ifar, addr);
     take(regs, Exception::PrefetchAbort);

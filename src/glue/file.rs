@@ -3,16 +3,27 @@
 //! Files whose private data is a reference-counted Rust object: character
 //! devices with a fixed minor number, and anonymous inodes.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
-    error::to_result,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     ffi,
+    fs::file::{
+        File,
+        FileDescriptorReservation, //
+    },
     mm::virt::VmaNew,
     prelude::*,
     str::CStr,
     sync::{
+        aref::ARef,
         Arc,
         ArcBorrow, //
     },
@@ -20,8 +31,15 @@ use kernel::{
         ForeignOwnable,
         Opaque, //
     },
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceWriter, //
+    },
 };
 use kvm_bindings as glue;
+
+use super::log::debug;
 
 /// An object behind a file descriptor.
 pub(crate) trait FileObject: Sized + Send + Sync + 'static {
@@ -35,6 +53,25 @@ pub(crate) trait FileObject: Sized + Send + Sync + 'static {
 
     /// The last descriptor for this file is closed.
     fn release(_this: ArcBorrow<'_, Self>) {}
+
+    /// Whether [`FileObject::read`] and [`FileObject::size`] do something: if not, `read` fails
+    /// with `EINVAL`, and the file has no position.
+    const READABLE: bool = false;
+
+    /// Copies what is in the file from `position` on, as much as there is or `to` has room for.
+    /// Says how many bytes it was.
+    fn read(
+        _this: ArcBorrow<'_, Self>,
+        _position: u64,
+        _to: &mut UserSliceWriter,
+    ) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    /// How many bytes there are to be read.
+    fn size(_this: ArcBorrow<'_, Self>) -> u64 {
+        0
+    }
 }
 
 /// The `struct file_operations` of files whose private data is an `Arc<T>`.
@@ -48,7 +85,12 @@ impl<T: FileObject> Operations<T> {
         unlocked_ioctl: Some(Self::ioctl),
         mmap: Some(Self::mmap),
         release: Some(Self::release),
-        llseek: Some(bindings::noop_llseek),
+        read: if T::READABLE { Some(Self::read) } else { None },
+        llseek: if T::READABLE {
+            Some(Self::llseek)
+        } else {
+            Some(bindings::noop_llseek)
+        },
         ..pin_init::zeroed()
     };
 
@@ -68,7 +110,15 @@ impl<T: FileObject> Operations<T> {
         // SAFETY: The kernel calls this for open files made with `TABLE`.
         match T::ioctl(unsafe { Self::object(file) }, cmd, arg) {
             Ok(value) => value as ffi::c_long,
-            Err(e) => e.to_errno() as ffi::c_long,
+            Err(e) => {
+                if e != EINTR {
+                    debug!(
+                        "ioctl {cmd:#010x} of {}: {e:?}\n",
+                        core::any::type_name::<T>()
+                    );
+                }
+                e.to_errno() as ffi::c_long
+            }
         }
     }
 
@@ -82,6 +132,40 @@ impl<T: FileObject> Operations<T> {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
+    }
+
+    extern "C" fn read(
+        file: *mut bindings::file,
+        buffer: *mut ffi::c_char,
+        len: usize,
+        position: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: `position` is the caller's, for us to read and write.
+        let start = unsafe { *position };
+        let Ok(from) = u64::try_from(start) else {
+            return EINVAL.to_errno() as isize;
+        };
+        let mut to = UserSlice::new(UserPtr::from_addr(buffer as usize), len).writer();
+        // SAFETY: The kernel calls this for open files made with `TABLE`.
+        match T::read(unsafe { Self::object(file) }, from, &mut to) {
+            Ok(read) => {
+                // SAFETY: As above.
+                unsafe { *position = start.saturating_add(read as bindings::loff_t) };
+                read as isize
+            }
+            Err(e) => e.to_errno() as isize,
+        }
+    }
+
+    extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: ffi::c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: The kernel calls this for open files made with `TABLE`.
+        let size = T::size(unsafe { Self::object(file) });
+        // SAFETY: As above; the callee has its own locks.
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
     }
 
     extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
@@ -114,6 +198,38 @@ pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Resu
         return Err(Error::from_errno(fd));
     }
     Ok(fd as isize)
+}
+
+/// Makes a file descriptor for `object` that can only be read, anywhere (`pread`).
+///
+/// The descriptor is close-on-exec.
+pub(crate) fn new_readable_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
+    let fd = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
+    let private = object.into_foreign();
+    // SAFETY: `name` is copied by the callee, the operations are 'static, and the reference that
+    // `private` stands for goes to the file.
+    let file = from_err_ptr(unsafe {
+        glue::anon_inode_getfile_fmode(
+            name.as_char_ptr(),
+            Operations::<T>::STATIC,
+            private.cast(),
+            bindings::O_RDONLY as ffi::c_int,
+            glue::KVM_ARM_FMODE_PREAD,
+        )
+    });
+    let file = match file.and_then(|file| NonNull::new(file).ok_or(ENOMEM)) {
+        Ok(file) => file,
+        Err(e) => {
+            // SAFETY: No file was made, so the reference is still ours.
+            drop(unsafe { Arc::<T>::from_foreign(private) });
+            return Err(e);
+        }
+    };
+    // SAFETY: The file is new: the reference to it is ours, and nobody uses its position.
+    let file = unsafe { ARef::<File>::from_raw(file.cast()) };
+    let number = fd.reserved_fd();
+    fd.fd_install(file);
+    Ok(number as isize)
 }
 
 /// A registered character device of the misc class; every open makes a new object.

@@ -11,3 +11,20 @@ pub(crate) fn ratelimited(print: impl FnOnce()) {
         print();
     }
 }
+
+/// Calls `print` if the module parameter `debug` is on, unless that happened too often lately.
+pub(crate) fn debugging(print: impl FnOnce()) {
+    // SAFETY: The state is the callee's own.
+    if unsafe { glue::kvm_arm_debug_allowed() } {
+        print();
+    }
+}
+
+/// Logs what is unusual, but nobody's fault, for those who want to know (`debug=1`).
+macro_rules! debug {
+    ($($message:tt)*) => {
+        $crate::glue::log::debugging(|| kernel::pr_info!($($message)*))
+    };
+}
+
+pub(crate) use debug;

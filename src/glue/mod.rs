@@ -9,6 +9,7 @@
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod device_tree;
+pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod guest_time;
 pub(crate) mod irq;
@@ -22,5 +23,6 @@ pub(crate) mod power;
 pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod task;
+pub(crate) mod trace;
 pub(crate) mod user_page;
 pub(crate) mod wait;

@@ -109,6 +109,11 @@ impl HostMapping {
         self.page.is_some()
     }
 
+    /// Whether it is a page that did not have to be faulted in.
+    pub(crate) fn was_resident(&self) -> bool {
+        self.page.as_ref().is_some_and(|page| page.was_resident)
+    }
+
     /// The memory type that it is mapped with. [`MemAttr::NormalWb`] is RAM, always.
     pub(crate) fn memory(&self) -> MemAttr {
         self.memory
@@ -133,6 +138,8 @@ impl HostMapping {
 struct UserPage {
     page: NonNull<bindings::page>,
     writable: bool,
+    /// It did not have to be faulted in.
+    was_resident: bool,
 }
 
 impl UserPage {
@@ -141,30 +148,30 @@ impl UserPage {
     /// A page that is only wanted for reading is looked up for writing too if it is mapped so
     /// already, which spares a later fault.
     fn get(address: usize, write: bool) -> Result<Self> {
-        let mut page = core::ptr::null_mut();
-        if !write {
-            // SAFETY: One pointer is written to `page`. The callee checks the address.
-            let n = unsafe {
-                glue::kvm_arm_get_user_page_fast_only(address, bindings::FOLL_WRITE, &mut page)
-            };
-            if n == 1 {
+        let ways: &[bool] = if write { &[true] } else { &[true, false] };
+        for &writable in ways {
+            let [page, ..] = ResidentPages::get(address, 1, writable).into_pages();
+            if let Some(page) = NonNull::new(page) {
+                // INVARIANT: The reference was the other value's.
                 return Ok(Self {
-                    // INVARIANT: The callee took a reference.
-                    page: NonNull::new(page).ok_or(EFAULT)?,
-                    writable: true,
+                    page,
+                    writable,
+                    was_resident: true,
                 });
             }
         }
+        let mut page = core::ptr::null_mut();
         let flags = if write { bindings::FOLL_WRITE } else { 0 };
-        // SAFETY: As above.
-        let n = unsafe { bindings::get_user_pages_fast(address, 1, flags, &mut page) };
+        // SAFETY: One pointer is written to `page`. The callee checks the address.
+        let n = unsafe { bindings::get_user_pages_unlocked(address, 1, &mut page, flags) };
         match n {
             1 => Ok(Self {
                 // INVARIANT: The callee took a reference.
                 page: NonNull::new(page).ok_or(EFAULT)?,
                 writable: write,
+                was_resident: false,
             }),
-            n if n < 0 => Err(Error::from_errno(n)),
+            n if n < 0 => Err(Error::from_errno(n as i32)),
             _ => Err(EFAULT),
         }
     }
@@ -186,6 +193,73 @@ impl Drop for UserPage {
     fn drop(&mut self) {
         // SAFETY: A reference is held, by the type's invariant.
         unsafe { glue::kvm_arm_put_page(self.page.as_ptr()) };
+    }
+}
+
+/// How many pages [`ResidentPages`] holds at most.
+pub(crate) const MOST_RESIDENT: usize = 15;
+
+/// Pages at consecutive addresses of the current process which were there already, held by
+/// references as a page that faulted is.
+///
+/// # Invariants
+///
+/// The first `n` of `pages` are valid, and a reference to each is held.
+pub(crate) struct ResidentPages {
+    pages: [*mut bindings::page; MOST_RESIDENT],
+    n: usize,
+}
+
+impl ResidentPages {
+    /// Looks for up to `most` pages from an address on, to the first that is not there, or may not
+    /// be written to if `write`. Faults nothing in, and does not sleep.
+    pub(crate) fn get(address: usize, most: usize, write: bool) -> Self {
+        let mut pages = [core::ptr::null_mut(); MOST_RESIDENT];
+        let flags = if write { bindings::FOLL_WRITE } else { 0 };
+        let most = most.min(MOST_RESIDENT) as i32;
+        // SAFETY: No more than `most` pointers are written to `pages`. The callee checks the
+        // addresses.
+        let n = unsafe {
+            glue::kvm_arm_get_user_pages_fast_only(address, most, flags, pages.as_mut_ptr())
+        };
+        // INVARIANT: The callee took references to so many.
+        Self {
+            pages,
+            n: usize::try_from(n).unwrap_or(0),
+        }
+    }
+
+    /// Gives the pages away, with the references. The rest is null.
+    fn into_pages(mut self) -> [*mut bindings::page; MOST_RESIDENT] {
+        // INVARIANT: No page is left.
+        self.n = 0;
+        self.pages
+    }
+
+    /// The physical addresses of the pages.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Pa> + '_ {
+        self.pages.iter().take(self.n).map(|page| {
+            // SAFETY: The page is valid.
+            Pa((unsafe { glue::kvm_arm_page_to_pfn(*page) } as u64) << 12)
+        })
+    }
+
+    /// Tells the host that the pages may be written to from now on. Whether they are in use is not
+    /// known.
+    pub(crate) fn mark_dirty(&self) {
+        for page in self.pages.iter().take(self.n) {
+            // SAFETY: The page is valid and referenced.
+            unsafe { glue::kvm_arm_mark_page_dirty(*page) };
+        }
+    }
+}
+
+impl Drop for ResidentPages {
+    fn drop(&mut self) {
+        for page in self.pages.iter().take(self.n) {
+            // SAFETY: A reference is held, by the type's invariant.
+            unsafe { glue::kvm_arm_put_page(*page) };
+        }
     }
 }
 

@@ -91,6 +91,16 @@ impl Answers {
     }
 }
 
+/// How many traps were answered here. The highvisor takes the counts now and then.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answered {
+    /// Hypercalls.
+    pub(crate) hvc: u32,
+    /// Registers of CP15.
+    pub(crate) cp15: u32,
+}
+
 /// What a trap comes to here.
 enum Answer {
     /// It is carried out; the guest goes on.
@@ -114,13 +124,16 @@ unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
     if !cond::condition_holds(hsr, context.core.cpsr) {
         return 0;
     }
-    let answer = match hsr.ec() {
-        ExceptionClass::Hvc => call(context),
-        ExceptionClass::Cp15 => cp15_register(context, hsr),
-        _ => Answer::Declined,
+    let (answer, count) = match hsr.ec() {
+        ExceptionClass::Hvc => (call(context), &mut context.answered.hvc),
+        ExceptionClass::Cp15 => (cp15_register(context, hsr), &mut context.answered.cp15),
+        _ => return 0,
     };
     match answer {
-        Answer::Done => 1,
+        Answer::Done => {
+            *count = count.wrapping_add(1);
+            1
+        }
         Answer::Declined => 0,
     }
 }
@@ -246,4 +259,8 @@ const_assert_eq!(core::mem::size_of::<Answers>(), 16);
 const_assert_eq!(
     offset_of!(VcpuContext, answers),
     layout::CTX_ANSWERS as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, answered),
+    layout::CTX_ANSWERED as usize
 );

@@ -5,13 +5,17 @@
 use armv7::{
     cp15::Cp15Reg,
     exception::CoreRegs,
+    insn,
     psr::Mode, //
 };
 use kvm_bindings as layout;
 use memoffset::offset_of;
 use static_assertions::const_assert_eq;
 
-use super::answer::Answers;
+use super::answer::{
+    Answered,
+    Answers, //
+};
 
 /// Registers banked by an exception mode other than FIQ.
 #[repr(C)]
@@ -104,6 +108,7 @@ pub(crate) struct VcpuContext {
     pub(crate) thumbee: [u32; 2],
     pub(crate) vfp: Vfp,
     pub(crate) answers: Answers,
+    pub(crate) answered: Answered,
 }
 
 const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);
@@ -151,6 +156,18 @@ const_assert_eq!(
     layout::CTX_SIZE as usize
 );
 // The world switch skips what these places hold.
+const_assert_eq!(
+    offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Sctlr as usize,
+    layout::CTX_SCTLR as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Ttbcr as usize,
+    layout::CTX_TTBCR as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Contextidr as usize,
+    layout::CTX_CONTEXTIDR as usize
+);
 const_assert_eq!(Cp15Reg::Mpidr as usize, 0);
 const_assert_eq!(Cp15Reg::Csselr as usize, 1);
 const_assert_eq!(Cp15Reg::Actlr as usize, 3);
@@ -191,6 +208,32 @@ impl VcpuContext {
         } else {
             n
         }
+    }
+}
+
+impl insn::Registers for VcpuContext {
+    fn get(&self, n: usize) -> u32 {
+        self.reg(n)
+    }
+
+    fn set(&mut self, n: usize, value: u32) {
+        self.set_reg(n, value);
+    }
+
+    fn pc(&self) -> u32 {
+        self.core.pc
+    }
+
+    fn set_pc(&mut self, pc: u32) {
+        self.core.pc = pc;
+    }
+
+    fn cpsr(&self) -> u32 {
+        self.core.cpsr
+    }
+
+    fn set_cpsr(&mut self, cpsr: u32) {
+        self.core.cpsr = cpsr;
     }
 }
 

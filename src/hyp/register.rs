@@ -143,6 +143,13 @@ pub(crate) fn isb() {
     unsafe { asm!("mcr p15, 0, {}, c7, c5, 4", in(reg) 0, options(nostack, preserves_flags)) };
 }
 
+/// Data memory barrier, by its CP15 name.
+#[inline]
+pub(crate) fn dmb() {
+    // SAFETY: A barrier.
+    unsafe { asm!("mcr p15, 0, {}, c7, c10, 5", in(reg) 0, options(nostack, preserves_flags)) };
+}
+
 /// Data synchronisation barrier, full system, by its CP15 name.
 #[inline]
 pub(crate) fn dsb() {

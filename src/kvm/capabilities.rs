@@ -26,6 +26,10 @@ pub(crate) fn enable(vm: &Vm, arg: usize) -> Result {
             vm.firmware.allow_suspend();
             Ok(())
         }
+        uapi::KVM_CAP_ARM_NISV_TO_USER => {
+            vm.set_nisv_to_user();
+            Ok(())
+        }
         uapi::KVM_CAP_HALT_POLL => {
             vm.halt.set_max(u32::try_from(options).map_err(|_| EINVAL)?);
             Ok(())

@@ -45,9 +45,13 @@ use super::{
     },
     vm::Vm, //
 };
-use crate::mem::address_space::{
-    Access,
-    Faulted, //
+use crate::{
+    glue::log::debug,
+    mem::address_space::{
+        Access,
+        Faulted, //
+    },
+    trace::trace, //
 };
 
 /// Goes on behind the trapped instruction.
@@ -82,6 +86,7 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
             firmware::call(vm, vcpu, state)
         }
         ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
+            debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
             Ok(Outcome::Resume)
         }
@@ -106,6 +111,12 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     let fault = state.context.fault;
     let address = if is_fetch { fault.hifar } else { fault.hdfar };
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
+    trace!(kvm_guest_fault(
+        state.context.core.pc,
+        hsr.0,
+        address,
+        ipa.0
+    ));
     let abort = hsr.abort();
     // No slot can be where a device of the kernel is, so memory need not be asked.
     if abort.isv && vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_)) {
@@ -155,6 +166,10 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
 }
 
 fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
+    debug!(
+        "a guest gets an abort for {address:#010x}: HSR {:#010x}, pc {:#010x}\n",
+        state.context.fault.hsr, state.context.core.pc
+    );
     if is_fetch {
         exception::inject_prefetch_abort(&mut *state.context, address);
     } else {
@@ -162,9 +177,22 @@ fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: 
     }
 }
 
+/// The guest gets an undefined instruction exception for what trapped.
+fn debug_undefined(state: &VcpuState, hsr: Hsr) {
+    debug!(
+        "a guest's instruction is undefined: HSR {:#010x}, pc {:#010x}\n",
+        hsr.0, state.context.core.pc
+    );
+}
+
 /// WFI sleeps until there is something to take; WFE lets others run.
 fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    trace!(kvm_wfx(
+        state.context.core.pc,
+        matches!(hsr.wfx(), Wfx::Wfe)
+    ));
     skip_instruction(state, hsr);
+    vcpu.stats.count_wfx(hsr.wfx());
     match hsr.wfx() {
         Wfx::Wfi => halt::wait_for_interrupt(vm, vcpu, state),
         Wfx::Wfe => halt::wait_for_event(vm, vcpu, state),
@@ -195,6 +223,7 @@ fn finish_cp(
     outcome: Cp15Outcome,
     access: CpAccess,
 ) -> Outcome {
+    trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
     match outcome {
         Cp15Outcome::Read(value) => access.load(state, value),
         Cp15Outcome::Written => (),
@@ -228,6 +257,7 @@ fn finish_cp(
             }
         }
         Cp15Outcome::Undefined => {
+            debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
             return Outcome::Resume;
         }
@@ -288,6 +318,7 @@ fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
 
 /// The debug and trace registers: none are implemented, so all read as zero.
 fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+    trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
     match hsr.ec() {
         ExceptionClass::Cp14 => {
             let trapped = hsr.cp_access();

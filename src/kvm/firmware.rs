@@ -48,12 +48,14 @@ use super::{
 use crate::{
     glue::{
         clock,
+        log::debug,
         random, //
     },
     hyp::{
         answer::Answers,
         register, //
     },
+    trace::trace,
 };
 
 /// The firmware of a VM, as its monitor chose it.
@@ -178,6 +180,7 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
 /// A call of the guest's firmware.
 pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
+    trace!(kvm_hvc(state.context.core.pc, r0));
     let call = smccc::Call {
         function: r0,
         args: [r1, r2, r3],
@@ -267,6 +270,7 @@ fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) ->
 
 /// The machine is turned off or reset: no vCPU runs on, and the monitor decides.
 fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, kind: u32, flags: u64) -> Outcome {
+    debug!("vCPU {}: system event {kind}\n", vcpu.id);
     for other in vm.vcpus() {
         other.power.lock().off = true;
         if other.id != vcpu.id {

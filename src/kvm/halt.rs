@@ -92,7 +92,13 @@ pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
     if !vcpu.has_requests() && !is_ready(vm, vcpu, state) {
         let limits = vm.halt.limits();
         let start = register::cntpct();
-        if !look_out(vm, vcpu, state, start, limits.max) {
+        let found = look_out(vm, vcpu, state, start, limits.max);
+        if state.halt_window.duration(limits.max) != 0 {
+            let ticks = register::cntpct().wrapping_sub(start);
+            let ns = vm.host.timer.frequency.ticks_to_ns(ticks);
+            vcpu.stats.count_poll(found, ns);
+        }
+        if !found {
             sleep(vm, vcpu, state);
         }
         let waited = register::cntpct().wrapping_sub(start);
@@ -137,6 +143,7 @@ fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !vcpu.has_requests() && !ready() {
+        let _sleep = vcpu.stats.sleep();
         let timeout = state
             .timers
             .ticks_to_next()

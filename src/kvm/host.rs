@@ -11,6 +11,7 @@ use core::sync::atomic::{
 
 use armv7::addr::Pa;
 use kernel::{
+    debugfs::Dir,
     prelude::*,
     sync::Arc, //
 };
@@ -69,6 +70,8 @@ pub(crate) struct Host {
     pub(crate) pmu: HostPmu,
     #[pin]
     pub(crate) vmids: VmidAllocator,
+    /// The directory of VMs in debugfs.
+    pub(crate) debugfs: Dir,
     /// The most vCPUs of a VM: `max_vcpus=`.
     pub(crate) max_vcpus: usize,
 }
@@ -228,6 +231,7 @@ impl HostGuard {
                 timer,
                 pmu: HostPmu::find(),
                 vmids <- VmidAllocator::new(),
+                debugfs: super::debugfs::root(),
                 max_vcpus,
             }),
             GFP_KERNEL,

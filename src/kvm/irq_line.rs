@@ -10,6 +10,7 @@ use super::{
     gic::Line,
     vm::Vm, //
 };
+use crate::trace::trace;
 
 /// The fields of `kvm_irq_level.irq`.
 struct Fields {
@@ -34,6 +35,12 @@ impl Fields {
 /// Sets a line to a level (api.rst 4.25).
 pub(crate) fn set(vm: &Vm, irq: u32, level: bool) -> Result {
     let fields = Fields::decode(irq);
+    trace!(kvm_irq_line(
+        fields.kind,
+        fields.vcpu as u32,
+        fields.number,
+        level
+    ));
     match fields.kind {
         uapi::KVM_ARM_IRQ_TYPE_CPU => {
             if vm.has_gic() {

@@ -1,11 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Loads and stores of the guest that no memory answers.
+//!
+//! Most come with a syndrome, and are one access. For the others the instruction is fetched and
+//! decoded (`armv7::insn`), and carried out access by access, each of which can be to another
+//! device, or to memory. The monitor is asked for one access at a time: what is left waits in the
+//! vCPU until KVM_RUN is called again.
 
 use armv7::{
     addr::Ipa,
+    exception,
     hsr::Hsr,
-    psr::Psr, //
+    insn::{
+        self,
+        Instruction,
+        Transfer, //
+    },
+    psr::Psr,
+    stage1::{
+        self,
+        Stage1,
+        WalkError, //
+    }, //
 };
 use kernel::prelude::*;
 
@@ -19,50 +35,74 @@ use super::{
     vm::Vm, //
 };
 
-/// A load whose value is to come.
+/// An access that the monitor is to carry out.
 #[derive(Clone, Copy)]
-pub(crate) struct PendingMmio {
-    /// The syndrome of the instruction, which is skipped when the access is complete.
-    hsr: Hsr,
-    /// The destination of a load.
-    load: Option<Load>,
+pub(crate) enum PendingMmio {
+    /// All that there is. A load has a destination.
+    Single {
+        /// The syndrome of the instruction, which is skipped when the access is complete.
+        hsr: Hsr,
+        /// How a load ends.
+        load: Option<Load>,
+    },
+    /// One of an instruction that was decoded.
+    Part(Transfer),
 }
 
 /// How a load ends.
 #[derive(Clone, Copy)]
-struct Load {
+pub(crate) struct Load {
     rt: usize,
     size: usize,
     sign_extend: bool,
     big_endian: bool,
 }
 
+/// The low `size` bytes of a register in the order of memory.
+#[inline]
+fn bytes_of(value: u32, size: usize, big_endian: bool) -> [u8; 8] {
+    let value = match size {
+        1 => value & 0xff,
+        2 if big_endian => u32::from((value as u16).swap_bytes()),
+        2 => value & 0xffff,
+        _ if big_endian => value.swap_bytes(),
+        _ => value,
+    };
+    u64::from(value).to_le_bytes()
+}
+
 impl Load {
     /// Writes what was read to the register.
     fn finish(self, state: &mut VcpuState, data: [u8; 8]) {
-        let mut bytes = [0; 4];
-        bytes[..self.size].copy_from_slice(&data[..self.size]);
-        if self.big_endian {
-            bytes[..self.size].reverse();
-        }
-        let value = u32::from_le_bytes(bytes);
-        let unused = 32 - 8 * self.size as u32;
-        let value = if self.sign_extend {
-            ((value << unused) as i32 >> unused) as u32
-        } else {
-            value
+        let [a, b, c, d, ..] = data;
+        let value = u32::from_le_bytes([a, b, c, d]);
+        let [a, b, c, d, ..] = bytes_of(value, self.size, self.big_endian);
+        let value = u32::from_le_bytes([a, b, c, d]);
+        let value = match (self.sign_extend, self.size) {
+            (true, 1) => value as i8 as u32,
+            (true, 2) => value as i16 as u32,
+            _ => value,
         };
         state.context.set_reg(self.rt, value);
     }
 }
 
 impl PendingMmio {
-    /// Completes the access with what the monitor answered.
-    pub(crate) fn finish(self, vcpu: &Vcpu, state: &mut VcpuState) {
-        if let Some(load) = self.load {
-            load.finish(state, vcpu.run_page.mmio_data());
+    /// Completes the access with what the monitor answered. There can be more to ask it for.
+    pub(crate) fn finish(self, vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
+        match self {
+            Self::Single { hsr, load } => {
+                if let Some(load) = load {
+                    load.finish(state, vcpu.run_page.mmio_data());
+                }
+                skip_instruction(state, hsr);
+                Ok(Outcome::Resume)
+            }
+            Self::Part(mut transfer) => {
+                transfer.complete(vcpu.run_page.mmio_data());
+                carry_out(vm, vcpu, state, transfer)
+            }
         }
-        skip_instruction(state, self.hsr);
     }
 }
 
@@ -76,54 +116,203 @@ pub(crate) fn emulate(
 ) -> Result<Outcome> {
     let abort = hsr.abort();
     let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
-        // An instruction for which the hardware gives no syndrome (B3.13.6).
-        pr_warn_ratelimited_mmio(state.context.core.pc, ipa);
-        return Err(Error::from_errno(-(kernel::bindings::ENOSYS as i32)));
+        return emulate_decoded(vm, vcpu, state, hsr, ipa);
     };
     let rt = abort.srt;
     let big_endian = Psr(state.context.core.cpsr).is_big_endian();
-    let load = Load {
-        rt,
-        size,
-        sign_extend: abort.sign_extend,
-        big_endian,
-    };
-    if abort.write {
-        let mut data = [0; 8];
-        data[..4].copy_from_slice(&state.context.reg(rt).to_le_bytes());
-        if big_endian {
-            data[..size].reverse();
-        }
+    let load = if abort.write {
+        // KVM_EXIT_MMIO gives just the bytes that are stored.
+        let data = bytes_of(state.context.reg(rt), size, big_endian);
         if vm.device_write(vcpu, &state.interface, ipa.0, size, &data) {
             skip_instruction(state, hsr);
             return Ok(Outcome::Resume);
         }
-        // KVM_EXIT_MMIO gives just the bytes that are stored.
-        data[size..].fill(0);
         vcpu.run_page.set_mmio(ipa.0, size, Some(data));
-        state.mmio = Some(PendingMmio { hsr, load: None });
+        None
     } else {
+        let load = Load {
+            rt,
+            size,
+            sign_extend: abort.sign_extend,
+            big_endian,
+        };
         if let Some(data) = vm.device_read(vcpu, ipa.0, size) {
             load.finish(state, data);
             skip_instruction(state, hsr);
             return Ok(Outcome::Resume);
         }
         vcpu.run_page.set_mmio(ipa.0, size, None);
-        state.mmio = Some(PendingMmio {
-            hsr,
-            load: Some(load),
-        });
-    }
+        Some(load)
+    };
+    state.mmio = Some(PendingMmio::Single { hsr, load });
     Ok(Outcome::ToUser)
 }
 
-/// Says once in a while that a guest does what is not emulated.
-fn pr_warn_ratelimited_mmio(pc: u32, ipa: Ipa) {
+/// The same for an instruction for which the hardware gives no syndrome (B3.13.6).
+fn emulate_decoded(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+    hsr: Hsr,
+    ipa: Ipa,
+) -> Result<Outcome> {
+    let Some(instruction) = fetch(vm, state)? else {
+        // The guest has taken its code away, or its translation, since: it will fault by itself.
+        return Ok(Outcome::Resume);
+    };
+    let Ok(decoded) = insn::decode(instruction) else {
+        return not_emulated(vm, vcpu, state, hsr, ipa);
+    };
+    let abort = hsr.abort();
+    let address = state.context.fault.hdfar;
+    let transfer = match Transfer::new(instruction, &decoded, &*state.context) {
+        Ok(transfer) => transfer,
+        Err(insn::Unaligned(address)) => {
+            exception::inject_alignment_fault(&mut *state.context, address, abort.write);
+            return Ok(Outcome::Resume);
+        }
+    };
+    // Another vCPU may have written another instruction there since. It is not what trapped.
+    let is_same = insn::is_executed(&decoded, state.context.core.cpsr)
+        && transfer.covers(address)
+        && (decoded.kind.stores() || !abort.write);
+    if !is_same {
+        let pc = state.context.core.pc;
+        // Once is a coincidence. A guest whose caches do not agree on what the instruction is
+        // would never get any further.
+        if state.refetched_at.replace(pc) == Some(pc) {
+            state.refetched_at = None;
+            return not_emulated(vm, vcpu, state, hsr, ipa);
+        }
+        return Ok(Outcome::Resume);
+    }
+    state.refetched_at = None;
+    carry_out(vm, vcpu, state, transfer)
+}
+
+/// Reads the instruction at the PC through the guest's own translation. `None` if that has none.
+fn fetch(vm: &Vm, state: &mut VcpuState) -> Result<Option<Instruction>> {
+    let pc = state.context.core.pc;
+    if !Psr(state.context.core.cpsr).is_thumb() {
+        let mut bytes = [0; 4];
+        let is_there = fetch_bytes(vm, state, pc, &mut bytes)?;
+        return Ok(is_there.then_some(Instruction::Arm(u32::from_le_bytes(bytes))));
+    }
+    let mut bytes = [0; 2];
+    if !fetch_bytes(vm, state, pc, &mut bytes)? {
+        return Ok(None);
+    }
+    let first = u16::from_le_bytes(bytes);
+    if !Instruction::is_wide(first) {
+        return Ok(Some(Instruction::Thumb16(first)));
+    }
+    // The second half can be in another page.
+    let is_there = fetch_bytes(vm, state, pc.wrapping_add(2), &mut bytes)?;
+    let word = u32::from(first) << 16 | u32::from(u16::from_le_bytes(bytes));
+    Ok(is_there.then_some(Instruction::Thumb32(word)))
+}
+
+/// Reads bytes of one page.
+fn fetch_bytes(vm: &Vm, state: &mut VcpuState, address: u32, bytes: &mut [u8]) -> Result<bool> {
+    match translate(vm, state, address, None) {
+        Ok(ipa) => vm.memory.read(ipa, bytes),
+        Err(WalkError::Fault(_)) => Ok(false),
+        Err(WalkError::Read(e)) => Err(e),
+    }
+}
+
+/// Translates an address by the guest's tables.
+fn translate(
+    vm: &Vm,
+    state: &VcpuState,
+    address: u32,
+    access: Option<stage1::Access>,
+) -> Result<Ipa, WalkError<Error>> {
+    Stage1::of(&*state.context).translate(address, access, |ipa, bytes| vm.memory.read(ipa, bytes))
+}
+
+/// Makes the accesses of an instruction, as far as the kernel can.
+fn carry_out(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+    mut transfer: Transfer,
+) -> Result<Outcome> {
+    loop {
+        let Some(access) = transfer.next() else {
+            if transfer.turn(&*state.context) {
+                continue;
+            }
+            transfer.finish(&mut *state.context);
+            return Ok(Outcome::Resume);
+        };
+        let rights = stage1::Access {
+            write: access.store.is_some(),
+            privileged: transfer.is_privileged(state.context.core.cpsr),
+        };
+        let ipa = match translate(vm, state, access.address, Some(rights)) {
+            Ok(ipa) => ipa,
+            Err(WalkError::Read(e)) => return Err(e),
+            Err(WalkError::Fault(fault)) => {
+                let regs = &mut *state.context;
+                exception::inject_data_fault(regs, fault, access.address, rights.write);
+                return Ok(Outcome::Resume);
+            }
+        };
+        let size = access.bytes;
+        let done = match access.store {
+            Some(data) => {
+                vm.memory.write(ipa, data.get(..size).unwrap_or(&data))?
+                    || vm.device_write(vcpu, &state.interface, ipa.0, size, &data)
+            }
+            None => {
+                let mut data = [0; 8];
+                let bytes = data.get_mut(..size).ok_or(EINVAL)?;
+                let found = if vm.memory.read(ipa, bytes)? {
+                    Some(data)
+                } else {
+                    vm.device_read(vcpu, ipa.0, size)
+                };
+                if let Some(data) = found {
+                    transfer.complete(data);
+                    continue;
+                }
+                false
+            }
+        };
+        if !done {
+            vcpu.run_page.set_mmio(ipa.0, size, access.store);
+            state.mmio = Some(PendingMmio::Part(transfer));
+            return Ok(Outcome::ToUser);
+        }
+        transfer.complete([0; 8]);
+    }
+}
+
+/// An access that cannot be emulated: user space wanted to hear of it, or else the guest gets the
+/// abort that a bus gives for what it does not support.
+fn not_emulated(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+    hsr: Hsr,
+    ipa: Ipa,
+) -> Result<Outcome> {
+    /// Of the syndrome: CM, WnR, the fault status.
+    const NISV_MASK: u32 = 1 << 8 | 1 << 6 | 0x3f;
+    if vm.nisv_to_user() {
+        vcpu.run_page.set_arm_nisv(hsr.0 & NISV_MASK, ipa.0);
+        return Ok(Outcome::ToUser);
+    }
+    let pc = state.context.core.pc;
     crate::glue::log::ratelimited(|| {
         pr_warn!(
-            "a guest accessed device memory at {:#x} with an instruction that gives no syndrome \
-             (pc {pc:#x}): not emulated\n",
+            "a guest accessed device memory at {:#x} by an instruction that is not emulated \
+             (pc {pc:#x}): it gets an external abort\n",
             ipa.0
         );
     });
+    let address = state.context.fault.hdfar;
+    exception::inject_data_abort(&mut *state.context, address, hsr.abort().write);
+    Ok(Outcome::Resume)
 }

@@ -2,19 +2,24 @@
 
 //! KVM as user space sees it: `/dev/kvm`, virtual machines, vCPUs, devices.
 
+pub(crate) mod bus;
 pub(crate) mod capabilities;
+pub(crate) mod coalesced;
+pub(crate) mod debugfs;
 pub(crate) mod exit;
 pub(crate) mod firmware;
 pub(crate) mod gic;
 pub(crate) mod halt;
 pub(crate) mod host;
 pub(crate) mod irq_line;
+pub(crate) mod irqfd;
 pub(crate) mod lines;
 pub(crate) mod mmio;
 pub(crate) mod pmu;
 pub(crate) mod registers;
 pub(crate) mod run;
 pub(crate) mod run_page;
+pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod timer;
 pub(crate) mod vcpu;

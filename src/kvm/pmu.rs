@@ -5,7 +5,7 @@
 //! If the host has a driver for its own monitors, a counter of the guest that counts is an event of
 //! the perf core that belongs to the vCPU's thread and counts while the guest runs, from just before
 //! the world switch until just after, HYP mode excluded: the guest's own instructions, and some
-//! tens of the host's for each exit. It does not see what is emulated for it, nor that it was
+//! hundred of the host's for each exit. It does not see what is emulated for it, nor that it was
 //! preempted. Where others want the host's counters, too, the perf core shares them out in turns,
 //! and what happens meanwhile is not counted.
 //!

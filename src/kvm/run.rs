@@ -34,6 +34,7 @@ use crate::{
         signal::with_mask, //
     },
     hyp::call::Exit,
+    trace::trace, //
 };
 
 /// What follows an exit.
@@ -57,7 +58,9 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     }
     vm.prepare_to_run(vcpu, state)?;
     if let Some(mmio) = state.mmio.take() {
-        mmio.finish(vcpu, state);
+        if mmio.finish(vm, vcpu, state)? == Outcome::ToUser {
+            return Ok(0);
+        }
     }
     let mask = state.signal_mask;
     with_mask(mask, || enter_until_exit(vm, vcpu, state))
@@ -71,7 +74,7 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     state.context.answers = firmware::answers(vm, vcpu, state);
     state.pmu.attach();
     let mut alarm = None;
-    vcpu.with_task(|| loop {
+    let result = vcpu.with_task(|| loop {
         cond_resched();
         if handle_requests(vm, vcpu, state)? == Outcome::ToUser {
             return Ok(0);
@@ -103,7 +106,9 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
-    })
+    });
+    vcpu.note_user_exit(&mut state.context, &result);
+    result
 }
 
 /// Enters the guest once. `None` if something came up before.
@@ -139,6 +144,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         host.gic.load(&irqs, &state.interface);
     }
     state.pmu.enter(&irqs);
+    trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
     let context = state.context.as_mut_ptr();
 
     let exit = in_guest(
@@ -159,6 +165,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
             vcpu.leave();
         },
     );
+    vcpu.note_exit(exit, state);
     Some(exit)
 }
 

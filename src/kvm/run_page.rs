@@ -13,7 +13,14 @@ use kvm_bindings::{
 };
 use static_assertions::const_assert;
 
-use crate::glue::page::PAGE_SIZE;
+use crate::{
+    glue::page::PAGE_SIZE,
+    trace::{
+        kvm_mmio,
+        mmio,
+        trace, //
+    }, //
+};
 
 const_assert!(core::mem::size_of::<kvm_run>() <= PAGE_SIZE);
 
@@ -50,14 +57,19 @@ impl RunPage {
         Ok(Self { page, run })
     }
 
-    /// Maps the page into a process.
-    pub(crate) fn mmap(&self, vma: &VmaNew) -> Result {
+    /// Maps this page, or the ring behind it, or both into a process.
+    pub(crate) fn mmap(&self, vma: &VmaNew, ring: &Page) -> Result {
         // SAFETY: The vma is being set up by its owner.
-        let pgoff = unsafe { (*vma.as_ptr()).vm_pgoff };
-        if pgoff != 0 || vma.end() - vma.start() != PAGE_SIZE {
-            return Err(EINVAL);
+        let first = unsafe { (*vma.as_ptr()).vm_pgoff };
+        let pages = [&self.page, ring];
+        let count = (vma.end() - vma.start()) / PAGE_SIZE;
+        let last = first.checked_add(count).ok_or(EINVAL)?;
+        let pages = pages.get(first..last).ok_or(EINVAL)?;
+        let vma_mixed = vma.set_mixedmap();
+        for (index, page) in pages.iter().enumerate() {
+            vma_mixed.vm_insert_page(vma.start() + index * PAGE_SIZE, page)?;
         }
-        vma.set_mixedmap().vm_insert_page(vma.start(), &self.page)
+        Ok(())
     }
 
     /// Whether the monitor wants KVM_RUN to return at once.
@@ -71,6 +83,12 @@ impl RunPage {
     pub(crate) fn set_exit_reason(&self, reason: u32) {
         // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe { write_field!(self, exit_reason).write_volatile(reason) };
+    }
+
+    /// Why KVM_RUN returned, as the page says now.
+    pub(crate) fn exit_reason(&self) -> u32 {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe { (&raw const (*self.run).exit_reason).read_volatile() }
     }
 
     /// The lines of the timers, for a monitor with its own interrupt controller.
@@ -96,12 +114,41 @@ impl RunPage {
             (&raw mut (*mmio).is_write).write_volatile(write.is_some().into());
         }
         self.set_exit_reason(uapi::KVM_EXIT_MMIO);
+        trace!(kvm_mmio(
+            write.map_or(mmio::ASKED, |_| mmio::WRITE),
+            len as u32,
+            address,
+            write.map_or(0, u64::from_le_bytes)
+        ));
+    }
+
+    /// Describes an access that is not emulated.
+    pub(crate) fn set_arm_nisv(&self, syndrome: u32, ipa: u64) {
+        // SAFETY: Mapped and large enough, by the type's invariant.
+        unsafe {
+            let nisv = write_field!(self, __bindgen_anon_1.arm_nisv);
+            (&raw mut (*nisv).esr_iss).write_volatile(syndrome.into());
+            (&raw mut (*nisv).fault_ipa).write_volatile(ipa);
+        }
+        self.set_exit_reason(uapi::KVM_EXIT_ARM_NISV);
     }
 
     /// What the monitor read.
     pub(crate) fn mmio_data(&self) -> [u8; 8] {
         // SAFETY: Mapped and large enough, by the type's invariant.
-        unsafe { (&raw const (*self.run).__bindgen_anon_1.mmio.data).read_volatile() }
+        let data = unsafe { (&raw const (*self.run).__bindgen_anon_1.mmio.data).read_volatile() };
+        if kvm_mmio::is_on() {
+            // SAFETY: The same.
+            let (address, len) = unsafe {
+                let mmio = &raw const (*self.run).__bindgen_anon_1.mmio;
+                (
+                    (&raw const (*mmio).phys_addr).read_volatile(),
+                    (&raw const (*mmio).len).read_volatile(),
+                )
+            };
+            kvm_mmio::hit(mmio::READ, len, address, u64::from_le_bytes(data));
+        }
+        data
     }
 
     /// Reports a system event, with its flags if it has such.

@@ -20,6 +20,7 @@ use machine::cp15::Core;
 
 use super::{
     host::Host,
+    irqfd,
     vm::{
         user_slice,
         Vm, //
@@ -52,6 +53,13 @@ pub(crate) mod ioctl {
         _IOW::<uapi::kvm_userspace_memory_region2>(KVMIO, 0x49);
     pub(crate) const CREATE_IRQCHIP: u32 = _IO(KVMIO, 0x60);
     pub(crate) const IRQ_LINE: u32 = _IOW::<uapi::kvm_irq_level>(KVMIO, 0x61);
+    pub(crate) const REGISTER_COALESCED_MMIO: u32 =
+        _IOW::<uapi::kvm_coalesced_mmio_zone>(KVMIO, 0x67);
+    pub(crate) const UNREGISTER_COALESCED_MMIO: u32 =
+        _IOW::<uapi::kvm_coalesced_mmio_zone>(KVMIO, 0x68);
+    pub(crate) const SET_GSI_ROUTING: u32 = _IOW::<uapi::kvm_irq_routing>(KVMIO, 0x6a);
+    pub(crate) const IRQFD: u32 = _IOW::<uapi::kvm_irqfd>(KVMIO, 0x76);
+    pub(crate) const IOEVENTFD: u32 = _IOW::<uapi::kvm_ioeventfd>(KVMIO, 0x79);
     pub(crate) const RUN: u32 = _IO(KVMIO, 0x80);
     pub(crate) const SET_SIGNAL_MASK: u32 = _IOW::<uapi::kvm_signal_mask>(KVMIO, 0x8b);
     pub(crate) const GET_MP_STATE: u32 = _IOR::<uapi::kvm_mp_state>(KVMIO, 0x98);
@@ -66,6 +74,7 @@ pub(crate) mod ioctl {
     pub(crate) const ARM_PREFERRED_TARGET: u32 = _IOR::<uapi::kvm_vcpu_init>(KVMIO, 0xaf);
     pub(crate) const GET_REG_LIST: u32 = _IOWR::<uapi::kvm_reg_list>(KVMIO, 0xb0);
     pub(crate) const CLEAR_DIRTY_LOG: u32 = _IOWR::<uapi::kvm_clear_dirty_log>(KVMIO, 0xc0);
+    pub(crate) const GET_STATS_FD: u32 = _IO(KVMIO, 0xce);
     pub(crate) const CREATE_DEVICE: u32 = _IOWR::<uapi::kvm_create_device>(KVMIO, 0xe0);
     pub(crate) const SET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe1);
     pub(crate) const GET_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe2);
@@ -92,6 +101,10 @@ user_structs!(
     kvm_userspace_memory_region,
     kvm_userspace_memory_region2,
     kvm_irq_level,
+    kvm_irqfd,
+    kvm_ioeventfd,
+    kvm_irq_routing_entry,
+    kvm_coalesced_mmio_zone,
     kvm_arm_device_addr,
     kvm_enable_cap,
     kvm_one_reg,
@@ -159,17 +172,27 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_VCPU_ATTRIBUTES
         | uapi::KVM_CAP_VCPU_EVENTS
         | uapi::KVM_CAP_ARM_INJECT_EXT_DABT
+        | uapi::KVM_CAP_ARM_NISV_TO_USER
+        | uapi::KVM_CAP_IRQFD
+        | uapi::KVM_CAP_IRQFD_RESAMPLE
+        | uapi::KVM_CAP_IOEVENTFD
+        | uapi::KVM_CAP_IOEVENTFD_ANY_LENGTH
+        | uapi::KVM_CAP_COALESCED_PIO
         | uapi::KVM_CAP_INTERNAL_ERROR_DATA
         | uapi::KVM_CAP_ENABLE_CAP_VM
         | uapi::KVM_CAP_SYSTEM_EVENT_DATA
         | uapi::KVM_CAP_ARM_SYSTEM_SUSPEND
         | uapi::KVM_CAP_PTP_KVM
         | uapi::KVM_CAP_HALT_POLL
+        | uapi::KVM_CAP_BINARY_STATS_FD
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
             crate::mem::address_space::MANUAL_PROTECT_OPTIONS as isize
         }
+        uapi::KVM_CAP_IRQ_ROUTING => irqfd::MAX_ROUTES as isize,
+        // Where the ring is in a vCPU's mapping, in pages.
+        uapi::KVM_CAP_COALESCED_MMIO => uapi::KVM_COALESCED_MMIO_PAGE_OFFSET as isize,
         uapi::KVM_CAP_NR_VCPUS => {
             (crate::glue::cpu::possible_cpus().count()).min(host.max_vcpus) as isize
         }
@@ -197,7 +220,7 @@ impl FileObject for System {
             ioctl::GET_API_VERSION if arg == 0 => Ok(uapi::KVM_API_VERSION as isize),
             // The type is the IPA size on arm64; here it must be zero.
             ioctl::CREATE_VM if arg == 0 => new_descriptor(c"kvm-vm", Vm::new(&this.host)?),
-            ioctl::GET_VCPU_MMAP_SIZE if arg == 0 => Ok(PAGE_SIZE as isize),
+            ioctl::GET_VCPU_MMAP_SIZE if arg == 0 => Ok(2 * PAGE_SIZE as isize),
             ioctl::GET_API_VERSION | ioctl::CREATE_VM | ioctl::GET_VCPU_MMAP_SIZE => Err(EINVAL),
             ioctl::CHECK_EXTENSION => Ok(check_extension(arg, &this.host)),
             _ => Err(EINVAL),

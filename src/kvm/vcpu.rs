@@ -55,15 +55,21 @@ use super::{
     mmio::PendingMmio,
     pmu::VcpuPmu,
     run_page::RunPage,
+    stats::VcpuStats,
     timer::VcpuTimers, //
 };
 use crate::{
     glue::wait::WaitQueue,
     hyp::{
+        call::Exit,
         context::VcpuContext,
         shared::HypBox, //
     },
     mem::table_pages::TableStock,
+    trace::{
+        self,
+        trace, //
+    },
 };
 
 /// Where a vCPU's thread is, for those who want its attention.
@@ -147,6 +153,8 @@ pub(crate) struct VcpuState {
     pub(crate) signal_mask: Option<u64>,
     /// FPINST and FPINST2, which these cores do not have: for user space to find what it wrote.
     pub(crate) fpinst: [u32; 2],
+    /// The PC of an abort that was not that of the instruction that was found there.
+    pub(crate) refetched_at: Option<u32>,
     /// An access that the monitor is to complete.
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
@@ -171,6 +179,7 @@ pub(crate) struct VcpuState {
 pub(crate) struct Vcpu {
     pub(crate) id: usize,
     pub(crate) run_page: RunPage,
+    pub(crate) stats: VcpuStats,
     #[pin]
     pub(crate) state: Mutex<VcpuState>,
     #[pin]
@@ -228,6 +237,7 @@ impl Vcpu {
             interface: CpuInterface::default(),
             signal_mask: None,
             fpinst: [0; 2],
+            refetched_at: None,
             mmio: None,
             off: false,
             suspended: false,
@@ -250,6 +260,7 @@ impl Vcpu {
             try_pin_init!(Self {
                 id,
                 run_page: RunPage::new()?,
+                stats: VcpuStats::new(),
                 state <- new_mutex!(state, "kvm_arm_vcpu"),
                 power <- new_spinlock!(Power::default(), "kvm_arm_vcpu_power"),
                 requests: AtomicU32::new(0),
@@ -327,6 +338,39 @@ impl Vcpu {
         let result = f();
         self.task.store(core::ptr::null_mut(), Ordering::SeqCst);
         result
+    }
+
+    /// The guest was left: counts and traces why.
+    #[inline]
+    pub(crate) fn note_exit(&self, exit: Exit, state: &mut VcpuState) {
+        let hsr = state.context.fault.hsr;
+        trace!(kvm_exit(
+            self.id as u32,
+            trace::why(exit),
+            hsr,
+            state.context.core.pc
+        ));
+        self.stats.count_exit(exit, hsr);
+        // Traps do not pay for what HYP mode counts. The host's tick interrupts often enough.
+        if exit == Exit::Interrupt {
+            self.stats.take_answered(&mut state.context.answered);
+        }
+    }
+
+    /// KVM_RUN goes back to user space: counts and traces why.
+    #[inline]
+    pub(crate) fn note_user_exit(&self, context: &mut VcpuContext, result: &Result<isize>) {
+        self.stats.take_answered(&mut context.answered);
+        let reason = self.run_page.exit_reason();
+        match result {
+            Ok(_) if reason == uapi::KVM_EXIT_MMIO => self.stats.mmio_user.count(),
+            Err(e) if *e == EINTR => self.stats.signals.count(),
+            _ => (),
+        }
+        trace!(kvm_userspace_exit(
+            reason,
+            result.map_or_else(Error::to_errno, |_| 0)
+        ));
     }
 
     /// The thread that is in KVM_RUN.

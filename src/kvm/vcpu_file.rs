@@ -25,6 +25,7 @@ use machine::{
 use super::{
     registers::Registers,
     run,
+    stats::VcpuStatsFile,
     system::{
         self,
         ioctl, //
@@ -207,13 +208,14 @@ impl FileObject for VcpuFile {
             ioctl::SET_DEVICE_ATTR => this.attribute(arg, Use::Set).map(|()| 0),
             ioctl::GET_DEVICE_ATTR => this.attribute(arg, Use::Get).map(|()| 0),
             ioctl::HAS_DEVICE_ATTR => this.attribute(arg, Use::Has).map(|()| 0),
+            ioctl::GET_STATS_FD => VcpuStatsFile::open(this.vm.clone(), this.vcpu.clone()),
             ioctl::GET_REG_LIST => this.reg_list(arg).map(|()| 0),
             _ => Err(EINVAL),
         }
     }
 
     fn mmap(this: ArcBorrow<'_, Self>, vma: &VmaNew) -> Result {
-        this.vcpu.run_page.mmap(vma)
+        this.vcpu.run_page.mmap(vma, this.vm.bus.ring().page())
     }
 }
 

@@ -14,6 +14,7 @@ use armv7::addr::{
     PAGE_SIZE, //
 };
 use kernel::{
+    debugfs::Scope,
     mm::virt::VmaNew,
     new_mutex, new_spinlock,
     prelude::*,
@@ -21,7 +22,6 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex,
-        SetOnce,
         SpinLock, //
     },
     uaccess::{
@@ -30,10 +30,18 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::vgic::CpuInterface;
+use machine::vgic::{
+    CpuInterface,
+    MAX_LRS, //
+};
 
 use super::{
+    bus::Bus,
     capabilities,
+    debugfs::{
+        self,
+        Members, //
+    },
     firmware::VmFirmware,
     gic::{
         Distributor,
@@ -45,10 +53,12 @@ use super::{
     halt::VmHalt,
     host::Host,
     irq_line,
+    irqfd::Irqfds,
     lines::{
         Intids,
         Lines, //
     },
+    stats::VmStatsFile,
     system::{
         self,
         ioctl, //
@@ -65,7 +75,10 @@ use super::{
 };
 use crate::{
     glue::{
-        cpu::cond_resched,
+        cpu::{
+            cond_resched,
+            IrqsOff, //
+        },
         file::{
             new_descriptor,
             FileObject, //
@@ -74,6 +87,10 @@ use crate::{
     },
     hyp::register,
     mem::address_space::AddressSpace,
+    trace::{
+        mmio,
+        trace, //
+    },
 };
 
 /// GICv2 has eight CPUs.
@@ -91,6 +108,8 @@ pub(crate) struct Vm {
     notifier: MmuNotifier<Arc<AddressSpace>>,
     pub(crate) memory: Arc<AddressSpace>,
     pub(crate) host: Arc<Host>,
+    /// The thread that made the VM.
+    pub(crate) pid: i32,
     #[pin]
     config: Mutex<GicConfig>,
     /// `config.created`, for those who must not take the mutex.
@@ -103,7 +122,14 @@ pub(crate) struct Vm {
     dir_page: AtomicU32,
     #[pin]
     gic: SpinLock<Option<Distributor>>,
-    vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    #[pin]
+    pub(crate) irqfds: Irqfds,
+    #[pin]
+    pub(crate) bus: Bus,
+    /// Accesses that are not emulated go to user space (KVM_CAP_ARM_NISV_TO_USER).
+    nisv_to_user: AtomicBool,
+    #[pin]
+    members: Scope<Members>,
     pub(crate) firmware: VmFirmware,
     pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
@@ -128,18 +154,25 @@ impl Vm {
         let memory = AddressSpace::new(&host.lowvisor)?;
         let task = kernel::current!();
         let mm = task.mm().ok_or(EINVAL)?;
+        let pid = task.pid();
+        let name = debugfs::name(pid)?;
+        let members = Members::new(memory.clone());
         Arc::pin_init(
             try_pin_init!(Self {
                 notifier <- MmuNotifier::register(memory.clone(), mm),
                 memory,
                 host: host.clone(),
+                pid,
                 config <- new_mutex!(GicConfig::default(), "kvm_arm_vm"),
                 has_gic: AtomicBool::new(false),
                 gic_mapped: AtomicBool::new(false),
                 dist_page: AtomicU32::new(NO_PAGE),
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
-                vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+                irqfds <- Irqfds::new(),
+                bus <- Bus::new(),
+                nisv_to_user: AtomicBool::new(false),
+                members <- debugfs::with_directory(&host.debugfs, &name, members),
                 firmware: VmFirmware::new(),
                 halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
@@ -155,14 +188,24 @@ impl Vm {
             .is_some_and(|mm| self.notifier.is_for(mm))
     }
 
+    /// Sends accesses that are not emulated to user space from now on.
+    pub(crate) fn set_nisv_to_user(&self) {
+        self.nisv_to_user.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub(crate) fn nisv_to_user(&self) -> bool {
+        self.nisv_to_user.load(Ordering::Relaxed)
+    }
+
     /// The vCPU with an id.
     pub(crate) fn vcpu(&self, id: usize) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(id)?.as_ref()
+        self.members.vcpus.get(id)?.as_ref()
     }
 
     /// All vCPUs, in the order of their ids.
     pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
-        self.vcpus.iter().filter_map(SetOnce::as_ref)
+        self.members.vcpus()
     }
 
     /// The difference between the physical and the guest's counter.
@@ -187,7 +230,7 @@ impl Vm {
             if config.initialized {
                 return Err(EBUSY);
             }
-            let slot = this.vcpus.get(id).ok_or(EINVAL)?;
+            let slot = this.members.vcpus.get(id).ok_or(EINVAL)?;
             if slot.as_ref().is_some() {
                 return Err(EEXIST);
             }
@@ -268,8 +311,35 @@ impl Vm {
     /// Runs `f` on the distributor, made if it is not yet there.
     pub(crate) fn with_distributor<R>(&self, f: impl FnOnce(&mut Distributor) -> R) -> Result<R> {
         self.init_gic()?;
-        let mut gic = self.gic.lock();
-        Ok(f((*gic).as_mut().ok_or(ENXIO)?))
+        self.with_gic(|gic| gic.as_mut().map(f)).ok_or(ENXIO)
+    }
+
+    /// Runs `f` on the distributor, if there is one, with interrupts off: an eventfd can be
+    /// signalled in one.
+    #[inline]
+    fn with_gic<R>(&self, f: impl FnOnce(&mut Option<Distributor>) -> R) -> R {
+        let _irqs = IrqsOff::new();
+        f(&mut self.gic.lock())
+    }
+
+    /// Keeps the configuration from being changed.
+    pub(crate) fn lock_config(&self) -> impl Drop + use<'_> {
+        self.config.lock()
+    }
+
+    /// Whether the number of vCPUs and interrupts is fixed.
+    pub(crate) fn is_gic_initialized(&self) -> bool {
+        self.config.lock().initialized
+    }
+
+    /// Drives an SPI, if it exists. Any context.
+    pub(crate) fn set_spi(&self, intid: u32, level: bool) {
+        trace!(kvm_vgic_set_level(0, intid, level));
+        let mask = self.with_gic(|gic| match gic {
+            Some(gic) if intid < gic.nr_irqs() => gic.set_level(0, intid, level),
+            _ => 0,
+        });
+        self.request_all(mask, request::INTERRUPT);
     }
 
     /// Fixes the number of vCPUs and interrupts.
@@ -289,7 +359,7 @@ impl Vm {
         let nr_cpus = self.vcpus().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
         let distributor =
             config.build(nr_cpus, self.host.gic.list_registers, self.host.timer.intid)?;
-        *self.gic.lock() = Some(distributor);
+        self.with_gic(|gic| *gic = Some(distributor));
         config.initialized = true;
         Ok(())
     }
@@ -348,12 +418,15 @@ impl Vm {
         config.timers = change(old)?;
         let new = config.timers.virt;
         // Until the distributor is made, there is nothing to be told.
-        if let Some(gic) = (*self.gic.lock()).as_mut() {
+        self.with_gic(|gic| {
+            let Some(gic) = gic else {
+                return;
+            };
             for vcpu in self.vcpus() {
                 gic.unmap_hw(vcpu.id, old.virt);
                 gic.map_hw(vcpu.id, new, self.host.timer.intid);
             }
-        }
+        });
         Ok(())
     }
 
@@ -401,10 +474,7 @@ impl Vm {
             return Err(EINVAL);
         }
         if config.created {
-            let nr_irqs = match (*self.gic.lock()).as_ref() {
-                Some(gic) => gic.nr_irqs(),
-                None => 0,
-            };
+            let nr_irqs = self.with_gic(|gic| gic.as_ref().map_or(0, |gic| gic.nr_irqs()));
             let taken = |intid| intid == timers.virt || intid == timers.phys;
             if timers.virt == timers.phys
                 || state.has_pmu() && !pmu.is_some_and(|pmu| pmu < nr_irqs && !taken(pmu))
@@ -423,6 +493,9 @@ impl Vm {
 
     /// Drives an input of the vGIC.
     pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
+        let (Line::Ppi(_, intid) | Line::Spi(intid)) = line;
+        let cpu = if let Line::Ppi(cpu, _) = line { cpu } else { 0 };
+        trace!(kvm_vgic_set_level(cpu as u32, intid, level));
         let mask = self.with_distributor(|gic| match line {
             Line::Ppi(cpu, intid) => Ok(gic.set_level(cpu, intid, level)),
             Line::Spi(intid) if intid < gic.nr_irqs() => Ok(gic.set_level(0, intid, level)),
@@ -446,9 +519,13 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return lines.virt;
         };
+        if lines != state.lines {
+            trace!(kvm_timer_lines(vcpu.id as u32, lines.virt, lines.phys));
+        }
         let mut kick = set_lines(gic, vcpu, state, lines);
         state.lines = lines;
         kick |= gic.flush(vcpu.id, &mut state.interface);
+        trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
         drop(guard);
@@ -467,11 +544,20 @@ impl Vm {
         let Some(gic) = (*guard).as_mut() else {
             return true;
         };
+        trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
+        let ended = if self.irqfds.has_resampler() {
+            state.interface.ended()
+        } else {
+            [0; MAX_LRS]
+        };
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
+        for intid in ended.into_iter().filter(|intid| *intid != 0) {
+            self.irqfds.ended(self, intid);
+        }
         !deactivated
     }
 
@@ -480,13 +566,14 @@ impl Vm {
         if !self.has_gic() {
             return lines.any();
         }
-        let mut guard = self.gic.lock();
-        let Some(gic) = (*guard).as_mut() else {
+        let found = self.with_gic(|gic| {
+            let gic = gic.as_mut()?;
+            let kick = set_lines(gic, vcpu, state, lines);
+            Some((kick, gic.has_deliverable(vcpu.id, &state.interface)))
+        });
+        let Some((kick, ready)) = found else {
             return false;
         };
-        let kick = set_lines(gic, vcpu, state, lines);
-        let ready = gic.has_deliverable(vcpu.id, &state.interface);
-        drop(guard);
         // An SPI may be for another one.
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         ready
@@ -500,42 +587,48 @@ impl Vm {
         if !(0x200..0x400).contains(&offset) {
             return;
         }
-        let mut folds = [None; MAX_VCPUS];
-        let mut waiting = 0;
-        if let Some(gic) = (*self.gic.lock()).as_ref() {
-            waiting = gic.stale(vcpu.id, offset) & !(1 << vcpu.id);
-            for (id, folds) in folds.iter_mut().enumerate() {
-                *folds = gic.folds(id);
-            }
-        }
+        let (mut waiting, folds) = self.with_gic(|gic| {
+            let gic = gic.as_ref();
+            let stale = gic.map_or(0, |gic| gic.stale(vcpu.id, offset));
+            let folds: [_; MAX_VCPUS] = core::array::from_fn(|id| gic?.folds(id));
+            (stale & !(1 << vcpu.id), folds)
+        });
         // They have interrupts disabled from the flush to the fold, so this takes no longer than
         // it takes them to leave the guest.
         self.request_all(waiting, request::INTERRUPT);
         while waiting != 0 {
-            if let Some(gic) = (*self.gic.lock()).as_ref() {
-                for (id, folds) in folds.iter().enumerate() {
-                    if gic.folds(id) != *folds {
+            self.with_gic(|gic| {
+                for (id, before) in folds.iter().enumerate() {
+                    let now = gic.as_ref().and_then(|gic| gic.folds(id));
+                    if now.is_none() || now != *before {
                         waiting &= !(1 << id);
                     }
                 }
-            }
+            });
             cond_resched();
         }
     }
 
     /// A load from a device in the kernel.
     pub(crate) fn device_read(&self, vcpu: &Vcpu, address: u64, size: usize) -> Option<[u8; 8]> {
+        if size == 8 {
+            // A distributor has registers of 32 bits: two of them.
+            let [a, b, c, d, ..] = self.device_read(vcpu, address, 4)?;
+            let [e, f, g, h, ..] = self.device_read(vcpu, address.wrapping_add(4), 4)?;
+            return Some([a, b, c, d, e, f, g, h]);
+        }
         let value = match self.register(address)? {
             GicRegister::Distributor(offset) => {
                 self.settle(vcpu, offset);
-                let guard = self.gic.lock();
-                (*guard).as_ref()?.dist_read(vcpu.id, offset, size as u32)
+                self.with_gic(|gic| Some(gic.as_ref()?.dist_read(vcpu.id, offset, size as u32)))?
             }
             // GICC_DIR is write-only.
             GicRegister::Deactivate(_) => 0,
         };
         let mut data = [0; 8];
         data[..4].copy_from_slice(&value.to_le_bytes());
+        vcpu.stats.mmio_kernel.count();
+        trace!(kvm_mmio(mmio::READ, size as u32, address, value.into()));
         Some(data)
     }
 
@@ -549,22 +642,36 @@ impl Vm {
         data: &[u8; 8],
     ) -> bool {
         let Some(register) = self.register(address) else {
-            return false;
-        };
-        let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
-        let mask = {
-            let mut guard = self.gic.lock();
-            let Some(gic) = (*guard).as_mut() else {
+            if !self.bus.write(address, size, data) {
                 return false;
-            };
-            match register {
+            }
+            vcpu.stats.mmio_kernel.count();
+            let value = u64::from_le_bytes(*data);
+            trace!(kvm_mmio(mmio::WRITE, size as u32, address, value));
+            return true;
+        };
+        if size == 8 {
+            let [_, _, _, _, e, f, g, h] = *data;
+            let high = [e, f, g, h, 0, 0, 0, 0];
+            return self.device_write(vcpu, interface, address, 4, data)
+                && self.device_write(vcpu, interface, address.wrapping_add(4), 4, &high);
+        }
+        let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
+        let mask = self.with_gic(|gic| {
+            let gic = gic.as_mut()?;
+            Some(match register {
                 GicRegister::Distributor(offset) => {
                     gic.dist_write(vcpu.id, offset, size as u32, value)
                 }
                 GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, interface, value),
                 GicRegister::Deactivate(_) => 0,
-            }
+            })
+        });
+        let Some(mask) = mask else {
+            return false;
         };
+        vcpu.stats.mmio_kernel.count();
+        trace!(kvm_mmio(mmio::WRITE, size as u32, address, value.into()));
         self.request_all(mask, request::INTERRUPT);
         true
     }
@@ -691,7 +798,13 @@ impl FileObject for Vm {
             ioctl::CREATE_DEVICE => Self::create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
             ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
+            ioctl::IRQFD => Irqfds::ioctl(&this.into(), arg).map(|()| 0),
+            ioctl::IOEVENTFD => this.bus.ioeventfd(arg).map(|()| 0),
+            ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(&this, arg).map(|()| 0),
+            ioctl::REGISTER_COALESCED_MMIO => this.bus.register_zone(arg).map(|()| 0),
+            ioctl::UNREGISTER_COALESCED_MMIO => this.bus.unregister_zone(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
+            ioctl::GET_STATS_FD => VmStatsFile::open(this.into()),
             ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
             _ => Err(EINVAL),
         }
@@ -699,6 +812,11 @@ impl FileObject for Vm {
 
     fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
         Err(ENODEV)
+    }
+
+    fn release(this: ArcBorrow<'_, Self>) {
+        // They hold references to the VM.
+        this.irqfds.clear();
     }
 }
 

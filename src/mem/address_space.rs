@@ -58,6 +58,7 @@ use super::{
         SlotSet,
         MAX_SLOTS, //
     },
+    stats::MemoryStats,
     table_pages::{
         TablePages,
         TableStock, //
@@ -74,13 +75,16 @@ use crate::{
         user_page::{
             flush_ram_to_poc,
             is_huge_mapping,
-            HostMapping, //
+            HostMapping,
+            ResidentPages,
+            MOST_RESIDENT, //
         },
     },
     hyp::{
         register::invalidate_icache,
         takeover::Lowvisor, //
     },
+    trace::trace, //
 };
 
 /// The stage-2 table and the state of invalidations, under one spinlock.
@@ -109,6 +113,7 @@ pub(crate) const MANUAL_PROTECT_OPTIONS: u32 =
 #[pin_data(PinnedDrop)]
 pub(crate) struct AddressSpace {
     pub(crate) vmid: Vmid,
+    pub(crate) stats: MemoryStats,
     lowvisor: Arc<Lowvisor>,
     root: Pa,
     /// Serialises changes of slots.
@@ -162,6 +167,7 @@ impl AddressSpace {
         Arc::pin_init(
             try_pin_init!(Self {
                 vmid: Vmid::new(),
+                stats: MemoryStats::default(),
                 lowvisor: lowvisor.clone(),
                 root,
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
@@ -235,6 +241,43 @@ impl AddressSpace {
             start = end;
             cond_resched();
         }
+    }
+
+    /// Reads memory of the guest, within a page. False if there is none.
+    pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8]) -> Result<bool> {
+        let Some((slot, gfn)) = self.slot_at(ipa) else {
+            return Ok(false);
+        };
+        let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
+        UserSlice::new(UserPtr::from_addr(hva), data.len())
+            .reader()
+            .read_slice(data)?;
+        Ok(true)
+    }
+
+    /// Writes to memory of the guest, within a page. False if there is none that can be written
+    /// to.
+    pub(crate) fn write(&self, ipa: Ipa, data: &[u8]) -> Result<bool> {
+        let Some((slot, gfn)) = self.slot_at(ipa) else {
+            return Ok(false);
+        };
+        if slot.read_only {
+            return Ok(false);
+        }
+        let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
+        UserSlice::new(UserPtr::from_addr(hva), data.len())
+            .writer()
+            .write_slice(data)?;
+        if let Some(log) = &slot.log {
+            log.mark(gfn - slot.gfn);
+        }
+        Ok(true)
+    }
+
+    /// The slot that has an address, and the number of its page.
+    fn slot_at(&self, ipa: Ipa) -> Option<(Slot, u32)> {
+        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
+        Some((self.slots().find(gfn)?.clone(), gfn))
     }
 
     /// Takes all memory away from the guest, for it to be faulted in anew.
@@ -384,18 +427,21 @@ impl AddressSpace {
         // The monitor reads the pages after this; what is written by way of an old translation
         // until here, it finds there.
         if flush {
+            let _table = self.table.lock();
             self.flush_tlb();
         }
     }
 
     fn unmap_locked(&self, table: &mut Table, range: Range<Ipa>) {
+        trace!(kvm_unmap(range.start.0, range.end.0));
         if table.stage2.unmap(range).flush {
             self.flush_tlb();
         }
     }
 
-    /// Invalidates what any TLB holds of this VM.
+    /// Invalidates what any TLB holds of this VM. The table is locked.
     fn flush_tlb(&self) {
+        self.stats.tlb_flushes.count();
         let irqs = IrqsOff::new();
         if let Some(hyp) = self.lowvisor.this_cpu(&irqs) {
             hyp.flush_tlb_vmid(self.vttbr());
@@ -451,7 +497,7 @@ impl AddressSpace {
                 execute: access == Access::Execute,
                 writable,
                 memory: host.memory(),
-                log: slot.log.map(|log| (log, gfn - slot.gfn)),
+                log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
             };
             let must_clean = access == Access::Execute || (!caches_on && !self.maps(&wanted));
             if must_clean && wanted.memory == MemAttr::NormalWb {
@@ -461,14 +507,79 @@ impl AddressSpace {
             if access == Access::Execute {
                 invalidate_icache();
             }
+            // Without caches each page would have to be cleaned; with a log, nothing is mapped for
+            // writing that was not written to.
+            // Where the host has to fault pages in, it will not have the next ones.
+            let around = size == MapSize::Page && host.was_resident() && caches_on && !logging;
             if self.map(wanted, sequence, stock)? {
                 host.mark_used(writable);
+                if around {
+                    self.map_following(&slot, gfn, writable, sequence, stock);
+                }
                 return Ok(Faulted::Mapped);
             }
             cond_resched();
             if kernel::current!().signal_pending() {
                 return Ok(Faulted::Mapped);
             }
+        }
+    }
+
+    /// Maps what the host has already of the pages after one that was just mapped, up to a multiple
+    /// of 64 KiB: a guest that uses one often goes on to the next.
+    ///
+    /// They count as used, once; the host's own fault-around does the same where, as here, the
+    /// hardware does not manage the access flag. They count as dirty if the guest may write to
+    /// them, as it does so without another fault.
+    fn map_following(
+        &self,
+        slot: &Slot,
+        gfn: u32,
+        writable: bool,
+        sequence: u32,
+        stock: &mut TableStock,
+    ) {
+        const WINDOW: u32 = MOST_RESIDENT as u32 + 1;
+        let first = gfn + 1;
+        let end = (gfn | (WINDOW - 1)).min(slot.gfn + (slot.pages - 1));
+        if first > end {
+            return;
+        }
+        let ipa_of = |gfn: u32| Ipa(u64::from(gfn) << PAGE_SHIFT);
+        if self.table.lock().stage2.lookup(ipa_of(first)).is_some() {
+            return;
+        }
+        let hva = slot.hva_of(first);
+        let pages = ResidentPages::get(hva, (end - gfn) as usize, writable);
+        let attrs = Stage2Attrs {
+            memory: MemAttr::NormalWb,
+            access: if writable {
+                Stage2Access::ReadWrite
+            } else {
+                Stage2Access::ReadOnly
+            },
+            execute_never: true,
+        };
+        let mut table = self.table.lock();
+        let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
+        if table.is_invalidating(&hvas) || self.sequence.load(Ordering::SeqCst) != sequence {
+            return;
+        }
+        for (gfn, pa) in (first..).zip(pages.addresses()) {
+            let ipa = ipa_of(gfn);
+            // What is there stays. If there is no table any more, nor will there be one.
+            let stage2 = &table.stage2;
+            if stage2.lookup(ipa).is_none()
+                && self
+                    .map_in(&mut table, ipa, pa, MapSize::Page, attrs, stock)
+                    .is_err()
+            {
+                break;
+            }
+        }
+        drop(table);
+        if writable {
+            pages.mark_dirty();
         }
     }
 
@@ -553,7 +664,19 @@ impl AddressSpace {
             .map_err(|e| match e {
                 MapError::NoTables => ENOMEM,
                 MapError::OutOfRange => EFAULT,
-            })
+            })?;
+        trace!(kvm_map(
+            ipa.0,
+            pa.0,
+            size.bytes() as u32,
+            attrs.access == Stage2Access::ReadWrite,
+            !attrs.execute_never
+        ));
+        match size {
+            MapSize::Page => self.stats.pages.count(),
+            MapSize::Block => self.stats.blocks.count(),
+        }
+        Ok(())
     }
 
     /// Maps registers of a physical device into the guest.
@@ -622,6 +745,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
                 table.invalidated.start.min(range.start)..table.invalidated.end.max(range.end)
             };
             table.invalidating += 1;
+            self.stats.invalidations.count();
         }
         self.for_each_range(&range, |table, ipas| self.unmap_locked(table, ipas));
     }

@@ -16,5 +16,6 @@
 pub(crate) mod address_space;
 pub(crate) mod dirty_log;
 pub(crate) mod slots;
+pub(crate) mod stats;
 pub(crate) mod table_pages;
 pub(crate) mod vmid;

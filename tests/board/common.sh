@@ -40,7 +40,7 @@ expect() {
 # virt_tree: gives the board the device tree that it has anyway, as a file in DTB to be
 # edited.
 virt_tree() {
-	export DTB=$work/board.dtb HOST_CPUS=2 HOST_MEM=1024
+	export DTB=$work/board.dtb HOST_CPUS=${HOST_CPUS:-2} HOST_MEM=1024
 	"$tree/tools/in-root" qemu-system-arm -M "virt,virtualization=on,dumpdtb=$DTB" \
 		-cpu cortex-a15 -smp "$HOST_CPUS" -m "$HOST_MEM" -display none >/dev/null
 }
@@ -82,6 +82,7 @@ expect_guest() {
 	" || fail "status $? of the monitor, of rmmod or of the board"
 	expect 'guest: user space reached'
 	expect "guest: $1 CPUs"
+	expect 'guest: counters of armv7_cortex_a(7|15)'
 	expect 'guest: clock KVM virtual PTP'
 	expect 'guest: shutting down'
 }

@@ -11,10 +11,8 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-# Until loads and stores without a syndrome are emulated.
-skip='--skip "MMIO without syndrome"'
 # What does not depend on how the guest runs, and takes long, is done once.
-quick="$skip --skip 'CP15: every' --skip aborts --skip memory --skip exceptions"
+quick="--skip 'CP15: every' --skip aborts --skip memory --skip exceptions"
 
 # On the emulated board without a hypervisor; CORE, number of CPUs.
 bare() {
@@ -33,8 +31,8 @@ for core in a15 a7; do
 			monitor payload --payload payload --timer-interrupts '"${TIMER_INTERRUPTS:-10000}"' "$@" |
 				sed "s/ok /&virt-'$core' $what: /"
 		}
-		run "1 CPU" --cpus 1 '"$skip"'
-		run "4 CPUs" --cpus 4 '"$skip"'
+		run "1 CPU" --cpus 1
+		run "4 CPUs" --cpus 4
 		run "1 CPU, legacy" --cpus 1 --irqchip legacy '"$quick"'
 		# All on one CPU of the host, where they take turns with the hardware.
 		taskset 1 monitor payload --payload payload --cpus 4 --irqchip legacy '"$quick"' |

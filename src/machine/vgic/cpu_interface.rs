@@ -5,6 +5,7 @@
 //! the GICC view of them that user space gets.
 
 use super::Error;
+use super::ListRegister;
 use bitflags::bitflags;
 
 bitflags! {
@@ -131,6 +132,20 @@ mod offset {
 }
 
 impl CpuInterface {
+    /// The SPIs whose handling the guest has ended since the list registers were filled, as far
+    /// as those tell: levels, which ask for a maintenance interrupt then. Zero is none.
+    pub fn ended(&self) -> [u32; MAX_LRS] {
+        let mut ended = [0; MAX_LRS];
+        for (n, (place, lr)) in ended.iter_mut().zip(self.lr).enumerate() {
+            let lr = ListRegister(lr);
+            let is_used = self.used >> n & 1 != 0;
+            if is_used && lr.is_ended() && lr.intid() >= super::NR_PRIVATE {
+                *place = lr.intid();
+            }
+        }
+        ended
+    }
+
     /// The guest's control register.
     #[inline]
     pub const fn vmcr(&self) -> Vmcr {

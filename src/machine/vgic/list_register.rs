@@ -95,6 +95,12 @@ impl ListRegister {
         self.0 & (Self::PENDING | Self::ACTIVE) != 0
     }
 
+    /// Whether it held a level that the guest has taken and ended.
+    #[inline]
+    pub(crate) const fn is_ended(self) -> bool {
+        !self.valid() && self.0 & Self::EOI != 0 && self.0 & Self::HW == 0
+    }
+
     /// Whether all bits of `mask` are set.
     #[inline]
     pub const fn has(self, mask: u32) -> bool {

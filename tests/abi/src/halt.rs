@@ -9,8 +9,7 @@ use std::sync::mpsc::{channel, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvm::uapi;
-use kvm::{Vcpu, Vm};
+use kvm::{uapi, Vcpu, Vm};
 use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
@@ -32,8 +31,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("halt: time of the guest is accounted", guest_time),
 ];
 
-fn enable(vm: &Vm, flags: u32, arg: u64) -> std::io::Result<()> {
-    vm.enable_cap(uapi::CAP_HALT_POLL, flags, [arg, 0, 0, 0])
+fn enable(vm: &Vm, flags: u32, max: u64) -> std::io::Result<()> {
+    vm.enable_cap(uapi::CAP_HALT_POLL, flags, [max, 0, 0, 0])
 }
 
 fn halt_poll() -> Outcome {

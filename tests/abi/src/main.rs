@@ -10,6 +10,7 @@
 mod accounting;
 mod check;
 mod dirty_log;
+mod eventfd;
 mod firmware;
 mod gic;
 mod guest;
@@ -17,10 +18,12 @@ mod halt;
 mod irq_line;
 mod lifetime;
 mod memory;
+mod mmio_forms;
 mod pmu;
 mod registers;
 mod run;
 mod state;
+mod stats;
 mod stress;
 mod system;
 mod vcpu;
@@ -49,10 +52,13 @@ fn tests() -> Vec<Test> {
         registers::TESTS,
         state::TESTS,
         run::TESTS,
+        mmio_forms::TESTS,
         firmware::TESTS,
         halt::TESTS,
         irq_line::TESTS,
         gic::TESTS,
+        eventfd::TESTS,
+        stats::TESTS,
         lifetime::TESTS,
         accounting::TESTS,
     ]

@@ -499,9 +499,16 @@ fn check_overflow(guest: &Guest, intid: u32) -> Outcome {
     let word = |n: usize| guest.memory.word(RESULTS + 4 * n);
     equal("the interrupt", word(0), intid)?;
     equal("PMOVSR", word(1), CYCLES)?;
+    // How late it may be depends on how busy the machine is, unless its time is a count of
+    // instructions: tests/board/pmu.sh says so then.
+    let most = if std::env::var_os("PUNCTUAL").is_some() {
+        50_000
+    } else {
+        1_000_000_000
+    };
     ensure(
-        word(2) < 1_000_000_000,
-        format!("{:#x}: the counter has not come round", word(2)),
+        word(2) < most,
+        format!("the counter is {} past its overflow", word(2)),
     )
 }
 

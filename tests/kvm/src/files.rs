@@ -193,6 +193,11 @@ impl Vm {
         self.irq_line((uapi::IRQ_TYPE_SPI << uapi::IRQ_TYPE_SHIFT) | intid, level)
     }
 
+    /// KVM_GET_STATS_FD.
+    pub fn stats_fd(&self) -> io::Result<File> {
+        ioctl(self, uapi::GET_STATS_FD(), 0).map(own)
+    }
+
     /// KVM_CREATE_VCPU, and the mapping of the vCPU's page.
     pub fn create_vcpu(&self, id: u32, mmap_size: usize) -> io::Result<Vcpu> {
         let file = own(ioctl(self, uapi::CREATE_VCPU(), id as c_ulong)?);
@@ -292,6 +297,34 @@ impl RunPage {
         }
         let run = NonNull::new(address.cast()).ok_or_else(io::Error::last_os_error)?;
         Ok(Self { run, size })
+    }
+
+    /// Reads a word of the mapping, of which the second page is the ring of coalesced MMIO.
+    pub fn word(&self, offset: usize) -> u32 {
+        assert!(offset % 4 == 0 && offset + 4 <= self.size);
+        // SAFETY: Within the mapping, which lives as long as `self`.
+        unsafe {
+            self.run
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<u32>()
+                .read_volatile()
+        }
+    }
+
+    /// Writes a word of it.
+    pub fn set_word(&self, offset: usize, value: u32) {
+        assert!(offset % 4 == 0 && offset + 4 <= self.size);
+        // SAFETY: As above.
+        unsafe {
+            self.run
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<u32>()
+                .write_volatile(value)
+        };
     }
 
     /// Why KVM_RUN returned.
@@ -450,6 +483,11 @@ impl Vcpu {
         // SAFETY: The list has room for as many ids as its head says.
         check(unsafe { libc::ioctl(self.as_raw_fd(), uapi::GET_REG_LIST(), list.as_mut_ptr()) })?;
         Ok(list.split_off(1))
+    }
+
+    /// KVM_GET_STATS_FD.
+    pub fn stats_fd(&self) -> io::Result<File> {
+        ioctl(self, uapi::GET_STATS_FD(), 0).map(own)
     }
 
     /// KVM_GET_MP_STATE.

@@ -33,12 +33,20 @@ pub const CAP_ARM_PMU_V3: u32 = 126;
 pub const CAP_VCPU_ATTRIBUTES: u32 = 127;
 pub const CAP_IMMEDIATE_EXIT: u32 = 136;
 pub const CAP_HALT_POLL: u32 = 182;
+pub const CAP_COALESCED_MMIO: u32 = 15;
+pub const CAP_IRQ_ROUTING: u32 = 25;
+pub const CAP_IRQFD: u32 = 32;
+pub const CAP_IOEVENTFD: u32 = 36;
+pub const CAP_IRQFD_RESAMPLE: u32 = 82;
+pub const CAP_IOEVENTFD_ANY_LENGTH: u32 = 122;
+pub const CAP_ARM_NISV_TO_USER: u32 = 177;
 pub const CAP_PTP_KVM: u32 = 198;
 pub const CAP_SYSTEM_EVENT_DATA: u32 = 215;
 pub const CAP_ARM_SYSTEM_SUSPEND: u32 = 216;
 pub const CAP_MANUAL_DIRTY_LOG_PROTECT2: u32 = 168;
 pub const CAP_USER_MEMORY2: u32 = 231;
 pub const CAP_MEMORY_FAULT_INFO: u32 = 232;
+pub const CAP_BINARY_STATS_FD: u32 = 203;
 
 // Reasons for which KVM_RUN returns.
 pub const EXIT_UNKNOWN: u32 = 0;
@@ -246,6 +254,70 @@ pub struct IrqLevel {
     pub level: u32,
 }
 
+/// `struct kvm_irqfd`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Irqfd {
+    pub fd: u32,
+    pub gsi: u32,
+    pub flags: u32,
+    pub resamplefd: u32,
+    pub pad: [u8; 16],
+}
+
+pub const IRQFD_DEASSIGN: u32 = 1;
+pub const IRQFD_RESAMPLE: u32 = 2;
+
+/// `struct kvm_ioeventfd`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IoEventFd {
+    pub datamatch: u64,
+    pub addr: u64,
+    pub len: u32,
+    pub fd: i32,
+    pub flags: u32,
+    pub pad: [u32; 9],
+}
+
+pub const IOEVENTFD_DATAMATCH: u32 = 1;
+pub const IOEVENTFD_PIO: u32 = 2;
+pub const IOEVENTFD_DEASSIGN: u32 = 4;
+
+/// `struct kvm_irq_routing_entry` for a pin of an interrupt controller.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IrqRoutingEntry {
+    pub gsi: u32,
+    pub kind: u32,
+    pub flags: u32,
+    pub pad: u32,
+    pub irqchip: u32,
+    pub pin: u32,
+    pub rest: [u32; 6],
+}
+
+pub const IRQ_ROUTING_IRQCHIP: u32 = 1;
+pub const IRQ_ROUTING_MSI: u32 = 2;
+
+/// `struct kvm_irq_routing` with some entries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IrqRouting {
+    pub nr: u32,
+    pub flags: u32,
+    pub entries: [IrqRoutingEntry; 4],
+}
+
+/// `struct kvm_coalesced_mmio_zone`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CoalescedZone {
+    pub addr: u64,
+    pub size: u32,
+    pub pio: u32,
+}
+
 /// `struct kvm_create_device`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -402,6 +474,12 @@ ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, UserspaceMemoryRegion);
 ioctl_iow_nr!(SET_USER_MEMORY_REGION2, KVMIO, 0x49, UserspaceMemoryRegion2);
 ioctl_io_nr!(CREATE_IRQCHIP, KVMIO, 0x60);
 ioctl_iow_nr!(IRQ_LINE, KVMIO, 0x61, IrqLevel);
+ioctl_iow_nr!(REGISTER_COALESCED_MMIO, KVMIO, 0x67, CoalescedZone);
+ioctl_iow_nr!(UNREGISTER_COALESCED_MMIO, KVMIO, 0x68, CoalescedZone);
+// The structure's head: the entries follow it.
+ioctl_iow_nr!(SET_GSI_ROUTING, KVMIO, 0x6a, u64);
+ioctl_iow_nr!(IRQFD, KVMIO, 0x76, Irqfd);
+ioctl_iow_nr!(IOEVENTFD, KVMIO, 0x79, IoEventFd);
 ioctl_io_nr!(RUN, KVMIO, 0x80);
 // The structure's head: the set follows it.
 ioctl_iow_nr!(SET_SIGNAL_MASK, KVMIO, 0x8b, u32);
@@ -418,6 +496,7 @@ ioctl_ior_nr!(ARM_PREFERRED_TARGET, KVMIO, 0xaf, VcpuInit);
 // The structure's head: the list of ids follows it.
 ioctl_iowr_nr!(GET_REG_LIST, KVMIO, 0xb0, u64);
 ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, ClearDirtyLog);
+ioctl_io_nr!(GET_STATS_FD, KVMIO, 0xce);
 ioctl_iowr_nr!(CREATE_DEVICE, KVMIO, 0xe0, CreateDevice);
 ioctl_iow_nr!(SET_DEVICE_ATTR, KVMIO, 0xe1, DeviceAttr);
 ioctl_iow_nr!(GET_DEVICE_ATTR, KVMIO, 0xe2, DeviceAttr);
@@ -431,6 +510,10 @@ const _: () = {
     assert!(size_of::<DirtyLog>() == 16);
     assert!(size_of::<ClearDirtyLog>() == 24);
     assert!(size_of::<EnableCap>() == 104);
+    assert!(size_of::<Irqfd>() == 32);
+    assert!(size_of::<IoEventFd>() == 64);
+    assert!(size_of::<IrqRoutingEntry>() == 48);
+    assert!(size_of::<CoalescedZone>() == 16);
     assert!(size_of::<VcpuInit>() == 32);
     assert!(size_of::<OneReg>() == 16);
     assert!(size_of::<VcpuEvents>() == 64);

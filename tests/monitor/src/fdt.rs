@@ -18,6 +18,7 @@ pub(crate) struct Description<'a> {
     pub cmdline: &'a str,
     pub initrd: Option<Range<u64>>,
     pub virtio_devices: u32,
+    pub has_pmu: bool,
     pub seed: [u8; 32],
 }
 
@@ -94,6 +95,14 @@ fn write(machine: &Description<'_>) -> FdtWriterResult<Vec<u8>> {
     fdt.property_null("always-on")?;
     fdt.end_node(timer)?;
 
+    if machine.has_pmu {
+        let pmu = fdt.begin_node("pmu")?;
+        fdt.property_string("compatible", &format!("{}-pmu", machine.core))?;
+        let ppi = layout::PMU_INTID - 16;
+        fdt.property_array_u32("interrupts", &[PPI, ppi, mask | LEVEL_HIGH])?;
+        fdt.end_node(pmu)?;
+    }
+
     let gic = fdt.begin_node(&format!("interrupt-controller@{:x}", layout::GIC_DIST_BASE))?;
     fdt.property_string("compatible", "arm,cortex-a15-gic")?;
     fdt.property_u32("#interrupt-cells", 3)?;
@@ -155,6 +164,7 @@ mod tests {
             cmdline: "console=ttyS0",
             initrd: Some(0x8800_0000..0x8810_0000),
             virtio_devices: 1,
+            has_pmu: true,
             seed: [7; 32],
         })
         .unwrap();

@@ -33,6 +33,8 @@ pub(crate) const GIC_DIST_SIZE: u64 = 0x1000;
 pub(crate) const GIC_INTIDS: u32 = 128;
 /// The first shared peripheral interrupt.
 pub(crate) const FIRST_SPI: u32 = 32;
+/// The interrupt of the performance monitors, a private one, as on QEMU's virt.
+pub(crate) const PMU_INTID: u32 = 23;
 
 pub(crate) const RAM_BASE: u64 = 0x8000_0000;
 /// A second, small slot of payloads: neither its ends nor its size are aligned to more than a page.

@@ -172,6 +172,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
         cmdline: &options.cmdline,
         initrd: placement.initrd,
         virtio_devices: options.disks.len() as u32,
+        has_pmu: machine.has_pmu,
         seed: seed(),
     })?;
     memory.write(placement.fdt, &tree)?;

@@ -106,6 +106,8 @@ pub(crate) struct Machine {
     /// The core that the vCPUs are, as device trees name it.
     pub core: &'static str,
     pub vcpus: Vec<Vcpu>,
+    /// They have performance monitors with an interrupt.
+    pub has_pmu: bool,
     /// The interrupt controller goes when its last file is closed and the VM too.
     irqchip: Option<Device>,
 }
@@ -127,11 +129,22 @@ impl Machine {
         let target = vm
             .preferred_target()
             .map_err(|e| kvm_error("KVM_ARM_PREFERRED_TARGET", &e))?;
-        let vcpus = create_vcpus(kvm, &vm, cpus, &target)?;
+        // Its interrupt needs a vGIC that is initialised, which only the device can be told.
+        let has_pmu =
+            device.is_some() && kvm.check_extension(uapi::CAP_ARM_PMU_V3).unwrap_or(0) > 0;
+        let vcpus = create_vcpus(kvm, &vm, cpus, &target, has_pmu)?;
         if let Some(gic) = &device {
             gic.set_attr(uapi::VGIC_GRP_NR_IRQS, 0, &layout::GIC_INTIDS)
                 .and_then(|()| gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32))
                 .context("cannot initialise the vGIC")?;
+        }
+        if has_pmu {
+            for vcpu in &vcpus {
+                let group = uapi::VCPU_PMU_V3_CTRL;
+                vcpu.set_attr(group, uapi::VCPU_PMU_V3_IRQ, &layout::PMU_INTID)
+                    .and_then(|()| vcpu.set_attr(group, uapi::VCPU_PMU_V3_INIT, &0u32))
+                    .context("cannot initialise the performance monitors")?;
+            }
         }
         Ok(Self {
             vm: Arc::new(vm),
@@ -140,6 +153,7 @@ impl Machine {
                 _ => "arm,cortex-a15",
             },
             vcpus,
+            has_pmu,
             irqchip: device,
         })
     }
@@ -189,7 +203,13 @@ fn create_irqchip(vm: &Vm) -> io::Result<()> {
     vm.set_device_addr(uapi::VGIC_V2_ADDR_TYPE_CPU, layout::GIC_CPU_BASE)
 }
 
-fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32, target: &uapi::VcpuInit) -> Result<Vec<Vcpu>> {
+fn create_vcpus(
+    kvm: &Kvm,
+    vm: &Vm,
+    cpus: u32,
+    target: &uapi::VcpuInit,
+    has_pmu: bool,
+) -> Result<Vec<Vcpu>> {
     let most = kvm.check_extension(uapi::CAP_MAX_VCPUS).unwrap_or(1);
     if i64::from(cpus) > i64::from(most) {
         return Err(Error::new(format!(
@@ -209,6 +229,9 @@ fn create_vcpus(kvm: &Kvm, vm: &Vm, cpus: u32, target: &uapi::VcpuInit) -> Resul
     for (id, vcpu) in vcpus.iter().enumerate() {
         let mut init = *target;
         init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
+        if has_pmu {
+            init.features[0] |= 1 << uapi::VCPU_PMU_V3;
+        }
         if id > 0 {
             init.features[0] |= 1 << uapi::VCPU_POWER_OFF;
         }

@@ -31,7 +31,10 @@ const LONG_WAIT: u32 = 16_000 / INSTRUCTIONS_PER_TICK;
 /// `tests/monitor/src/bench.rs` arranges it: as many times 4 MiB as are measured.
 const HUGE: usize = 0x8100_0000;
 const SMALL: usize = 0x8240_0000;
+/// The same without huge pages, and the host has the pages already.
+const RESIDENT: usize = 0x8380_0000;
 const TOUCHES: usize = 5;
+const RESIDENT_TOUCHES: usize = 2;
 const PAGES: u32 = 1024;
 const PAGE_SIZE: usize = 4096;
 
@@ -70,8 +73,8 @@ fn touch(address: usize) {
     unsafe { ptr::write_volatile(address as *mut u32, 1) };
 }
 
-fn touch_pages(name: &str, base: usize) {
-    let cost = cost::<TOUCHES>(PAGES, |page| touch(base + page as usize * PAGE_SIZE));
+fn touch_pages<const N: usize>(name: &str, base: usize) {
+    let cost = cost::<N>(PAGES, |page| touch(base + page as usize * PAGE_SIZE));
     doorbell::measured(name, cost);
 }
 
@@ -117,6 +120,7 @@ pub(crate) fn run() {
         }
     });
     doorbell::measured("timer, WFI", sleep);
-    touch_pages("first touch, THP always", HUGE);
-    touch_pages("first touch, THP never", SMALL);
+    touch_pages::<TOUCHES>("first touch, THP always", HUGE);
+    touch_pages::<TOUCHES>("first touch, THP never", SMALL);
+    touch_pages::<RESIDENT_TOUCHES>("first touch, resident pages", RESIDENT);
 }

@@ -79,7 +79,3 @@ pub(crate) fn system_off() -> ! {
     }
 }
 
-pub(crate) fn system_reset() -> ! {
-    call(SYSTEM_RESET, 0, 0, 0);
-    crate::entry::give_up("SYSTEM_RESET returned")
-}

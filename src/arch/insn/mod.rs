@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loads and stores, decoded from the guest's instructions.
+//!
+//! Most accesses to a device come with a syndrome that says what they are
+//! (B3.13.6). For those with write-back, of several registers, or exclusive, the
+//! instruction has to be looked at: [`decode`] says what it is, and [`Transfer`]
+//! carries it out, one access at a time.
+//!
+//! What the manual calls UNPREDICTABLE is not decoded, and neither are the loads and
+//! stores of VFP and Advanced SIMD, and those that return from exceptions or
+//! transfer the registers of another mode: they are [`NotEmulated`].
+
+mod arm;
+mod load_store;
+mod thumb;
+mod transfer;
+
+pub use load_store::{
+    Address,
+    Kind,
+    LoadStore,
+    Offset,
+    Shift, //
+};
+pub use transfer::{
+    is_executed,
+    BusAccess,
+    Registers,
+    Transfer,
+    Unaligned, //
+};
+
+/// An instruction as it is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// Of the Arm instruction set.
+    Arm(u32),
+    /// Of the Thumb instruction set, with 16 bits.
+    Thumb16(u16),
+    /// Of the Thumb instruction set, with 32 bits: the first halfword is the upper half.
+    Thumb32(u32),
+}
+
+impl Instruction {
+    /// Whether a Thumb instruction has a second halfword (A6.1).
+    #[inline]
+    pub const fn is_wide(first: u16) -> bool {
+        first >> 11 >= 0b11101
+    }
+
+    /// Its size in bytes.
+    #[inline]
+    pub const fn size(self) -> u32 {
+        match self {
+            Self::Thumb16(_) => 2,
+            Self::Arm(_) | Self::Thumb32(_) => 4,
+        }
+    }
+}
+
+/// The instruction is no load or store, or none that is emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotEmulated;
+
+/// Says what load or store an instruction is.
+pub fn decode(instruction: Instruction) -> Result<LoadStore, NotEmulated> {
+    match instruction {
+        Instruction::Arm(word) => arm::decode(word),
+        Instruction::Thumb16(half) => thumb::decode16(half),
+        Instruction::Thumb32(word) => thumb::decode32(word),
+    }
+    .ok_or(NotEmulated)
+}

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::*;
+use proptest::prelude::*;
+use std::{
+    collections::HashMap,
+    vec::Vec, //
+};
+
+/// Memory of which only some bytes exist.
+#[derive(Default)]
+struct Memory(HashMap<u64, u8>);
+
+impl Memory {
+    fn put(&mut self, at: u64, bytes: &[u8]) {
+        for (at, byte) in (at..).zip(bytes) {
+            self.0.insert(at, *byte);
+        }
+    }
+
+    fn read(&self, at: Ipa, bytes: &mut [u8]) -> Result<bool, &'static str> {
+        if at.0 == 0xbad0_0000 {
+            return Err("a reason of the host's");
+        }
+        for (at, byte) in (at.0..).zip(bytes) {
+            match self.0.get(&at) {
+                Some(value) => *byte = *value,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+const READ: Access = Access {
+    write: false,
+    privileged: true,
+};
+const ACCESSES: [Access; 4] = [
+    READ,
+    Access {
+        write: true,
+        privileged: true,
+    },
+    Access {
+        write: false,
+        privileged: false,
+    },
+    Access {
+        write: true,
+        privileged: false,
+    },
+];
+
+fn mmu_on() -> Stage1 {
+    Stage1 {
+        sctlr: Sctlr::M,
+        dacr: 0x5555_5555,
+        ttbr0: 0x4000,
+        ttbr1: 0x8000,
+        ..Stage1::default()
+    }
+}
+
+fn fault(kind: FaultKind, level: u32, domain: u32) -> WalkError<&'static str> {
+    WalkError::Fault(DataFault {
+        kind,
+        level,
+        domain,
+    })
+}
+
+/// Which of [`ACCESSES`] are let through.
+fn rights(stage1: &Stage1, memory: &Memory, va: u32) -> Vec<bool> {
+    ACCESSES
+        .iter()
+        .map(|access| {
+            stage1
+                .translate(va, Some(*access), |at, bytes| memory.read(at, bytes))
+                .is_ok()
+        })
+        .collect()
+}
+
+#[test]
+fn without_mmu_addresses_are_the_same() {
+    let memory = Memory::default();
+    let stage1 = Stage1::default();
+    let ipa = stage1.translate(0x1234_5678, Some(READ), |at, bytes| memory.read(at, bytes));
+    assert_eq!(ipa, Ok(Ipa(0x1234_5678)));
+}
+
+#[test]
+fn short_descriptors_say_who_may_do_what() {
+    // AP[2:0], and which accesses it lets through (table B3-8).
+    let table = [
+        (0b000, [false; 4]),
+        (0b001, [true, true, false, false]),
+        (0b010, [true, true, true, false]),
+        (0b011, [true; 4]),
+        (0b100, [false; 4]),
+        (0b101, [true, false, false, false]),
+        (0b110, [true, false, true, false]),
+        (0b111, [true, false, true, false]),
+    ];
+    for (ap, allowed) in table {
+        let mut memory = Memory::default();
+        let section = 0x7010_0000 | (ap & 4) << 13 | (ap & 3) << 10 | 2u32;
+        memory.put(0x4000 + 4, &section.to_le_bytes());
+        memory.put(0x4000 + 8, &(0x9000u32 | 1).to_le_bytes());
+        let page = 0x7abc_d000 | (ap & 4) << 7 | (ap & 3) << 4 | 2u32;
+        memory.put(0x9000, &page.to_le_bytes());
+        let mut stage1 = mmu_on();
+        assert_eq!(rights(&stage1, &memory, 0x0010_0000), allowed, "{ap:#b}");
+        assert_eq!(rights(&stage1, &memory, 0x0020_0000), allowed, "{ap:#b}");
+        // A manager's accesses are not checked, and nobody else's let through.
+        stage1.dacr = 3;
+        assert_eq!(rights(&stage1, &memory, 0x0010_0000), [true; 4]);
+        stage1.dacr = 0;
+        assert_eq!(rights(&stage1, &memory, 0x0010_0000), [false; 4]);
+    }
+}
+
+#[test]
+fn the_access_flag_counts_when_it_is_used() {
+    let mut memory = Memory::default();
+    let section = 0x7010_0000 | 0b10 << 10 | 2u32;
+    memory.put(0x4000 + 4, &section.to_le_bytes());
+    let mut stage1 = mmu_on();
+    stage1.sctlr |= Sctlr::AFE;
+    assert_eq!(
+        stage1.translate(0x0010_0000, None, |at, bytes| memory.read(at, bytes)),
+        Err(fault(FaultKind::AccessFlag, 1, 0))
+    );
+    let section = section | 1 << 10;
+    memory.put(0x4000 + 4, &section.to_le_bytes());
+    assert_eq!(rights(&stage1, &memory, 0x0010_0000), [true; 4]);
+}
+
+#[test]
+fn short_walks_end_with_the_fault_of_hardware() {
+    let mut memory = Memory::default();
+    let mut stage1 = mmu_on();
+    let walk = |stage1: &Stage1, memory: &Memory, va| {
+        stage1.translate(va, Some(READ), |at, bytes| memory.read(at, bytes))
+    };
+    // No memory where the first table is; nothing in it; no memory for the second table.
+    assert_eq!(
+        walk(&stage1, &memory, 0x0010_0000),
+        Err(fault(FaultKind::ExternalOnWalk, 1, 0))
+    );
+    memory.put(0x4004, &[0; 4]);
+    assert_eq!(
+        walk(&stage1, &memory, 0x0010_0000),
+        Err(fault(FaultKind::Translation, 1, 0))
+    );
+    memory.put(0x4004, &(0x9000u32 | 5 << 5 | 1).to_le_bytes());
+    assert_eq!(
+        walk(&stage1, &memory, 0x0010_0000),
+        Err(fault(FaultKind::ExternalOnWalk, 2, 5))
+    );
+    memory.put(0x9000, &[0; 4]);
+    assert_eq!(
+        walk(&stage1, &memory, 0x0010_0000),
+        Err(fault(FaultKind::Translation, 2, 5))
+    );
+    memory.put(0x9000, &0x7000_0002u32.to_le_bytes());
+    assert_eq!(
+        walk(&stage1, &memory, 0x0010_0000),
+        Err(fault(FaultKind::Permission, 2, 5))
+    );
+    stage1.dacr = 0;
+    assert_eq!(
+        walk(&stage1, &memory, 0x0010_0000),
+        Err(fault(FaultKind::Domain, 2, 5))
+    );
+    // The host cannot read the table.
+    stage1.ttbr0 = 0xbad0_0000;
+    assert_eq!(
+        walk(&stage1, &memory, 0),
+        Err(WalkError::Read("a reason of the host's"))
+    );
+    // TTBCR.PD0, and PD1 for the upper half.
+    stage1.ttbcr = 1 << 4;
+    assert_eq!(
+        walk(&stage1, &memory, 0),
+        Err(fault(FaultKind::Translation, 1, 0))
+    );
+    stage1.ttbcr = 1 << 5 | 1;
+    assert_eq!(
+        walk(&stage1, &memory, 0x8000_0000),
+        Err(fault(FaultKind::Translation, 1, 0))
+    );
+}
+
+#[test]
+fn long_tables_limit_what_they_lead_to() {
+    // APTable of the table, AP[2:1] of the page, what is let through (table B3-9, B3.7.1).
+    for table_bits in 0..4u64 {
+        for ap in 0..4u64 {
+            let mut memory = Memory::default();
+            let mut stage1 = mmu_on();
+            stage1.ttbcr = TTBCR_EAE;
+            memory.put(0x4000, &(0x9000 | table_bits << 61 | 3).to_le_bytes());
+            memory.put(0x9000, &(0xa000u64 | 3).to_le_bytes());
+            memory.put(0xa000, &(0x7000_0000 | 1 << 10 | ap << 6 | 3).to_le_bytes());
+            let user = ap & 1 != 0 && table_bits & 1 == 0;
+            let write = ap & 2 == 0 && table_bits & 2 == 0;
+            assert_eq!(
+                rights(&stage1, &memory, 0),
+                [true, write, user, user && write]
+            );
+            // Without the access flag.
+            memory.put(0xa000, &(0x7000_0000u64 | ap << 6 | 3).to_le_bytes());
+            assert_eq!(
+                stage1.translate(0, None, |at, bytes| memory.read(at, bytes)),
+                Err(fault(FaultKind::AccessFlag, 3, 0))
+            );
+        }
+    }
+}
+
+#[test]
+fn addresses_of_neither_half_do_not_translate() {
+    let memory = Memory::default();
+    let mut stage1 = mmu_on();
+    stage1.ttbcr = TTBCR_EAE | 2 << 16 | 1;
+    let walk = |stage1: &Stage1, va| stage1.translate(va, None, |at, bytes| memory.read(at, bytes));
+    assert_eq!(
+        walk(&stage1, 0x9000_0000),
+        Err(fault(FaultKind::Translation, 1, 0))
+    );
+    // The others are walked: from the first level, or from the second if there is one entry.
+    assert_eq!(
+        walk(&stage1, 0x1000_0000),
+        Err(fault(FaultKind::ExternalOnWalk, 1, 0))
+    );
+    assert_eq!(
+        walk(&stage1, 0xd000_0000),
+        Err(fault(FaultKind::ExternalOnWalk, 2, 0))
+    );
+}
+
+proptest! {
+    /// A mapping that is put into tables is found there, whatever the layout.
+    #[test]
+    fn short_mappings_are_found(
+        va: u32, target: u32, n in 0u32..8, size in 0..4, domain in 0u32..16, big: bool, top in 0u64..256,
+    ) {
+        let mut memory = Memory::default();
+        let mut stage1 = mmu_on();
+        stage1.ttbcr = n;
+        let bytes = |value: u32| if big { value.to_be_bytes() } else { value.to_le_bytes() };
+        if big {
+            stage1.sctlr |= Sctlr::EE;
+        }
+        let (base, first) = if n == 0 || va >> (32 - n) == 0 {
+            (0x4000, va >> 20 & ((1 << (12 - n)) - 1))
+        } else {
+            (0x8000, va >> 20)
+        };
+        stage1.ttbr0 |= 0x4a;
+        let entry = base + 4 * u64::from(first);
+        let table = 0x2_0000u32;
+        let second = u64::from(table + 4 * (va >> 12 & 0xff));
+        let full = 0b11;
+        let expected = match size {
+            0 => {
+                memory.put(entry, &bytes(table | domain << 5 | 1));
+                memory.put(second, &bytes(target & !0xfff | full << 4 | 2));
+                u64::from(target & !0xfff | va & 0xfff)
+            }
+            1 => {
+                memory.put(entry, &bytes(table | domain << 5 | 1));
+                memory.put(second, &bytes(target & !0xffff | full << 4 | 1));
+                u64::from(target & !0xffff | va & 0xffff)
+            }
+            2 => {
+                memory.put(entry, &bytes(target & !0xfffff | full << 10 | domain << 5 | 2));
+                u64::from(target & !0xfffff | va & 0xfffff)
+            }
+            _ => {
+                let upper = ((top & 0xf) as u32) << 20 | ((top >> 4) as u32) << 5;
+                memory.put(entry, &bytes(target & 0xff00_0000 | 1 << 18 | full << 10 | upper | 2));
+                top << 32 | u64::from(target & 0xff00_0000 | va & 0x00ff_ffff)
+            }
+        };
+        let ipa = stage1.translate(va, Some(READ), |at, bytes| memory.read(at, bytes));
+        prop_assert_eq!(ipa, Ok(Ipa(expected)));
+    }
+
+    #[test]
+    fn long_mappings_are_found(
+        va: u32, target in 0u64..1 << 40, t0 in 0u32..8, t1 in 0u32..8, size in 1u32..4,
+    ) {
+        let low = t0 == 0 || va >> (32 - t0) == 0;
+        let high = if t1 == 0 { !low } else { va >> (32 - t1) == (1 << t1) - 1 };
+        prop_assume!(low || high);
+        let mut memory = Memory::default();
+        let mut stage1 = mmu_on();
+        stage1.ttbcr = TTBCR_EAE | t1 << 16 | t0;
+        stage1.ttbr0 = 0x55 << 48 | 0x1_4000;
+        stage1.ttbr1 = 0x55 << 48 | 0x1_8000;
+        let (mut table, n) = if high { (0x1_8000, t1) } else { (0x1_4000, t0) };
+        let mut level = if n < 2 { 1 } else { 2 };
+        prop_assume!(size >= level);
+        let mut bits = 32 - n - (12 + 9 * (3 - level));
+        loop {
+            let shift = 12 + 9 * (3 - level);
+            let entry = table + 8 * (u64::from(va >> shift) & ((1 << bits) - 1));
+            if level == size {
+                let kind = if level == 3 { 3 } else { 1 };
+                let offset = (1 << shift) - 1;
+                memory.put(entry, &(target & !offset | 1 << 10 | 1 << 6 | kind).to_le_bytes());
+                let ipa = stage1.translate(va, Some(READ), |at, bytes| memory.read(at, bytes));
+                prop_assert_eq!(ipa, Ok(Ipa(target & !offset | u64::from(va) & offset)));
+                break;
+            }
+            table = 0x10_0000 + 0x1000 * u64::from(level);
+            memory.put(entry, &(table | 3).to_le_bytes());
+            level += 1;
+            bits = 9;
+        }
+    }
+
+    /// Whatever registers and tables are, a walk ends, reads at most three descriptors, and gives
+    /// an address of 40 bits.
+    #[test]
+    fn any_walk_ends(
+        va: u32, ttbcr: u32, dacr: u32, sctlr: u32, ttbr0: u64, ttbr1: u64, tables: [u64; 3],
+    ) {
+        let stage1 = Stage1 {
+            sctlr: Sctlr::from_bits_retain(sctlr),
+            ttbcr,
+            dacr,
+            ttbr0,
+            ttbr1,
+        };
+        for access in ACCESSES {
+            let mut reads = 0;
+            let result = stage1.translate::<()>(va, Some(access), |at, bytes| {
+                assert!(at.0 >> 40 == 0 && at.0 % bytes.len() as u64 == 0);
+                let from = tables[reads].to_le_bytes();
+                bytes.copy_from_slice(&from[..bytes.len()]);
+                reads += 1;
+                Ok(true)
+            });
+            if let Ok(ipa) = result {
+                assert!(ipa.0 >> 40 == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Stores that end in the kernel without a device there: KVM_IOEVENTFD, which signals an eventfd,
+//! and coalesced MMIO, which keeps them in a ring for the monitor to look at later.
+//!
+//! Locking: `entries`, then that of an eventfd.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::SpinLock, //
+};
+use kvm_bindings as uapi;
+
+use super::{
+    coalesced::Ring,
+    system, //
+};
+use crate::glue::eventfd::EventFd;
+
+/// How many entries of each kind a VM can have.
+const MAX_ENTRIES: usize = 1000;
+
+/// What has ports of its own on other architectures. There are none here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Space {
+    Memory,
+    Ports,
+}
+
+/// An eventfd that a store to an address signals.
+struct IoEventFd {
+    space: Space,
+    address: u64,
+    /// 1, 2, 4, 8 bytes, or 0: whatever its length.
+    len: u32,
+    /// The data that is meant; any if none.
+    data: Option<u64>,
+    event: EventFd,
+}
+
+impl IoEventFd {
+    /// Whether two would hear of the same store.
+    fn collides(&self, other: &Self) -> bool {
+        self.space == other.space
+            && self.address == other.address
+            && (self.len == 0
+                || other.len == 0
+                || self.len == other.len
+                    && (self.data.is_none() || other.data.is_none() || self.data == other.data))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.space == other.space
+            && self.address == other.address
+            && self.len == other.len
+            && self.data == other.data
+            && self.event.is(&other.event)
+    }
+
+    fn matches(&self, address: u64, len: usize, data: u64) -> bool {
+        self.space == Space::Memory
+            && self.address == address
+            && (self.len == 0
+                || self.len as usize == len && self.data.is_none_or(|wanted| wanted == data))
+    }
+}
+
+/// Addresses to which stores are kept for later.
+#[derive(Clone, Copy)]
+struct Zone {
+    space: Space,
+    address: u64,
+    size: u32,
+}
+
+impl Zone {
+    fn has(&self, address: u64, len: u64) -> bool {
+        let end = self.address.checked_add(self.size.into());
+        address >= self.address
+            && address
+                .checked_add(len)
+                .zip(end)
+                .is_some_and(|(last, end)| last <= end)
+    }
+}
+
+#[derive(Default)]
+struct Entries {
+    events: KVec<IoEventFd>,
+    zones: KVec<Zone>,
+}
+
+/// The entries of a VM.
+#[pin_data]
+pub(crate) struct Bus {
+    #[pin]
+    entries: SpinLock<Entries>,
+    /// There are any.
+    is_used: AtomicBool,
+    ring: Ring,
+}
+
+impl Bus {
+    /// An empty one.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            entries <- new_spinlock!(Entries::default(), "kvm_arm_bus"),
+            is_used: AtomicBool::new(false),
+            ring: Ring::new()?,
+        })
+    }
+
+    /// The ring, which vCPUs map beside their page.
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Takes a store; false if nobody here wants it.
+    #[inline]
+    pub(crate) fn write(&self, address: u64, len: usize, data: &[u8; 8]) -> bool {
+        self.is_used.load(Ordering::Relaxed) && self.write_slow(address, len, data)
+    }
+
+    #[inline(never)]
+    fn write_slow(&self, address: u64, len: usize, data: &[u8; 8]) -> bool {
+        let unused = 64 - 8 * (len.clamp(1, 8) as u32);
+        let value = u64::from_le_bytes(*data) << unused >> unused;
+        let entries = self.entries.lock();
+        let mut events = entries.events.iter();
+        if let Some(found) = events.find(|event| event.matches(address, len, value)) {
+            found.event.signal();
+            return true;
+        }
+        let mut zones = entries.zones.iter();
+        zones.any(|zone| zone.space == Space::Memory && zone.has(address, len as u64))
+            && self.ring.push(address, len as u32, value.to_le_bytes())
+    }
+
+    /// Carries out KVM_IOEVENTFD.
+    pub(crate) fn ioeventfd(&self, arg: usize) -> Result {
+        let request: uapi::kvm_ioeventfd = system::read_user(arg)?;
+        const PIO: u32 = 1 << uapi::kvm_ioeventfd_flag_nr_pio;
+        const DATAMATCH: u32 = 1 << uapi::kvm_ioeventfd_flag_nr_datamatch;
+        const DEASSIGN: u32 = 1 << uapi::kvm_ioeventfd_flag_nr_deassign;
+        let has = |flag| request.flags & flag != 0;
+        if request.flags & !(PIO | DATAMATCH | DEASSIGN) != 0
+            || !matches!(request.len, 0 | 1 | 2 | 4 | 8)
+            || request.addr.checked_add(request.len.into()).is_none()
+            || request.len == 0 && has(DATAMATCH)
+        {
+            return Err(EINVAL);
+        }
+        let unused = 64 - 8 * request.len.clamp(1, 8);
+        let entry = IoEventFd {
+            space: if has(PIO) {
+                Space::Ports
+            } else {
+                Space::Memory
+            },
+            address: request.addr,
+            len: request.len,
+            data: has(DATAMATCH).then_some(request.datamatch << unused >> unused),
+            event: EventFd::get(request.fd as u32)?,
+        };
+        if has(DEASSIGN) {
+            let mut entries = self.entries.lock();
+            let mut events = entries.events.iter();
+            let index = events
+                .position(|known| known.is_same(&entry))
+                .ok_or(ENOENT)?;
+            let removed = entries.events.remove(index);
+            drop(entries);
+            drop(removed);
+            return Ok(());
+        }
+        self.add(
+            |entries| &mut entries.events,
+            entry,
+            |known, entry| known.collides(entry),
+        )
+    }
+
+    /// Carries out KVM_REGISTER_COALESCED_MMIO.
+    pub(crate) fn register_zone(&self, arg: usize) -> Result {
+        let zone = read_zone(arg)?;
+        self.add(|entries| &mut entries.zones, zone, |_, _| false)
+    }
+
+    /// Carries out KVM_UNREGISTER_COALESCED_MMIO: for all zones that have the given one in them.
+    pub(crate) fn unregister_zone(&self, arg: usize) -> Result {
+        let gone = read_zone(arg)?;
+        let mut entries = self.entries.lock();
+        entries
+            .zones
+            .retain(|zone| zone.space != gone.space || !zone.has(gone.address, gone.size.into()));
+        Ok(())
+    }
+
+    /// Adds an entry that clashes with no other.
+    fn add<T>(
+        &self,
+        list: impl Fn(&mut Entries) -> &mut KVec<T>,
+        entry: T,
+        clashes: impl Fn(&T, &T) -> bool,
+    ) -> Result {
+        loop {
+            let len = list(&mut self.entries.lock()).len();
+            if len >= MAX_ENTRIES {
+                return Err(ENOSPC);
+            }
+            let mut bigger = KVec::with_capacity(len + 1, GFP_KERNEL_ACCOUNT)?;
+            let mut entries = self.entries.lock();
+            let known = list(&mut entries);
+            if known.iter().any(|known| clashes(known, &entry)) {
+                return Err(EEXIST);
+            }
+            if known.len() > len {
+                // Another thread was faster.
+                continue;
+            }
+            // Only moves: nothing is allocated or freed with the lock held.
+            let mut old = core::mem::take(known);
+            for moved in old.drain_all() {
+                let _ = bigger.push_within_capacity(moved);
+            }
+            let _ = bigger.push_within_capacity(entry);
+            *known = bigger;
+            self.is_used.store(true, Ordering::Relaxed);
+            drop(entries);
+            return Ok(());
+        }
+    }
+}
+
+fn read_zone(arg: usize) -> Result<Zone> {
+    let zone: uapi::kvm_coalesced_mmio_zone = system::read_user(arg)?;
+    // SAFETY: Both members are the same integer.
+    let space = match unsafe { zone.__bindgen_anon_1.pio } {
+        0 => Space::Memory,
+        1 => Space::Ports,
+        _ => return Err(EINVAL),
+    };
+    Ok(Zone {
+        space,
+        address: zone.addr,
+        size: zone.size,
+    })
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The statistics as text: `kvm_arm/<pid>-<n>/` in debugfs for each VM.
+//!
+//! `stats` has what is counted of the VM, and the sums over its vCPUs; `vcpus` has a column for
+//! each vCPU. The directory is part of the VM: it goes away before anything that its files show,
+//! and that waits for those who are reading.
+
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+
+use kernel::{
+    debugfs::{
+        Dir,
+        Scope, //
+    },
+    fmt,
+    prelude::*,
+    str::CString,
+    sync::{
+        Arc,
+        SetOnce, //
+    },
+};
+use machine::stats::Decimal;
+
+use super::{
+    stats::{
+        VcpuStats,
+        EXIT_CLASSES,
+        VCPU_STATISTICS,
+        VM_STATISTICS, //
+    },
+    vcpu::Vcpu,
+    vm::MAX_VCPUS, //
+};
+use crate::mem::address_space::AddressSpace;
+
+/// The parts of a VM that its files show.
+pub(crate) struct Members {
+    pub(crate) vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    memory: Arc<AddressSpace>,
+}
+
+impl Members {
+    /// No vCPUs yet.
+    pub(crate) fn new(memory: Arc<AddressSpace>) -> Self {
+        Self {
+            vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+            memory,
+        }
+    }
+
+    /// All vCPUs, in the order of their ids.
+    pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
+        self.vcpus.iter().filter_map(SetOnce::as_ref)
+    }
+
+    fn show_stats(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in VM_STATISTICS.numbers() {
+            writeln!(f, "{name} {}", Decimal(value(&self.memory.stats, 0)))?;
+        }
+        for (name, value) in VCPU_STATISTICS.numbers() {
+            let sum = self
+                .vcpus()
+                .map(|vcpu| value(&vcpu.stats, 0))
+                .fold(0, u64::wrapping_add);
+            writeln!(f, "{name} {}", Decimal(sum))?;
+        }
+        Ok(())
+    }
+
+    fn show_vcpus(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("statistic")?;
+        for vcpu in self.vcpus() {
+            write!(f, " vcpu{}", vcpu.id)?;
+        }
+        f.write_str("\n")?;
+        for (name, value) in VCPU_STATISTICS.numbers() {
+            f.write_str(name)?;
+            self.show_row(f, |stats| value(stats, 0))?;
+        }
+        // What makes the guest exit, by the class in HSR; there are few.
+        for class in 0..EXIT_CLASSES {
+            if self.vcpus().any(|vcpu| vcpu.stats.traps(class) != 0) {
+                write!(f, "traps_ec_{class:#04x}")?;
+                self.show_row(f, |stats| stats.traps(class))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show_row(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        value: impl Fn(&VcpuStats) -> u64,
+    ) -> fmt::Result {
+        for vcpu in self.vcpus() {
+            write!(f, " {}", Decimal(value(&vcpu.stats)))?;
+        }
+        f.write_str("\n")
+    }
+}
+
+/// The directory of all VMs.
+pub(crate) fn root() -> Dir {
+    Dir::new(c"kvm_arm")
+}
+
+/// The name of a new VM's directory.
+pub(crate) fn name(pid: i32) -> Result<CString> {
+    /// A process can have many VMs.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    CString::try_from_fmt(fmt!("{pid}-{number}"))
+}
+
+/// A VM's members together with their directory in `root`.
+pub(crate) fn with_directory<'a>(
+    root: &'a Dir,
+    name: &'a CStr,
+    members: Members,
+) -> impl PinInit<Scope<Members>> + 'a {
+    root.scope(members, name, |members, directory| {
+        directory.read_callback_file(c"stats", members, &Members::show_stats);
+        directory.read_callback_file(c"vcpus", members, &Members::show_vcpus);
+    })
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Interrupts by eventfd: KVM_IRQFD, and KVM_SET_GSI_ROUTING, which says where they go.
+//!
+//! A global system interrupt (GSI) is a number of the monitor's choice. Unless it says otherwise,
+//! GSI n is pin n of the interrupt controller, which is SPI n + 32.
+//!
+//! Locking: an eventfd's own lock, then `table`, then that of the vGIC. No eventfd is signalled
+//! with `table` locked.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLock, //
+    },
+};
+use kvm_bindings as uapi;
+
+use super::{
+    system,
+    vm::Vm, //
+};
+use crate::glue::{
+    cpu::IrqsOff,
+    eventfd::{
+        EventFd,
+        Listener,
+        Listening, //
+    },
+};
+
+/// The first SPI.
+const FIRST_SPI: u32 = 32;
+/// How many pins the interrupt controller has: SPIs up to 1019.
+const PINS: u32 = 1020 - FIRST_SPI;
+/// How many routes a VM can have (KVM_CAP_IRQ_ROUTING).
+pub(crate) const MAX_ROUTES: u32 = 4096;
+
+/// An eventfd that stands for a GSI.
+struct Irqfd {
+    vm: Arc<Vm>,
+    gsi: u32,
+    /// For a level: it stays high until the guest has dealt with it, and then this is signalled.
+    resample: Option<Arc<EventFd>>,
+}
+
+impl Listener for Irqfd {
+    fn signalled(&self) {
+        let Some(intid) = self.vm.irqfds.intid_of(self.gsi) else {
+            return;
+        };
+        self.vm.set_spi(intid, true);
+        if self.resample.is_none() {
+            self.vm.set_spi(intid, false);
+        }
+    }
+}
+
+/// Where a GSI goes: a pin, or nowhere that this machine has (a message).
+#[derive(Clone, Copy)]
+struct Route {
+    gsi: u32,
+    pin: Option<u32>,
+}
+
+#[derive(Default)]
+struct Table {
+    irqfds: KVec<Arc<Listening<Irqfd>>>,
+    /// None: as they are by default.
+    routes: Option<KVec<Route>>,
+}
+
+/// The irqfds of a VM.
+#[pin_data]
+pub(crate) struct Irqfds {
+    #[pin]
+    table: SpinLock<Table>,
+    /// One of them wants to hear of the end of an interrupt.
+    has_resampler: AtomicBool,
+}
+
+impl Irqfds {
+    /// None.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            table <- new_spinlock!(Table::default(), "kvm_arm_irqfds"),
+            has_resampler: AtomicBool::new(false),
+        })
+    }
+
+    /// Runs `f` on the table, which the callbacks use in hard interrupt context.
+    fn with<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
+        let _irqs = IrqsOff::new();
+        f(&mut self.table.lock())
+    }
+
+    /// The SPI that a GSI is.
+    fn intid_of(&self, gsi: u32) -> Option<u32> {
+        let pin = self.with(|table| match &table.routes {
+            None => (gsi < PINS).then_some(gsi),
+            Some(routes) => routes.iter().find(|route| route.gsi == gsi)?.pin,
+        })?;
+        Some(pin + FIRST_SPI)
+    }
+
+    /// Carries out KVM_IRQFD.
+    pub(crate) fn ioctl(vm: &Arc<Vm>, arg: usize) -> Result {
+        let request: uapi::kvm_irqfd = system::read_user(arg)?;
+        const KNOWN: u32 = uapi::KVM_IRQFD_FLAG_DEASSIGN | uapi::KVM_IRQFD_FLAG_RESAMPLE;
+        if request.flags & !KNOWN != 0 {
+            return Err(EINVAL);
+        }
+        if request.flags & uapi::KVM_IRQFD_FLAG_DEASSIGN != 0 {
+            vm.irqfds.remove(&EventFd::get(request.fd)?, request.gsi);
+            return Ok(());
+        }
+        if !vm.is_gic_initialized() {
+            return Err(EAGAIN);
+        }
+        let resample = if request.flags & uapi::KVM_IRQFD_FLAG_RESAMPLE != 0 {
+            Some(Arc::new(
+                EventFd::get(request.resamplefd)?,
+                GFP_KERNEL_ACCOUNT,
+            )?)
+        } else {
+            None
+        };
+        vm.irqfds.add(vm, &request, resample)
+    }
+
+    fn add(
+        &self,
+        vm: &Arc<Vm>,
+        request: &uapi::kvm_irqfd,
+        resample: Option<Arc<EventFd>>,
+    ) -> Result {
+        // One thread at a time changes the list.
+        let _config = vm.lock_config();
+        let event = EventFd::get(request.fd)?;
+        let is_known = self.with(|table| {
+            let mut all = table.irqfds.iter();
+            all.any(|irqfd| irqfd.event().is(&event))
+        });
+        if is_known {
+            return Err(EBUSY);
+        }
+        let room = self.with(|table| table.irqfds.len()) + 1;
+        let mut bigger = KVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?;
+        if resample.is_some() {
+            self.has_resampler.store(true, Ordering::SeqCst);
+        }
+        let irqfd = Listening::new(
+            request.fd,
+            Irqfd {
+                vm: vm.clone(),
+                gsi: request.gsi,
+                resample,
+            },
+        )?;
+        // The old vector is freed after the lock is released.
+        let old = self.with(|table| {
+            for known in table.irqfds.iter() {
+                let _ = bigger.push_within_capacity(known.clone());
+            }
+            let _ = bigger.push_within_capacity(irqfd);
+            core::mem::replace(&mut table.irqfds, bigger)
+        });
+        drop(old);
+        Ok(())
+    }
+
+    /// Takes away those of an eventfd and a GSI. No callback of theirs runs after.
+    fn remove(&self, event: &EventFd, gsi: u32) {
+        loop {
+            let removed = self.with(|table| {
+                let index = table
+                    .irqfds
+                    .iter()
+                    .position(|irqfd| irqfd.event().is(event) && irqfd.listener().gsi == gsi)?;
+                table.irqfds.remove(index).ok()
+            });
+            // It is dropped here, without the lock.
+            if removed.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Takes all of them away: the VM's file is closed.
+    pub(crate) fn clear(&self) {
+        drop(self.with(core::mem::take));
+    }
+
+    /// Whether the end of interrupts is of interest.
+    #[inline]
+    pub(crate) fn has_resampler(&self) -> bool {
+        self.has_resampler.load(Ordering::Relaxed)
+    }
+
+    /// The guest has dealt with an interrupt: its line goes down, and those who raised it look
+    /// whether it has to go up again. Any context.
+    pub(crate) fn ended(&self, vm: &Vm, intid: u32) {
+        let mut is_lowered = false;
+        let mut next = 0;
+        loop {
+            let resample = self.with(|table| {
+                let rest = table.irqfds.iter().enumerate().skip(next);
+                for (index, irqfd) in rest {
+                    let Irqfd { gsi, resample, .. } = irqfd.listener();
+                    let pin = match &table.routes {
+                        None => Some(*gsi),
+                        Some(routes) => routes
+                            .iter()
+                            .find(|route| route.gsi == *gsi)
+                            .and_then(|route| route.pin),
+                    };
+                    if pin.is_some_and(|pin| pin.wrapping_add(FIRST_SPI) == intid) {
+                        if let Some(resample) = resample {
+                            next = index + 1;
+                            return Some(resample.clone());
+                        }
+                    }
+                }
+                None
+            });
+            let Some(resample) = resample else {
+                break;
+            };
+            if !is_lowered {
+                vm.set_spi(intid, false);
+                is_lowered = true;
+            }
+            resample.signal();
+        }
+    }
+
+    /// Carries out KVM_SET_GSI_ROUTING.
+    pub(crate) fn set_routing(&self, vm: &Vm, arg: usize) -> Result {
+        /// `struct kvm_irq_routing` without its entries: their number and flags.
+        const HEADER: usize = 8;
+        const ENTRY: usize = size_of::<uapi::kvm_irq_routing_entry>();
+        let nr: u32 = system::read_user(arg)?;
+        let flags: u32 = system::read_user(arg.wrapping_add(4))?;
+        if nr > MAX_ROUTES || flags != 0 {
+            return Err(EINVAL);
+        }
+        let mut routes = KVec::<Route>::with_capacity(nr as usize, GFP_KERNEL_ACCOUNT)?;
+        for index in 0..nr as usize {
+            let address = arg.wrapping_add(HEADER + index * ENTRY);
+            let route = route(&system::read_user(address)?)?;
+            // A GSI is one pin, and beside it only messages.
+            let clashes = routes.iter().any(|other| {
+                other.gsi == route.gsi && (other.pin.is_some() || route.pin.is_none())
+            });
+            if clashes {
+                return Err(EINVAL);
+            }
+            routes.push(route, GFP_KERNEL_ACCOUNT)?;
+        }
+        let _config = vm.lock_config();
+        let old = self.with(|table| table.routes.replace(routes));
+        drop(old);
+        Ok(())
+    }
+}
+
+/// What an entry says.
+fn route(entry: &uapi::kvm_irq_routing_entry) -> Result<Route> {
+    let pin = match entry.type_ {
+        uapi::KVM_IRQ_ROUTING_IRQCHIP if entry.flags == 0 => {
+            // SAFETY: Integers, whatever was written.
+            let irqchip = unsafe { entry.u.irqchip };
+            if irqchip.irqchip >= uapi::KVM_NR_IRQCHIPS || irqchip.pin >= PINS {
+                return Err(EINVAL);
+            }
+            Some(irqchip.pin)
+        }
+        // There is nothing that takes messages, but a monitor may prepare them.
+        uapi::KVM_IRQ_ROUTING_MSI if entry.flags & !uapi::KVM_MSI_VALID_DEVID == 0 => None,
+        _ => return Err(EINVAL),
+    };
+    Ok(Route {
+        gsi: entry.gsi,
+        pin,
+    })
+}

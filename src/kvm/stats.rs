@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is counted about VMs and vCPUs, and KVM_GET_STATS_FD (api.rst 4.133).
+//!
+//! The counters of a vCPU are written by the thread that holds its mutex, those of a VM's memory
+//! under the lock of its table; see [`Counter`] for what readers see meanwhile. The names, where
+//! arm64 counts the same, are arm64's.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
+};
+
+use armv7::hsr::{
+    ExceptionClass,
+    Wfx, //
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    },
+    uaccess::UserSliceWriter, //
+};
+use kvm_bindings as uapi;
+use machine::stats::{
+    Counter,
+    Descriptor,
+    Histogram,
+    Kind,
+    StatsFile,
+    NAME_SIZE, //
+};
+use static_assertions::const_assert_eq;
+
+use super::{
+    vcpu::Vcpu,
+    vm::Vm, //
+};
+use crate::{
+    glue::file::{
+        new_readable_descriptor,
+        FileObject, //
+    },
+    hyp::{
+        answer::Answered,
+        call::Exit, //
+    },
+    mem::stats::MemoryStats,
+    trace::trace, //
+};
+
+const_assert_eq!(
+    Kind::Flag.flags(),
+    uapi::KVM_STATS_TYPE_INSTANT | uapi::KVM_STATS_UNIT_BOOLEAN | uapi::KVM_STATS_BASE_POW10
+);
+const_assert_eq!(
+    Kind::NanosecondsHistogram.flags(),
+    uapi::KVM_STATS_TYPE_LOG_HIST | uapi::KVM_STATS_UNIT_SECONDS
+);
+const_assert_eq!(
+    Kind::Nanoseconds.flags(),
+    uapi::KVM_STATS_TYPE_CUMULATIVE | uapi::KVM_STATS_UNIT_SECONDS
+);
+const_assert_eq!(Kind::Count.flags(), uapi::KVM_STATS_UNIT_NONE);
+
+/// Exception classes that HSR can tell.
+pub(crate) const EXIT_CLASSES: usize = 64;
+
+/// The counters of a vCPU.
+pub(crate) struct VcpuStats {
+    /// Traps, by the exception class of their syndrome. On the way out of the guest, this or the
+    /// next is all that is counted.
+    traps: [Counter; EXIT_CLASSES],
+    /// Exits for an interrupt of the host.
+    interrupts: Counter,
+    /// Exits for an address that no longer translated, or after a fault inside HYP mode.
+    others: Counter,
+    wfi: Counter,
+    wfe: Counter,
+    /// Traps that HYP mode answered, which are no exits.
+    answered_hvc: Counter,
+    answered_cp15: Counter,
+    /// Attempts to get along without a sleep in WFI, and how long they took.
+    poll_successes: Counter,
+    poll_failures: Counter,
+    poll_success_ns: Counter,
+    poll_fail_ns: Counter,
+    poll_success_histogram: Histogram,
+    poll_fail_histogram: Histogram,
+    /// Accesses that a device in the kernel answered.
+    pub(crate) mmio_kernel: Counter,
+    /// KVM_RUN came back for an access that the monitor is to carry out.
+    pub(crate) mmio_user: Counter,
+    /// KVM_RUN came back with EINTR.
+    pub(crate) signals: Counter,
+    /// Sleeps in WFI that came to an end, and how long they were.
+    wakeups: Counter,
+    wait_ns: Counter,
+    wait_histogram: Histogram,
+    /// The vCPU sleeps in WFI.
+    blocking: AtomicBool,
+}
+
+impl VcpuStats {
+    /// Nothing has happened yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            traps: [const { Counter::new() }; EXIT_CLASSES],
+            interrupts: Counter::new(),
+            others: Counter::new(),
+            wfi: Counter::new(),
+            wfe: Counter::new(),
+            answered_hvc: Counter::new(),
+            answered_cp15: Counter::new(),
+            poll_successes: Counter::new(),
+            poll_failures: Counter::new(),
+            poll_success_ns: Counter::new(),
+            poll_fail_ns: Counter::new(),
+            poll_success_histogram: Histogram::new(),
+            poll_fail_histogram: Histogram::new(),
+            mmio_kernel: Counter::new(),
+            mmio_user: Counter::new(),
+            signals: Counter::new(),
+            wakeups: Counter::new(),
+            wait_ns: Counter::new(),
+            wait_histogram: Histogram::new(),
+            blocking: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts an exit from the guest.
+    #[inline]
+    pub(crate) fn count_exit(&self, exit: Exit, hsr: u32) {
+        match exit {
+            Exit::Trap => {
+                // HSR.EC (B3.13.6).
+                if let Some(counter) = self.traps.get((hsr >> 26) as usize) {
+                    counter.count();
+                }
+            }
+            Exit::Interrupt => self.interrupts.count(),
+            Exit::Retry | Exit::HypFault(_) => self.others.count(),
+        }
+    }
+
+    /// Counts a WFI or WFE.
+    pub(crate) fn count_wfx(&self, wfx: Wfx) {
+        match wfx {
+            Wfx::Wfi => self.wfi.count(),
+            Wfx::Wfe => self.wfe.count(),
+        }
+    }
+
+    /// Takes what HYP mode has counted.
+    #[inline]
+    pub(crate) fn take_answered(&self, answered: &mut Answered) {
+        if answered.hvc != 0 {
+            self.answered_hvc.add(answered.hvc.into());
+            answered.hvc = 0;
+        }
+        if answered.cp15 != 0 {
+            self.answered_cp15.add(answered.cp15.into());
+            answered.cp15 = 0;
+        }
+    }
+
+    /// Counts a look-out for an interrupt before a sleep in WFI, which took `ns`.
+    pub(crate) fn count_poll(&self, success: bool, ns: u64) {
+        let (polls, sum, histogram) = if success {
+            (
+                &self.poll_successes,
+                &self.poll_success_ns,
+                &self.poll_success_histogram,
+            )
+        } else {
+            (
+                &self.poll_failures,
+                &self.poll_fail_ns,
+                &self.poll_fail_histogram,
+            )
+        };
+        polls.count();
+        sum.add(ns);
+        histogram.count(ns);
+    }
+
+    /// Counts the time from now until the result is dropped as sleep in WFI.
+    pub(crate) fn sleep(&self) -> Sleep<'_> {
+        self.blocking.store(true, Ordering::Relaxed);
+        Sleep {
+            stats: self,
+            start: Instant::now(),
+        }
+    }
+
+    /// Exits for traps of some class.
+    pub(crate) fn traps(&self, class: usize) -> u64 {
+        self.traps.get(class).map_or(0, Counter::get)
+    }
+
+    fn traps_of(&self, classes: &[ExceptionClass]) -> u64 {
+        classes
+            .iter()
+            .map(|class| self.traps(class.bits() as usize))
+            .fold(0, u64::wrapping_add)
+    }
+
+    fn exits(&self) -> u64 {
+        let traps = self.traps.iter().map(Counter::get);
+        let rest = self.interrupts.get().wrapping_add(self.others.get());
+        traps.fold(rest, u64::wrapping_add)
+    }
+}
+
+/// A vCPU sleeps.
+pub(crate) struct Sleep<'a> {
+    stats: &'a VcpuStats,
+    start: Instant<Monotonic>,
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        let ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(0);
+        self.stats.blocking.store(false, Ordering::Relaxed);
+        self.stats.wakeups.count();
+        self.stats.wait_ns.add(ns);
+        trace!(kvm_vcpu_wakeup(ns));
+        self.stats.wait_histogram.count(ns);
+    }
+}
+
+/// Statistics and where their values come from, in the same order.
+pub(crate) struct Statistics<T: 'static> {
+    file: StatsFile,
+    values: &'static [fn(&T, usize) -> u64],
+}
+
+impl<T> Statistics<T> {
+    /// The statistics that are one number each, with what gives it.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, fn(&T, usize) -> u64)> {
+        self.file
+            .descriptors()
+            .iter()
+            .zip(self.values)
+            .filter(|(descriptor, _)| descriptor.kind.size() == 1)
+            .map(|(descriptor, value)| (descriptor.name, *value))
+    }
+
+    fn size(&self) -> u64 {
+        self.file.size() as u64
+    }
+
+    /// Copies a part of the file to user space.
+    fn read(&self, id: &str, of: &T, position: u64, to: &mut UserSliceWriter) -> Result<usize> {
+        let mut buffer = [0; 256];
+        let mut done = 0;
+        while !to.is_empty() {
+            let room = to.len().min(buffer.len());
+            let piece = buffer.get_mut(..room).ok_or(EINVAL)?;
+            let position = position.saturating_add(done as u64);
+            let read = self.file.read(id, position, piece, |statistic, index| {
+                self.values
+                    .get(statistic)
+                    .map_or(0, |value| value(of, index))
+            });
+            let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            to.write_slice(bytes)?;
+            done += read;
+        }
+        Ok(done)
+    }
+}
+
+macro_rules! statistics {
+    (
+        $(#[$attribute:meta])*
+        $table:ident: $type:ty;
+        $($name:ident: $kind:ident = $value:expr,)*
+    ) => {
+        $(#[$attribute])*
+        pub(crate) static $table: Statistics<$type> = Statistics {
+            file: StatsFile::new(&[$(Descriptor {
+                name: {
+                    const _: () = assert!(stringify!($name).len() < NAME_SIZE);
+                    stringify!($name)
+                },
+                kind: Kind::$kind,
+            }),*]),
+            values: &[$($value),*],
+        };
+    };
+}
+
+statistics! {
+    /// Of a VM. The first two are those of all architectures.
+    VM_STATISTICS: MemoryStats;
+    remote_tlb_flush: Count = |s, _| s.tlb_flushes.get(),
+    // One request, one broadcast of the hardware.
+    remote_tlb_flush_requests: Count = |s, _| s.tlb_flushes.get(),
+    pages_mapped: Count = |s, _| s.pages.get(),
+    blocks_mapped: Count = |s, _| s.blocks.get(),
+    mmu_invalidations: Count = |s, _| s.invalidations.get(),
+}
+
+statistics! {
+    /// Of a vCPU. First those of all architectures, then those of arm64, then ours.
+    VCPU_STATISTICS: VcpuStats;
+    halt_successful_poll: Count = |s, _| s.poll_successes.get(),
+    halt_attempted_poll: Count =
+        |s, _| s.poll_successes.get().wrapping_add(s.poll_failures.get()),
+    // It does not happen that what ends a wait turns out to be nothing.
+    halt_poll_invalid: Count = |_, _| 0,
+    halt_wakeup: Count = |s, _| s.wakeups.get(),
+    halt_poll_success_ns: Nanoseconds = |s, _| s.poll_success_ns.get(),
+    halt_poll_fail_ns: Nanoseconds = |s, _| s.poll_fail_ns.get(),
+    halt_wait_ns: Nanoseconds = |s, _| s.wait_ns.get(),
+    halt_poll_success_hist: NanosecondsHistogram =
+        |s, class| s.poll_success_histogram.get(class),
+    halt_poll_fail_hist: NanosecondsHistogram = |s, class| s.poll_fail_histogram.get(class),
+    halt_wait_hist: NanosecondsHistogram = |s, class| s.wait_histogram.get(class),
+    blocking: Flag = |s, _| s.blocking.load(Ordering::Relaxed).into(),
+    hvc_exit_stat: Count = |s, _| s.traps_of(&[ExceptionClass::Hvc]),
+    wfe_exit_stat: Count = |s, _| s.wfe.get(),
+    wfi_exit_stat: Count = |s, _| s.wfi.get(),
+    mmio_exit_user: Count = |s, _| s.mmio_user.get(),
+    mmio_exit_kernel: Count = |s, _| s.mmio_kernel.get(),
+    signal_exits: Count = |s, _| s.signals.get(),
+    exits: Count = |s, _| s.exits(),
+    smc_exits: Count = |s, _| s.traps_of(&[ExceptionClass::Smc]),
+    cp15_exits: Count = |s, _| s.traps_of(&[ExceptionClass::Cp15, ExceptionClass::Cp15Double]),
+    cp14_exits: Count = |s, _| s.traps_of(&[
+        ExceptionClass::Cp14,
+        ExceptionClass::Cp14LoadStore,
+        ExceptionClass::Cp14Double,
+    ]),
+    instruction_aborts: Count = |s, _| s.traps_of(&[ExceptionClass::PrefetchAbort]),
+    data_aborts: Count = |s, _| s.traps_of(&[ExceptionClass::DataAbort]),
+    interrupt_exits: Count = |s, _| s.interrupts.get(),
+    hyp_answered_hvc: Count = |s, _| s.answered_hvc.get(),
+    hyp_answered_cp15: Count = |s, _| s.answered_cp15.get(),
+}
+
+/// The file of KVM_GET_STATS_FD of a VM. It keeps the VM.
+pub(crate) struct VmStatsFile {
+    vm: Arc<Vm>,
+    id: CString,
+}
+
+impl VmStatsFile {
+    /// Makes a descriptor of it.
+    pub(crate) fn open(vm: Arc<Vm>) -> Result<isize> {
+        let id = CString::try_from_fmt(fmt!("kvm-{}", vm.pid))?;
+        let file = Arc::new(Self { vm, id }, GFP_KERNEL_ACCOUNT)?;
+        new_readable_descriptor(c"kvm-vm-stats", file)
+    }
+}
+
+impl FileObject for VmStatsFile {
+    fn ioctl(_this: ArcBorrow<'_, Self>, _cmd: u32, _arg: usize) -> Result<isize> {
+        Err(ENOTTY)
+    }
+
+    const READABLE: bool = true;
+
+    fn read(this: ArcBorrow<'_, Self>, position: u64, to: &mut UserSliceWriter) -> Result<usize> {
+        let id = this.id.to_str().map_err(|_| EINVAL)?;
+        VM_STATISTICS.read(id, &this.vm.memory.stats, position, to)
+    }
+
+    fn size(_this: ArcBorrow<'_, Self>) -> u64 {
+        VM_STATISTICS.size()
+    }
+}
+
+/// The file of KVM_GET_STATS_FD of a vCPU. It keeps the VM.
+pub(crate) struct VcpuStatsFile {
+    _vm: Arc<Vm>,
+    vcpu: Arc<Vcpu>,
+    id: CString,
+}
+
+impl VcpuStatsFile {
+    /// Makes a descriptor of it.
+    pub(crate) fn open(vm: Arc<Vm>, vcpu: Arc<Vcpu>) -> Result<isize> {
+        let id = CString::try_from_fmt(fmt!("kvm-{}/vcpu-{}", vm.pid, vcpu.id))?;
+        let name = CString::try_from_fmt(fmt!("kvm-vcpu-stats:{}", vcpu.id))?;
+        let file = Self { _vm: vm, vcpu, id };
+        new_readable_descriptor(&name, Arc::new(file, GFP_KERNEL_ACCOUNT)?)
+    }
+}
+
+impl FileObject for VcpuStatsFile {
+    fn ioctl(_this: ArcBorrow<'_, Self>, _cmd: u32, _arg: usize) -> Result<isize> {
+        Err(ENOTTY)
+    }
+
+    const READABLE: bool = true;
+
+    fn read(this: ArcBorrow<'_, Self>, position: u64, to: &mut UserSliceWriter) -> Result<usize> {
+        let id = this.id.to_str().map_err(|_| EINVAL)?;
+        VCPU_STATISTICS.read(id, &this.vcpu.stats, position, to)
+    }
+
+    fn size(_this: ArcBorrow<'_, Self>) -> u64 {
+        VCPU_STATISTICS.size()
+    }
+}

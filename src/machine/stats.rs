@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Statistics: counters that one thread writes and any thread reads, and the file by which user
+//! space gets them (KVM's api.rst 4.133).
+//!
+//! A vCPU counts on its way out of the guest, so a counter must cost next to nothing there: no
+//! read-modify-write of an atomic, no lock. On a 32-bit machine a count of 64 bits then needs care,
+//! since a reader may come between its halves.
+
+use core::{
+    fmt, hint, str,
+    sync::atomic::{
+        fence,
+        AtomicU32,
+        Ordering, //
+    },
+};
+
+/// A count of 64 bits.
+///
+/// One thread at a time may write; if two do, counts are lost, and nothing else happens. Readers
+/// never see halves of different counts.
+///
+/// # Invariants
+///
+/// While nobody writes, both copies of the high half are the same. A writer changes the first
+/// copy, the low half and the second copy in this order, and readers look at them in the opposite
+/// order: copies that agree were not changed while the low half was read.
+#[derive(Debug, Default)]
+pub struct Counter {
+    low: AtomicU32,
+    high: [AtomicU32; 2],
+}
+
+impl Counter {
+    /// A count of zero.
+    pub const fn new() -> Self {
+        Self {
+            low: AtomicU32::new(0),
+            high: [AtomicU32::new(0), AtomicU32::new(0)],
+        }
+    }
+
+    /// Counts one.
+    #[inline]
+    pub fn count(&self) {
+        let low = self.low.load(Ordering::Relaxed).wrapping_add(1);
+        if low == 0 {
+            self.carry(low, 1);
+        } else {
+            self.low.store(low, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds a number.
+    #[inline]
+    pub fn add(&self, number: u64) {
+        let (low, carry) = self
+            .low
+            .load(Ordering::Relaxed)
+            .overflowing_add(number as u32);
+        let high = ((number >> 32) as u32).wrapping_add(carry.into());
+        if high != 0 {
+            self.carry(low, high);
+        } else {
+            self.low.store(low, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn carry(&self, low: u32, more: u32) {
+        let [first, second] = &self.high;
+        let high = first.load(Ordering::Relaxed).wrapping_add(more);
+        first.store(high, Ordering::Relaxed);
+        // The fences also order the stores to the low half that come later.
+        fence(Ordering::Release);
+        self.low.store(low, Ordering::Relaxed);
+        fence(Ordering::Release);
+        second.store(high, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        let [first, second] = &self.high;
+        loop {
+            let high = second.load(Ordering::Acquire);
+            let low = self.low.load(Ordering::Acquire);
+            if first.load(Ordering::Relaxed) == high {
+                return u64::from(high) << 32 | u64::from(low);
+            }
+            // The writer is between two stores, or was preempted there.
+            hint::spin_loop();
+        }
+    }
+}
+
+/// How many classes a [`Histogram`] has.
+pub const CLASSES: usize = 32;
+
+/// How often values of each power of two came: class 0 counts zeros, class n values from
+/// 2^(n - 1) up to but not with 2^n, and the last all that are larger.
+#[derive(Debug, Default)]
+pub struct Histogram([Counter; CLASSES]);
+
+impl Histogram {
+    /// Nothing came yet.
+    pub const fn new() -> Self {
+        Self([const { Counter::new() }; CLASSES])
+    }
+
+    /// Counts a value.
+    pub fn count(&self, value: u64) {
+        let class = (u64::BITS - value.leading_zeros()) as usize;
+        if let Some(counter) = self.0.get(class.min(CLASSES - 1)) {
+            counter.count();
+        }
+    }
+
+    /// How often values of a class came.
+    pub fn get(&self, class: usize) -> u64 {
+        self.0.get(class).map_or(0, Counter::get)
+    }
+}
+
+/// A number to be shown in decimal.
+///
+/// The kernel of a 32-bit machine has no division of 64-bit numbers for Rust: `core`'s own way to
+/// show a `u64` in decimal ends in an undefined instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Decimal(pub u64);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of 16 bits each, the most significant first.
+        let mut limbs = [48, 32, 16, 0].map(|shift| (self.0 >> shift) as u32 & 0xffff);
+        let mut text = [b'0'; 20];
+        let mut digits = 0;
+        for place in text.iter_mut().rev() {
+            let mut rest = 0;
+            for limb in &mut limbs {
+                let value = rest << 16 | *limb;
+                *limb = value / 10;
+                rest = value % 10;
+            }
+            *place = b'0' + rest as u8;
+            digits += 1;
+            if limbs == [0; 4] {
+                break;
+            }
+        }
+        let shown = text.get(text.len() - digits..).unwrap_or(&text);
+        f.pad_integral(true, "", str::from_utf8(shown).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// What a value tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// How often something happened.
+    Count,
+    /// For how many nanoseconds something lasted, in all.
+    Nanoseconds,
+    /// A [`Histogram`] of nanoseconds.
+    NanosecondsHistogram,
+    /// Whether something is so now.
+    Flag,
+}
+
+impl Kind {
+    /// `KVM_STATS_TYPE_*`, `KVM_STATS_UNIT_*` and `KVM_STATS_BASE_POW10`, which is 0.
+    pub const fn flags(self) -> u32 {
+        /// KVM_STATS_TYPE_INSTANT; KVM_STATS_TYPE_CUMULATIVE is 0.
+        const INSTANT: u32 = 1;
+        const LOG_HIST: u32 = 4;
+        const SECONDS: u32 = 2 << 4;
+        const BOOLEAN: u32 = 4 << 4;
+        match self {
+            Self::Count => 0,
+            Self::Nanoseconds => SECONDS,
+            Self::NanosecondsHistogram => LOG_HIST | SECONDS,
+            Self::Flag => INSTANT | BOOLEAN,
+        }
+    }
+
+    /// The power of ten of the unit.
+    const fn exponent(self) -> i16 {
+        match self {
+            Self::Nanoseconds | Self::NanosecondsHistogram => -9,
+            Self::Count | Self::Flag => 0,
+        }
+    }
+
+    /// How many numbers it has.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::NanosecondsHistogram => CLASSES,
+            _ => 1,
+        }
+    }
+}
+
+/// A statistic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Its name, shorter than [`NAME_SIZE`].
+    pub name: &'static str,
+    /// What its value tells.
+    pub kind: Kind,
+}
+
+/// Bytes of a name, with the zero at its end.
+pub const NAME_SIZE: usize = 48;
+
+const WORD: usize = size_of::<u64>();
+/// `struct kvm_stats_header`.
+const HEADER_WORDS: usize = 3;
+const NAME_WORDS: usize = NAME_SIZE / WORD;
+/// `struct kvm_stats_desc` without the name.
+const DESCRIPTOR_HEAD_WORDS: usize = 2;
+const DESCRIPTOR_WORDS: usize = DESCRIPTOR_HEAD_WORDS + NAME_WORDS;
+const ID_OFFSET: usize = HEADER_WORDS * WORD;
+const DESCRIPTORS_OFFSET: usize = ID_OFFSET + NAME_SIZE;
+
+/// The contents of the file: a header, the string that says whose statistics they are,
+/// descriptors, and data, one behind the other. All consist of words of eight bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct StatsFile {
+    descriptors: &'static [Descriptor],
+}
+
+impl StatsFile {
+    /// The file for some statistics, whose values are in the same order.
+    pub const fn new(descriptors: &'static [Descriptor]) -> Self {
+        Self { descriptors }
+    }
+
+    /// The statistics.
+    pub const fn descriptors(&self) -> &'static [Descriptor] {
+        self.descriptors
+    }
+
+    const fn data_offset(&self) -> usize {
+        DESCRIPTORS_OFFSET + self.descriptors.len() * DESCRIPTOR_WORDS * WORD
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        let values: usize = self.descriptors.iter().map(|d| d.kind.size()).sum();
+        self.data_offset() + values * WORD
+    }
+
+    /// Reads from `position` on; says how many bytes there were.
+    ///
+    /// `value` gives a number of a statistic, each by its index.
+    pub fn read(
+        &self,
+        id: &str,
+        position: u64,
+        buffer: &mut [u8],
+        value: impl Fn(usize, usize) -> u64,
+    ) -> usize {
+        let Ok(position) = usize::try_from(position) else {
+            return 0;
+        };
+        let left = self.size().saturating_sub(position);
+        let mut rest = buffer.iter_mut().take(left);
+        let mut done = 0;
+        let mut index = position / WORD;
+        let mut skip = position % WORD;
+        while rest.len() != 0 {
+            let word = self.word(id, index, &value);
+            for (to, from) in rest.by_ref().take(WORD - skip).zip(word.iter().skip(skip)) {
+                *to = *from;
+                done += 1;
+            }
+            index += 1;
+            skip = 0;
+        }
+        done
+    }
+
+    /// A word of the file. Behind the end all are zero.
+    fn word(&self, id: &str, index: usize, value: impl Fn(usize, usize) -> u64) -> [u8; WORD] {
+        if let Some(index) = index.checked_sub(self.data_offset() / WORD) {
+            return self.data(index, value).to_ne_bytes();
+        }
+        if let Some(index) = index.checked_sub(DESCRIPTORS_OFFSET / WORD) {
+            return self.descriptor(index / DESCRIPTOR_WORDS, index % DESCRIPTOR_WORDS);
+        }
+        match index {
+            // Flags, the size of names.
+            0 => pair(0, NAME_SIZE as u32),
+            1 => pair(self.descriptors.len() as u32, ID_OFFSET as u32),
+            2 => pair(DESCRIPTORS_OFFSET as u32, self.data_offset() as u32),
+            index => text(id, index - HEADER_WORDS),
+        }
+    }
+
+    fn descriptor(&self, number: usize, index: usize) -> [u8; WORD] {
+        let Some(descriptor) = self.descriptors.get(number) else {
+            return [0; WORD];
+        };
+        let kind = descriptor.kind;
+        match index {
+            0 => {
+                let [a, b] = kind.exponent().to_ne_bytes();
+                let [c, d] = (kind.size() as u16).to_ne_bytes();
+                pair(kind.flags(), u32::from_ne_bytes([a, b, c, d]))
+            }
+            1 => {
+                // The offset into the data; the size of the classes is for linear histograms.
+                let before = self.descriptors.iter().take(number);
+                let offset: usize = before.map(|d| d.kind.size() * WORD).sum();
+                pair(offset as u32, 0)
+            }
+            index => text(descriptor.name, index - DESCRIPTOR_HEAD_WORDS),
+        }
+    }
+
+    fn data(&self, index: usize, value: impl Fn(usize, usize) -> u64) -> u64 {
+        let mut index = index;
+        for (number, descriptor) in self.descriptors.iter().enumerate() {
+            match index.checked_sub(descriptor.kind.size()) {
+                Some(behind) => index = behind,
+                None => return value(number, index),
+            }
+        }
+        0
+    }
+}
+
+/// Two numbers in a word, as they follow each other in memory.
+fn pair(first: u32, second: u32) -> [u8; WORD] {
+    let [a, b, c, d] = first.to_ne_bytes();
+    let [e, f, g, h] = second.to_ne_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// A word of a name. There is a zero behind the name at least once.
+fn text(name: &str, index: usize) -> [u8; WORD] {
+    let mut word = [0; WORD];
+    let bytes = name.bytes().take(NAME_SIZE - 1).skip(index * WORD);
+    for (to, from) in word.iter_mut().zip(bytes) {
+        *to = from;
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests;

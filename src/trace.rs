@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tracepoints, for ftrace and perf: `include/trace.h` says how each is shown.
+
+use kvm_bindings as uapi;
+
+use crate::{
+    glue::trace::tracepoints,
+    hyp::call::Exit, //
+};
+
+tracepoints! {
+    /// The guest is entered.
+    kvm_entry(vcpu: u32, pc: u32);
+    /// The guest was left.
+    kvm_exit(vcpu: u32, why: u32, hsr: u32, pc: u32);
+    /// KVM_RUN goes back to user space.
+    kvm_userspace_exit(reason: u32, errno: i32);
+    /// An access that stage 2 did not let through.
+    kvm_guest_fault(pc: u32, hsr: u32, hxfar: u32, ipa: u64);
+    /// An access to a device.
+    kvm_mmio(kind: u32, len: u32, address: u64, value: u64);
+    /// A WFI or WFE.
+    kvm_wfx(pc: u32, is_wfe: bool);
+    /// A call of the firmware.
+    kvm_hvc(pc: u32, r0: u32);
+    /// A trapped access to a register of CP15 or CP14.
+    kvm_coprocessor(pc: u32, hsr: u32);
+    /// A vCPU has slept.
+    kvm_vcpu_wakeup(ns: u64);
+    /// KVM_IRQ_LINE.
+    kvm_irq_line(kind: u32, vcpu: u32, number: u32, level: bool);
+    /// A line of the vGIC changes.
+    kvm_vgic_set_level(vcpu: u32, intid: u32, level: bool);
+    /// The list registers were filled.
+    kvm_vgic_flush(vcpu: u32, used: u32);
+    /// The list registers were read back.
+    kvm_vgic_fold(vcpu: u32, used: u32);
+    /// The timers' outputs have changed.
+    kvm_timer_lines(vcpu: u32, virt: bool, phys: bool);
+    /// A page or a block is mapped.
+    kvm_map(ipa: u64, pa: u64, size: u32, writable: bool, executable: bool);
+    /// Memory is taken away.
+    kvm_unmap(start: u64, end: u64);
+}
+
+/// Tells a tracepoint, if somebody listens; else its arguments are not even evaluated.
+macro_rules! trace {
+    ($name:ident($($argument:expr),* $(,)?)) => {
+        if $crate::trace::$name::is_on() {
+            $crate::trace::$name::hit($($argument),*);
+        }
+    };
+}
+
+pub(crate) use trace;
+
+/// How kvm_exit tells why.
+pub(crate) fn why(exit: Exit) -> u32 {
+    match exit {
+        Exit::Trap => uapi::KVM_ARM_TRACE_TRAP,
+        Exit::Interrupt => uapi::KVM_ARM_TRACE_INTERRUPT,
+        Exit::Retry => uapi::KVM_ARM_TRACE_RETRY,
+        Exit::HypFault(_) => uapi::KVM_ARM_TRACE_HYP_FAULT,
+    }
+}
+
+/// Kinds of accesses for kvm_mmio.
+pub(crate) mod mmio {
+    use kvm_bindings as uapi;
+
+    /// A load that the monitor is to answer.
+    pub(crate) const ASKED: u32 = uapi::KVM_ARM_TRACE_MMIO_READ_UNSATISFIED;
+    /// A load that was answered.
+    pub(crate) const READ: u32 = uapi::KVM_ARM_TRACE_MMIO_READ;
+    /// A store.
+    pub(crate) const WRITE: u32 = uapi::KVM_ARM_TRACE_MMIO_WRITE;
+}
