@@ -25,7 +25,10 @@ const CONDITIONS: [&str; 15] = [
 ];
 
 fn list(list: u16) -> String {
-    let names: Vec<&str> = (0..16u8).filter(|n| list >> n & 1 != 0).map(name).collect();
+    let names: Vec<&str> = (0..16u8)
+        .filter(|n| (list >> n) & 1 != 0)
+        .map(name)
+        .collect();
     format!("{{{}}}", names.join(", "))
 }
 
