@@ -7,16 +7,20 @@
 //! level, 512 of 4 KiB at the third. Where tables are kept, and how, is behind
 //! [`TableMemory`], so the walker runs on any machine.
 //!
-//! The caller serialises changes, and does the TLB maintenance that a result asks
-//! for before it lets go of the memory that was mapped.
+//! A [`Region`] is what one second-level entry maps, 2 MiB. Regions are dealt out to
+//! [`STRIPES`] stripes, and whoever has a [`Stripe`] may change its regions: faults in
+//! different ones do not wait for each other. Second-level tables are there before anything
+//! is mapped by them ([`Stage2::prepare`]), and as long as the whole table is.
+//!
+//! The caller does the TLB maintenance that a result asks for before it lets go of the memory
+//! that was mapped.
 
 use core::ops::Range;
 
 use armv7::{
     addr::{
         Ipa,
-        Pa,
-        PAGE_SIZE, //
+        Pa, //
     },
     descriptor::{
         DescKind,
@@ -28,17 +32,20 @@ use armv7::{
 };
 
 /// The memory that tables are in.
+///
+/// An entry of the root is written by who has the [`Root`], others by who has the [`Stripe`] of
+/// their region; all can be read at any time.
 pub trait TableMemory {
     /// The first-level table.
     fn root(&self) -> Pa;
     /// Reads an entry of a table.
     fn read(&self, table: Pa, index: usize) -> u64;
     /// Writes an entry of a table, at once.
-    fn write(&mut self, table: Pa, index: usize, desc: u64);
+    fn write(&self, table: Pa, index: usize, desc: u64);
     /// Makes what was written visible to table walks, before anything that comes later.
-    fn publish(&mut self);
+    fn publish(&self);
     /// Gives back a table to which no entry leads any more.
-    fn free(&mut self, table: Pa);
+    fn free(&self, table: Pa);
 }
 
 /// Why a mapping could not be made.
@@ -46,7 +53,7 @@ pub trait TableMemory {
 pub enum MapError {
     /// The stock of tables is exhausted; the table is unchanged in what it maps.
     NoTables,
-    /// The address is beyond what the table translates.
+    /// The address is not in the region.
     OutOfRange,
 }
 
@@ -81,6 +88,32 @@ pub struct Stale {
     pub flush: bool,
 }
 
+/// How many stripes a table has: regions that are so many apart share one.
+pub const STRIPES: usize = 16;
+
+/// The right to change the regions of one stripe.
+///
+/// # Invariants
+///
+/// There is one for each stripe of a table.
+#[derive(Debug)]
+pub struct Stripe(usize);
+
+impl Default for Stripe {
+    /// A right to nothing.
+    fn default() -> Self {
+        Self(usize::MAX)
+    }
+}
+
+/// The right to change the first-level table.
+///
+/// # Invariants
+///
+/// There is one for each table.
+#[derive(Debug)]
+pub struct Root(());
+
 /// A stage-2 table.
 pub struct Stage2<M: TableMemory> {
     memory: M,
@@ -89,6 +122,9 @@ pub struct Stage2<M: TableMemory> {
 /// The entries of a table below the root.
 const ENTRIES: usize = 512;
 const LEVELS: u32 = 3;
+/// The level of the root, and that of the entries that are regions.
+const ROOT_LEVEL: u32 = 1;
+const REGION_LEVEL: u32 = 2;
 
 const fn shift(level: u32) -> u32 {
     12 + 9 * (LEVELS - level)
@@ -108,10 +144,29 @@ fn index(ipa: Ipa, level: u32) -> usize {
     (ipa.0 >> shift(level)) as usize & (entries - 1)
 }
 
+/// The stripe that an address belongs to.
+#[inline]
+pub fn stripe_of(ipa: Ipa) -> usize {
+    (ipa.0 >> shift(REGION_LEVEL)) as usize % STRIPES
+}
+
+/// The parts of a range of addresses, each in one region.
+pub fn regions(range: Range<Ipa>) -> impl Iterator<Item = Range<Ipa>> {
+    let mut at = range.start.0;
+    let end = range.end.0.min(1 << IPA_BITS);
+    core::iter::from_fn(move || {
+        let start = at;
+        at = (start & !(span(REGION_LEVEL) - 1))
+            .saturating_add(span(REGION_LEVEL))
+            .min(end);
+        (start < end).then_some(Ipa(start)..Ipa(at))
+    })
+}
+
 impl<M: TableMemory> Stage2<M> {
-    /// Takes an empty table.
-    pub fn new(memory: M) -> Self {
-        Self { memory }
+    /// Takes an empty table. Gives the rights to change it along.
+    pub fn new(memory: M) -> (Self, Root, [Stripe; STRIPES]) {
+        (Self { memory }, Root(()), core::array::from_fn(Stripe))
     }
 
     /// The memory.
@@ -119,30 +174,110 @@ impl<M: TableMemory> Stage2<M> {
         &self.memory
     }
 
+    /// Makes sure that there are second-level tables for all of `range`.
+    pub fn prepare<E>(
+        &self,
+        _: &mut Root,
+        range: Range<Ipa>,
+        mut allocate: impl FnMut() -> Result<Pa, E>,
+    ) -> Result<(), E> {
+        let root = self.memory.root();
+        let mut at = range.start.0;
+        while at < range.end.0.min(1 << IPA_BITS) {
+            let index = index(Ipa(at), ROOT_LEVEL);
+            let desc = Stage2Desc(self.memory.read(root, index));
+            if desc.kind(ROOT_LEVEL) != DescKind::Table {
+                let table = allocate()?;
+                // That the new table is empty must be seen before the table is.
+                self.memory.publish();
+                self.memory.write(root, index, Stage2Desc::table(table).0);
+            }
+            at = (at & !(span(ROOT_LEVEL) - 1)).saturating_add(span(ROOT_LEVEL));
+        }
+        self.memory.publish();
+        Ok(())
+    }
+
+    /// The region that `ipa` is in. None if it is not of that stripe, or if nothing can be mapped
+    /// there.
+    #[inline]
+    pub fn region<'a>(&'a self, stripe: &'a mut Stripe, ipa: Ipa) -> Option<Region<'a, M>> {
+        if ipa.0 >> IPA_BITS != 0 || stripe.0 != stripe_of(ipa) {
+            return None;
+        }
+        let desc = Stage2Desc(self.memory.read(self.memory.root(), index(ipa, ROOT_LEVEL)));
+        (desc.kind(ROOT_LEVEL) == DescKind::Table).then(|| Region {
+            memory: &self.memory,
+            table: desc.address(),
+            number: ipa.0 >> shift(REGION_LEVEL),
+            _stripe: stripe,
+        })
+    }
+
+    /// Gives back all tables below the root. No CPU may walk the table any more.
+    pub fn clear(&mut self) {
+        let root = self.memory.root();
+        for at in 0..1 << (IPA_BITS - shift(ROOT_LEVEL)) {
+            let upper = Stage2Desc(self.memory.read(root, at));
+            if upper.kind(ROOT_LEVEL) != DescKind::Table {
+                continue;
+            }
+            self.memory.write(root, at, Stage2Desc::invalid().0);
+            for at in 0..ENTRIES {
+                let lower = Stage2Desc(self.memory.read(upper.address(), at));
+                if lower.kind(REGION_LEVEL) == DescKind::Table {
+                    self.memory.free(lower.address());
+                }
+            }
+            self.memory.free(upper.address());
+        }
+    }
+}
+
+/// What one second-level entry maps, with the right to change it.
+pub struct Region<'a, M: TableMemory> {
+    memory: &'a M,
+    /// The second-level table.
+    table: Pa,
+    /// IPA[39:21].
+    number: u64,
+    _stripe: &'a mut Stripe,
+}
+
+impl<M: TableMemory> Region<'_, M> {
     fn entry(&self, table: Pa, index: usize) -> Stage2Desc {
         Stage2Desc(self.memory.read(table, index))
     }
 
+    /// The entry of the region.
+    fn upper(&self) -> (usize, Stage2Desc) {
+        let at = self.number as usize & (ENTRIES - 1);
+        (at, self.entry(self.table, at))
+    }
+
+    fn has(&self, ipa: Ipa) -> bool {
+        ipa.0 >> shift(REGION_LEVEL) == self.number
+    }
+
     /// The entry that maps `ipa`, if one does.
     pub fn lookup(&self, ipa: Ipa) -> Option<Stage2Desc> {
-        if ipa.0 >> IPA_BITS != 0 {
+        if !self.has(ipa) {
             return None;
         }
-        let mut table = self.memory.root();
-        for level in 1..=LEVELS {
-            let desc = self.entry(table, index(ipa, level));
-            match desc.kind(level) {
-                DescKind::Table => table = desc.address(),
-                DescKind::Block | DescKind::Page => return Some(desc),
-                DescKind::Invalid => return None,
+        let (_, upper) = self.upper();
+        match upper.kind(REGION_LEVEL) {
+            DescKind::Table => {
+                let desc = self.entry(upper.address(), index(ipa, LEVELS));
+                (desc.kind(LEVELS) == DescKind::Page).then_some(desc)
             }
+            DescKind::Block => Some(upper),
+            DescKind::Page | DescKind::Invalid => None,
         }
-        None
     }
 
     /// Maps a page or a block at `ipa`, which is aligned to its size, as `pa` is.
     ///
-    /// Tables are taken from `stock` as needed. Where a page is mapped into a block, the block is
+    /// A table is taken from `stock` if needed. Where a page is mapped into a block, the block is
     /// split, and what surrounds the page stays mapped as it was. What was mapped there before is
     /// replaced by way of an invalid entry, with `flush` called in between, as the architecture
     /// demands when the output address or the size changes (B3.10.1); when just permissions do,
@@ -153,45 +288,43 @@ impl<M: TableMemory> Stage2<M> {
         pa: Pa,
         size: MapSize,
         attrs: Stage2Attrs,
-        mut stock: impl FnMut() -> Option<Pa>,
+        stock: impl FnOnce() -> Option<Pa>,
         mut flush: impl FnMut(),
     ) -> Result<(), MapError> {
-        if ipa.0 >> IPA_BITS != 0 {
+        if !self.has(ipa) {
             return Err(MapError::OutOfRange);
         }
-        let last = size.level();
-        let mut table = self.memory.root();
-        for level in 1..last {
-            let at = index(ipa, level);
-            let desc = self.entry(table, at);
-            table = match desc.kind(level) {
-                DescKind::Table => desc.address(),
-                kind => {
-                    let next = stock().ok_or(MapError::NoTables)?;
-                    if kind == DescKind::Block {
-                        self.fill_from_block(next, desc, level);
-                        self.invalidate(table, at, &mut flush);
+        let (upper_at, upper) = self.upper();
+        let (table, at, new) = match size {
+            MapSize::Block => (self.table, upper_at, Stage2Desc::block(pa, attrs)),
+            MapSize::Page => {
+                let lower = match upper.kind(REGION_LEVEL) {
+                    DescKind::Table => upper.address(),
+                    kind => {
+                        let lower = stock().ok_or(MapError::NoTables)?;
+                        if kind == DescKind::Block {
+                            self.fill_from_block(lower, upper);
+                            self.invalidate(self.table, upper_at, &mut flush);
+                        }
+                        // What is in the new table must be seen before the table is.
+                        self.memory.publish();
+                        self.memory
+                            .write(self.table, upper_at, Stage2Desc::table(lower).0);
+                        lower
                     }
-                    // What is in the new table must be seen before the table is.
-                    self.memory.publish();
-                    self.memory.write(table, at, Stage2Desc::table(next).0);
-                    next
-                }
-            };
-        }
-        let at = index(ipa, last);
-        let old = self.entry(table, at);
-        let new = match size {
-            MapSize::Page => Stage2Desc::page(pa, attrs),
-            MapSize::Block => Stage2Desc::block(pa, attrs),
+                };
+                (lower, index(ipa, LEVELS), Stage2Desc::page(pa, attrs))
+            }
         };
-        let kind = old.kind(last);
+        let level = size.level();
+        let old = self.entry(table, at);
+        let kind = old.kind(level);
         if kind == DescKind::Block || kind == DescKind::Page {
             if old == new {
                 return Ok(());
             }
             let same_memory = old.address() == new.address() && old.memory() == new.memory();
-            if same_memory && old.kind(last) == new.kind(last) {
+            if same_memory && kind == new.kind(level) {
                 self.memory.write(table, at, new.0);
                 self.memory.publish();
                 // No TLB holds an entry without the access flag (B3.6.7).
@@ -205,7 +338,6 @@ impl<M: TableMemory> Stage2<M> {
             self.invalidate(table, at, &mut flush);
         }
         if kind == DescKind::Table {
-            self.clear_below(old.address(), ENTRIES, last + 1);
             self.memory.free(old.address());
         }
         self.memory.write(table, at, new.0);
@@ -213,44 +345,51 @@ impl<M: TableMemory> Stage2<M> {
         Ok(())
     }
 
-    /// Fills a new table with what `block`, of `level`, maps.
-    fn fill_from_block(&mut self, table: Pa, block: Stage2Desc, level: u32) {
-        let below = level + 1;
+    /// Fills a new table with what `block` maps.
+    fn fill_from_block(&self, table: Pa, block: Stage2Desc) {
         for at in 0..ENTRIES {
-            let offset = at as u64 * span(below);
-            self.memory
-                .write(table, at, block.part(offset, below == LEVELS).0);
+            let offset = at as u64 * span(LEVELS);
+            self.memory.write(table, at, block.part(offset, true).0);
         }
     }
 
-    fn invalidate(&mut self, table: Pa, at: usize, flush: &mut impl FnMut()) {
+    fn invalidate(&self, table: Pa, at: usize, flush: &mut impl FnMut()) {
         self.memory.write(table, at, Stage2Desc::invalid().0);
         self.memory.publish();
         flush();
     }
 
     /// Calls `visit` for each page or block that has something in `range`, with its size; what it
-    /// returns, if anything, replaces the entry.
+    /// returns, if anything, replaces the entry. Nothing outside of the region is visited.
     pub fn update(
         &mut self,
         range: Range<Ipa>,
         mut visit: impl FnMut(u64, Stage2Desc) -> Option<Stage2Desc>,
     ) -> Stale {
         let mut stale = Stale::default();
-        let mut at = range.start.0 & !(PAGE_SIZE - 1);
-        let end = range.end.0.min(1 << IPA_BITS);
-        while at < end {
-            let (table, level, desc) = self.walk(Ipa(at));
-            match desc.kind(level) {
-                DescKind::Invalid | DescKind::Table => (),
-                DescKind::Block | DescKind::Page => {
-                    if let Some(new) = visit(span(level), desc) {
-                        self.memory.write(table, index(Ipa(at), level), new.0);
-                        stale.flush = true;
+        let start = range.start.0.max(self.number << shift(REGION_LEVEL));
+        let end = range.end.0.min((self.number + 1) << shift(REGION_LEVEL));
+        if start >= end {
+            return stale;
+        }
+        let mut change = |table, at, level, desc| {
+            if let Some(new) = visit(span(level), desc) {
+                self.memory.write(table, at, new.0);
+                stale.flush = true;
+            }
+        };
+        let (upper_at, upper) = self.upper();
+        match upper.kind(REGION_LEVEL) {
+            DescKind::Block => change(self.table, upper_at, REGION_LEVEL, upper),
+            DescKind::Table => {
+                for at in index(Ipa(start), LEVELS)..=index(Ipa(end - 1), LEVELS) {
+                    let desc = self.entry(upper.address(), at);
+                    if desc.kind(LEVELS) == DescKind::Page {
+                        change(upper.address(), at, LEVELS, desc);
                     }
                 }
             }
-            at = (at & !(span(level) - 1)) + span(level);
+            DescKind::Page | DescKind::Invalid => (),
         }
         if stale.flush {
             self.memory.publish();
@@ -263,7 +402,7 @@ impl<M: TableMemory> Stage2<M> {
         self.update(range, |_, _| Some(Stage2Desc::invalid()))
     }
 
-    /// Takes the right to write away from all pages in `range`; from whole blocks, too, of which
+    /// Takes the right to write away from all pages in `range`; from a whole block, too, of which
     /// but a part is in it.
     pub fn write_protect(&mut self, range: Range<Ipa>) -> Stale {
         self.update(range, |_, desc| {
@@ -272,401 +411,20 @@ impl<M: TableMemory> Stage2<M> {
         })
     }
 
-    /// Gives back the tables in `range` that map nothing any more.
+    /// Gives back the third-level table if it maps nothing any more.
     ///
-    /// `flush` is called when no entry leads to them, and before they are given back: a CPU may
-    /// be walking them, or know of them, until then (B3.10.1).
-    pub fn prune(&mut self, range: Range<Ipa>, flush: impl FnOnce()) {
-        // Tables that are out of the tree are a list, linked by what a walker takes for an invalid
-        // entry.
-        const LINK: u64 = 1 << 1;
-        let mut list = 0;
-        let end = range.end.0.min(1 << IPA_BITS);
-        for level in (1..LEVELS).rev() {
-            let mut at = range.start.0 & !(span(level) - 1);
-            while at < end {
-                let (table, found, _) = self.walk_to(Ipa(at), level);
-                if found == level {
-                    let slot = index(Ipa(at), level);
-                    let desc = self.entry(table, slot);
-                    if desc.kind(level) == DescKind::Table
-                        && self.is_empty(desc.address(), level + 1)
-                    {
-                        self.memory.write(table, slot, Stage2Desc::invalid().0);
-                        self.memory.write(desc.address(), 0, list);
-                        list = desc.address().0 | LINK;
-                    }
-                }
-                at = (at & !(span(found) - 1)) + span(found);
-            }
-        }
-        if list == 0 {
-            return;
-        }
-        self.memory.publish();
-        flush();
-        while list != 0 {
-            let table = Pa(list & !LINK);
-            list = self.memory.read(table, 0);
-            self.memory.free(table);
-        }
-    }
-
-    /// Whether no entry of a table below the root leads anywhere.
-    fn is_empty(&self, table: Pa, level: u32) -> bool {
-        (0..ENTRIES).all(|at| self.entry(table, at).kind(level) == DescKind::Invalid)
-    }
-
-    /// The deepest entry on the way to `ipa`: its table, its level and its value.
-    fn walk(&self, ipa: Ipa) -> (Pa, u32, Stage2Desc) {
-        self.walk_to(ipa, LEVELS)
-    }
-
-    /// The same, but not below a level.
-    fn walk_to(&self, ipa: Ipa, last: u32) -> (Pa, u32, Stage2Desc) {
-        let mut table = self.memory.root();
-        let mut level = 1;
-        loop {
-            let desc = self.entry(table, index(ipa, level));
-            if level == last || desc.kind(level) != DescKind::Table {
-                return (table, level, desc);
-            }
-            table = desc.address();
-            level += 1;
-        }
-    }
-
-    /// Gives back all tables below the root. No CPU may walk the table any more.
-    pub fn clear(&mut self) {
-        let root = self.memory.root();
-        self.clear_below(root, 1 << (IPA_BITS - shift(1)), 1);
-    }
-
-    fn clear_below(&mut self, table: Pa, entries: usize, level: u32) {
-        for at in 0..entries {
-            let desc = self.entry(table, at);
-            if desc.kind(level) == DescKind::Table && level < LEVELS {
-                self.clear_below(desc.address(), ENTRIES, level + 1);
-                self.memory.write(table, at, Stage2Desc::invalid().0);
-                self.memory.free(desc.address());
-            }
+    /// `flush` is called when no entry leads to it, and before it is given back: a CPU may be
+    /// walking it, or know of it, until then (B3.10.1).
+    pub fn prune(&mut self, mut flush: impl FnMut()) {
+        let (at, upper) = self.upper();
+        let is_empty =
+            |table| (0..ENTRIES).all(|at| self.entry(table, at).kind(LEVELS) == DescKind::Invalid);
+        if upper.kind(REGION_LEVEL) == DescKind::Table && is_empty(upper.address()) {
+            self.invalidate(self.table, at, &mut flush);
+            self.memory.free(upper.address());
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use armv7::descriptor::{
-        MemAttr,
-        Stage2Access, //
-    };
-    use proptest::prelude::*;
-    use std::{
-        cell::RefCell,
-        collections::{
-            BTreeMap,
-            BTreeSet, //
-        },
-        vec::Vec, //
-    };
-
-    /// Tables in a map, which notices what a real machine would crash by.
-    #[derive(Default)]
-    struct Fake {
-        tables: BTreeMap<u64, Vec<u64>>,
-        next: u64,
-    }
-
-    const ROOT: Pa = Pa(0x2000);
-
-    impl Fake {
-        fn new() -> Self {
-            let mut fake = Self {
-                next: 0x10_0000,
-                ..Self::default()
-            };
-            fake.tables.insert(ROOT.0, std::vec![0; 1024]);
-            fake
-        }
-
-        fn allocate(next: &mut u64, spare: &mut BTreeMap<u64, Vec<u64>>) -> Pa {
-            *next += PAGE_SIZE;
-            spare.insert(*next, std::vec![0; ENTRIES]);
-            Pa(*next)
-        }
-    }
-
-    /// Memory whose new tables come from outside, as in the kernel.
-    struct Memory<'a> {
-        fake: &'a RefCell<Fake>,
-        freed: &'a RefCell<BTreeSet<u64>>,
-    }
-
-    impl TableMemory for Memory<'_> {
-        fn root(&self) -> Pa {
-            ROOT
-        }
-
-        fn read(&self, table: Pa, index: usize) -> u64 {
-            self.fake.borrow().tables[&table.0][index]
-        }
-
-        fn write(&mut self, table: Pa, index: usize, desc: u64) {
-            self.fake.borrow_mut().tables.get_mut(&table.0).unwrap()[index] = desc;
-        }
-
-        fn publish(&mut self) {}
-
-        fn free(&mut self, table: Pa) {
-            assert!(self.fake.borrow_mut().tables.remove(&table.0).is_some());
-            assert!(self.freed.borrow_mut().insert(table.0), "freed twice");
-        }
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Map {
-            page: u64,
-            pa: u64,
-            block: bool,
-            xn: bool,
-        },
-        Unmap {
-            page: u64,
-            pages: u64,
-        },
-        Age {
-            page: u64,
-            pages: u64,
-        },
-        Protect {
-            page: u64,
-            pages: u64,
-        },
-        /// Unmaps, and gives empty tables back.
-        Remove {
-            page: u64,
-            pages: u64,
-        },
-    }
-
-    /// Pages around places where tables begin and end.
-    fn pages() -> impl Strategy<Value = u64> {
-        (
-            prop_oneof![Just(0u64), Just(1 << 18), Just((1 << 28) - 1024)],
-            0u64..1024,
-        )
-            .prop_map(|(base, offset)| base + offset)
-    }
-
-    fn steps() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            (pages(), 0u64..1 << 20, any::<bool>(), any::<bool>()).prop_map(
-                |(page, pa, block, xn)| Step::Map {
-                    page,
-                    pa,
-                    block,
-                    xn
-                }
-            ),
-            (pages(), 1u64..700).prop_map(|(page, pages)| Step::Unmap { page, pages }),
-            (pages(), 1u64..700).prop_map(|(page, pages)| Step::Age { page, pages }),
-            (pages(), 1u64..700).prop_map(|(page, pages)| Step::Protect { page, pages }),
-            (pages(), 1u64..1500).prop_map(|(page, pages)| Step::Remove { page, pages }),
-        ]
-    }
-
-    fn attrs(xn: bool) -> Stage2Attrs {
-        Stage2Attrs {
-            memory: MemAttr::NormalWb,
-            access: Stage2Access::ReadWrite,
-            execute_never: xn,
-        }
-    }
-
-    const BLOCK_PAGES: u64 = MapSize::Block.bytes() / PAGE_SIZE;
-
-    /// What is known of a page that is mapped.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct Mapped {
-        pa: u64,
-        in_block: bool,
-        xn: bool,
-        accessed: bool,
-        writable: bool,
-    }
-
-    /// Page -> how it is mapped.
-    #[derive(Default)]
-    struct Model(BTreeMap<u64, Mapped>);
-
-    impl Model {
-        /// The pages that go along with those in a range, since a block changes as a whole.
-        fn touched(&self, from: u64, pages: u64) -> Vec<u64> {
-            let mut all = BTreeSet::new();
-            for (page, mapped) in self.0.range(from..from + pages) {
-                let (first, n) = if mapped.in_block {
-                    (page & !(BLOCK_PAGES - 1), BLOCK_PAGES)
-                } else {
-                    (*page, 1)
-                };
-                all.extend(first..first + n);
-            }
-            all.into_iter().collect()
-        }
-
-        fn remove(&mut self, from: u64, pages: u64) {
-            for page in self.touched(from, pages) {
-                self.0.remove(&page);
-            }
-        }
-
-        fn change(&mut self, from: u64, pages: u64, change: impl Fn(&mut Mapped)) {
-            for page in self.touched(from, pages) {
-                change(self.0.get_mut(&page).unwrap());
-            }
-        }
-    }
-
-    fn range_of(page: u64, pages: u64) -> Range<Ipa> {
-        Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(150))]
-
-        /// The table maps what a plain map of pages does, whatever was done to it, and owns
-        /// exactly the tables that it was given and has not given back.
-        #[test]
-        fn agrees_with_a_plain_map(steps in proptest::collection::vec(steps(), 1..40)) {
-            let fake = RefCell::new(Fake::new());
-            let freed = RefCell::new(BTreeSet::new());
-            let mut stage2 = Stage2::new(Memory { fake: &fake, freed: &freed });
-            let mut model = Model::default();
-            for step in steps {
-                match step {
-                    Step::Map { page, pa, block, xn } => {
-                        let size = if block { MapSize::Block } else { MapSize::Page };
-                        let n = size.bytes() / PAGE_SIZE;
-                        let (page, pa) = (page & !(n - 1), pa & !(n - 1));
-                        let stock = || {
-                            let mut fake = fake.borrow_mut();
-                            let mut next = fake.next;
-                            let mut spare = BTreeMap::new();
-                            let table = Fake::allocate(&mut next, &mut spare);
-                            fake.next = next;
-                            fake.tables.append(&mut spare);
-                            Some(table)
-                        };
-                        let wanted = |i| Mapped {
-                            pa: pa + i, in_block: block, xn, accessed: true, writable: true,
-                        };
-                        let flushes = RefCell::new(0);
-                        let replaced = model.0.range(page..page + n).next().is_some();
-                        // The access flag is nothing that a TLB could have wrong.
-                        let same = (0..n).all(|i| model.0.get(&(page + i)).is_some_and(|old| {
-                            Mapped { accessed: true, ..*old } == wanted(i)
-                        }));
-                        stage2
-                            .map(
-                                Ipa(page * PAGE_SIZE), Pa(pa * PAGE_SIZE), size, attrs(xn),
-                                stock, || *flushes.borrow_mut() += 1,
-                            )
-                            .unwrap();
-                        if replaced && !same {
-                            prop_assert!(*flushes.borrow() > 0, "nothing was flushed");
-                        }
-                        // What surrounds a page in a block stays.
-                        model.change(page, n, |mapped| mapped.in_block = false);
-                        for i in 0..n {
-                            model.0.insert(page + i, wanted(i));
-                        }
-                    }
-                    Step::Unmap { page, pages } => {
-                        let had = !model.touched(page, pages).is_empty();
-                        prop_assert_eq!(stage2.unmap(range_of(page, pages)).flush, had);
-                        model.remove(page, pages);
-                    }
-                    Step::Remove { page, pages } => {
-                        let _ = stage2.unmap(range_of(page, pages));
-                        model.remove(page, pages);
-                        let before = freed.borrow().len();
-                        let tables = fake.borrow().tables.len();
-                        let flushed = RefCell::new(false);
-                        stage2.prune(range_of(page, pages), || {
-                            assert_eq!(freed.borrow().len(), before, "freed before the flush");
-                            assert_eq!(fake.borrow().tables.len(), tables);
-                            *flushed.borrow_mut() = true;
-                        });
-                        prop_assert_eq!(*flushed.borrow(), freed.borrow().len() > before);
-                    }
-                    Step::Protect { page, pages } => {
-                        let had = model.touched(page, pages).iter().any(|p| model.0[p].writable);
-                        prop_assert_eq!(stage2.write_protect(range_of(page, pages)).flush, had);
-                        model.change(page, pages, |mapped| mapped.writable = false);
-                    }
-                    Step::Age { page, pages } => {
-                        let range = range_of(page, pages);
-                        let _ = stage2.update(range, |_, desc| Some(desc.with_accessed(false)));
-                        model.change(page, pages, |mapped| mapped.accessed = false);
-                    }
-                }
-            }
-            for (page, mapped) in &model.0 {
-                let desc = stage2.lookup(Ipa(page * PAGE_SIZE)).unwrap();
-                let within = if mapped.in_block { page % BLOCK_PAGES } else { 0 };
-                prop_assert_eq!(desc.address(), Pa((mapped.pa - within) * PAGE_SIZE));
-                prop_assert_eq!(desc.is_block(), mapped.in_block);
-                prop_assert_eq!(desc.execute_never(), mapped.xn);
-                prop_assert_eq!(desc.accessed(), mapped.accessed);
-                prop_assert_eq!(desc.writable(), mapped.writable);
-            }
-            for base in [0u64, 1 << 18, (1 << 28) - 1024] {
-                for page in base..base + 1024 {
-                    let mapped = stage2.lookup(Ipa(page * PAGE_SIZE)).is_some();
-                    prop_assert_eq!(mapped, model.0.contains_key(&page));
-                }
-            }
-            let all = 1 << (IPA_BITS - 12);
-            let _ = stage2.unmap(range_of(0, all));
-            stage2.prune(range_of(0, all), || ());
-            prop_assert_eq!(fake.borrow().tables.len(), 1, "empty tables stay");
-            stage2.clear();
-            prop_assert_eq!(fake.borrow().tables.len(), 1, "tables leaked");
-        }
-    }
-
-    #[test]
-    fn addresses_beyond_the_ipa_size_are_refused() {
-        let fake = RefCell::new(Fake::new());
-        let freed = RefCell::new(BTreeSet::new());
-        let mut stage2 = Stage2::new(Memory {
-            fake: &fake,
-            freed: &freed,
-        });
-        let result = stage2.map(
-            Ipa(1 << IPA_BITS),
-            Pa(0),
-            MapSize::Page,
-            attrs(true),
-            || None,
-            || (),
-        );
-        assert_eq!(result, Err(MapError::OutOfRange));
-        assert_eq!(stage2.lookup(Ipa(1 << IPA_BITS)), None);
-    }
-
-    #[test]
-    fn without_tables_nothing_changes() {
-        let fake = RefCell::new(Fake::new());
-        let freed = RefCell::new(BTreeSet::new());
-        let mut stage2 = Stage2::new(Memory {
-            fake: &fake,
-            freed: &freed,
-        });
-        let result = stage2.map(Ipa(0), Pa(0), MapSize::Page, attrs(true), || None, || ());
-        assert_eq!(result, Err(MapError::NoTables));
-        assert_eq!(stage2.lookup(Ipa(0)), None);
-    }
-}
+mod tests;

@@ -40,10 +40,14 @@ use kernel::{
 };
 use kvm_bindings as uapi;
 use machine::stage2::{
+    self,
     MapError,
     MapSize,
+    Root,
     Stage2,
-    TableMemory, //
+    Stripe,
+    TableMemory,
+    STRIPES, //
 };
 
 use super::{
@@ -87,23 +91,8 @@ use crate::{
     trace::trace, //
 };
 
-/// The stage-2 table and the state of invalidations, under one spinlock.
-struct Table {
-    stage2: Stage2<TablePages>,
-    /// Invalidations between their start and their end.
-    invalidating: u32,
-    /// All user addresses that they are about, and maybe more.
-    invalidated: Range<usize>,
-}
-
-impl Table {
-    /// Whether the host is about to change its mapping of some of these user addresses.
-    fn is_invalidating(&self, hvas: &Range<usize>) -> bool {
-        self.invalidating != 0
-            && hvas.start < self.invalidated.end
-            && self.invalidated.start < hvas.end
-    }
-}
+/// One region of the table, by the right to its stripe.
+type Region<'a> = stage2::Region<'a, TablePages>;
 
 /// What `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2` can be enabled with.
 pub(crate) const MANUAL_PROTECT_OPTIONS: u32 =
@@ -123,10 +112,19 @@ pub(crate) struct AddressSpace {
     slots: SpinLock<Arc<SlotSet>>,
     /// Counts changes of what user or guest addresses mean: invalidations by the host, and slots.
     sequence: AtomicU32,
+    /// Invalidations between their start and their end. Changed under `invalidated`.
+    invalidating: AtomicU32,
+    /// All user addresses that they are about, and maybe more.
+    #[pin]
+    invalidated: SpinLock<Range<usize>>,
     /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
     manual_protect: AtomicU32,
+    stage2: Stage2<TablePages>,
     #[pin]
-    table: SpinLock<Table>,
+    root_right: Mutex<Root>,
+    /// A fault holds that of its region, and waits for no other.
+    #[pin]
+    stripes: [SpinLock<Stripe>; STRIPES],
 }
 
 /// An access of the guest that stage 2 did not let through.
@@ -162,8 +160,9 @@ pub(crate) enum Faulted {
 impl AddressSpace {
     /// An address space without memory.
     pub(crate) fn new(lowvisor: &Arc<Lowvisor>) -> Result<Arc<Self>> {
-        let pages = TablePages::new()?;
-        let root = pages.root();
+        let (stage2, root_right, stripes) = Stage2::new(TablePages::new()?);
+        let root = stage2.memory().root();
+        let mut stripes = stripes.into_iter();
         Arc::pin_init(
             try_pin_init!(Self {
                 vmid: Vmid::new(),
@@ -174,14 +173,13 @@ impl AddressSpace {
                 slots <- new_spinlock!(SlotSet::empty()?, "kvm_arm_slots"),
                 sequence: AtomicU32::new(0),
                 manual_protect: AtomicU32::new(0),
-                table <- new_spinlock!(
-                    Table {
-                        stage2: Stage2::new(pages),
-                        invalidating: 0,
-                        invalidated: 0..0,
-                    },
-                    "kvm_arm_stage2"
-                ),
+                invalidating: AtomicU32::new(0),
+                invalidated <- new_spinlock!(0..0, "kvm_arm_invalidated"),
+                stage2,
+                root_right <- new_mutex!(root_right, "kvm_arm_stage2_root"),
+                stripes <- pin_init::pin_init_array_from_fn(move |_| {
+                    new_spinlock!(stripes.next().unwrap_or_default(), "kvm_arm_stage2")
+                }),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -208,18 +206,21 @@ impl AddressSpace {
             Change::None => Ok(()),
             Change::New { set, after } => {
                 let set = Arc::new(set, GFP_KERNEL_ACCOUNT)?;
+                for slot in set.iter() {
+                    self.prepare(slot.ipas())?;
+                }
                 let old = core::mem::replace(&mut *self.slots.lock(), set);
                 // From here on faults see the new slots. One that looked at the old ones finds
                 // the sequence changed when it comes to map its page.
                 self.sequence.fetch_add(1, Ordering::SeqCst);
                 match after {
                     After::Nothing => (),
-                    After::Unmap(gone) => self.in_pieces(gone.ipas(), |table, range| {
-                        self.unmap_locked(table, range.clone());
-                        table.stage2.prune(range, || self.flush_tlb());
+                    After::Unmap(gone) => self.in_pieces(gone.ipas(), |region, range| {
+                        self.unmap(region, range);
+                        region.prune(|| self.flush_tlb());
                     }),
-                    After::Protect(slot) => self.in_pieces(slot.ipas(), |table, range| {
-                        if table.stage2.write_protect(range).flush {
+                    After::Protect(slot) => self.in_pieces(slot.ipas(), |region, range| {
+                        if region.write_protect(range).flush {
                             self.flush_tlb();
                         }
                     }),
@@ -231,14 +232,23 @@ impl AddressSpace {
         }
     }
 
-    /// Does something with the table for all of `range`, without holding the lock all the time.
-    fn in_pieces(&self, range: Range<Ipa>, mut f: impl FnMut(&mut Table, Range<Ipa>)) {
-        const PIECE: u64 = 64 << 20;
-        let mut start = range.start.0;
-        while start < range.end.0 {
-            let end = range.end.0.min((start & !(PIECE - 1)) + PIECE);
-            f(&mut self.table.lock(), Ipa(start)..Ipa(end));
-            start = end;
+    /// Makes sure that something can be mapped in `range`. May sleep.
+    fn prepare(&self, range: Range<Ipa>) -> Result {
+        self.stage2
+            .prepare(&mut self.root_right.lock(), range, TableStock::allocate)
+    }
+
+    /// Does something with the region that an address is in, if anything can be mapped there.
+    #[inline]
+    fn with_region<R>(&self, ipa: Ipa, f: impl FnOnce(&mut Region<'_>) -> R) -> Option<R> {
+        let mut stripe = self.stripes.get(stage2::stripe_of(ipa))?.lock();
+        Some(f(&mut self.stage2.region(&mut stripe, ipa)?))
+    }
+
+    /// Does something with each region in `range`, one after the other. May sleep in between.
+    fn in_pieces(&self, range: Range<Ipa>, mut f: impl FnMut(&mut Region<'_>, Range<Ipa>)) {
+        for part in stage2::regions(range) {
+            self.with_region(part.start, |region| f(region, part));
             cond_resched();
         }
     }
@@ -283,29 +293,21 @@ impl AddressSpace {
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
         for slot in self.slots().iter() {
-            self.in_pieces(slot.ipas(), |table, range| self.unmap_locked(table, range));
+            self.in_pieces(slot.ipas(), |region, range| self.unmap(region, range));
         }
     }
 
     /// Unmaps what is mapped by pages and could be by blocks: the guest's next use maps it so.
     fn rebuild_blocks(&self, slot: &Slot) {
-        self.in_pieces(slot.ipas(), |table, range| {
-            let mut start = range.start.0 & !(MapSize::Block.bytes() - 1);
-            let mut flush = false;
-            while start < range.end.0 {
-                let block = Ipa(start)..Ipa(start + MapSize::Block.bytes());
-                let gfn = (start >> PAGE_SHIFT) as u32;
-                let is_block = table
-                    .stage2
-                    .lookup(block.start)
-                    .is_some_and(|desc| desc.is_block());
-                if slot.can_be_block(gfn) && !is_block && is_huge_mapping(slot.hva_of(gfn)) {
-                    flush |= table.stage2.unmap(block).flush;
-                }
-                start += MapSize::Block.bytes();
-            }
-            if flush {
-                self.flush_tlb();
+        self.in_pieces(slot.ipas(), |region, range| {
+            let start = range.start.0 & !(MapSize::Block.bytes() - 1);
+            let gfn = (start >> PAGE_SHIFT) as u32;
+            let block = Ipa(start)..Ipa(start + MapSize::Block.bytes());
+            let is_block = region
+                .lookup(block.start)
+                .is_some_and(|desc| desc.is_block());
+            if slot.can_be_block(gfn) && !is_block && is_huge_mapping(slot.hva_of(gfn)) {
+                self.unmap(region, block);
             }
         });
     }
@@ -400,46 +402,55 @@ impl AddressSpace {
     /// Makes the pages clean whose bits in `words`, from a word of the log on, are set; leaves
     /// there those that were not.
     fn clean(&self, slot: &Slot, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
-        /// Words for each of which the lock is held, at most: 8 MiB of the guest's memory.
-        const PIECE: usize = 64;
+        let start = slot.ipas().start.0 + (u64::from(first_word * WORD_PAGES) << PAGE_SHIFT);
+        let end = start + ((words.len() as u64 * u64::from(WORD_PAGES)) << PAGE_SHIFT);
+        let range = Ipa(start)..Ipa(end).min(slot.ipas().end);
+        let page_of = |ipa: Ipa| ((ipa.0 - start) >> PAGE_SHIFT) as u32;
+        // Of the last word, what is behind the slot.
+        let pages = page_of(range.end);
+        if let Some(last) = words.get_mut((pages / WORD_PAGES) as usize) {
+            *last &= (1 << (pages % WORD_PAGES)) - 1;
+        }
         let mut flush = false;
-        let mut at = first_word;
-        for piece in words.chunks_mut(PIECE) {
-            {
-                let mut table = self.table.lock();
-                for word in piece {
-                    *word = log.clear_word(at as usize, *word);
-                    let mut rest = *word;
+        self.in_pieces(range, |region, part| {
+            let (mut page, end) = (page_of(part.start), page_of(part.end));
+            while page < end {
+                // The rest of the word, as far as it is of this region.
+                let (index, bit) = (page / WORD_PAGES, page % WORD_PAGES);
+                let n = (WORD_PAGES - bit).min(end - page);
+                let mask = (u32::MAX >> (WORD_PAGES - n)) << bit;
+                if let Some(word) = words.get_mut(index as usize) {
+                    let cleaned = log.clear_word((first_word + index) as usize, *word & mask);
+                    *word = *word & !mask | cleaned;
+                    let mut rest = cleaned;
                     while rest != 0 {
                         let first = rest.trailing_zeros();
                         let n = (rest >> first).trailing_ones();
                         rest &= u32::MAX.checked_shl(first + n).unwrap_or(0);
-                        let page = u64::from(slot.gfn) + u64::from(at * WORD_PAGES + first);
-                        let range =
-                            Ipa(page << PAGE_SHIFT)..Ipa((page + u64::from(n)) << PAGE_SHIFT);
-                        flush |= table.stage2.write_protect(range).flush;
+                        let ipa = start + (u64::from(index * WORD_PAGES + first) << PAGE_SHIFT);
+                        let size = u64::from(n) << PAGE_SHIFT;
+                        flush |= region.write_protect(Ipa(ipa)..Ipa(ipa + size)).flush;
                     }
-                    at += 1;
                 }
+                page += n;
             }
-            cond_resched();
-        }
+        });
         // The monitor reads the pages after this; what is written by way of an old translation
         // until here, it finds there.
         if flush {
-            let _table = self.table.lock();
             self.flush_tlb();
         }
     }
 
-    fn unmap_locked(&self, table: &mut Table, range: Range<Ipa>) {
+    /// Takes mappings of a region away, from TLBs, too.
+    fn unmap(&self, region: &mut Region<'_>, range: Range<Ipa>) {
         trace!(kvm_unmap(range.start.0, range.end.0));
-        if table.stage2.unmap(range).flush {
+        if region.unmap(range).flush {
             self.flush_tlb();
         }
     }
 
-    /// Invalidates what any TLB holds of this VM. The table is locked.
+    /// Invalidates what any TLB holds of this VM.
     fn flush_tlb(&self) {
         self.stats.tlb_flushes.count();
         let irqs = IrqsOff::new();
@@ -546,7 +557,8 @@ impl AddressSpace {
             return;
         }
         let ipa_of = |gfn: u32| Ipa(u64::from(gfn) << PAGE_SHIFT);
-        if self.table.lock().stage2.lookup(ipa_of(first)).is_some() {
+        let is_there = |region: &mut Region<'_>| region.lookup(ipa_of(first)).is_some();
+        if self.with_region(ipa_of(first), is_there) != Some(false) {
             return;
         }
         let hva = slot.hva_of(first);
@@ -560,24 +572,24 @@ impl AddressSpace {
             },
             execute_never: true,
         };
-        let mut table = self.table.lock();
         let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
-        if table.is_invalidating(&hvas) || self.sequence.load(Ordering::SeqCst) != sequence {
-            return;
-        }
-        for (gfn, pa) in (first..).zip(pages.addresses()) {
-            let ipa = ipa_of(gfn);
-            // What is there stays. If there is no table any more, nor will there be one.
-            let stage2 = &table.stage2;
-            if stage2.lookup(ipa).is_none()
-                && self
-                    .map_in(&mut table, ipa, pa, MapSize::Page, attrs, stock)
-                    .is_err()
-            {
-                break;
+        // The window is aligned, and so in one region.
+        self.with_region(ipa_of(first), |region| {
+            if !self.is_current(&hvas, sequence) {
+                return;
             }
-        }
-        drop(table);
+            for (gfn, pa) in (first..).zip(pages.addresses()) {
+                let ipa = ipa_of(gfn);
+                // What is there stays. If there is no table any more, nor will there be one.
+                if region.lookup(ipa).is_none()
+                    && self
+                        .map_in(region, ipa, pa, MapSize::Page, attrs, stock)
+                        .is_err()
+                {
+                    break;
+                }
+            }
+        });
         if writable {
             pages.mark_dirty();
         }
@@ -586,8 +598,8 @@ impl AddressSpace {
     /// Whether the guest can reach what is wanted already, and just not write to it, say. Then it
     /// was cleaned when that was mapped.
     fn maps(&self, wanted: &Wanted) -> bool {
-        let old = self.table.lock().stage2.lookup(wanted.ipa);
-        old.is_some_and(|old| {
+        let old = self.with_region(wanted.ipa, |region| region.lookup(wanted.ipa));
+        old.flatten().is_some_and(|old| {
             let size = if old.is_block() {
                 MapSize::Block
             } else {
@@ -606,29 +618,57 @@ impl AddressSpace {
         let page = ipa.0 & !(PAGE_SIZE - 1);
         let mut found = false;
         let range = Ipa(page)..Ipa(page + PAGE_SIZE);
-        let _ = self.table.lock().stage2.update(range, |_, desc| {
-            found = true;
-            Some(desc.with_accessed(true))
+        self.with_region(range.start, |region| {
+            let _ = region.update(range, |_, desc| {
+                found = true;
+                Some(desc.with_accessed(true))
+            });
         });
         found
     }
 
+    /// Whether nothing has been invalidated of `hvas`, or changed of slots, since the sequence
+    /// count was read; and nothing is being.
+    ///
+    /// With the right to a region: what is invalidated from now on waits for it to be let go of.
+    fn is_current(&self, hvas: &Range<usize>, sequence: u32) -> bool {
+        // An invalidation adds to the sequence before it leaves the others (`invalidate_end`).
+        if self.invalidating.load(Ordering::Acquire) != 0 {
+            let invalidated = self.invalidated.lock();
+            if hvas.start < invalidated.end && invalidated.start < hvas.end {
+                return false;
+            }
+        }
+        self.sequence.load(Ordering::SeqCst) == sequence
+    }
+
     /// Makes a mapping unless an invalidation came in between; says whether it did.
     fn map(&self, wanted: Wanted, sequence: u32, stock: &mut TableStock) -> Result<bool> {
-        let mut table = self.table.lock();
+        self.with_region(wanted.ipa, |region| {
+            self.map_wanted(region, &wanted, sequence, stock)
+        })
+        .unwrap_or(Err(EFAULT))
+    }
+
+    fn map_wanted(
+        &self,
+        region: &mut Region<'_>,
+        wanted: &Wanted,
+        sequence: u32,
+        stock: &mut TableStock,
+    ) -> Result<bool> {
         let hva = wanted.hva & !(wanted.size.bytes() as usize - 1);
-        let hvas = hva..hva + wanted.size.bytes() as usize;
-        if table.is_invalidating(&hvas) || self.sequence.load(Ordering::SeqCst) != sequence {
+        if !self.is_current(&(hva..hva + wanted.size.bytes() as usize), sequence) {
             return Ok(false);
         }
-        // Under the lock, and without an invalidation, the host's mapping stays as it is.
+        // With the region's lock, and without an invalidation, the host's mapping stays as it is.
         if wanted.size == MapSize::Block && !is_huge_mapping(wanted.hva) {
             return Ok(false);
         }
         // A page that was executed stays executable when it gets other permissions: else one
         // that is both written and executed would fault forever. A page that was written to while
         // writes are logged stays writable likewise.
-        let old = table.stage2.lookup(wanted.ipa).filter(|old| {
+        let old = region.lookup(wanted.ipa).filter(|old| {
             old.address() == wanted.pa && old.is_block() == (wanted.size == MapSize::Block)
         });
         let was_executable = old.is_some_and(|old| !old.execute_never());
@@ -642,7 +682,7 @@ impl AddressSpace {
             },
             execute_never: !wanted.execute && !was_executable,
         };
-        self.map_in(&mut table, wanted.ipa, wanted.pa, wanted.size, attrs, stock)?;
+        self.map_in(region, wanted.ipa, wanted.pa, wanted.size, attrs, stock)?;
         if let (true, Some((log, page))) = (wanted.writable, &wanted.log) {
             log.mark(*page);
         }
@@ -651,15 +691,14 @@ impl AddressSpace {
 
     fn map_in(
         &self,
-        table: &mut Table,
+        region: &mut Region<'_>,
         ipa: Ipa,
         pa: Pa,
         size: MapSize,
         attrs: Stage2Attrs,
         stock: &mut TableStock,
     ) -> Result {
-        table
-            .stage2
+        region
             .map(ipa, pa, size, attrs, || stock.take(), || self.flush_tlb())
             .map_err(|e| match e {
                 MapError::NoTables => ENOMEM,
@@ -687,13 +726,17 @@ impl AddressSpace {
             access: Stage2Access::ReadWrite,
             execute_never: true,
         };
-        for offset in (0..size).step_by(PAGE_SIZE as usize) {
-            stock.fill()?;
-            let mut table = self.table.lock();
-            let (ipa, pa) = (Ipa(ipa.0 + offset), Pa(pa.0 + offset));
-            self.map_in(&mut table, ipa, pa, MapSize::Page, attrs, &mut stock)?;
-        }
-        Ok(())
+        self.prepare(ipa..Ipa(ipa.0 + size))?;
+        (0..size)
+            .step_by(PAGE_SIZE as usize)
+            .try_for_each(|offset| {
+                stock.fill()?;
+                let (ipa, pa) = (Ipa(ipa.0 + offset), Pa(pa.0 + offset));
+                self.with_region(ipa, |region| {
+                    self.map_in(region, ipa, pa, MapSize::Page, attrs, &mut stock)
+                })
+                .unwrap_or(Err(EFAULT))
+            })
     }
 
     /// Writes all memory that the guest can have touched back to the point of coherency.
@@ -701,36 +744,29 @@ impl AddressSpace {
     /// For a guest that turns its caches on or off, or asks for maintenance by set and way, which
     /// means nothing on the CPU that it happens to run on.
     pub(crate) fn flush_to_poc(&self) {
-        const PIECE: u64 = 2 << 20;
         for slot in self.slots().iter() {
-            let ipas = slot.ipas();
-            let mut start = ipas.start.0;
-            while start < ipas.end.0 {
-                let end = ipas.end.0.min((start & !(PIECE - 1)) + PIECE);
-                {
-                    let mut table = self.table.lock();
-                    let _ = table.stage2.update(Ipa(start)..Ipa(end), |size, desc| {
-                        if desc.memory() == Some(MemAttr::NormalWb) {
-                            // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
-                            // notifiers out.
-                            unsafe { flush_ram_to_poc(desc.address(), size) };
-                        }
-                        None
-                    });
-                }
-                start = end;
-                cond_resched();
-            }
+            self.in_pieces(slot.ipas(), |region, range| {
+                let _ = region.update(range, |size, desc| {
+                    if desc.memory() == Some(MemAttr::NormalWb) {
+                        // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
+                        // notifiers out.
+                        unsafe { flush_ram_to_poc(desc.address(), size) };
+                    }
+                    None
+                });
+            });
         }
     }
 
-    /// Calls `f` for the guest-physical addresses of all that is at some user addresses.
-    fn for_each_range(&self, hvas: &Range<usize>, mut f: impl FnMut(&mut Table, Range<Ipa>)) {
+    /// Calls `f` for each region that has some of what is at some user addresses.
+    fn for_each_range(&self, hvas: &Range<usize>, mut f: impl FnMut(&mut Region<'_>, Range<Ipa>)) {
         // The lock and not a reference to the slots: the last one cannot be let go of here, where
         // nothing may sleep.
         let slots = self.slots.lock();
         for ipas in slots.ipas_of(hvas) {
-            f(&mut self.table.lock(), ipas);
+            for part in stage2::regions(ipas) {
+                self.with_region(part.start, |region| f(region, part));
+            }
         }
     }
 }
@@ -738,30 +774,34 @@ impl AddressSpace {
 impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>) {
         {
-            let mut table = self.table.lock();
-            table.invalidated = if table.invalidating == 0 {
+            let mut invalidated = self.invalidated.lock();
+            *invalidated = if self.invalidating.load(Ordering::Relaxed) == 0 {
                 range.clone()
             } else {
-                table.invalidated.start.min(range.start)..table.invalidated.end.max(range.end)
+                invalidated.start.min(range.start)..invalidated.end.max(range.end)
             };
-            table.invalidating += 1;
+            // A fault that has its region's lock before this has it is undone below; one that gets
+            // it afterwards sees this.
+            let more = self.invalidating.load(Ordering::Relaxed).wrapping_add(1);
+            self.invalidating.store(more, Ordering::SeqCst);
             self.stats.invalidations.count();
         }
-        self.for_each_range(&range, |table, ipas| self.unmap_locked(table, ipas));
+        self.for_each_range(&range, |region, ipas| self.unmap(region, ipas));
     }
 
     fn invalidate_end(&self, _range: Range<usize>) {
-        let mut table = self.table.lock();
+        let _invalidated = self.invalidated.lock();
         // Before the count goes down: a fault that missed the whole invalidation must see it.
         self.sequence.fetch_add(1, Ordering::SeqCst);
-        table.invalidating = table.invalidating.saturating_sub(1);
+        let left = self.invalidating.load(Ordering::Relaxed).saturating_sub(1);
+        self.invalidating.store(left, Ordering::SeqCst);
     }
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
-        self.for_each_range(&range, |table, ipas| {
+        self.for_each_range(&range, |region, ipas| {
             // The access flag is managed by software: a page without it faults when it is used.
-            let stale = table.stage2.update(ipas, |_, desc| {
+            let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
                 young |= was;
                 was.then(|| desc.with_accessed(false))
@@ -775,8 +815,8 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn test_young(&self, range: Range<usize>) -> bool {
         let mut young = false;
-        self.for_each_range(&range, |table, ipas| {
-            let _ = table.stage2.update(ipas, |_, desc| {
+        self.for_each_range(&range, |region, ipas| {
+            let _ = region.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
             });
@@ -785,16 +825,14 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn release(&self) {
-        self.for_each_range(&(0..usize::MAX), |table, ipas| {
-            self.unmap_locked(table, ipas);
-        });
+        self.for_each_range(&(0..usize::MAX), |region, ipas| self.unmap(region, ipas));
     }
 }
 
 #[pinned_drop]
 impl PinnedDrop for AddressSpace {
     fn drop(self: Pin<&mut Self>) {
-        self.table.lock().stage2.clear();
+        self.project().stage2.clear();
         // TLBs may hold entries of this VMID still: it is given out again only after a roll-over,
         // which flushes them.
     }

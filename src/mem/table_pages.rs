@@ -14,8 +14,8 @@ use crate::glue::page::{
     LowmemPages, //
 };
 
-/// The most pages that one mapping can need: a table of the second and one of the third level.
-const MOST: usize = 2;
+/// The most pages that one mapping can need: a table of the third level.
+const MOST: usize = 1;
 
 /// Pages allocated before a spinlock is taken, to become tables under it.
 pub(crate) struct TableStock {
@@ -38,6 +38,11 @@ impl TableStock {
         Ok(())
     }
 
+    /// Allocates a table that is needed at once. May sleep.
+    pub(crate) fn allocate() -> Result<Pa> {
+        Ok(LowmemPages::new(0)?.into_pa())
+    }
+
     /// Takes a page out.
     pub(crate) fn take(&mut self) -> Option<Pa> {
         self.pages.pop().map(LowmemPages::into_pa)
@@ -48,7 +53,7 @@ impl TableStock {
 ///
 /// # Invariants
 ///
-/// Every table that the walker reaches came from a [`TableStock`] and is owned by this value,
+/// Every table that the walker reaches came from [`TableStock`] and is owned by this value,
 /// except for the root, which `root` owns.
 pub(crate) struct TablePages {
     root: LowmemPages,
@@ -75,9 +80,9 @@ impl TableMemory for TablePages {
     }
 
     #[inline]
-    fn write(&mut self, table: Pa, index: usize, desc: u64) {
-        // SAFETY: As above; `&mut` makes this the only writer. A doubleword is written at once on
-        // a core with the Large Physical Address Extension (A3.5.3).
+    fn write(&self, table: Pa, index: usize, desc: u64) {
+        // SAFETY: As above; who writes has the right to the entry, alone. A doubleword is read and
+        // written at once on a core with the Large Physical Address Extension (A3.5.3).
         unsafe {
             lowmem_ptr(table)
                 .cast::<u64>()
@@ -86,11 +91,11 @@ impl TableMemory for TablePages {
         };
     }
 
-    fn publish(&mut self) {
+    fn publish(&self) {
         crate::hyp::register::dsb();
     }
 
-    fn free(&mut self, table: Pa) {
+    fn free(&self, table: Pa) {
         // SAFETY: The walker gives back each table once, when no descriptor leads to it.
         drop(unsafe { LowmemPages::from_pa(table, 0) });
     }

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::*;
+use armv7::{
+    addr::PAGE_SIZE,
+    descriptor::{
+        MemAttr,
+        Stage2Access, //
+    }, //
+};
+use proptest::prelude::*;
+use std::{
+    cell::RefCell,
+    collections::{
+        BTreeMap,
+        BTreeSet, //
+    },
+    sync::{
+        atomic::{
+            AtomicU64,
+            Ordering, //
+        },
+        Mutex,
+        RwLock, //
+    },
+    vec::Vec, //
+};
+
+/// Tables in a map, which notices what a real machine would crash by.
+#[derive(Default)]
+struct Fake {
+    tables: BTreeMap<u64, Vec<u64>>,
+    next: u64,
+}
+
+const ROOT: Pa = Pa(0x2000);
+
+impl Fake {
+    fn new() -> Self {
+        let mut fake = Self {
+            next: 0x10_0000,
+            ..Self::default()
+        };
+        fake.tables.insert(ROOT.0, std::vec![0; 1024]);
+        fake
+    }
+}
+
+/// Memory whose new tables come from outside, as in the kernel.
+struct Memory<'a> {
+    fake: &'a RefCell<Fake>,
+    freed: &'a RefCell<BTreeSet<u64>>,
+}
+
+impl TableMemory for Memory<'_> {
+    fn root(&self) -> Pa {
+        ROOT
+    }
+
+    fn read(&self, table: Pa, index: usize) -> u64 {
+        self.fake.borrow().tables[&table.0][index]
+    }
+
+    fn write(&self, table: Pa, index: usize, desc: u64) {
+        self.fake.borrow_mut().tables.get_mut(&table.0).unwrap()[index] = desc;
+    }
+
+    fn publish(&self) {}
+
+    fn free(&self, table: Pa) {
+        assert!(self.fake.borrow_mut().tables.remove(&table.0).is_some());
+        assert!(self.freed.borrow_mut().insert(table.0), "freed twice");
+    }
+}
+
+/// A table with all rights to it.
+struct Whole<'a> {
+    stage2: Stage2<Memory<'a>>,
+    stripes: [Stripe; STRIPES],
+    fake: &'a RefCell<Fake>,
+}
+
+impl<'a> Whole<'a> {
+    fn new(fake: &'a RefCell<Fake>, freed: &'a RefCell<BTreeSet<u64>>) -> Self {
+        let (stage2, mut root, stripes) = Stage2::new(Memory { fake, freed });
+        for page in [0, 1 << 18, (1 << 28) - 1] {
+            stage2
+                .prepare(&mut root, range_of(page, 1), || new_table(fake).ok_or(()))
+                .unwrap();
+        }
+        Self {
+            stage2,
+            stripes,
+            fake,
+        }
+    }
+
+    fn region(&mut self, ipa: Ipa) -> Option<Region<'_, Memory<'a>>> {
+        self.stage2.region(&mut self.stripes[stripe_of(ipa)], ipa)
+    }
+
+    fn lookup(&mut self, ipa: Ipa) -> Option<Stage2Desc> {
+        self.region(ipa)?.lookup(ipa)
+    }
+
+    fn each(
+        &mut self,
+        range: Range<Ipa>,
+        f: impl Fn(&mut Region<'_, Memory<'_>>, Range<Ipa>) -> Stale,
+    ) -> Stale {
+        let mut stale = Stale::default();
+        for part in regions(range) {
+            if let Some(mut region) = self.region(part.start) {
+                stale.flush |= f(&mut region, part).flush;
+            }
+        }
+        stale
+    }
+
+    fn tables(&self) -> usize {
+        self.fake.borrow().tables.len()
+    }
+}
+
+fn new_table(fake: &RefCell<Fake>) -> Option<Pa> {
+    let mut fake = fake.borrow_mut();
+    fake.next += PAGE_SIZE;
+    let table = fake.next;
+    fake.tables.insert(table, std::vec![0; ENTRIES]);
+    Some(Pa(table))
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Map {
+        page: u64,
+        pa: u64,
+        block: bool,
+        xn: bool,
+    },
+    Unmap {
+        page: u64,
+        pages: u64,
+    },
+    Age {
+        page: u64,
+        pages: u64,
+    },
+    Protect {
+        page: u64,
+        pages: u64,
+    },
+    /// Unmaps, and gives empty tables back.
+    Remove {
+        page: u64,
+        pages: u64,
+    },
+}
+
+/// Pages around places where tables begin and end.
+fn pages() -> impl Strategy<Value = u64> {
+    (
+        prop_oneof![Just(0u64), Just(1 << 18), Just((1 << 28) - 1024)],
+        0u64..1024,
+    )
+        .prop_map(|(base, offset)| base + offset)
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (pages(), 0u64..1 << 20, any::<bool>(), any::<bool>()).prop_map(|(page, pa, block, xn)| {
+            Step::Map {
+                page,
+                pa,
+                block,
+                xn,
+            }
+        }),
+        (pages(), 1u64..700).prop_map(|(page, pages)| Step::Unmap { page, pages }),
+        (pages(), 1u64..700).prop_map(|(page, pages)| Step::Age { page, pages }),
+        (pages(), 1u64..700).prop_map(|(page, pages)| Step::Protect { page, pages }),
+        (pages(), 1u64..1500).prop_map(|(page, pages)| Step::Remove { page, pages }),
+    ]
+}
+
+fn attrs(xn: bool) -> Stage2Attrs {
+    Stage2Attrs {
+        memory: MemAttr::NormalWb,
+        access: Stage2Access::ReadWrite,
+        execute_never: xn,
+    }
+}
+
+const BLOCK_PAGES: u64 = MapSize::Block.bytes() / PAGE_SIZE;
+
+/// What is known of a page that is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mapped {
+    pa: u64,
+    in_block: bool,
+    xn: bool,
+    accessed: bool,
+    writable: bool,
+}
+
+/// Page -> how it is mapped.
+#[derive(Default)]
+struct Model(BTreeMap<u64, Mapped>);
+
+impl Model {
+    /// The pages that go along with those in a range, since a block changes as a whole.
+    fn touched(&self, from: u64, pages: u64) -> Vec<u64> {
+        let mut all = BTreeSet::new();
+        for (page, mapped) in self.0.range(from..from + pages) {
+            let (first, n) = if mapped.in_block {
+                (page & !(BLOCK_PAGES - 1), BLOCK_PAGES)
+            } else {
+                (*page, 1)
+            };
+            all.extend(first..first + n);
+        }
+        all.into_iter().collect()
+    }
+
+    fn remove(&mut self, from: u64, pages: u64) {
+        for page in self.touched(from, pages) {
+            self.0.remove(&page);
+        }
+    }
+
+    fn change(&mut self, from: u64, pages: u64, change: impl Fn(&mut Mapped)) {
+        for page in self.touched(from, pages) {
+            change(self.0.get_mut(&page).unwrap());
+        }
+    }
+}
+
+fn range_of(page: u64, pages: u64) -> Range<Ipa> {
+    Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// The table maps what a plain map of pages does, whatever was done to it, and owns
+    /// exactly the tables that it was given and has not given back.
+    #[test]
+    fn agrees_with_a_plain_map(steps in proptest::collection::vec(steps(), 1..40)) {
+        let fake = RefCell::new(Fake::new());
+        let freed = RefCell::new(BTreeSet::new());
+        let mut stage2 = Whole::new(&fake, &freed);
+        let upper = stage2.tables();
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Map { page, pa, block, xn } => {
+                    let size = if block { MapSize::Block } else { MapSize::Page };
+                    let n = size.bytes() / PAGE_SIZE;
+                    let (page, pa) = (page & !(n - 1), pa & !(n - 1));
+                    let wanted = |i| Mapped {
+                        pa: pa + i, in_block: block, xn, accessed: true, writable: true,
+                    };
+                    let flushes = RefCell::new(0);
+                    let replaced = model.0.range(page..page + n).next().is_some();
+                    // The access flag is nothing that a TLB could have wrong.
+                    let same = (0..n).all(|i| model.0.get(&(page + i)).is_some_and(|old| {
+                        Mapped { accessed: true, ..*old } == wanted(i)
+                    }));
+                    let ipa = Ipa(page * PAGE_SIZE);
+                    stage2
+                        .region(ipa)
+                        .unwrap()
+                        .map(
+                            ipa, Pa(pa * PAGE_SIZE), size, attrs(xn),
+                            || new_table(&fake), || *flushes.borrow_mut() += 1,
+                        )
+                        .unwrap();
+                    if replaced && !same {
+                        prop_assert!(*flushes.borrow() > 0, "nothing was flushed");
+                    }
+                    // What surrounds a page in a block stays.
+                    model.change(page, n, |mapped| mapped.in_block = false);
+                    for i in 0..n {
+                        model.0.insert(page + i, wanted(i));
+                    }
+                }
+                Step::Unmap { page, pages } => {
+                    let had = !model.touched(page, pages).is_empty();
+                    let stale = stage2.each(range_of(page, pages), |region, part| region.unmap(part));
+                    prop_assert_eq!(stale.flush, had);
+                    model.remove(page, pages);
+                }
+                Step::Remove { page, pages } => {
+                    model.remove(page, pages);
+                    let _ = stage2.each(range_of(page, pages), |region, part| {
+                        let stale = region.unmap(part);
+                        let before = freed.borrow().len();
+                        let flushed = RefCell::new(false);
+                        region.prune(|| {
+                            assert_eq!(freed.borrow().len(), before, "freed before the flush");
+                            *flushed.borrow_mut() = true;
+                        });
+                        assert_eq!(*flushed.borrow(), freed.borrow().len() > before);
+                        stale
+                    });
+                }
+                Step::Protect { page, pages } => {
+                    let had = model.touched(page, pages).iter().any(|p| model.0[p].writable);
+                    let stale = stage2.each(range_of(page, pages), |region, part| {
+                        region.write_protect(part)
+                    });
+                    prop_assert_eq!(stale.flush, had);
+                    model.change(page, pages, |mapped| mapped.writable = false);
+                }
+                Step::Age { page, pages } => {
+                    let range = range_of(page, pages);
+                    let _ = stage2.each(range, |region, part| {
+                        region.update(part, |_, desc| Some(desc.with_accessed(false)))
+                    });
+                    model.change(page, pages, |mapped| mapped.accessed = false);
+                }
+            }
+        }
+        for (page, mapped) in &model.0 {
+            let desc = stage2.lookup(Ipa(page * PAGE_SIZE)).unwrap();
+            let within = if mapped.in_block { page % BLOCK_PAGES } else { 0 };
+            prop_assert_eq!(desc.address(), Pa((mapped.pa - within) * PAGE_SIZE));
+            prop_assert_eq!(desc.is_block(), mapped.in_block);
+            prop_assert_eq!(desc.execute_never(), mapped.xn);
+            prop_assert_eq!(desc.accessed(), mapped.accessed);
+            prop_assert_eq!(desc.writable(), mapped.writable);
+        }
+        for base in [0u64, 1 << 18, (1 << 28) - 1024] {
+            for page in base..base + 1024 {
+                let mapped = stage2.lookup(Ipa(page * PAGE_SIZE)).is_some();
+                prop_assert_eq!(mapped, model.0.contains_key(&page));
+            }
+        }
+        for (base, pages) in [(0, 2 << 18), ((1 << 28) - 1024, 1024)] {
+            let _ = stage2.each(range_of(base, pages), |region, part| {
+                let stale = region.unmap(part);
+                region.prune(|| ());
+                stale
+            });
+        }
+        prop_assert_eq!(stage2.tables(), upper, "empty tables stay");
+        stage2.stage2.clear();
+        prop_assert_eq!(stage2.tables(), 1, "tables leaked");
+    }
+}
+
+#[test]
+fn addresses_out_of_the_region_are_refused() {
+    let fake = RefCell::new(Fake::new());
+    let freed = RefCell::new(BTreeSet::new());
+    let mut whole = Whole::new(&fake, &freed);
+    // Beyond the IPA size; without a second-level table.
+    assert!(whole.region(Ipa(1 << IPA_BITS)).is_none());
+    assert!(whole.region(Ipa(5 << 30)).is_none());
+    // Of another stripe.
+    let (stage2, stripes) = (&whole.stage2, &mut whole.stripes);
+    assert!(stage2.region(&mut stripes[1], Ipa(0)).is_none());
+    // Of the same stripe, but another region.
+    let mut region = whole.region(Ipa(0)).unwrap();
+    let other = Ipa(STRIPES as u64 * MapSize::Block.bytes());
+    let result = region.map(other, Pa(0), MapSize::Block, attrs(true), || None, || ());
+    assert_eq!(result, Err(MapError::OutOfRange));
+    assert_eq!(region.lookup(other), None);
+    let stale = region.unmap(other..Ipa(other.0 + PAGE_SIZE));
+    assert_eq!(stale, Stale::default());
+}
+
+#[test]
+fn without_tables_nothing_changes() {
+    let fake = RefCell::new(Fake::new());
+    let freed = RefCell::new(BTreeSet::new());
+    let mut whole = Whole::new(&fake, &freed);
+    let mut region = whole.region(Ipa(0)).unwrap();
+    let result = region.map(Ipa(0), Pa(0), MapSize::Page, attrs(true), || None, || ());
+    assert_eq!(result, Err(MapError::NoTables));
+    assert_eq!(region.lookup(Ipa(0)), None);
+}
+
+/// Tables that threads share.
+struct Shared {
+    tables: RwLock<BTreeMap<u64, Vec<AtomicU64>>>,
+    next: AtomicU64,
+}
+
+impl Shared {
+    fn allocate(&self, entries: usize) -> Pa {
+        let table = self.next.fetch_add(PAGE_SIZE * 2, Ordering::Relaxed);
+        let entries = (0..entries).map(|_| AtomicU64::new(0)).collect();
+        self.tables.write().unwrap().insert(table, entries);
+        Pa(table)
+    }
+}
+
+impl TableMemory for &Shared {
+    fn root(&self) -> Pa {
+        ROOT
+    }
+
+    fn read(&self, table: Pa, index: usize) -> u64 {
+        self.tables.read().unwrap()[&table.0][index].load(Ordering::Relaxed)
+    }
+
+    fn write(&self, table: Pa, index: usize, desc: u64) {
+        self.tables.read().unwrap()[&table.0][index].store(desc, Ordering::Relaxed);
+    }
+
+    fn publish(&self) {}
+
+    fn free(&self, table: Pa) {
+        let freed = self.tables.write().unwrap().remove(&table.0);
+        assert!(freed.is_some(), "freed twice");
+    }
+}
+
+/// Threads that map, unmap and prune around the same boundaries, each with nothing but the lock of
+/// a stripe, never see what they did not do themselves.
+#[test]
+fn threads_share_a_table() {
+    let shared = Shared {
+        tables: RwLock::new(BTreeMap::new()),
+        next: AtomicU64::new(ROOT.0),
+    };
+    shared.allocate(1024);
+    let (mut stage2, mut root, stripes) = Stage2::new(&shared);
+    let all = Ipa(0)..Ipa(2 << 30);
+    stage2
+        .prepare(&mut root, all.clone(), || {
+            Ok::<_, ()>(shared.allocate(ENTRIES))
+        })
+        .unwrap();
+    let stripes = stripes.map(|stripe| Mutex::new((stripe, BTreeMap::new())));
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (stage2, stripes, shared) = (&stage2, &stripes, &shared);
+            scope.spawn(move || {
+                let mut random = thread + 1;
+                for _ in 0..20_000 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    // Some pages of 64 regions on both sides of a first-level boundary.
+                    let region = (1 << 30) - 32 * MapSize::Block.bytes()
+                        + (random >> 8 & 63) * MapSize::Block.bytes();
+                    let ipa = Ipa(region + (random >> 16 & 3) * PAGE_SIZE);
+                    let mut guard = stripes[stripe_of(ipa)].lock().unwrap();
+                    let (stripe, model) = &mut *guard;
+                    let mut region = stage2.region(stripe, ipa).unwrap();
+                    let found = region.lookup(ipa).map(|desc| desc.address().0);
+                    assert_eq!(found, model.get(&ipa.0).copied());
+                    if random >> 24 & 1 == 0 {
+                        let pa = Pa((random >> 32 & 0xffff) * PAGE_SIZE);
+                        let stock = || Some(shared.allocate(ENTRIES));
+                        region
+                            .map(ipa, pa, MapSize::Page, attrs(true), stock, || ())
+                            .unwrap();
+                        model.insert(ipa.0, pa.0);
+                    } else {
+                        let stale = region.unmap(ipa..Ipa(ipa.0 + PAGE_SIZE));
+                        assert_eq!(stale.flush, model.remove(&ipa.0).is_some());
+                        region.prune(|| ());
+                    }
+                }
+            });
+        }
+    });
+    stage2.clear();
+    assert_eq!(shared.tables.read().unwrap().len(), 1, "tables leaked");
+}
