@@ -77,6 +77,7 @@ pub fn condition_holds(hsr: Hsr, cpsr: u32) -> bool {
 ///
 /// The others are reported only when executed: see the places where the pseudocode
 /// calls WriteHSR.
+#[inline]
 fn has_condition(class: ExceptionClass) -> bool {
     let ec = class.bits();
     ec != 0 && ec >> 4 == 0

@@ -120,7 +120,7 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     let abort = hsr.abort();
     // No slot can be where a device of the kernel is, so memory need not be asked.
     if abort.isv && vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_)) {
-        return mmio::emulate(vm, vcpu, state, hsr, ipa);
+        return mmio::emulate(vm, vcpu, state, hsr, &abort, ipa);
     }
     match abort.fsc {
         FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
@@ -161,7 +161,7 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             skip_instruction(state, hsr);
             Ok(Outcome::Resume)
         }
-        Faulted::NoMemory => mmio::emulate(vm, vcpu, state, hsr, ipa),
+        Faulted::NoMemory => mmio::emulate(vm, vcpu, state, hsr, &abort, ipa),
     }
 }
 

@@ -10,7 +10,10 @@
 use armv7::{
     addr::Ipa,
     exception,
-    hsr::Hsr,
+    hsr::{
+        AbortIss,
+        Hsr, //
+    },
     insn::{
         self,
         Instruction,
@@ -112,9 +115,9 @@ pub(crate) fn emulate(
     vcpu: &Vcpu,
     state: &mut VcpuState,
     hsr: Hsr,
+    abort: &AbortIss,
     ipa: Ipa,
 ) -> Result<Outcome> {
-    let abort = hsr.abort();
     let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
         return emulate_decoded(vm, vcpu, state, hsr, ipa);
     };
@@ -123,7 +126,7 @@ pub(crate) fn emulate(
     let load = if abort.write {
         // KVM_EXIT_MMIO gives just the bytes that are stored.
         let data = bytes_of(state.context.reg(rt), size, big_endian);
-        if vm.device_write(vcpu, &state.interface, ipa.0, size, &data) {
+        if vm.device_write(vcpu, state, ipa.0, size, &data) {
             skip_instruction(state, hsr);
             return Ok(Outcome::Resume);
         }
@@ -263,7 +266,7 @@ fn carry_out(
         let done = match access.store {
             Some(data) => {
                 vm.memory.write(ipa, data.get(..size).unwrap_or(&data))?
-                    || vm.device_write(vcpu, &state.interface, ipa.0, size, &data)
+                    || vm.device_write(vcpu, state, ipa.0, size, &data)
             }
             None => {
                 let mut data = [0; 8];

@@ -2,10 +2,13 @@
 
 //! A virtual CPU: its state, and what others may do to it while it runs.
 
-use core::sync::atomic::{
-    AtomicPtr,
-    AtomicU32,
-    Ordering, //
+use core::{
+    cell::Cell,
+    sync::atomic::{
+        AtomicPtr,
+        AtomicU32,
+        Ordering, //
+    },
 };
 
 use armv7::{
@@ -169,7 +172,7 @@ pub(crate) struct VcpuState {
     /// The interrupts of the vCPU's own devices.
     pub(crate) intids: Intids,
     /// Their levels as the vGIC knows them.
-    pub(crate) lines: Lines,
+    pub(crate) lines: Cell<Lines>,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
 }
@@ -245,7 +248,7 @@ impl Vcpu {
             look_at_interrupts: false,
             pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
             intids: Intids::default(),
-            lines: Lines::default(),
+            lines: Cell::new(Lines::default()),
             timer_active: false,
         };
         let waker = Arc::pin_init(

@@ -30,10 +30,6 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::vgic::{
-    CpuInterface,
-    MAX_LRS, //
-};
 
 use super::{
     bus::Bus,
@@ -259,8 +255,14 @@ impl Vm {
     }
 
     /// Asks something of the vCPUs in a set.
+    #[inline]
     pub(crate) fn request_all(&self, mask: u32, what: u32) {
-        let mut mask = mask;
+        if mask != 0 {
+            self.request_each(mask, what);
+        }
+    }
+
+    fn request_each(&self, mut mask: u32, what: u32) {
         while mask != 0 {
             let id = mask.trailing_zeros() as usize;
             mask &= mask - 1;
@@ -512,18 +514,24 @@ impl Vm {
         if !self.has_gic() {
             return lines.virt;
         }
-        if !state.look_at_interrupts && lines == state.lines && !lines.virt {
+        let told = state.lines.replace(lines);
+        // That of the virtual timer is looked at again after each deactivation.
+        let tell = lines != told || lines.virt;
+        if !state.look_at_interrupts && !tell {
             return state.timer_active;
         }
         let mut guard = self.gic.lock();
         let Some(gic) = (*guard).as_mut() else {
             return lines.virt;
         };
-        if lines != state.lines {
+        if lines != told {
             trace!(kvm_timer_lines(vcpu.id as u32, lines.virt, lines.phys));
         }
-        let mut kick = set_lines(gic, vcpu, state, lines);
-        state.lines = lines;
+        let mut kick = if tell {
+            set_lines(gic, vcpu, state, lines)
+        } else {
+            0
+        };
         kick |= gic.flush(vcpu.id, &mut state.interface);
         trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
         state.look_at_interrupts = false;
@@ -546,19 +554,27 @@ impl Vm {
         };
         trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
         let ended = if self.irqfds.has_resampler() {
-            state.interface.ended()
+            Some(state.interface.ended())
         } else {
-            [0; MAX_LRS]
+            None
         };
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
-        for intid in ended.into_iter().filter(|intid| *intid != 0) {
-            self.irqfds.ended(self, intid);
+        if let Some(ended) = ended {
+            self.resample(&ended);
         }
         !deactivated
+    }
+
+    /// Has those look at their lines again whose interrupts the guest has ended.
+    #[cold]
+    fn resample(&self, ended: &[u32]) {
+        for intid in ended.iter().filter(|intid| **intid != 0) {
+            self.irqfds.ended(self, *intid);
+        }
     }
 
     /// Whether the vGIC would signal an interrupt to the vCPU, given its own devices' lines.
@@ -568,6 +584,7 @@ impl Vm {
         }
         let found = self.with_gic(|gic| {
             let gic = gic.as_mut()?;
+            state.lines.set(lines);
             let kick = set_lines(gic, vcpu, state, lines);
             Some((kick, gic.has_deliverable(vcpu.id, &state.interface)))
         });
@@ -636,7 +653,7 @@ impl Vm {
     pub(crate) fn device_write(
         &self,
         vcpu: &Vcpu,
-        interface: &CpuInterface,
+        state: &mut VcpuState,
         address: u64,
         size: usize,
         data: &[u8; 8],
@@ -653,8 +670,8 @@ impl Vm {
         if size == 8 {
             let [_, _, _, _, e, f, g, h] = *data;
             let high = [e, f, g, h, 0, 0, 0, 0];
-            return self.device_write(vcpu, interface, address, 4, data)
-                && self.device_write(vcpu, interface, address.wrapping_add(4), 4, &high);
+            return self.device_write(vcpu, state, address, 4, data)
+                && self.device_write(vcpu, state, address.wrapping_add(4), 4, &high);
         }
         let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
         let mask = self.with_gic(|gic| {
@@ -663,7 +680,7 @@ impl Vm {
                 GicRegister::Distributor(offset) => {
                     gic.dist_write(vcpu.id, offset, size as u32, value)
                 }
-                GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, interface, value),
+                GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, &state.interface, value),
                 GicRegister::Deactivate(_) => 0,
             })
         });
@@ -672,7 +689,10 @@ impl Vm {
         };
         vcpu.stats.mmio_kernel.count();
         trace!(kvm_mmio(mmio::WRITE, size as u32, address, value.into()));
-        self.request_all(mask, request::INTERRUPT);
+        // This one is not in the guest, and looks at its interrupts before it is.
+        let own = 1 << vcpu.id;
+        state.look_at_interrupts |= mask & own != 0;
+        self.request_all(mask & !own, request::INTERRUPT);
         true
     }
 
