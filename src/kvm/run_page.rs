@@ -91,7 +91,7 @@ impl RunPage {
         unsafe { (&raw const (*self.run).exit_reason).read_volatile() }
     }
 
-    /// The lines of the timers, for a monitor with its own interrupt controller.
+    /// The lines of the vCPU's own devices, for a monitor with its own interrupt controller.
     pub(crate) fn device_irq_level(&self) -> u64 {
         // SAFETY: Mapped and large enough, by the type's invariant.
         unsafe { (&raw const (*self.run).s.regs.device_irq_level).read_volatile() }

@@ -81,7 +81,6 @@ impl VcpuFile {
         if state.features.is_some_and(|old| old != features) {
             return Err(EINVAL);
         }
-        // All vCPUs of a VM speak PSCI the same way; whether they start off may differ.
         state.features = Some(features);
         reset(&self.vm, &self.vcpu, &mut state)?;
         let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;

@@ -287,7 +287,7 @@ struct kvm_vcpu_events {
 #define KVM_ARM_IRQ_CPU_IRQ		0
 #define KVM_ARM_IRQ_CPU_FIQ		1
 
-/* The highest SPI that the vGIC of KVM_CREATE_IRQCHIP accepts by default */
+/* What programs were once told is the highest SPI; a vGIC has as many as it is given, or 256 INTIDs */
 #define KVM_ARM_IRQ_GIC_MAX		127
 
 #define KVM_NR_IRQCHIPS			1

@@ -89,7 +89,7 @@ pub(super) fn set(registers: &mut Registers<'_>, id: Id, value: u64) -> Result {
         Register::Virtual(TimerReg::Count) => {
             registers.vm.set_counter_offset(now.wrapping_sub(value));
         }
-        // What Linux 5.6 answered.
+        // It is the host's.
         Register::Physical(TimerReg::Count) => return Err(EPERM),
         Register::Virtual(reg) => timers.virt.write(reg, value, now),
         Register::Physical(reg) => timers.phys.write(reg, value, now),
