@@ -49,7 +49,15 @@ pub(crate) enum Outcome {
 /// Carries out KVM_RUN.
 pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     let mut state = vcpu.state.lock();
-    let state = &mut *state;
+    let result = run_locked(vm, vcpu, &mut state);
+    if !vm.has_gic() {
+        // The monitor looks at the lines after each return (api.rst 8.9).
+        report_lines(vcpu, &state);
+    }
+    result
+}
+
+fn run_locked(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize> {
     if state.features.is_none() {
         return Err(ENOEXEC);
     }
@@ -86,6 +94,10 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
+        if !vm.has_gic() && report_lines(vcpu, state) {
+            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            return Err(EINTR);
+        }
         let outcome = match enter(vm, vcpu, state) {
             None => Outcome::Resume,
             Some(Exit::Interrupt) => {
@@ -101,10 +113,6 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         };
         if outcome == Outcome::ToUser {
             return Ok(0);
-        }
-        if !vm.has_gic() && report_lines(vcpu, state) {
-            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            return Err(EINTR);
         }
     });
     vcpu.note_user_exit(&mut state.context, &result);
@@ -181,17 +189,7 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcom
             state.set_counter_offset(vm.counter_offset());
         }
         if requests & request::POWER != 0 || state.off {
-            let power = {
-                let mut power = vcpu.power.lock();
-                let now = *power;
-                power.start = None;
-                now
-            };
-            state.off = power.off;
-            state.suspended = power.suspended;
-            if let Some(start) = power.start {
-                start_at(vm, vcpu, state, start)?;
-            }
+            settle_power(vm, vcpu, state)?;
         }
         if !state.off && !state.suspended {
             return Ok(Outcome::Resume);
@@ -205,6 +203,22 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcom
         vcpu.wait(None, || false)
             .inspect_err(|_| vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR))
             .map_err(|_| EINTR)?;
+    }
+}
+
+/// Carries out what was asked of a vCPU's power. Until then, its registers are those from before.
+pub(super) fn settle_power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    let power = {
+        let mut power = vcpu.power.lock();
+        let now = *power;
+        power.start = None;
+        now
+    };
+    state.off = power.off;
+    state.suspended = power.suspended;
+    match power.start {
+        Some(start) => start_at(vm, vcpu, state, start),
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,6 @@
 
 use armv7::{
     exception,
-    hsr::Hsr,
     regs::Hcr, //
 };
 use kernel::prelude::*;
@@ -40,9 +39,10 @@ pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Resu
     if exception.ext_dabt_pending != 0 {
         // The access is not carried out.
         state.mmio = None;
-        let fault = state.context.fault;
-        let write = Hsr(fault.hsr).abort().write;
-        exception::inject_data_abort(&mut *state.context, fault.hdfar, write);
+        // A store is not told from a load: QEMU reads DFSR back and aborts if there is more in it
+        // than the status of an external abort, which is all that Linux 5.6 gave.
+        let address = state.context.fault.hdfar;
+        exception::inject_data_abort(&mut *state.context, address, false);
     }
     Ok(())
 }

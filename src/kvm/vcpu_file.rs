@@ -2,6 +2,8 @@
 
 //! The file descriptor of a vCPU and its ioctls.
 
+use core::ops::DerefMut;
+
 use armv7::{
     cp15::Cp15Reg,
     policy,
@@ -93,9 +95,17 @@ impl VcpuFile {
         Ok(())
     }
 
+    /// The state for the monitor to look at or to change: another vCPU may have started this one,
+    /// and it has not run since.
+    fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
+        let mut state = self.vcpu.state.lock();
+        run::settle_power(&self.vm, &self.vcpu, &mut state)?;
+        Ok(state)
+    }
+
     fn one_reg(&self, arg: usize, set: bool) -> Result {
         let reg: uapi::kvm_one_reg = system::read_user(arg)?;
-        let mut state = self.vcpu.state.lock();
+        let mut state = self.settled()?;
         if state.features.is_none() {
             return Err(ENOEXEC);
         }
@@ -129,7 +139,7 @@ impl VcpuFile {
 
     /// KVM_GET_MP_STATE.
     fn mp_state(&self, arg: usize) -> Result {
-        let _state = self.vcpu.state.lock();
+        let _state = self.settled()?;
         let power = *self.vcpu.power.lock();
         let mp_state = if power.off {
             uapi::KVM_MP_STATE_STOPPED
@@ -144,29 +154,32 @@ impl VcpuFile {
     /// KVM_SET_MP_STATE.
     fn set_mp_state(&self, arg: usize) -> Result {
         let mp_state: u32 = system::read_user(arg)?;
-        let mut power = Power::default();
-        match mp_state {
-            uapi::KVM_MP_STATE_RUNNABLE => (),
-            uapi::KVM_MP_STATE_STOPPED => power.off = true,
-            uapi::KVM_MP_STATE_SUSPENDED => power.suspended = true,
+        let (off, suspended) = match mp_state {
+            uapi::KVM_MP_STATE_RUNNABLE => (false, false),
+            uapi::KVM_MP_STATE_STOPPED => (true, false),
+            uapi::KVM_MP_STATE_SUSPENDED => (false, true),
             _ => return Err(EINVAL),
+        };
+        let _state = self.settled()?;
+        {
+            let mut power = self.vcpu.power.lock();
+            power.off = off;
+            power.suspended = suspended;
         }
-        let _state = self.vcpu.state.lock();
-        *self.vcpu.power.lock() = power;
         self.vcpu.request(request::POWER);
         Ok(())
     }
 
     /// KVM_GET_VCPU_EVENTS.
     fn events(&self, arg: usize) -> Result {
-        let state = self.vcpu.state.lock();
+        let state = self.settled()?;
         system::write_user(arg, &vcpu_events::get(&state))
     }
 
     /// KVM_SET_VCPU_EVENTS.
     fn set_events(&self, arg: usize) -> Result {
         let events: uapi::kvm_vcpu_events = system::read_user(arg)?;
-        vcpu_events::set(&mut self.vcpu.state.lock(), &events)
+        vcpu_events::set(&mut *self.settled()?, &events)
     }
 
     /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.
@@ -175,7 +188,7 @@ impl VcpuFile {
     }
 
     fn reg_list(&self, arg: usize) -> Result {
-        let mut state = self.vcpu.state.lock();
+        let mut state = self.settled()?;
         if state.features.is_none() {
             return Err(ENOEXEC);
         }

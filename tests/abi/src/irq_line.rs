@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("IRQ_LINE: bad fields, vGIC", bad_gic_fields),
     ("IRQ_LINE: wakes a CPU from WFI", wakes),
     ("IRQ_LINE: IRQ exception in the guest", exception),
+    ("lines of a vCPU's devices at each exit", device_lines),
 ];
 
 fn line(kind: u32, vcpu: u32, number: u32) -> u32 {
@@ -129,4 +130,29 @@ fn exception() -> Outcome {
         thread.join().map_err(|_| "panic")?
     })?;
     equal("mode", guest.get(uapi::CORE_CPSR)? & 0x1f, 0x12)
+}
+
+/// For a monitor with its own interrupt controller: the levels are right after each return, also
+/// one that is about something else (api.rst 8.9).
+fn device_lines() -> Outcome {
+    const ENABLE: u32 = 1;
+    const ENABLE_AND_MASK: u32 = 3;
+    const VTIMER: u64 = 1;
+    let mut program: Vec<u32> = code::load(0, HOLE).into();
+    // The compare value is zero after reset, so the line rises at once.
+    for ctl in [ENABLE, ENABLE_AND_MASK] {
+        program.extend(code::load(1, ctl));
+        program.push(code::mcr(1, 0, 14, 3, 1));
+        program.push(if ctl == ENABLE {
+            code::WFI
+        } else {
+            code::str(1, 0)
+        });
+    }
+    program.push(code::LOOP);
+    let guest = Guest::new(&program)?;
+    fails("KVM_RUN", guest.vcpu.run(), &[libc::EINTR])?;
+    equal("the line", guest.vcpu.run.device_irq_level(), VTIMER)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the masked line", guest.vcpu.run.device_irq_level(), 0)
 }

@@ -30,8 +30,13 @@ pub(crate) const TESTS: &[Test] = &[
     ("state: timers there and back", timers),
     ("state: MP_STATE", mp_state),
     ("state: MP_STATE starts a vCPU", mp_state_starts),
+    ("state: a vCPU that was started and has not run", started),
     ("state: an asynchronous abort", asynchronous_abort),
     ("state: an external abort instead of MMIO", external_abort),
+    (
+        "state: an external abort as QEMU checks it",
+        external_abort_of_store,
+    ),
     ("state: events with unknown fields", unknown_events),
     ("state: the PC of an MMIO exit", mmio_pc),
     ("state: a signal mask", signal_mask),
@@ -681,4 +686,57 @@ fn init_again() -> Outcome {
     fails("other features", guest.vcpu.init(&other), &[libc::EINVAL])?;
     other.target ^= 1;
     fails("another core", guest.vcpu.init(&other), &[libc::EINVAL])
+}
+
+/// QEMU reads the status back after it has asked for an abort, and gives up if it finds anything
+/// else, also of a store.
+fn external_abort_of_store() -> Outcome {
+    const EXTERNAL: u32 = 0b0_1000;
+    let mut program: Vec<u32> = code::load(0, HOLE).into();
+    program.extend([code::str(1, 0), code::LOOP]);
+    let guest = Guest::new(&program)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let events = uapi::VcpuEvents {
+        ext_dabt_pending: 1,
+        ..Default::default()
+    };
+    guest
+        .vcpu
+        .set_events(&events)
+        .works("KVM_SET_VCPU_EVENTS")?;
+    let dfsr = guest.vcpu.reg(uapi::cp15_reg(0, 5, 0, 0)).works("DFSR")?;
+    equal("DFSR", dfsr, EXTERNAL)
+}
+
+/// CPU_ON is not lost when the monitor looks at the vCPU, or sets what it found, before it runs.
+fn started() -> Outcome {
+    const CPU_ON: u32 = 0x8400_0003;
+    const ENTRY: u32 = BASE + 0x100;
+    let mut program: Vec<u32> = code::load(0, CPU_ON).into();
+    program.extend(code::load(1, 1));
+    program.extend(code::load(2, ENTRY));
+    program.push(code::HVC);
+    program.extend(code::load(3, HOLE));
+    program.extend([code::str(0, 3), code::LOOP]);
+    let guest = Guest::new(&program)?;
+    let mut second: Vec<u32> = code::load(3, HOLE + 0x40).into();
+    second.extend([code::str(3, 3), code::LOOP]);
+    guest.memory.write_words(0x100, &second);
+    let other = new_vcpu(&guest.kvm, &guest.vm, 1)?;
+    let mut init = guest.vm.preferred_target().works("PREFERRED_TARGET")?;
+    init.features[0] = (1 << uapi::VCPU_PSCI_0_2) | (1 << uapi::VCPU_POWER_OFF);
+    other.init(&init).works("KVM_ARM_VCPU_INIT")?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let state = other.mp_state().works("KVM_GET_MP_STATE")?;
+    equal("the state", state, uapi::MP_STATE_RUNNABLE)?;
+    let pc = other.reg(uapi::core_reg(uapi::CORE_PC)).works("PC")?;
+    equal("the PC", pc, ENTRY.into())?;
+    other.set_mp_state(state).works("KVM_SET_MP_STATE")?;
+    other.run().works("KVM_RUN of the other")?;
+    equal("the reason", other.run.exit_reason(), uapi::EXIT_MMIO)?;
+    equal(
+        "the address",
+        other.run.mmio().phys_addr,
+        (HOLE + 0x40).into(),
+    )
 }
