@@ -349,5 +349,6 @@ fn phys_timer(state: &mut VcpuState, reg: TimerReg, access: CpAccess) {
     } else {
         let value = access.stored(state);
         state.timers.phys.write(reg, value, now);
+        state.timers.check_alarm();
     }
 }

@@ -81,13 +81,14 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     }
     state.context.answers = firmware::answers(vm, vcpu, state);
     state.pmu.attach();
+    state.timers.check_alarm();
     let mut alarm = None;
     let result = vcpu.with_task(|| loop {
         cond_resched();
         if handle_requests(vm, vcpu, state)? == Outcome::ToUser {
             return Ok(0);
         }
-        if state.pmu.take_alarm_due() {
+        if state.pmu.take_alarm_due() | state.timers.take_alarm_due() {
             set_alarm(vm, vcpu, state, &mut alarm);
         }
         if kernel::current!().signal_pending() {
@@ -184,6 +185,7 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcom
         if requests & request::INTERRUPT != 0 {
             state.look_at_interrupts = true;
             state.pmu.alarm_rang();
+            state.timers.check_alarm();
         }
         if requests & request::COUNTER != 0 {
             state.set_counter_offset(vm.counter_offset());
@@ -237,13 +239,17 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
     Ok(())
 }
 
-/// Sets the alarm to when the performance monitors' line rises by itself.
+/// Sets the alarm to when a line rises by itself that no hardware of the vCPU's drives: that of the
+/// performance monitors, or of the physical timer.
 fn set_alarm(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, alarm: &mut Option<Alarm>) {
     // The old one has to be gone before: there is but one timer.
     *alarm = None;
-    *alarm = state
-        .pmu
-        .ns_to_level()
+    let frequency = &vm.host.timer.frequency;
+    let phys = state.timers.ticks_to_phys();
+    let phys = phys.map(|ticks| frequency.ticks_to_ns(ticks));
+    let pmu = state.pmu.ns_to_level();
+    let first = [phys, pmu].into_iter().flatten().min();
+    *alarm = first
         .zip(vm.vcpu(vcpu.id))
         .map(|(ns, vcpu)| Vcpu::set_alarm(vcpu, ns));
 }

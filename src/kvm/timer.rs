@@ -10,7 +10,7 @@
 //! being signalled to the host over and over.
 //!
 //! The physical timer (CNTP) is the host's; the guest's accesses trap and are
-//! emulated.
+//! emulated. An alarm has a vCPU that runs look at it in time.
 
 use armv7::regs::TimerCtl;
 use machine::timer::Timer;
@@ -41,6 +41,8 @@ impl Default for TimerIntids {
 pub(crate) struct VcpuTimers {
     pub(crate) virt: Timer,
     pub(crate) phys: Timer,
+    /// The alarm has to be set, or set again.
+    alarm_due: bool,
 }
 
 impl VcpuTimers {
@@ -49,6 +51,7 @@ impl VcpuTimers {
         Self {
             virt: Timer::new(0),
             phys: Timer::new(0),
+            alarm_due: false,
         }
     }
 
@@ -66,6 +69,25 @@ impl VcpuTimers {
         }
         let now = register::cntpct();
         (self.virt.level(now), self.phys.level(now))
+    }
+
+    /// The physical timer has been changed, or is another thread's from now on, or its alarm has
+    /// rung, maybe a tick too early.
+    #[inline]
+    pub(crate) fn check_alarm(&mut self) {
+        self.alarm_due = self.phys.is_armed();
+    }
+
+    /// Whether the alarm has to be set, asked once.
+    #[inline]
+    pub(crate) fn take_alarm_due(&mut self) -> bool {
+        core::mem::take(&mut self.alarm_due)
+    }
+
+    /// Ticks until the output of the physical timer goes high by itself.
+    pub(crate) fn ticks_to_phys(&self) -> Option<u64> {
+        let ticks = self.phys.deadline(register::cntpct());
+        ticks.filter(|&ticks| ticks != 0)
     }
 
     /// Ticks until the next output that is low now goes high by itself.

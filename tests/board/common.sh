@@ -13,7 +13,7 @@ name=${NAME:-$(basename "$0" .sh)}
 work=${WORK:-$target/test/$name}
 mkdir -p "$work"
 
-module=$target/module/kvm_arm.ko
+module=${MODULE:-$target/module/kvm_arm.ko}
 programs=$target/$user_triple/release
 zimage=$cache/kernel/$version/arm/usr/lib/modules/$release/vmlinuz
 guest_initrd=$target/guest.cpio

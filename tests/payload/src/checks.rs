@@ -84,6 +84,8 @@ static CHECKS: &[Check] = &[
     check("timer: while spinning", 1, timers::spinning),
     check("timer: while sleeping", 1, timers::sleeping),
     check("timer: the physical one", 1, timers::physical_both_ways),
+    check("timer: punctual", 1, timers::virtual_punctual),
+    check("timer: the physical one, punctual", 1, timers::physical_punctual),
     check("timer: user mode", 1, timers::user_access),
     check("WFI: masked interrupts", 1, waits::masked_interrupts),
     check("WFI: priority mask", 1, waits::priority_mask),
