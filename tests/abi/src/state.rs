@@ -730,7 +730,7 @@ fn started() -> Outcome {
     let state = other.mp_state().works("KVM_GET_MP_STATE")?;
     equal("the state", state, uapi::MP_STATE_RUNNABLE)?;
     let pc = other.reg(uapi::core_reg(uapi::CORE_PC)).works("PC")?;
-    equal("the PC", pc, ENTRY.into())?;
+    equal("the PC", pc, ENTRY)?;
     other.set_mp_state(state).works("KVM_SET_MP_STATE")?;
     other.run().works("KVM_RUN of the other")?;
     equal("the reason", other.run.exit_reason(), uapi::EXIT_MMIO)?;
