@@ -5,7 +5,11 @@
 use core::{
     cell::Cell,
     ffi::c_void,
-    ptr::NonNull, //
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    }, //
 };
 
 use kernel::{
@@ -80,6 +84,7 @@ pub(crate) struct Listening<T: Listener> {
     #[pin]
     raw: Opaque<glue::kvm_arm_listener>,
     event: EventFd,
+    closed: AtomicBool,
     listener: T,
 }
 
@@ -113,6 +118,7 @@ impl<T: Listener> Listening<T> {
             // INVARIANT: An eventfd's poll always queues.
             pin_init!(Self {
                 event,
+                closed: AtomicBool::new(false),
                 listener,
                 // SAFETY: The slot is pinned, and taken out of the queue when it is dropped. The
                 // callback touches it under the queue's lock, which comes with the whole value
@@ -132,6 +138,11 @@ impl<T: Listener> Listening<T> {
     /// The eventfd.
     pub(crate) fn event(&self) -> &EventFd {
         &self.event
+    }
+
+    /// Whether the last descriptor of the eventfd has been closed: it will not be signalled again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// The listener.
@@ -158,6 +169,9 @@ impl<T: Listener> Listening<T> {
             // SAFETY: The queue's lock is held by whoever signals, as the callee wants it.
             unsafe { glue::eventfd_ctx_do_read(this.event.ctx.as_ptr(), &mut count) };
             this.listener.signalled();
+        }
+        if key as usize as u32 & bindings::POLLHUP != 0 {
+            this.closed.store(true, Ordering::Relaxed);
         }
         0
     }

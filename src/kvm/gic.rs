@@ -104,14 +104,15 @@ pub(crate) struct GicConfig {
 }
 
 impl GicConfig {
+    const DIST: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_DIST as u64;
+    const CPU: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_CPU as u64;
+
     /// Sets where the distributor, or the CPU interface, is (KVM_DEV_ARM_VGIC_GRP_ADDR).
     pub(crate) fn set_address(&mut self, kind: u64, address: u64) -> Result {
-        const DIST: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_DIST as u64;
-        const CPU: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_CPU as u64;
         let (size, other) = match kind {
-            DIST => (DIST_SIZE, self.cpu.map(|base| (base, CPU_SIZE))),
-            CPU => (CPU_SIZE, self.dist.map(|base| (base, DIST_SIZE))),
-            _ => return Err(ENODEV),
+            Self::DIST => (DIST_SIZE, self.cpu.map(|base| (base, CPU_SIZE))),
+            Self::CPU => (CPU_SIZE, self.dist.map(|base| (base, DIST_SIZE))),
+            _ => return Err(ENXIO),
         };
         if address & 0xfff != 0 {
             return Err(EINVAL);
@@ -120,7 +121,7 @@ impl GicConfig {
         if end > 1 << armv7::regs::IPA_BITS {
             return Err(E2BIG);
         }
-        let slot = if kind == DIST {
+        let slot = if kind == Self::DIST {
             &mut self.dist
         } else {
             &mut self.cpu
@@ -137,11 +138,23 @@ impl GicConfig {
 
     /// Where it is.
     pub(crate) fn address(&self, kind: u64) -> Result<u64> {
-        match kind as u32 {
-            uapi::KVM_VGIC_V2_ADDR_TYPE_DIST => Ok(self.dist.unwrap_or(u64::MAX)),
-            uapi::KVM_VGIC_V2_ADDR_TYPE_CPU => Ok(self.cpu.unwrap_or(u64::MAX)),
-            _ => Err(ENODEV),
+        match kind {
+            Self::DIST => Ok(self.dist.unwrap_or(u64::MAX)),
+            Self::CPU => Ok(self.cpu.unwrap_or(u64::MAX)),
+            _ => Err(ENXIO),
         }
+    }
+
+    /// How many INTIDs there are (KVM_DEV_ARM_VGIC_GRP_NR_IRQS). Until user space has said so, or
+    /// the default is taken, those of each CPU alone.
+    pub(crate) fn nr_irqs(&self) -> u32 {
+        const NR_PRIVATE: u32 = 32;
+        let default = if self.initialized {
+            DEFAULT_NR_IRQS
+        } else {
+            NR_PRIVATE
+        };
+        self.nr_irqs.unwrap_or(default)
     }
 
     /// Makes the distributor.

@@ -43,6 +43,9 @@ const PINS: u32 = 1020 - FIRST_SPI;
 /// How many routes a VM can have (KVM_CAP_IRQ_ROUTING).
 pub(crate) const MAX_ROUTES: u32 = 4096;
 
+/// How many irqfds a VM can have: the list of them is gone through with interrupts off.
+const MAX_IRQFDS: usize = 4096;
+
 /// An eventfd that stands for a GSI.
 struct Irqfd {
     vm: Arc<Vm>,
@@ -70,11 +73,28 @@ struct Route {
     pin: Option<u32>,
 }
 
+/// # Invariants
+///
+/// `routes` is sorted by GSI, and has no GSI twice.
 #[derive(Default)]
 struct Table {
     irqfds: KVec<Arc<Listening<Irqfd>>>,
     /// None: as they are by default.
     routes: Option<KVec<Route>>,
+}
+
+impl Table {
+    /// The SPI that a GSI is.
+    fn intid_of(&self, gsi: u32) -> Option<u32> {
+        let pin = match &self.routes {
+            None => (gsi < PINS).then_some(gsi)?,
+            Some(routes) => {
+                let index = routes.binary_search_by_key(&gsi, |route| route.gsi).ok()?;
+                routes.get(index)?.pin?
+            }
+        };
+        Some(pin + FIRST_SPI)
+    }
 }
 
 /// The irqfds of a VM.
@@ -103,11 +123,7 @@ impl Irqfds {
 
     /// The SPI that a GSI is.
     fn intid_of(&self, gsi: u32) -> Option<u32> {
-        let pin = self.with(|table| match &table.routes {
-            None => (gsi < PINS).then_some(gsi),
-            Some(routes) => routes.iter().find(|route| route.gsi == gsi)?.pin,
-        })?;
-        Some(pin + FIRST_SPI)
+        self.with(|table| table.intid_of(gsi))
     }
 
     /// Carries out KVM_IRQFD.
@@ -118,7 +134,8 @@ impl Irqfds {
             return Err(EINVAL);
         }
         if request.flags & uapi::KVM_IRQFD_FLAG_DEASSIGN != 0 {
-            vm.irqfds.remove(&EventFd::get(request.fd)?, request.gsi);
+            vm.irqfds
+                .remove(vm, &EventFd::get(request.fd)?, request.gsi);
             return Ok(());
         }
         if !vm.is_gic_initialized() {
@@ -144,6 +161,7 @@ impl Irqfds {
         // One thread at a time changes the list.
         let _config = vm.lock_config();
         let event = EventFd::get(request.fd)?;
+        self.forget_closed(vm);
         let is_known = self.with(|table| {
             let mut all = table.irqfds.iter();
             all.any(|irqfd| irqfd.event().is(&event))
@@ -152,6 +170,9 @@ impl Irqfds {
             return Err(EBUSY);
         }
         let room = self.with(|table| table.irqfds.len()) + 1;
+        if room > MAX_IRQFDS {
+            return Err(ENOSPC);
+        }
         let mut bigger = KVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?;
         if resample.is_some() {
             self.has_resampler.store(true, Ordering::SeqCst);
@@ -177,18 +198,37 @@ impl Irqfds {
     }
 
     /// Takes away those of an eventfd and a GSI. No callback of theirs runs after.
-    fn remove(&self, event: &EventFd, gsi: u32) {
-        loop {
-            let removed = self.with(|table| {
-                let index = table
-                    .irqfds
-                    .iter()
-                    .position(|irqfd| irqfd.event().is(event) && irqfd.listener().gsi == gsi)?;
-                table.irqfds.remove(index).ok()
-            });
-            // It is dropped here, without the lock.
-            if removed.is_none() {
-                break;
+    fn remove(&self, vm: &Vm, event: &EventFd, gsi: u32) {
+        self.remove_all(vm, |irqfd| {
+            irqfd.event().is(event) && irqfd.listener().gsi == gsi
+        });
+    }
+
+    /// Takes away those whose eventfd nobody can signal any more. As this comes before one is
+    /// added, there are never many more than there are open eventfds.
+    fn forget_closed(&self, vm: &Vm) {
+        self.remove_all(vm, Listening::is_closed);
+    }
+
+    fn remove_all(&self, vm: &Vm, which: impl Fn(&Listening<Irqfd>) -> bool) {
+        // Each is dropped here, without the lock.
+        while let Some(removed) = self.with(|table| {
+            let index = table.irqfds.iter().position(|irqfd| which(irqfd))?;
+            table.irqfds.remove(index).ok()
+        }) {
+            let gsi = removed.listener().gsi;
+            let was_level = removed.listener().resample.is_some();
+            drop(removed);
+            // With the last one that could, it is lowered.
+            let lowers = was_level
+                && self.with(|table| {
+                    !table.irqfds.iter().any(|irqfd| {
+                        let other = irqfd.listener();
+                        other.gsi == gsi && other.resample.is_some()
+                    })
+                });
+            if let (true, Some(intid)) = (lowers, self.intid_of(gsi)) {
+                vm.set_spi(intid, false);
             }
         }
     }
@@ -214,18 +254,12 @@ impl Irqfds {
                 let rest = table.irqfds.iter().enumerate().skip(next);
                 for (index, irqfd) in rest {
                     let Irqfd { gsi, resample, .. } = irqfd.listener();
-                    let pin = match &table.routes {
-                        None => Some(*gsi),
-                        Some(routes) => routes
-                            .iter()
-                            .find(|route| route.gsi == *gsi)
-                            .and_then(|route| route.pin),
+                    let Some(resample) = resample else {
+                        continue;
                     };
-                    if pin.is_some_and(|pin| pin.wrapping_add(FIRST_SPI) == intid) {
-                        if let Some(resample) = resample {
-                            next = index + 1;
-                            return Some(resample.clone());
-                        }
+                    if table.intid_of(*gsi) == Some(intid) {
+                        next = index + 1;
+                        return Some(resample.clone());
                     }
                 }
                 None
@@ -255,14 +289,13 @@ impl Irqfds {
         for index in 0..nr as usize {
             let address = arg.wrapping_add(HEADER + index * ENTRY);
             let route = route(&system::read_user(address)?)?;
-            // A GSI is one pin, and beside it only messages.
-            let clashes = routes.iter().any(|other| {
-                other.gsi == route.gsi && (other.pin.is_some() || route.pin.is_none())
-            });
-            if clashes {
-                return Err(EINVAL);
-            }
             routes.push(route, GFP_KERNEL_ACCOUNT)?;
+        }
+        // INVARIANT: Sorted, and a GSI is one thing: there is but one interrupt controller.
+        routes.sort_unstable_by_key(|route| route.gsi);
+        let twice = |pair: &[Route]| matches!(pair, [a, b] if a.gsi == b.gsi);
+        if routes.windows(2).any(twice) {
+            return Err(EINVAL);
         }
         let _config = vm.lock_config();
         let old = self.with(|table| table.routes.replace(routes));
@@ -273,6 +306,9 @@ impl Irqfds {
 
 /// What an entry says.
 fn route(entry: &uapi::kvm_irq_routing_entry) -> Result<Route> {
+    if entry.gsi >= MAX_ROUTES {
+        return Err(EINVAL);
+    }
     let pin = match entry.type_ {
         uapi::KVM_IRQ_ROUTING_IRQCHIP if entry.flags == 0 => {
             // SAFETY: Integers, whatever was written.

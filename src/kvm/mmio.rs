@@ -8,7 +8,10 @@
 //! vCPU until KVM_RUN is called again.
 
 use armv7::{
-    addr::Ipa,
+    addr::{
+        Ipa,
+        PAGE_SIZE, //
+    },
     exception,
     hsr::{
         AbortIss,
@@ -159,7 +162,7 @@ fn emulate_decoded(
     hsr: Hsr,
     ipa: Ipa,
 ) -> Result<Outcome> {
-    let Some(instruction) = fetch(vm, state)? else {
+    let Some(instruction) = fetch(vm, vcpu, state)? else {
         // The guest has taken its code away, or its translation, since: it will fault by itself.
         return Ok(Outcome::Resume);
     };
@@ -194,15 +197,15 @@ fn emulate_decoded(
 }
 
 /// Reads the instruction at the PC through the guest's own translation. `None` if that has none.
-fn fetch(vm: &Vm, state: &mut VcpuState) -> Result<Option<Instruction>> {
+fn fetch(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> Result<Option<Instruction>> {
     let pc = state.context.core.pc;
     if !Psr(state.context.core.cpsr).is_thumb() {
         let mut bytes = [0; 4];
-        let is_there = fetch_bytes(vm, state, pc, &mut bytes)?;
+        let is_there = fetch_bytes(vm, vcpu, state, pc, &mut bytes)?;
         return Ok(is_there.then_some(Instruction::Arm(u32::from_le_bytes(bytes))));
     }
     let mut bytes = [0; 2];
-    if !fetch_bytes(vm, state, pc, &mut bytes)? {
+    if !fetch_bytes(vm, vcpu, state, pc, &mut bytes)? {
         return Ok(None);
     }
     let first = u16::from_le_bytes(bytes);
@@ -210,15 +213,21 @@ fn fetch(vm: &Vm, state: &mut VcpuState) -> Result<Option<Instruction>> {
         return Ok(Some(Instruction::Thumb16(first)));
     }
     // The second half can be in another page.
-    let is_there = fetch_bytes(vm, state, pc.wrapping_add(2), &mut bytes)?;
+    let is_there = fetch_bytes(vm, vcpu, state, pc.wrapping_add(2), &mut bytes)?;
     let word = u32::from(first) << 16 | u32::from(u16::from_le_bytes(bytes));
     Ok(is_there.then_some(Instruction::Thumb32(word)))
 }
 
 /// Reads bytes of one page.
-fn fetch_bytes(vm: &Vm, state: &mut VcpuState, address: u32, bytes: &mut [u8]) -> Result<bool> {
-    match translate(vm, state, address, None) {
-        Ok(ipa) => vm.memory.read(ipa, bytes),
+fn fetch_bytes(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &VcpuState,
+    address: u32,
+    bytes: &mut [u8],
+) -> Result<bool> {
+    match translate(vm, vcpu, state, address, None) {
+        Ok(ipa) => read(vm, vcpu, ipa, bytes),
         Err(WalkError::Fault(_)) => Ok(false),
         Err(WalkError::Read(e)) => Err(e),
     }
@@ -227,11 +236,29 @@ fn fetch_bytes(vm: &Vm, state: &mut VcpuState, address: u32, bytes: &mut [u8]) -
 /// Translates an address by the guest's tables.
 fn translate(
     vm: &Vm,
+    vcpu: &Vcpu,
     state: &VcpuState,
     address: u32,
     access: Option<stage1::Access>,
 ) -> Result<Ipa, WalkError<Error>> {
-    Stage1::of(&*state.context).translate(address, access, |ipa, bytes| vm.memory.read(ipa, bytes))
+    Stage1::of(&*state.context).translate(address, access, |ipa, bytes| read(vm, vcpu, ipa, bytes))
+}
+
+/// Reads memory of the guest. If the host has none there, although it should, user space is told
+/// where.
+fn read(vm: &Vm, vcpu: &Vcpu, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
+    vm.memory.read(ipa, bytes).inspect_err(|_| {
+        vcpu.run_page
+            .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
+    })
+}
+
+/// Writes to memory of the guest; else the same.
+fn write(vm: &Vm, vcpu: &Vcpu, ipa: Ipa, bytes: &[u8]) -> Result<bool> {
+    vm.memory.write(ipa, bytes).inspect_err(|_| {
+        vcpu.run_page
+            .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
+    })
 }
 
 /// Makes the accesses of an instruction, as far as the kernel can.
@@ -253,7 +280,7 @@ fn carry_out(
             write: access.store.is_some(),
             privileged: transfer.is_privileged(state.context.core.cpsr),
         };
-        let ipa = match translate(vm, state, access.address, Some(rights)) {
+        let ipa = match translate(vm, vcpu, state, access.address, Some(rights)) {
             Ok(ipa) => ipa,
             Err(WalkError::Read(e)) => return Err(e),
             Err(WalkError::Fault(fault)) => {
@@ -265,13 +292,13 @@ fn carry_out(
         let size = access.bytes;
         let done = match access.store {
             Some(data) => {
-                vm.memory.write(ipa, data.get(..size).unwrap_or(&data))?
+                write(vm, vcpu, ipa, data.get(..size).unwrap_or(&data))?
                     || vm.device_write(vcpu, state, ipa.0, size, &data)
             }
             None => {
                 let mut data = [0; 8];
                 let bytes = data.get_mut(..size).ok_or(EINVAL)?;
-                let found = if vm.memory.read(ipa, bytes)? {
+                let found = if read(vm, vcpu, ipa, bytes)? {
                     Some(data)
                 } else {
                     vm.device_read(vcpu, ipa.0, size)

@@ -53,6 +53,7 @@ pub(crate) mod ioctl {
         _IOW::<uapi::kvm_userspace_memory_region2>(KVMIO, 0x49);
     pub(crate) const CREATE_IRQCHIP: u32 = _IO(KVMIO, 0x60);
     pub(crate) const IRQ_LINE: u32 = _IOW::<uapi::kvm_irq_level>(KVMIO, 0x61);
+    pub(crate) const IRQ_LINE_STATUS: u32 = _IOWR::<uapi::kvm_irq_level>(KVMIO, 0x67);
     pub(crate) const REGISTER_COALESCED_MMIO: u32 =
         _IOW::<uapi::kvm_coalesced_mmio_zone>(KVMIO, 0x67);
     pub(crate) const UNREGISTER_COALESCED_MMIO: u32 =

@@ -30,11 +30,9 @@ pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Resu
     if exception.serror_has_esr != 0 {
         return Err(EINVAL);
     }
-    let hcr = &mut state.context.control.hcr;
+    // What is pending is taken by the guest, and not taken back (api.rst 4.32).
     if exception.serror_pending != 0 {
-        *hcr |= Hcr::VA.bits();
-    } else {
-        *hcr &= !Hcr::VA.bits();
+        state.context.control.hcr |= Hcr::VA.bits();
     }
     if exception.ext_dabt_pending != 0 {
         // The access is not carried out.

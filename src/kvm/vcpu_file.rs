@@ -74,14 +74,14 @@ impl VcpuFile {
             return Err(ENOENT);
         }
         let mut state = self.vcpu.state.lock();
+        // A second call resets the vCPU, with the same features (api.rst 4.82).
+        if state.features.is_some_and(|old| old != features) {
+            return Err(EINVAL);
+        }
         if state.has_run {
             // The guest starts again with its caches off, and the monitor may write to its memory
             // until then: each page is cleaned when it is faulted in anew.
             self.vm.memory.refault();
-        }
-        // A second call resets the vCPU, with the same features (api.rst 4.82).
-        if state.features.is_some_and(|old| old != features) {
-            return Err(EINVAL);
         }
         state.features = Some(features);
         reset(&self.vm, &self.vcpu, &mut state)?;
@@ -95,6 +95,15 @@ impl VcpuFile {
         Ok(())
     }
 
+    /// The state of a vCPU that was initialised.
+    fn initialized(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
+        let state = self.settled()?;
+        if state.features.is_none() {
+            return Err(ENOEXEC);
+        }
+        Ok(state)
+    }
+
     /// The state for the monitor to look at or to change: another vCPU may have started this one,
     /// and it has not run since.
     fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
@@ -105,10 +114,7 @@ impl VcpuFile {
 
     fn one_reg(&self, arg: usize, set: bool) -> Result {
         let reg: uapi::kvm_one_reg = system::read_user(arg)?;
-        let mut state = self.settled()?;
-        if state.features.is_none() {
-            return Err(ENOEXEC);
-        }
+        let mut state = self.initialized()?;
         let mut registers = Registers {
             vm: &self.vm,
             vcpu: &self.vcpu,
@@ -172,14 +178,14 @@ impl VcpuFile {
 
     /// KVM_GET_VCPU_EVENTS.
     fn events(&self, arg: usize) -> Result {
-        let state = self.settled()?;
+        let state = self.initialized()?;
         system::write_user(arg, &vcpu_events::get(&state))
     }
 
     /// KVM_SET_VCPU_EVENTS.
     fn set_events(&self, arg: usize) -> Result {
         let events: uapi::kvm_vcpu_events = system::read_user(arg)?;
-        vcpu_events::set(&mut *self.settled()?, &events)
+        vcpu_events::set(&mut *self.initialized()?, &events)
     }
 
     /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.
@@ -188,10 +194,7 @@ impl VcpuFile {
     }
 
     fn reg_list(&self, arg: usize) -> Result {
-        let mut state = self.settled()?;
-        if state.features.is_none() {
-            return Err(ENOEXEC);
-        }
+        let mut state = self.initialized()?;
         let registers = Registers {
             vm: &self.vm,
             vcpu: &self.vcpu,

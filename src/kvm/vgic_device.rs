@@ -10,7 +10,11 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::vgic::Error as VgicError;
+use machine::vgic::{
+    has_uaccess_register,
+    CpuInterface,
+    Error as VgicError, //
+};
 
 use super::{
     system::{
@@ -50,8 +54,7 @@ impl VgicDevice {
         match (attr.group, how) {
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Has) => self
                 .vm
-                .with_gic_config(|config| config.address(attr.attr).map(|_| ()))
-                .map_err(|_| ENXIO),
+                .with_gic_config(|config| config.address(attr.attr).map(|_| ())),
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Get) => {
                 let value = self
                     .vm
@@ -65,9 +68,7 @@ impl VgicDevice {
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Has) => Ok(()),
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Get) => {
-                let value = self
-                    .vm
-                    .with_gic_config(|config| Ok(config.nr_irqs.unwrap_or(0)))?;
+                let value = self.vm.with_gic_config(|config| Ok(config.nr_irqs()))?;
                 system::write_user(address?, &value)
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Set) => {
@@ -90,6 +91,8 @@ impl VgicDevice {
                 match how {
                     Use::Has => Ok(()),
                     Use::Get => Err(ENXIO),
+                    // Without one the VM could never get one (arm-vgic.rst).
+                    Use::Set if self.vm.vcpus().next().is_none() => Err(ENODEV),
                     Use::Set => self.vm.init_gic(),
                 }
             }
@@ -107,8 +110,16 @@ impl VgicDevice {
         let offset = attr.attr as u32;
         let vcpu = self.vm.vcpu(cpu).ok_or(EINVAL)?;
         let is_dist = attr.group == uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS;
-        if offset & 3 != 0 {
+        let exists = if is_dist {
+            has_uaccess_register(offset)
+        } else {
+            CpuInterface::default().uaccess_read(offset).is_ok()
+        };
+        if !exists {
             return Err(ENXIO);
+        }
+        if how == Use::Has {
+            return Ok(());
         }
         // Every vCPU that runs holds its mutex: get all of them, or refuse.
         let mut guards = KVec::with_capacity(super::vm::MAX_VCPUS, GFP_KERNEL)?;

@@ -781,14 +781,22 @@ impl Vm {
         if device != u64::from(uapi::KVM_ARM_DEVICE_VGIC_V2) {
             return Err(ENODEV);
         }
+        // Of the two ways to say it this one has ENODEV for what is not there.
         self.with_gic_config(|config| config.set_address(kind, address.addr))
+            .map_err(|e| if e == ENXIO { ENODEV } else { e })
     }
 
-    fn irq_line(&self, arg: usize) -> Result {
+    /// KVM_IRQ_LINE, and KVM_IRQ_LINE_STATUS, which gives the structure back. On Arm it says no more
+    /// then than before.
+    fn irq_line(&self, arg: usize, gives_status: bool) -> Result {
         let level: uapi::kvm_irq_level = system::read_user(arg)?;
         // SAFETY: The other member of the union is an output of the same type.
         let irq = unsafe { level.__bindgen_anon_1.irq };
-        irq_line::set(self, irq, level.level != 0)
+        irq_line::set(self, irq, level.level != 0)?;
+        if gives_status {
+            system::write_user(arg, &level)?;
+        }
+        Ok(())
     }
 
     fn preferred_target(arg: usize, host: &Host) -> Result {
@@ -817,7 +825,8 @@ impl FileObject for Vm {
             ioctl::CREATE_IRQCHIP => this.create_gic().map(|()| 0),
             ioctl::CREATE_DEVICE => Self::create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
-            ioctl::IRQ_LINE => this.irq_line(arg).map(|()| 0),
+            ioctl::IRQ_LINE => this.irq_line(arg, false).map(|()| 0),
+            ioctl::IRQ_LINE_STATUS => this.irq_line(arg, true).map(|()| 0),
             ioctl::IRQFD => Irqfds::ioctl(&this.into(), arg).map(|()| 0),
             ioctl::IOEVENTFD => this.bus.ioeventfd(arg).map(|()| 0),
             ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(&this, arg).map(|()| 0),

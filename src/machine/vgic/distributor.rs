@@ -112,6 +112,23 @@ impl Register {
     }
 }
 
+/// The register of the group KVM_DEV_ARM_VGIC_GRP_DIST_REGS at an offset.
+fn uaccess_register(offset: u32) -> Option<Register> {
+    if offset & 3 != 0 || offset >= SIZE {
+        return None;
+    }
+    match Register::at(offset) {
+        // 0x00c is within the block that KVM has always had there.
+        Register::Reserved if offset != 0x00c => None,
+        register => Some(register),
+    }
+}
+
+/// Whether the group KVM_DEV_ARM_VGIC_GRP_DIST_REGS has a register at an offset.
+pub fn has_uaccess_register(offset: u32) -> bool {
+    uaccess_register(offset).is_some()
+}
+
 /// Peripheral and component identification (IHI 0048B section 4.3.18); offset
 /// 0xfd0 is ICPIDR4. ICPIDR2 says GICv2; the part is a GIC-400.
 const fn identification(offset: u32) -> u32 {
@@ -208,14 +225,7 @@ where
         if cpu >= self.nr_cpus as VcpuIdx {
             return Err(Error::Invalid);
         }
-        if offset & 3 != 0 || offset >= SIZE {
-            return Err(Error::NoRegister);
-        }
-        match Register::at(offset) {
-            // 0x00c is within the block that KVM has always had there.
-            Register::Reserved if offset != 0x00c => Err(Error::NoRegister),
-            register => Ok(register),
-        }
+        uaccess_register(offset).ok_or(Error::NoRegister)
     }
 
     /// The CPUs in whose list registers an interrupt is, of which the read of

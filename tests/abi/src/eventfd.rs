@@ -25,6 +25,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("irqfd: a level until the guest has dealt with it", resample),
     ("irqfd: its eventfd is closed", closed),
     ("irqfd: the VM goes while it is signalled", vm_goes),
+    ("irqfd: a level goes down with its eventfd", lowered),
+    ("irqfd: of eventfds that are closed", many_closed),
     ("routing: to another pin", rerouted),
     ("routing: wrong ones", bad_routing),
     ("coalesced MMIO: the ring", ring),
@@ -589,6 +591,18 @@ fn bad_routing() -> Outcome {
     let vm = &machine.guest.vm;
     for (what, entries) in [
         ("a pin too far", vec![to_pin(0, 988)]),
+        ("a GSI too far", vec![to_pin(4096, 0)]),
+        ("two pins", vec![to_pin(5, 0), to_pin(4, 0), to_pin(5, 1)]),
+        (
+            "a message and a pin",
+            vec![
+                IrqRoutingEntry {
+                    kind: uapi::IRQ_ROUTING_MSI,
+                    ..to_pin(5, 0)
+                },
+                to_pin(5, 1),
+            ],
+        ),
         (
             "another interrupt controller",
             vec![IrqRoutingEntry {
@@ -788,6 +802,45 @@ fn mappings() -> Outcome {
     for (pages, offset) in [(3, 0), (2, 1), (1, 2), (1, 0x8_0000)] {
         let what = format!("{pages} pages at page {offset}");
         fails(what, map(pages, offset), &[libc::EINVAL])?;
+    }
+    Ok(())
+}
+
+/// DEASSIGN lowers what the irqfd had raised, and nobody could lower any more.
+fn lowered() -> Outcome {
+    const GICD_ISPENDR1: u64 = 0x204;
+    const GSI: u32 = 4;
+    let machine = WithGic::new(&[])?;
+    let vm = &machine.guest.vm;
+    let (event, again) = (new_event()?, new_event()?);
+    let mut request = Irqfd {
+        fd: event.as_raw_fd() as u32,
+        gsi: GSI,
+        flags: uapi::IRQFD_RESAMPLE,
+        resamplefd: again.as_raw_fd() as u32,
+        ..Default::default()
+    };
+    ioctl_ref(vm, uapi::IRQFD(), &request).works("KVM_IRQFD")?;
+    event.write(1).works("write")?;
+    let pending = || Ok::<_, String>((machine.dist(GICD_ISPENDR1)? >> GSI) & 1);
+    equal("pending", pending()?, 1)?;
+    request.flags = uapi::IRQFD_DEASSIGN;
+    ioctl_ref(vm, uapi::IRQFD(), &request).works("DEASSIGN")?;
+    equal("pending after DEASSIGN", pending()?, 0)
+}
+
+/// The irqfds of eventfds that are closed are gone: many more than a VM can have come and go.
+fn many_closed() -> Outcome {
+    let machine = WithGic::new(&[])?;
+    let vm = &machine.guest.vm;
+    for n in 0..5000 {
+        let event = new_event()?;
+        let request = Irqfd {
+            fd: event.as_raw_fd() as u32,
+            gsi: n % 32,
+            ..Default::default()
+        };
+        ioctl_ref(vm, uapi::IRQFD(), &request).works(format!("irqfd {n}"))?;
     }
     Ok(())
 }

@@ -18,7 +18,13 @@ pub(crate) const TESTS: &[Test] = &[
     ("vGIC: attributes that there are", has_attributes),
     ("vGIC: addresses", addresses),
     ("vGIC: number of interrupts", nr_irqs),
+    (
+        "vGIC: attributes that are asked for, not used",
+        has_changes_nothing,
+    ),
+    ("vGIC: addresses that are none", unknown_addresses),
     ("vGIC: initialised", initialised),
+    ("vGIC: initialised without a vCPU", initialised_without),
     ("vGIC: distributor registers", distributor),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
@@ -64,7 +70,7 @@ fn irqchip_late() -> Outcome {
 
 fn device_addr() -> Outcome {
     let (_kvm, vm) = new_vm()?;
-    let none = &[libc::ENODEV, libc::ENXIO];
+    let none = &[libc::ENODEV];
     fails("without a vGIC", vm.set_device_addr(TYPE_DIST, DIST), none)?;
     vm.create_irqchip().works("KVM_CREATE_IRQCHIP")?;
     let device_1 = 1 << uapi::ARM_DEVICE_ID_SHIFT;
@@ -191,8 +197,59 @@ fn addresses() -> Outcome {
     Ok(())
 }
 
+/// To ask for a register fixes nothing: vCPUs can still be made.
+fn has_changes_nothing() -> Outcome {
+    let guest = Guest::new(&[])?;
+    let gic = create(&guest.vm)?;
+    for group in [uapi::VGIC_GRP_DIST_REGS, uapi::VGIC_GRP_CPU_REGS] {
+        gic.has_attr(group, 0).works("KVM_HAS_DEVICE_ATTR")?;
+        let nothing = gic.has_attr(group, 0xe00);
+        fails("no register", nothing, &[libc::ENXIO])?;
+    }
+    new_vcpu(&guest.kvm, &guest.vm, 1).map(drop)
+}
+
+fn unknown_addresses() -> Outcome {
+    let (_kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    for kind in [7, 1 << 32] {
+        let group = uapi::VGIC_GRP_ADDR;
+        let none = &[libc::ENXIO];
+        fails(
+            format!("GET of {kind}"),
+            gic.get_attr::<u64>(group, kind),
+            none,
+        )?;
+        fails(
+            format!("SET of {kind}"),
+            gic.set_attr(group, kind, &DIST),
+            none,
+        )?;
+        fails(format!("HAS of {kind}"), gic.has_attr(group, kind), none)?;
+    }
+    Ok(())
+}
+
+/// It would be for ever without.
+fn initialised_without() -> Outcome {
+    let (_kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    let result = gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32);
+    fails("KVM_DEV_ARM_VGIC_CTRL_INIT", result, &[libc::ENODEV])
+}
+
 fn nr_irqs() -> Outcome {
     let group = uapi::VGIC_GRP_NR_IRQS;
+    let (kvm, vm) = new_vm()?;
+    let gic = create(&vm)?;
+    let found: u32 = gic.get_attr(group, 0).works("before all")?;
+    equal("those of a CPU", found, 32)?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32)
+        .works("KVM_DEV_ARM_VGIC_CTRL_INIT")?;
+    let found: u32 = gic.get_attr(group, 0).works("after INIT")?;
+    equal("the default", found, 256)?;
+
     let (_kvm, vm) = new_vm()?;
     let gic = create(&vm)?;
     for number in [0u32, 32, 63, 65, 1025, 1056, u32::MAX] {

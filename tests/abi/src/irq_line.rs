@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::Duration;
 
-use kvm::uapi;
+use kvm::{ioctl_mut, uapi};
 
 use crate::check::{equal, fails, Outcome, Test, Works};
 use crate::guest::{code, new_vcpu, new_vm, Guest, HOLE};
@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("IRQ_LINE: wakes a CPU from WFI", wakes),
     ("IRQ_LINE: IRQ exception in the guest", exception),
     ("lines of a vCPU's devices at each exit", device_lines),
+    ("IRQ_LINE_STATUS: gives the structure back", status),
 ];
 
 fn line(kind: u32, vcpu: u32, number: u32) -> u32 {
@@ -155,4 +156,17 @@ fn device_lines() -> Outcome {
     equal("the line", guest.vcpu.run.device_irq_level(), VTIMER)?;
     guest.run_to(uapi::EXIT_MMIO)?;
     equal("the masked line", guest.vcpu.run.device_irq_level(), 0)
+}
+
+fn status() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let _vcpu = new_vcpu(&kvm, &vm, 0)?;
+    let irq = line(uapi::IRQ_TYPE_CPU, 0, 0);
+    let mut level = uapi::IrqLevel { irq, level: 1 };
+    ioctl_mut(&vm, uapi::IRQ_LINE_STATUS(), &mut level).works("KVM_IRQ_LINE_STATUS")?;
+    equal("irq, or status", level.irq, irq)?;
+    equal("level", level.level, 1)?;
+    level.irq = line(uapi::IRQ_TYPE_CPU, 0, 2);
+    let wrong = ioctl_mut(&vm, uapi::IRQ_LINE_STATUS(), &mut level);
+    fails("line 2", wrong, &[libc::EINVAL])
 }

@@ -9,7 +9,7 @@ use kvm::{ioctl, ioctl_ref, uapi};
 use vmm_sys_util::signal::{register_signal_handler, SIGRTMIN};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, init, new_vcpu, Guest, BASE, HOLE};
+use crate::guest::{code, init, new_vcpu, new_vm, Guest, BASE, HOLE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("state: which registers there are", list),
@@ -521,6 +521,9 @@ fn asynchronous_abort() -> Outcome {
         ..Default::default()
     };
     guest.vcpu.set_events(&events).works("SET_VCPU_EVENTS")?;
+    // It is not taken back by asking for none.
+    let none = uapi::VcpuEvents::default();
+    guest.vcpu.set_events(&none).works("SET_VCPU_EVENTS")?;
     events = guest.vcpu.events().works("GET_VCPU_EVENTS")?;
     equal("pending", events.serror_pending, 1)?;
     // B3.13.3: an asynchronous external abort has 0b10110.
@@ -548,6 +551,10 @@ fn external_abort() -> Outcome {
 }
 
 fn unknown_events() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let vcpu = kvm.vcpu_mmap_size().works("KVM_GET_VCPU_MMAP_SIZE")?;
+    let vcpu = vm.create_vcpu(0, vcpu).works("KVM_CREATE_VCPU")?;
+    fails("before INIT", vcpu.events(), &[libc::ENOEXEC])?;
     let guest = Guest::new(&[])?;
     let none = uapi::VcpuEvents::default();
     guest.vcpu.set_events(&none).works("nothing")?;

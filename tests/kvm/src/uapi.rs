@@ -474,6 +474,7 @@ ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, UserspaceMemoryRegion);
 ioctl_iow_nr!(SET_USER_MEMORY_REGION2, KVMIO, 0x49, UserspaceMemoryRegion2);
 ioctl_io_nr!(CREATE_IRQCHIP, KVMIO, 0x60);
 ioctl_iow_nr!(IRQ_LINE, KVMIO, 0x61, IrqLevel);
+ioctl_iowr_nr!(IRQ_LINE_STATUS, KVMIO, 0x67, IrqLevel);
 ioctl_iow_nr!(REGISTER_COALESCED_MMIO, KVMIO, 0x67, CoalescedZone);
 ioctl_iow_nr!(UNREGISTER_COALESCED_MMIO, KVMIO, 0x68, CoalescedZone);
 // The structure's head: the entries follow it.
