@@ -27,6 +27,8 @@ void kvm_arm_local_irq_restore(unsigned long flags);
 void kvm_arm_preempt_disable(void);
 void kvm_arm_preempt_enable(void);
 bool kvm_arm_need_resched(void);
+bool kvm_arm_has_task_work(void);
+bool kvm_arm_fatal_signal_pending(void);
 bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
 unsigned int kvm_arm_halt_poll_ns(void);
 unsigned int kvm_arm_halt_poll_ns_grow(void);

@@ -24,6 +24,7 @@
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 #include <linux/swap.h>
+#include <linux/task_work.h>
 #include <linux/vtime.h>
 #include <linux/wait.h>
 #include <asm/cacheflush.h>
@@ -147,6 +148,24 @@ void kvm_arm_guest_state_exit_irqoff(void)
 	context_tracking_guest_exit();
 	trace_hardirqs_off_finish();
 }
+
+bool kvm_arm_has_task_work(void)
+{
+#ifdef CONFIG_MEMCG
+	if (current->memcg_nr_pages_over_high)
+		return true;
+#endif
+	return task_work_pending(current);
+}
+
+bool kvm_arm_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+#ifdef CONFIG_PREEMPT_RT
+#error "kvm_arm takes spinlocks with interrupts off"
+#endif
 
 phys_addr_t kvm_arm_virt_to_phys(const void *va)
 {

@@ -5,31 +5,52 @@
 use super::cpu::IrqsOff;
 use kvm_bindings as glue;
 
-/// Runs `enter` as guest context: time is accounted to the guest, and RCU sees a quiescent state.
-/// Then runs `leave`, which takes from the hardware what a host interrupt would disturb, before
-/// such an interrupt can come.
+/// Time that is accounted to the guest.
 ///
-/// `enter` must not use RCU, tracing, locks or anything else that is instrumented: it should do
-/// nothing but enter the guest.
-#[inline]
-pub(crate) fn in_guest<R>(
-    mut irqs: IrqsOff,
-    enter: impl FnOnce(&IrqsOff) -> R,
-    leave: impl FnOnce(&IrqsOff, &R),
-) -> R {
-    // SAFETY: Interrupts are off. Enter and exit are paired.
-    unsafe {
-        glue::kvm_arm_guest_timing_enter_irqoff();
-        glue::kvm_arm_guest_state_enter_irqoff();
+/// # Invariants
+///
+/// Its beginning has been told to the accounting, and interrupts are off.
+pub(crate) struct GuestTime {
+    irqs: IrqsOff,
+}
+
+impl GuestTime {
+    /// Begins it.
+    #[inline]
+    pub(crate) fn begin(irqs: IrqsOff) -> Self {
+        // SAFETY: Interrupts are off. The end is told when the value is dropped.
+        unsafe { glue::kvm_arm_guest_timing_enter_irqoff() };
+        Self { irqs }
     }
-    let result = enter(&irqs);
-    // SAFETY: As above.
-    unsafe { glue::kvm_arm_guest_state_exit_irqoff() };
-    leave(&irqs, &result);
-    // The interrupt that ended the guest's run, the tick above all, is taken while the time still
-    // counts as the guest's.
-    irqs.open_window();
-    // SAFETY: As above.
-    unsafe { glue::kvm_arm_guest_timing_exit_irqoff() };
-    result
+
+    /// That interrupts are off.
+    #[inline]
+    pub(crate) fn irqs(&self) -> &IrqsOff {
+        &self.irqs
+    }
+
+    /// Runs `enter` as guest context, which is a quiescent state to RCU.
+    ///
+    /// It must not use RCU, tracing, locks or anything else that is instrumented: it should do
+    /// nothing but enter the guest.
+    #[inline]
+    pub(crate) fn in_guest<R>(&self, enter: impl FnOnce(&IrqsOff) -> R) -> R {
+        // SAFETY: Interrupts are off. Enter and exit are paired.
+        unsafe { glue::kvm_arm_guest_state_enter_irqoff() };
+        let result = enter(&self.irqs);
+        // SAFETY: As above.
+        unsafe { glue::kvm_arm_guest_state_exit_irqoff() };
+        result
+    }
+}
+
+impl Drop for GuestTime {
+    #[inline]
+    fn drop(&mut self) {
+        // The interrupt that ended the guest's run, the tick above all, is taken while the time
+        // still counts as the guest's.
+        self.irqs.open_window();
+        // SAFETY: Interrupts are off again, and the beginning was told.
+        unsafe { glue::kvm_arm_guest_timing_exit_irqoff() };
+    }
 }

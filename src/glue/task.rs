@@ -19,3 +19,15 @@ pub(crate) fn yield_to(task: &Task) -> bool {
             && bindings::yield_to(task.as_ptr(), true) > 0
     }
 }
+
+/// Whether the kernel has work for the current task that it does on the way to user space.
+pub(crate) fn has_task_work() -> bool {
+    // SAFETY: May be called in the context of any task.
+    unsafe { glue::kvm_arm_has_task_work() }
+}
+
+/// Whether the current task has been killed.
+pub(crate) fn is_killed() -> bool {
+    // SAFETY: As above.
+    unsafe { glue::kvm_arm_fatal_signal_pending() }
+}

@@ -15,6 +15,8 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
+use crate::hyp::register::flush_page_to_poc;
+
 /// What is behind a user address.
 pub(crate) struct HostMapping {
     /// The page, unless it is none that the host counts references of.
@@ -275,7 +277,7 @@ pub(crate) unsafe fn flush_ram_to_poc(pa: Pa, size: u64) {
         unsafe {
             let page = glue::kvm_arm_pfn_to_page(pfn);
             let va = glue::kvm_arm_kmap_local_page(page);
-            glue::kvm_arm_flush_dcache_to_poc(va, super::page::PAGE_SIZE);
+            flush_page_to_poc(va.cast());
             glue::kvm_arm_kunmap_local(va);
         }
     }

@@ -141,10 +141,9 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     } else {
         Access::Read
     };
-    let caches_on = state.caches_on();
     let faulted = vm
         .memory
-        .fault(ipa, access, caches_on, &mut state.stock)
+        .fault(ipa, access, &mut state.stock)
         .inspect_err(|_| {
             let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
             vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);

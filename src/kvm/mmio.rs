@@ -15,6 +15,8 @@ use armv7::{
     exception,
     hsr::{
         AbortIss,
+        ExceptionClass,
+        FaultStatus,
         Hsr, //
     },
     insn::{
@@ -31,6 +33,8 @@ use armv7::{
 };
 use kernel::prelude::*;
 
+use crate::trace::trace;
+
 use super::{
     exit::skip_instruction,
     run::Outcome,
@@ -38,7 +42,10 @@ use super::{
         Vcpu,
         VcpuState, //
     },
-    vm::Vm, //
+    vm::{
+        is_settled,
+        Vm, //
+    }, //
 };
 
 /// An access that the monitor is to carry out.
@@ -112,6 +119,50 @@ impl PendingMmio {
     }
 }
 
+/// An access to the distributor, which can be emulated while the rest of the guest stays in the
+/// hardware: nothing but the distributor's lock is needed.
+pub(super) struct DistributorAccess {
+    hsr: Hsr,
+    abort: AbortIss,
+    ipa: Ipa,
+}
+
+impl DistributorAccess {
+    /// The access that the last trap was about, if it is one.
+    #[inline]
+    pub(super) fn of(vm: &Vm, state: &VcpuState) -> Option<Self> {
+        let fault = &state.context.fault;
+        let hsr = Hsr(fault.hsr);
+        if hsr.ec() != ExceptionClass::DataAbort || !vm.is_distributor(fault.ipa_page) {
+            return None;
+        }
+        let abort = hsr.abort();
+        let offset = fault.hdfar & (PAGE_SIZE as u32 - 1);
+        let is_plain = abort.isv
+            && abort.sas.bytes().is_some()
+            && matches!(abort.fsc, FaultStatus::Translation(_))
+            && (abort.write || !is_settled(offset));
+        is_plain.then(|| Self {
+            hsr,
+            abort,
+            ipa: Ipa(Ipa::from_gfn(fault.ipa_page).0 | u64::from(offset)),
+        })
+    }
+
+    /// Emulates it. Interrupts are off. Says whether it did.
+    #[inline]
+    pub(super) fn emulate(&self, vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> bool {
+        trace!(kvm_guest_fault(
+            state.context.core.pc,
+            self.hsr.0,
+            state.context.fault.hdfar,
+            self.ipa.0
+        ));
+        let outcome = emulate(vm, vcpu, state, self.hsr, &self.abort, self.ipa);
+        matches!(outcome, Ok(Outcome::Resume))
+    }
+}
+
 /// Emulates the load or store that trapped at `ipa`, or asks the monitor to.
 pub(crate) fn emulate(
     vm: &Vm,
@@ -162,6 +213,10 @@ fn emulate_decoded(
     hsr: Hsr,
     ipa: Ipa,
 ) -> Result<Outcome> {
+    if state.context.core.cpsr & Psr::J != 0 {
+        // ThumbEE has other instructions.
+        return not_emulated(vm, vcpu, state, hsr, ipa);
+    }
     let Some(instruction) = fetch(vm, vcpu, state)? else {
         // The guest has taken its code away, or its translation, since: it will fault by itself.
         return Ok(Outcome::Resume);

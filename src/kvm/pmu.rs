@@ -257,6 +257,12 @@ impl VcpuPmu {
         self.watched && self.initialized && self.model.level(&self.sources)
     }
 
+    /// Whether the guest uses its performance monitors, or might.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
     /// Someone has had the alarm wake the vCPU, or might have.
     pub(crate) fn alarm_rang(&mut self) {
         self.alarm_due = self.watched;

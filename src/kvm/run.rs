@@ -14,6 +14,7 @@ use super::{
     firmware,
     halt,
     lines::Lines,
+    mmio::DistributorAccess,
     vcpu::{
         request,
         Alarm,
@@ -30,8 +31,9 @@ use crate::{
             need_resched,
             IrqsOff, //
         },
-        guest_time::in_guest,
-        signal::with_mask, //
+        guest_time::GuestTime,
+        signal::with_mask,
+        task::has_task_work, //
     },
     hyp::call::Exit,
     trace::trace, //
@@ -91,7 +93,9 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         if state.pmu.take_alarm_due() | state.timers.take_alarm_due() {
             set_alarm(vm, vcpu, state, &mut alarm);
         }
-        if kernel::current!().signal_pending() {
+        // Work that the kernel has for this task on its way to user space, such as to wait for the
+        // next period of its cgroup's CPU time, must not be put off for as long as the guest runs.
+        if kernel::current!().signal_pending() || has_task_work() {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
@@ -120,7 +124,8 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     result
 }
 
-/// Enters the guest once. `None` if something came up before.
+/// Enters the guest until it leaves for something that takes longer. `None` if there is nothing to
+/// be done about that any more, or if something came up before.
 fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     let host = &vm.host;
     host.vmids.ensure(&vm.memory.vmid, &host.lowvisor);
@@ -153,29 +158,64 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         host.gic.load(&irqs, &state.interface);
     }
     state.pmu.enter(&irqs);
-    trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
-    let context = state.context.as_mut_ptr();
-
-    let exit = in_guest(
-        irqs,
-        |irqs| match host.lowvisor.this_cpu(irqs) {
+    let guest = GuestTime::begin(irqs);
+    let exit = loop {
+        trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
+        let context = state.context.as_mut_ptr();
+        let exit = guest.in_guest(|irqs| match host.lowvisor.this_cpu(irqs) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
             // as long as it lives; VTTBR is that of the VM's table.
             Some(hyp) => unsafe { hyp.run(context) },
             None => Exit::Retry,
-        },
-        |irqs, _| {
-            state.pmu.leave(irqs);
-            if vm.has_gic() {
-                host.gic.save(irqs, &mut state.interface);
-            }
-            let still_active = vm.fold_gic(vcpu, state);
-            state.timers.save(irqs, &host.timer, still_active);
-            vcpu.leave();
-        },
-    );
-    vcpu.note_exit(exit, state);
-    Some(exit)
+        });
+        vcpu.note_exit(exit, state);
+        let may_reenter = exit == Exit::Trap && vm.is_distributor(state.context.fault.ipa_page);
+        if !may_reenter || !reenters(vm, vcpu, state, guest.irqs()) {
+            break Some(exit);
+        }
+        // What others want of the vCPU, and the host's interrupts, have it come out again.
+        if need_resched() {
+            break None;
+        }
+    };
+
+    state.pmu.leave(guest.irqs());
+    if vm.has_gic() {
+        host.gic.save(guest.irqs(), &mut state.interface);
+    }
+    let still_active = vm.fold_gic(vcpu, state);
+    state.timers.save(guest.irqs(), &host.timer, still_active);
+    vcpu.leave();
+    drop(guest);
+    exit
+}
+
+/// Deals with a trap without leaving the guest for good, if that is possible: its timer stays in
+/// the hardware. List registers are taken back and filled anew as the distributor has it.
+#[inline(never)]
+fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool {
+    let Some(access) = DistributorAccess::of(vm, state) else {
+        return false;
+    };
+    // What the guest has done with its timer, and what it counts, is in the hardware.
+    let lines = state.lines.get();
+    if lines.virt || state.timer_active || state.pmu.is_watched() {
+        return false;
+    }
+    let gic = &vm.host.gic;
+    if state.interface.used != 0 {
+        gic.save(irqs, &mut state.interface);
+        vm.fold_gic(vcpu, state);
+    }
+    if !access.emulate(vm, vcpu, state) {
+        return false;
+    }
+    if state.look_at_interrupts {
+        gic.save(irqs, &mut state.interface);
+        vm.flush_gic(vcpu, state, lines);
+        gic.load(irqs, &state.interface);
+    }
+    true
 }
 
 /// Does what others asked of the vCPU, and waits while it is off or suspended.

@@ -266,5 +266,6 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     state.pmu.reset();
     state.interface = CpuInterface::default();
     state.mmio = None;
+    state.refetched_at = None;
     Ok(())
 }

@@ -286,10 +286,11 @@ impl Vm {
         if config.created {
             return Err(EEXIST);
         }
-        // Each vCPU that runs holds its state's mutex.
+        // Each vCPU that runs holds its state's mutex. None may begin to before the vGIC is there.
+        let mut guards = KVec::with_capacity(MAX_VCPUS, GFP_KERNEL)?;
         for vcpu in self.vcpus() {
             match vcpu.state.try_lock() {
-                Some(state) if !state.has_run => (),
+                Some(state) if !state.has_run => guards.push(state, GFP_KERNEL)?,
                 _ => return Err(EBUSY),
             }
         }
@@ -600,8 +601,7 @@ impl Vm {
     /// has the vCPUs come out of the guest that have some of them in list registers, so that the
     /// answer is not from before the question.
     fn settle(&self, vcpu: &Vcpu, offset: u32) {
-        // GICD_ISPENDR to GICD_ICACTIVER (IHI 0048B table 4-1).
-        if !(0x200..0x400).contains(&offset) {
+        if !is_settled(offset) {
             return;
         }
         let (mut waiting, folds) = self.with_gic(|gic| {
@@ -689,11 +689,23 @@ impl Vm {
         };
         vcpu.stats.mmio_kernel.count();
         trace!(kvm_mmio(mmio::WRITE, size as u32, address, value.into()));
+        if let GicRegister::Deactivate(0) = register {
+            // The end of an interrupt with EOImode 1, which no list register tells.
+            if self.irqfds.has_resampler() {
+                self.resample(&[value & 0x3ff]);
+            }
+        }
         // This one is not in the guest, and looks at its interrupts before it is.
         let own = 1 << vcpu.id;
         state.look_at_interrupts |= mask & own != 0;
         self.request_all(mask & !own, request::INTERRUPT);
         true
+    }
+
+    /// Whether a page is the distributor's.
+    #[inline]
+    pub(crate) fn is_distributor(&self, gfn: u32) -> bool {
+        gfn == self.dist_page.load(Ordering::Relaxed)
     }
 
     /// Whether a device in the kernel is at an address.
@@ -847,6 +859,13 @@ impl FileObject for Vm {
         // They hold references to the VM.
         this.irqfds.clear();
     }
+}
+
+/// Whether it is a register that tells what is pending or active: GICD_ISPENDR to GICD_ICACTIVER
+/// (IHI 0048B table 4-1).
+#[inline]
+pub(super) const fn is_settled(offset: u32) -> bool {
+    offset >= 0x200 && offset < 0x400
 }
 
 /// Tells the distributor of the levels of a vCPU's own devices. Gives the vCPUs to be kicked.

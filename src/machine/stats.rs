@@ -81,8 +81,12 @@ impl Counter {
 
     /// The count.
     pub fn get(&self) -> u64 {
+        /// How often to look for a writer to have finished.
+        const TRIES: u32 = 1000;
         let [first, second] = &self.high;
-        loop {
+        // Two writers at once, which none of our locks keeps from each other, can leave halves that
+        // differ: then the count is wrong until it carries again, but still a count.
+        for _ in 0..TRIES {
             let high = second.load(Ordering::Acquire);
             let low = self.low.load(Ordering::Acquire);
             if first.load(Ordering::Relaxed) == high {
@@ -91,6 +95,8 @@ impl Counter {
             // The writer is between two stores, or was preempted there.
             hint::spin_loop();
         }
+        let high = second.load(Ordering::Acquire);
+        u64::from(high) << 32 | u64::from(self.low.load(Ordering::Acquire))
     }
 }
 

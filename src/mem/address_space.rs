@@ -76,6 +76,7 @@ use crate::{
             IrqsOff, //
         },
         mmu_notifier::MmuCallbacks,
+        task::is_killed,
         user_page::{
             flush_ram_to_poc,
             is_huge_mapping,
@@ -461,13 +462,10 @@ impl AddressSpace {
 
     /// Resolves a fault of the guest at `ipa`, in the context of the process that made the VM.
     ///
-    /// `caches_on` says whether the guest's data accesses go through the caches: if they do not,
-    /// the page has to be where they look.
     pub(crate) fn fault(
         &self,
         ipa: Ipa,
         access: Access,
-        caches_on: bool,
         stock: &mut TableStock,
     ) -> Result<Faulted> {
         stock.fill()?;
@@ -510,7 +508,9 @@ impl AddressSpace {
                 memory: host.memory(),
                 log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
             };
-            let must_clean = access == Access::Execute || (!caches_on && !self.maps(&wanted));
+            // The guest chooses its memory types: with its caches on, too, it can map a page as
+            // Non-cacheable, and would see what was there before the host wrote to it.
+            let must_clean = access == Access::Execute || !self.maps(&wanted);
             if must_clean && wanted.memory == MemAttr::NormalWb {
                 // SAFETY: The page, or the huge page that it is part of, is referenced.
                 unsafe { flush_ram_to_poc(pa, size.bytes()) };
@@ -518,10 +518,9 @@ impl AddressSpace {
             if access == Access::Execute {
                 invalidate_icache();
             }
-            // Without caches each page would have to be cleaned; with a log, nothing is mapped for
-            // writing that was not written to.
-            // Where the host has to fault pages in, it will not have the next ones.
-            let around = size == MapSize::Page && host.was_resident() && caches_on && !logging;
+            // With a log, nothing is mapped for writing that was not written to. Where the host has
+            // to fault pages in, it will not have the next ones.
+            let around = size == MapSize::Page && host.was_resident() && !logging;
             if self.map(wanted, sequence, stock)? {
                 host.mark_used(writable);
                 if around {
@@ -573,6 +572,10 @@ impl AddressSpace {
             execute_never: true,
         };
         let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
+        for pa in pages.addresses() {
+            // SAFETY: The page is referenced.
+            unsafe { flush_ram_to_poc(pa, MapSize::Page.bytes()) };
+        }
         // The window is aligned, and so in one region.
         self.with_region(ipa_of(first), |region| {
             if !self.is_current(&hvas, sequence) {
@@ -745,16 +748,23 @@ impl AddressSpace {
     /// means nothing on the CPU that it happens to run on.
     pub(crate) fn flush_to_poc(&self) {
         for slot in self.slots().iter() {
-            self.in_pieces(slot.ipas(), |region, range| {
-                let _ = region.update(range, |size, desc| {
-                    if desc.memory() == Some(MemAttr::NormalWb) {
-                        // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
-                        // notifiers out.
-                        unsafe { flush_ram_to_poc(desc.address(), size) };
-                    }
-                    None
+            for part in stage2::regions(slot.ipas()) {
+                // Many slots can be of the same memory: this may be more than anybody has.
+                if is_killed() {
+                    return;
+                }
+                self.with_region(part.start, |region| {
+                    let _ = region.update(part, |size, desc| {
+                        if desc.memory() == Some(MemAttr::NormalWb) {
+                            // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
+                            // notifiers out.
+                            unsafe { flush_ram_to_poc(desc.address(), size) };
+                        }
+                        None
+                    });
                 });
-            });
+                cond_resched();
+            }
         }
     }
 

@@ -86,7 +86,8 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	for event in kvm_vgic_set_level kvm_vgic_flush kvm_vgic_fold kvm_timer_lines; do
 		echo 1 >$events/$event/enable
 	done
-	monitor payload --payload payload --cpus 2 >/tmp/payload || fail "payload"
+	monitor payload --payload payload --cpus 2 --only SGI --only SPI --only "timer: the" \
+		>/tmp/payload || fail "payload"
 	grep -q "^not ok" /tmp/payload && fail "payload: $(grep "^not ok" /tmp/payload)"
 	echo 0 >$events/enable
 	cp $trace /tmp/trace
