@@ -173,8 +173,9 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         if !may_reenter || !reenters(vm, vcpu, state, guest.irqs()) {
             break Some(exit);
         }
-        // What others want of the vCPU, and the host's interrupts, have it come out again.
-        if need_resched() {
+        // What others want of the vCPU, and the host's interrupts, have it come out again. The guest
+        // itself may have made the timer's interrupt pending, whose physical side has to be, too.
+        if need_resched() || state.timer_active {
             break None;
         }
     };
