@@ -106,7 +106,9 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             );
         }
-        [argument, seconds] if argument == stress::STRESS => return stress::main(seconds),
+        [argument, seconds, variant @ ..] if argument == stress::STRESS && variant.len() < 2 => {
+            return stress::main(seconds, variant.first().map(String::as_str));
+        }
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         _ => {}
     }
