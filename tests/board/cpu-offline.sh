@@ -8,7 +8,8 @@
 
 ADD="$programs/monitor $programs/payload" on_board '
 	guests() {
-		monitor payload --payload payload --cpus 2 | sed "s/ok /&$1: /"
+		monitor payload --payload payload --cpus 2 --only VFP --only banked --only SGI --only SPI \
+			--only timer --only PSCI --timer-interrupts 500 | sed "s/ok /&$1: /"
 	}
 	cpu() {
 		echo "$1" >/sys/devices/system/cpu/cpu1/online || exit 1
