@@ -106,9 +106,7 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             );
         }
-        [argument, seconds, variant @ ..] if argument == stress::STRESS && variant.len() < 2 => {
-            return stress::main(seconds, variant.first().map(String::as_str));
-        }
+        [argument, seconds] if argument == stress::STRESS => return stress::main(seconds),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         _ => {}
     }
