@@ -331,16 +331,25 @@ fn divider() -> Outcome {
         .spin(300_000)
         .keep(PMXEVCNTR)
         .off();
-    let guest = Guest::new(&program)?;
-    guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
-    let word = |n: usize| guest.memory.word(RESULTS + 4 * n);
-    let (divided, whole) = (u64::from(word(1)), u64::from(word(3)));
-    let ticks = word(2).wrapping_sub(word(0));
-    // Cycles and ticks are not of the same length, but no core has 100 cycles in a tick.
-    let found = format!("{divided} in {ticks} ticks");
-    ensure(divided > 0 && divided * 64 <= u64::from(ticks) * 100, found)?;
-    let found = format!("{whole} cycles, {divided} divided");
-    ensure(whole > divided * 8, found)
+    // A host that is busy can make either loop take many times longer. It will not do so each time
+    // to the same one.
+    const ATTEMPTS: u32 = 10;
+    let mut found = String::new();
+    for _ in 0..ATTEMPTS {
+        let guest = Guest::new(&program)?;
+        guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+        let word = |n: usize| guest.memory.word(RESULTS + 4 * n);
+        let (divided, whole) = (u64::from(word(1)), u64::from(word(3)));
+        let ticks = word(2).wrapping_sub(word(0));
+        // Cycles and ticks are not of the same length, but no core has 100 cycles in a tick.
+        let rate = format!("{divided} in {ticks} ticks");
+        ensure(divided > 0 && divided * 64 <= u64::from(ticks) * 100, rate)?;
+        if whole > divided * 8 {
+            return Ok(());
+        }
+        found = format!("{whole} cycles, {divided} divided");
+    }
+    Err(found)
 }
 
 fn increments() -> Outcome {
