@@ -16,21 +16,26 @@ use core::{
     },
 };
 
-/// A count of 64 bits.
+/// A count of 63 bits.
 ///
 /// One thread at a time may write; if two do, counts are lost, and nothing else happens. Readers
-/// never see halves of different counts.
+/// never see halves of different counts, and never wait for a writer that was preempted.
 ///
 /// # Invariants
 ///
-/// While nobody writes, both copies of the high half are the same. A writer changes the first
-/// copy, the low half and the second copy in this order, and readers look at them in the opposite
-/// order: copies that agree were not changed while the low half was read.
+/// The low word's topmost bit tells which of the two high words goes with its other 31 bits. A
+/// writer that carries fills the high word that does not count, and makes it count by the same
+/// store that changes the low word.
 #[derive(Debug, Default)]
 pub struct Counter {
     low: AtomicU32,
     high: [AtomicU32; 2],
 }
+
+/// The bit of a low word that tells which high word goes with it.
+const SELECT: u32 = 1 << LOW_BITS;
+/// How many bits of a count are in the low word.
+const LOW_BITS: u32 = 31;
 
 impl Counter {
     /// A count of zero.
@@ -44,59 +49,73 @@ impl Counter {
     /// Counts one.
     #[inline]
     pub fn count(&self) {
-        let low = self.low.load(Ordering::Relaxed).wrapping_add(1);
-        if low == 0 {
-            self.carry(low, 1);
+        let low = self.low.load(Ordering::Relaxed);
+        let next = low.wrapping_add(1);
+        if next & !SELECT == 0 {
+            self.carry(low, 0, 1);
         } else {
-            self.low.store(low, Ordering::Relaxed);
+            self.low.store(next, Ordering::Relaxed);
         }
     }
 
-    /// Adds a number.
+    /// Adds a number; what is above 63 bits is lost.
     #[inline]
     pub fn add(&self, number: u64) {
-        let (low, carry) = self
-            .low
-            .load(Ordering::Relaxed)
-            .overflowing_add(number as u32);
-        let high = ((number >> 32) as u32).wrapping_add(carry.into());
+        let low = self.low.load(Ordering::Relaxed);
+        // Both are below 2^31: no overflow.
+        let sum = (low & !SELECT) + (number as u32 & !SELECT);
+        let high = ((number >> LOW_BITS) as u32).wrapping_add(sum >> LOW_BITS);
         if high != 0 {
-            self.carry(low, high);
+            self.carry(low, sum & !SELECT, high);
         } else {
-            self.low.store(low, Ordering::Relaxed);
+            self.low.store(low & SELECT | sum, Ordering::Relaxed);
         }
     }
 
-    #[cold]
-    fn carry(&self, low: u32, more: u32) {
+    /// The high word that goes with a low word.
+    fn high(&self, low: u32) -> &AtomicU32 {
         let [first, second] = &self.high;
-        let high = first.load(Ordering::Relaxed).wrapping_add(more);
-        first.store(high, Ordering::Relaxed);
-        // The fences also order the stores to the low half that come later.
+        if low & SELECT == 0 {
+            first
+        } else {
+            second
+        }
+    }
+
+    /// Takes the count from a low word to another whose high word is larger.
+    #[cold]
+    fn carry(&self, low: u32, bits: u32, more: u32) {
+        self.prepare(low, more);
+        // After the high word that it makes count.
+        self.low.store(!low & SELECT | bits, Ordering::Release);
+    }
+
+    /// Fills the high word that does not go with a low word.
+    fn prepare(&self, low: u32, more: u32) {
+        let high = self.high(low).load(Ordering::Relaxed).wrapping_add(more);
+        // A reader that sees this store sees the one to the low word that took the word out of use,
+        // too.
         fence(Ordering::Release);
-        self.low.store(low, Ordering::Relaxed);
-        fence(Ordering::Release);
-        second.store(high, Ordering::Relaxed);
+        self.high(!low).store(high, Ordering::Relaxed);
     }
 
     /// The count.
     pub fn get(&self) -> u64 {
-        /// How often to look for a writer to have finished.
+        /// How often to try before a count may be torn: it takes a writer that wrote during each
+        /// of these tries, and carried twice during the last.
         const TRIES: u32 = 1000;
-        let [first, second] = &self.high;
-        // Two writers at once, which none of our locks keeps from each other, can leave halves that
-        // differ: then the count is wrong until it carries again, but still a count.
+        let mut count = 0;
         for _ in 0..TRIES {
-            let high = second.load(Ordering::Acquire);
             let low = self.low.load(Ordering::Acquire);
-            if first.load(Ordering::Relaxed) == high {
-                return u64::from(high) << 32 | u64::from(low);
+            let high = self.high(low).load(Ordering::Relaxed);
+            count = u64::from(high) << LOW_BITS | u64::from(low & !SELECT);
+            fence(Ordering::Acquire);
+            if self.low.load(Ordering::Relaxed) == low {
+                break;
             }
-            // The writer is between two stores, or was preempted there.
             hint::spin_loop();
         }
-        let high = second.load(Ordering::Acquire);
-        u64::from(high) << 32 | u64::from(self.low.load(Ordering::Acquire))
+        count
     }
 }
 

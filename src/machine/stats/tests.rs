@@ -62,27 +62,63 @@ fn counters_carry() {
 fn counters_are_never_torn() {
     let counter = Counter::new();
     let done = AtomicBool::new(false);
-    /// Each step carries into the high half, and the low half tells which step it was.
-    const STEP: u64 = (1 << 32) - 1;
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..2_000_000 {
+    /// Nearly each step carries into the high half, and the low half tells which step it was.
+    const STEP: u64 = (1 << 31) - 1;
+    let steps = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut steps = 0u64;
+            while !done.load(Ordering::Relaxed) {
                 counter.add(STEP);
+                steps += 1;
             }
-            done.store(true, Ordering::Release);
+            steps
         });
         let mut last = 0;
-        let mut seen = 0u32;
-        while !done.load(Ordering::Acquire) {
+        let mut seen = 0;
+        // For as long as it takes: the writer may not have a CPU yet.
+        while seen < 100_000 {
             let now = counter.get();
+            if now % STEP != 0 || now < last {
+                done.store(true, Ordering::Relaxed);
+            }
             assert_eq!(now % STEP, 0, "{now:#x} is no count that there was");
             assert!(now >= last, "{now:#x} after {last:#x}");
             seen += u32::from(now != last);
             last = now;
         }
-        assert!(seen > 1, "the reader saw nothing of the writer");
+        done.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
     });
-    assert_eq!(counter.get(), 2_000_000 * STEP);
+    assert_eq!(counter.get(), steps * STEP);
+}
+
+/// A writer that is preempted in the middle leaves the count that was.
+#[test]
+fn counters_are_whole_while_a_writer_is_preempted() {
+    for start in [0, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, (1 << 62) + 5] {
+        let counter = counter(start);
+        let low = counter.low.load(Ordering::Relaxed);
+        counter.prepare(low, 7);
+        assert_eq!(counter.get(), start);
+        counter.carry(low, 9, 7);
+        assert_eq!(counter.get(), ((start >> 31) + 7 << 31) + 9);
+    }
+}
+
+proptest! {
+    /// Any numbers: the count is their sum.
+    #[test]
+    fn counters_add(numbers in proptest::collection::vec((any::<u64>(), 2u32..64), 0..50)) {
+        let counter = Counter::new();
+        let mut sum = 0u64;
+        for (number, shift) in numbers {
+            let number = number >> shift;
+            counter.add(number);
+            counter.count();
+            sum = sum.wrapping_add(number).wrapping_add(1) & u64::MAX >> 1;
+            prop_assert_eq!(counter.get(), sum);
+        }
+    }
 }
 
 #[test]
