@@ -149,13 +149,21 @@ void kvm_arm_guest_state_exit_irqoff(void)
 	trace_hardirqs_off_finish();
 }
 
-bool kvm_arm_has_task_work(void)
+bool kvm_arm_must_do_task_work(void)
+{
+	if (!task_work_pending(current))
+		return false;
+	set_thread_flag(TIF_NOTIFY_SIGNAL);
+	return true;
+}
+
+bool kvm_arm_is_over_memory_high(void)
 {
 #ifdef CONFIG_MEMCG
-	if (current->memcg_nr_pages_over_high)
-		return true;
+	return current->memcg_nr_pages_over_high;
+#else
+	return false;
 #endif
-	return task_work_pending(current);
 }
 
 bool kvm_arm_fatal_signal_pending(void)

@@ -20,10 +20,19 @@ pub(crate) fn yield_to(task: &Task) -> bool {
     }
 }
 
-/// Whether the kernel has work for the current task that it does on the way to user space.
-pub(crate) fn has_task_work() -> bool {
+/// Whether the kernel has work for the current task that it does on the way to user space. If so,
+/// the system call has to return `ERESTARTNOINTR`: after the work it is begun anew, and user space
+/// does not see it, for the kernel looks for signals, of which there need not be any.
+pub(crate) fn must_do_task_work() -> bool {
     // SAFETY: May be called in the context of any task.
-    unsafe { glue::kvm_arm_has_task_work() }
+    unsafe { glue::kvm_arm_must_do_task_work() }
+}
+
+/// Whether the current task has to be slowed down by its memory cgroup (memory.high), which is
+/// done when it returns to user space.
+pub(crate) fn is_over_memory_high() -> bool {
+    // SAFETY: As above.
+    unsafe { glue::kvm_arm_is_over_memory_high() }
 }
 
 /// Whether the current task has been killed.

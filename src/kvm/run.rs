@@ -33,7 +33,10 @@ use crate::{
         },
         guest_time::GuestTime,
         signal::with_mask,
-        task::has_task_work, //
+        task::{
+            is_over_memory_high,
+            must_do_task_work, //
+        },
     },
     hyp::call::Exit,
     trace::trace, //
@@ -93,11 +96,15 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         if state.pmu.take_alarm_due() | state.timers.take_alarm_due() {
             set_alarm(vm, vcpu, state, &mut alarm);
         }
-        // Work that the kernel has for this task on its way to user space, such as to wait for the
-        // next period of its cgroup's CPU time, must not be put off for as long as the guest runs.
-        if kernel::current!().signal_pending() || has_task_work() {
+        // What the kernel does to this task on its way to user space must not be put off for as
+        // long as the guest runs.
+        if kernel::current!().signal_pending() || is_over_memory_high() {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
+        }
+        // That may be to wait for the next period of its cgroup's CPU time.
+        if must_do_task_work() {
+            return Err(ERESTARTNOINTR);
         }
         if !vm.has_gic() && report_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);

@@ -134,6 +134,11 @@ pub(crate) fn sources() -> Outcome {
             cpu::masked(|| {
                 GO.wait()?;
                 SENT.wait()?;
+                // The distributor is asked first: what the others wrote to it need not have come
+                // as far as this CPU's interface when they go on, and might come after the first
+                // acknowledgement.
+                let is_pending = gic::bit(gic::GICD_ISPENDR, SGI);
+                ensure(is_pending == (smp::team() > 1), "GICD_ISPENDR", [0; 3])?;
                 let mut sources = 0;
                 for count in 1..smp::team() {
                     let iar = gic::acknowledge();
