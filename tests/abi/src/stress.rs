@@ -344,6 +344,21 @@ fn run_vcpu(shared: &Shared, vcpu: &Vcpu, id: usize) -> Result<(), String> {
     }
 }
 
+/// Has this thread and its later ones not be told of children's ends.
+///
+/// A signal that nobody handles is dropped, except while the thread that it would go to blocks it,
+/// as `fork` does at its end: then a thread that does not block it, that of a vCPU, is interrupted.
+fn ignore_children() -> Result<(), String> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: A set of our own, which is made before it is used.
+    let result = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut())
+    };
+    equal("pthread_sigmask", result, 0)
+}
+
 /// A child of this process keeps what it had when it was forked, whatever the guest writes.
 fn fork(ram: &Ram, offset: usize, size: usize) -> Result<(), String> {
     // SAFETY: The child looks at memory, sleeps, and ends, all without locks or allocations.
@@ -495,6 +510,7 @@ fn torment(
 fn stress(seconds: u64) -> Result<(), String> {
     let arenas = std::env::var("MALLOC_ARENA_MAX");
     ensure(arenas.is_ok_and(|n| n == "1"), "wants MALLOC_ARENA_MAX=1")?;
+    ignore_children()?;
     let (kvm, vm) = new_vm()?;
     let ram = Ram::new()?;
     for (index, byte) in code::program().chunks_exact(4).enumerate() {
