@@ -8,6 +8,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod cpu;
+pub(crate) mod debugfs;
 pub(crate) mod device_tree;
 pub(crate) mod eventfd;
 pub(crate) mod file;

@@ -12,10 +12,6 @@ use core::sync::atomic::{
 };
 
 use kernel::{
-    debugfs::{
-        Dir,
-        Scope, //
-    },
     fmt,
     prelude::*,
     str::CString,
@@ -36,7 +32,14 @@ use super::{
     vcpu::Vcpu,
     vm::MAX_VCPUS, //
 };
-use crate::mem::address_space::AddressSpace;
+use crate::{
+    glue::debugfs::{
+        Directory,
+        Shown,
+        TextFile, //
+    },
+    mem::address_space::AddressSpace, //
+};
 
 /// The parts of a VM that its files show.
 pub(crate) struct Members {
@@ -104,9 +107,22 @@ impl Members {
     }
 }
 
+impl Shown for Members {
+    const FILES: &'static [TextFile<Self>] = &[
+        TextFile {
+            name: c"stats",
+            write: Self::show_stats,
+        },
+        TextFile {
+            name: c"vcpus",
+            write: Self::show_vcpus,
+        },
+    ];
+}
+
 /// The directory of all VMs.
-pub(crate) fn root() -> Dir {
-    Dir::new(c"kvm_arm")
+pub(crate) fn root() -> Directory {
+    Directory::at_top(c"kvm_arm")
 }
 
 /// The name of a new VM's directory.
@@ -115,16 +131,4 @@ pub(crate) fn name(pid: i32) -> Result<CString> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     CString::try_from_fmt(fmt!("{pid}-{number}"))
-}
-
-/// A VM's members together with their directory in `root`.
-pub(crate) fn with_directory<'a>(
-    root: &'a Dir,
-    name: &'a CStr,
-    members: Members,
-) -> impl PinInit<Scope<Members>> + 'a {
-    root.scope(members, name, |members, directory| {
-        directory.read_callback_file(c"stats", members, &Members::show_stats);
-        directory.read_callback_file(c"vcpus", members, &Members::show_vcpus);
-    })
 }

@@ -11,7 +11,6 @@ use core::sync::atomic::{
 
 use armv7::addr::Pa;
 use kernel::{
-    debugfs::Dir,
     prelude::*,
     sync::Arc, //
 };
@@ -25,6 +24,7 @@ use crate::{
             IrqsOff,
             MAX_CPUS, //
         },
+        debugfs::Directory,
         device_tree::Node,
         irq::{
             PercpuHandler,
@@ -71,7 +71,7 @@ pub(crate) struct Host {
     #[pin]
     pub(crate) vmids: VmidAllocator,
     /// The directory of VMs in debugfs.
-    pub(crate) debugfs: Dir,
+    pub(crate) debugfs: Directory,
     /// The most vCPUs of a VM: `max_vcpus=`.
     pub(crate) max_vcpus: usize,
 }

@@ -14,7 +14,6 @@ use armv7::addr::{
     PAGE_SIZE, //
 };
 use kernel::{
-    debugfs::Scope,
     mm::virt::VmaNew,
     new_mutex, new_spinlock,
     prelude::*,
@@ -76,6 +75,7 @@ use crate::{
             IrqsOff, //
         },
         file::{
+        debugfs::WithFiles,
             new_descriptor,
             FileObject, //
         },
@@ -125,7 +125,7 @@ pub(crate) struct Vm {
     /// Accesses that are not emulated go to user space (KVM_CAP_ARM_NISV_TO_USER).
     nisv_to_user: AtomicBool,
     #[pin]
-    members: Scope<Members>,
+    members: WithFiles<Members>,
     pub(crate) firmware: VmFirmware,
     pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
@@ -168,7 +168,7 @@ impl Vm {
                 irqfds <- Irqfds::new(),
                 bus <- Bus::new(),
                 nisv_to_user: AtomicBool::new(false),
-                members <- debugfs::with_directory(&host.debugfs, &name, members),
+                members <- WithFiles::new(&host.debugfs, &name, members),
                 firmware: VmFirmware::new(),
                 halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),

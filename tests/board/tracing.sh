@@ -42,6 +42,8 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	while [ -n "$(ls $debugfs)" ]; do i=$((${i:-0} + 1)); [ $i -lt 10000 ] || fail "the directory stays"; done
 	cat <&5 2>/dev/null | grep -q . && fail "statistics of a VM that is gone"
 	cat <&6 2>/dev/null | grep -q . && fail "statistics of vCPUs that are gone"
+	# Closing them takes the module.
+	rmmod kvm_arm 2>/dev/null && fail "rmmod while files of debugfs are open"
 	exec 5<&- 6<&-
 	echo "debugfs: as it should be"
 

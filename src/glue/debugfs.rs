@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Text files in debugfs that show a value, in a directory of its own.
+//!
+//! The kernel crate has such files, too, but says nothing of whose functions they are made of: one
+//! that is still open when the module is removed would be closed by what is gone. These keep the
+//! module while they are open.
+
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    ops::Deref,
+    ptr, //
+};
+
+use kernel::{
+    bindings,
+    ffi,
+    fmt,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    str::CStr, //
+};
+
+/// A value that files show.
+pub(crate) trait Shown: Sync + Sized + 'static {
+    const FILES: &'static [TextFile<Self>];
+}
+
+/// A file: its name, and what it says.
+pub(crate) struct TextFile<T> {
+    pub(crate) name: &'static CStr,
+    pub(crate) write: fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result,
+}
+
+/// A directory, which goes away with all that is in it when this is dropped. Who is reading one of
+/// its files is waited for; later reads fail.
+///
+/// As nothing depends on debugfs, an error is as good as a directory to make files in: they are not
+/// made, either.
+///
+/// # Invariants
+///
+/// Null, an error, or an entry of debugfs that is this one's to remove.
+pub(crate) struct Directory(*mut bindings::dentry);
+
+// SAFETY: debugfs has its own locks.
+unsafe impl Send for Directory {}
+// SAFETY: As above.
+unsafe impl Sync for Directory {}
+
+impl Directory {
+    /// Makes one at the top of debugfs.
+    pub(crate) fn at_top(name: &CStr) -> Self {
+        Self::inside(ptr::null_mut(), name)
+    }
+
+    fn inside(parent: *mut bindings::dentry, name: &CStr) -> Self {
+        // SAFETY: The parent is null, an error or an entry; the name is copied.
+        Self(unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), parent) })
+    }
+
+    /// # Safety
+    ///
+    /// The value lives, and stays where it is, until the directory is dropped.
+    unsafe fn add<T: Shown>(&self, file: &'static TextFile<T>, value: *const T) {
+        // SAFETY: The directory may be an error; the name is copied, the operations are 'static, and
+        // want as private data a value that outlives the file, and the file as `aux`.
+        unsafe {
+            bindings::debugfs_create_file_full(
+                file.name.as_char_ptr(),
+                0o444,
+                self.0,
+                value.cast_mut().cast(),
+                ptr::from_ref(file).cast(),
+                Operations::<T>::STATIC,
+            )
+        };
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants; it does nothing with null and errors.
+        unsafe { bindings::debugfs_remove(self.0) };
+    }
+}
+
+/// A value together with the directory of its files.
+///
+/// # Invariants
+///
+/// The files show `value`. It goes after them, as fields are dropped in their order.
+#[pin_data]
+pub(crate) struct WithFiles<T> {
+    directory: Directory,
+    value: T,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+impl<T: Shown> WithFiles<T> {
+    /// Makes the files of `value`, in a new directory in `parent`.
+    pub(crate) fn new<'a>(
+        parent: &'a Directory,
+        name: &'a CStr,
+        value: T,
+    ) -> impl PinInit<Self> + 'a {
+        pin_init!(&this in Self {
+            value,
+            directory: {
+                let directory = Directory::inside(parent.0, name);
+                for file in T::FILES {
+                    // SAFETY: The value is pinned; by the type's invariants it outlives the files.
+                    unsafe { directory.add(file, &raw const (*this.as_ptr()).value) };
+                }
+                directory
+            },
+            _pin: PhantomPinned,
+        })
+    }
+}
+
+impl<T> Deref for WithFiles<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// The `struct file_operations` of files with a `T` as private data and a `TextFile<T>` as `aux`.
+struct Operations<T>(PhantomData<T>);
+
+impl<T: Shown> Operations<T> {
+    const STATIC: &'static bindings::file_operations = &bindings::file_operations {
+        owner: crate::THIS_MODULE.as_ptr(),
+        open: Some(Self::open),
+        read: Some(bindings::seq_read),
+        llseek: Some(bindings::seq_lseek),
+        release: Some(bindings::single_release),
+        ..pin_init::zeroed()
+    };
+
+    extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
+        // SAFETY: debugfs opens a file that was made with `STATIC`, and is not removed meanwhile.
+        unsafe { bindings::single_open(file, Some(Self::show), (*inode).i_private) }
+    }
+
+    extern "C" fn show(seq: *mut bindings::seq_file, _: *mut ffi::c_void) -> ffi::c_int {
+        // SAFETY: `open` gave the value, which lives: debugfs lets no read begin once the file is
+        // being removed, and waits for those that have begun. `aux` is as `add` has it.
+        let (value, file) = unsafe {
+            (
+                &*(*seq).private.cast_const().cast::<T>(),
+                &*bindings::debugfs_get_aux((*seq).file)
+                    .cast_const()
+                    .cast::<TextFile<T>>(),
+            )
+        };
+        // SAFETY: The caller's, who has it locked.
+        let seq = unsafe { SeqFile::from_raw(seq) };
+        seq_print!(seq, "{}", Text { value, file });
+        0
+    }
+}
+
+struct Text<'a, T: 'static> {
+    value: &'a T,
+    file: &'static TextFile<T>,
+}
+
+impl<T> fmt::Display for Text<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.file.write)(self.value, f)
+    }
+}
