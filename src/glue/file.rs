@@ -176,60 +176,71 @@ impl<T: FileObject> Operations<T> {
     }
 }
 
-/// Makes a file descriptor for `object` in the current process.
+/// An open file for which a descriptor of the current process is reserved.
 ///
-/// The descriptor is close-on-exec. It can be used, and closed, by another thread of the process
-/// before this function returns.
-pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
-    let private = object.into_foreign();
-    // SAFETY: `name` is copied by the callee, the operations are 'static, and the reference that
-    // `private` stands for goes to the file.
-    let fd = unsafe {
-        glue::anon_inode_getfd(
-            name.as_char_ptr(),
-            Operations::<T>::STATIC,
-            private.cast(),
-            (bindings::O_RDWR | bindings::O_CLOEXEC) as ffi::c_int,
-        )
-    };
-    if fd < 0 {
-        // SAFETY: No file was made, so the reference is still ours.
-        drop(unsafe { Arc::<T>::from_foreign(private) });
-        return Err(Error::from_errno(fd));
+/// What can fail has not failed when there is one; if it is dropped, neither the file nor the
+/// descriptor was ever there.
+pub(crate) struct NewFile {
+    fd: FileDescriptorReservation,
+    file: ARef<File>,
+}
+
+impl NewFile {
+    /// Makes one for `object`, with a descriptor that is close-on-exec.
+    pub(crate) fn new<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<Self> {
+        Self::with_mode(name, object, bindings::O_RDWR, 0)
     }
-    Ok(fd as isize)
+
+    fn with_mode<T: FileObject>(
+        name: &CStr,
+        object: Arc<T>,
+        flags: u32,
+        fmode: u32,
+    ) -> Result<Self> {
+        let fd = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
+        let private = object.into_foreign();
+        // SAFETY: `name` is copied by the callee, the operations are 'static, and the reference
+        // that `private` stands for goes to the file.
+        let file = from_err_ptr(unsafe {
+            glue::anon_inode_getfile_fmode(
+                name.as_char_ptr(),
+                Operations::<T>::STATIC,
+                private.cast(),
+                flags as ffi::c_int,
+                fmode,
+            )
+        });
+        let file = match file.and_then(|file| NonNull::new(file).ok_or(ENOMEM)) {
+            Ok(file) => file,
+            Err(e) => {
+                // SAFETY: No file was made, so the reference is still ours.
+                drop(unsafe { Arc::<T>::from_foreign(private) });
+                return Err(e);
+            }
+        };
+        // SAFETY: The file is new: the reference to it is ours, and nobody uses its position.
+        let file = unsafe { ARef::<File>::from_raw(file.cast()) };
+        Ok(Self { fd, file })
+    }
+
+    /// Gives it to the process: the result is the descriptor. It can be used, and closed, by
+    /// another thread before this function returns.
+    pub(crate) fn install(self) -> isize {
+        let number = self.fd.reserved_fd();
+        self.fd.fd_install(self.file);
+        number as isize
+    }
+}
+
+/// Makes a file descriptor for `object` in the current process, as [`NewFile`] does.
+pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
+    NewFile::new(name, object).map(NewFile::install)
 }
 
 /// Makes a file descriptor for `object` that can only be read, anywhere (`pread`).
-///
-/// The descriptor is close-on-exec.
 pub(crate) fn new_readable_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
-    let fd = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
-    let private = object.into_foreign();
-    // SAFETY: `name` is copied by the callee, the operations are 'static, and the reference that
-    // `private` stands for goes to the file.
-    let file = from_err_ptr(unsafe {
-        glue::anon_inode_getfile_fmode(
-            name.as_char_ptr(),
-            Operations::<T>::STATIC,
-            private.cast(),
-            bindings::O_RDONLY as ffi::c_int,
-            glue::KVM_ARM_FMODE_PREAD,
-        )
-    });
-    let file = match file.and_then(|file| NonNull::new(file).ok_or(ENOMEM)) {
-        Ok(file) => file,
-        Err(e) => {
-            // SAFETY: No file was made, so the reference is still ours.
-            drop(unsafe { Arc::<T>::from_foreign(private) });
-            return Err(e);
-        }
-    };
-    // SAFETY: The file is new: the reference to it is ours, and nobody uses its position.
-    let file = unsafe { ARef::<File>::from_raw(file.cast()) };
-    let number = fd.reserved_fd();
-    fd.fd_install(file);
-    Ok(number as isize)
+    let fmode = glue::KVM_ARM_FMODE_PREAD;
+    NewFile::with_mode(name, object, bindings::O_RDONLY, fmode).map(NewFile::install)
 }
 
 /// A registered character device of the misc class; every open makes a new object.

@@ -76,8 +76,9 @@ use crate::{
         },
         file::{
         debugfs::WithFiles,
-            new_descriptor,
-            FileObject, //
+        file::{
+            FileObject,
+            NewFile, //
         },
         mmu_notifier::MmuNotifier, //
     },
@@ -218,24 +219,22 @@ impl Vm {
     // --- vCPUs ------------------------------------------------------------------
 
     fn create_vcpu(this: ArcBorrow<'_, Self>, id: usize) -> Result<isize> {
-        let vcpu = {
-            let config = this.config.lock();
-            if id >= this.host.max_vcpus {
-                return Err(EINVAL);
-            }
-            if config.initialized {
-                return Err(EBUSY);
-            }
-            let slot = this.members.vcpus.get(id).ok_or(EINVAL)?;
-            if slot.as_ref().is_some() {
-                return Err(EEXIST);
-            }
-            let vcpu = Vcpu::new(id, &this.host)?;
-            slot.populate(vcpu.clone());
-            vcpu
-        };
-        let file = VcpuFile::new(this.into(), vcpu)?;
-        new_descriptor(c"kvm-vcpu", file)
+        let config = this.config.lock();
+        if id >= this.host.max_vcpus {
+            return Err(EINVAL);
+        }
+        if config.initialized {
+            return Err(EBUSY);
+        }
+        let slot = this.members.vcpus.get(id).ok_or(EINVAL)?;
+        if slot.as_ref().is_some() {
+            return Err(EEXIST);
+        }
+        let vcpu = Vcpu::new(id, &this.host)?;
+        let file = NewFile::new(c"kvm-vcpu", VcpuFile::new(this.into(), vcpu.clone())?)?;
+        slot.populate(vcpu);
+        drop(config);
+        Ok(file.install())
     }
 
     /// Makes everything ready for the first entry of a vCPU.
@@ -779,9 +778,14 @@ impl Vm {
         if request.flags & uapi::KVM_CREATE_DEVICE_TEST != 0 {
             return Ok(0);
         }
-        this.create_gic()?;
-        let device = VgicDevice::new(this.into())?;
-        request.fd = new_descriptor(c"kvm-arm-vgic-v2", device)? as u32;
+        let file = if is_vfio {
+            NewFile::new(c"kvm-vfio", VfioDevice::new(this.into())?)?
+        } else {
+            let file = NewFile::new(c"kvm-arm-vgic-v2", VgicDevice::new(this.into())?)?;
+            this.create_gic()?;
+            file
+        };
+        request.fd = file.install() as u32;
         system::write_user(arg, &request)?;
         Ok(0)
     }

@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("CREATE_VCPU: ids", ids),
     ("CREATE_VCPU: twice", twice),
     ("CREATE_VCPU: up to the limit", limit),
+    ("CREATE_VCPU: no descriptor is free", no_descriptor),
     ("ARM_PREFERRED_TARGET", preferred_target),
     ("ARM_VCPU_INIT: bad target", bad_target),
     ("ARM_VCPU_INIT: unknown feature", unknown_feature),
@@ -53,6 +54,35 @@ fn limit() -> Outcome {
         init(&vm, vcpu)?;
     }
     Ok(())
+}
+
+/// What has no descriptor was not made: it can be made later.
+fn no_descriptor() -> Outcome {
+    let (kvm, vm) = new_vm()?;
+    let set_limit = |limit: &libc::rlimit| {
+        // SAFETY: It points to a limit.
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
+        ensure(result == 0, "setrlimit")
+    };
+    let mut old = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: It points to room for a limit.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut old) };
+    ensure(result == 0, "getrlimit")?;
+    set_limit(&libc::rlimit { rlim_cur: 0, ..old })?;
+    let results = (
+        ioctl(&vm, uapi::CREATE_VCPU(), 0),
+        vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2),
+    );
+    set_limit(&old)?;
+    fails("KVM_CREATE_VCPU", results.0, &[libc::EMFILE])?;
+    fails("KVM_CREATE_DEVICE", results.1.map(drop), &[libc::EMFILE])?;
+    new_vcpu(&kvm, &vm, 0)?;
+    vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
+        .works("KVM_CREATE_DEVICE")
+        .map(drop)
 }
 
 fn preferred_target() -> Outcome {
