@@ -49,6 +49,8 @@ const MAX_IRQFDS: usize = 4096;
 /// An eventfd that stands for a GSI.
 struct Irqfd {
     vm: Arc<Vm>,
+    /// Later ones have higher numbers.
+    number: u64,
     gsi: u32,
     /// For a level: it stays high until the guest has dealt with it, and then this is signalled.
     resample: Option<Arc<EventFd>>,
@@ -75,10 +77,12 @@ struct Route {
 
 /// # Invariants
 ///
-/// `routes` is sorted by GSI, and has no GSI twice.
+/// `routes` is sorted by GSI, and has no GSI twice. `irqfds` are in the order of their numbers, all
+/// of which are below `next_number`.
 #[derive(Default)]
 struct Table {
     irqfds: KVec<Arc<Listening<Irqfd>>>,
+    next_number: u64,
     /// None: as they are by default.
     routes: Option<KVec<Route>>,
 }
@@ -169,7 +173,10 @@ impl Irqfds {
         if is_known {
             return Err(EBUSY);
         }
-        let room = self.with(|table| table.irqfds.len()) + 1;
+        let (room, number) = self.with(|table| {
+            table.next_number += 1;
+            (table.irqfds.len() + 1, table.next_number - 1)
+        });
         if room > MAX_IRQFDS {
             return Err(ENOSPC);
         }
@@ -181,6 +188,7 @@ impl Irqfds {
             request.fd,
             Irqfd {
                 vm: vm.clone(),
+                number,
                 gsi: request.gsi,
                 resample,
             },
@@ -248,17 +256,17 @@ impl Irqfds {
     /// whether it has to go up again. Any context.
     pub(crate) fn ended(&self, vm: &Vm, intid: u32) {
         let mut is_lowered = false;
+        // Others may go while the lock is not held, so a place in the list says nothing.
         let mut next = 0;
         loop {
             let resample = self.with(|table| {
-                let rest = table.irqfds.iter().enumerate().skip(next);
-                for (index, irqfd) in rest {
-                    let Irqfd { gsi, resample, .. } = irqfd.listener();
-                    let Some(resample) = resample else {
+                let rest = table.irqfds.iter().map(|irqfd| irqfd.listener());
+                for irqfd in rest.filter(|irqfd| irqfd.number >= next) {
+                    let Some(resample) = &irqfd.resample else {
                         continue;
                     };
-                    if table.intid_of(*gsi) == Some(intid) {
-                        next = index + 1;
+                    if table.intid_of(irqfd.gsi) == Some(intid) {
+                        next = irqfd.number + 1;
                         return Some(resample.clone());
                     }
                 }
