@@ -30,6 +30,7 @@ bool kvm_arm_need_resched(void);
 bool kvm_arm_must_do_task_work(void);
 bool kvm_arm_is_over_memory_high(void);
 bool kvm_arm_fatal_signal_pending(void);
+bool kvm_arm_is_vfio_file(struct file *file);
 bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
 unsigned int kvm_arm_halt_poll_ns(void);
 unsigned int kvm_arm_halt_poll_ns_grow(void);

@@ -25,6 +25,7 @@
 #include <linux/smp.h>
 #include <linux/swap.h>
 #include <linux/task_work.h>
+#include <linux/vfio.h>
 #include <linux/vtime.h>
 #include <linux/wait.h>
 #include <asm/cacheflush.h>
@@ -164,6 +165,19 @@ bool kvm_arm_is_over_memory_high(void)
 #else
 	return false;
 #endif
+}
+
+bool kvm_arm_is_vfio_file(struct file *file)
+{
+	/* Nobody has such a file while VFIO is not loaded. */
+	bool (*is_valid)(struct file *file) = symbol_get(vfio_file_is_valid);
+	bool result;
+
+	if (!is_valid)
+		return false;
+	result = is_valid(file);
+	symbol_put(vfio_file_is_valid);
+	return result;
 }
 
 bool kvm_arm_fatal_signal_pending(void)

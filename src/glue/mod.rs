@@ -26,4 +26,5 @@ pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod trace;
 pub(crate) mod user_page;
+pub(crate) mod vfio;
 pub(crate) mod wait;

@@ -26,5 +26,6 @@ pub(crate) mod vcpu;
 pub(crate) mod vcpu_attributes;
 pub(crate) mod vcpu_events;
 pub(crate) mod vcpu_file;
+pub(crate) mod vfio_device;
 pub(crate) mod vgic_device;
 pub(crate) mod vm;

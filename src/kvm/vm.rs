@@ -66,6 +66,7 @@ use super::{
     },
     vcpu_attributes::is_ppi,
     vcpu_file::VcpuFile,
+    vfio_device::VfioDevice,
     vgic_device::VgicDevice, //
 };
 use crate::{
@@ -74,7 +75,6 @@ use crate::{
             cond_resched,
             IrqsOff, //
         },
-        file::{
         debugfs::WithFiles,
         file::{
             FileObject,
@@ -109,6 +109,8 @@ pub(crate) struct Vm {
     pub(crate) pid: i32,
     #[pin]
     config: Mutex<GicConfig>,
+    /// There is a VFIO device.
+    pub(super) has_vfio: AtomicBool,
     /// `config.created`, for those who must not take the mutex.
     has_gic: AtomicBool,
     /// `config.mapped`, likewise.
@@ -161,6 +163,7 @@ impl Vm {
                 host: host.clone(),
                 pid,
                 config <- new_mutex!(GicConfig::default(), "kvm_arm_vm"),
+                has_vfio: AtomicBool::new(false),
                 has_gic: AtomicBool::new(false),
                 gic_mapped: AtomicBool::new(false),
                 dist_page: AtomicU32::new(NO_PAGE),
@@ -772,9 +775,11 @@ impl Vm {
 
     fn create_device(this: ArcBorrow<'_, Self>, arg: usize) -> Result<isize> {
         let mut request: uapi::kvm_create_device = system::read_user(arg)?;
-        if request.type_ != uapi::kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2 {
-            return Err(ENODEV);
-        }
+        let is_vfio = match request.type_ {
+            uapi::kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2 => false,
+            uapi::kvm_device_type_KVM_DEV_TYPE_VFIO => true,
+            _ => return Err(ENODEV),
+        };
         if request.flags & uapi::KVM_CREATE_DEVICE_TEST != 0 {
             return Ok(0);
         }

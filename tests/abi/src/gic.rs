@@ -107,7 +107,7 @@ fn create_device() -> Outcome {
         flags: uapi::CREATE_DEVICE_TEST,
     };
     ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request).works("a test of the vGIC")?;
-    for unknown in [0, 7, 99] {
+    for unknown in [0, 3, 7, 99] {
         request.device_type = unknown;
         let result = ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request);
         fails(format!("a test of type {unknown}"), result, &[libc::ENODEV])?;

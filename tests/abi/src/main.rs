@@ -29,6 +29,7 @@ mod system;
 mod vcpu;
 mod vcpu_attributes;
 
+mod vfio;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,6 +59,7 @@ fn tests() -> Vec<Test> {
         irq_line::TESTS,
         gic::TESTS,
         eventfd::TESTS,
+        vfio::TESTS,
         stats::TESTS,
         lifetime::TESTS,
         accounting::TESTS,

@@ -83,6 +83,10 @@ pub const VCPU_PSCI_0_2: u32 = 1;
 pub const VCPU_PMU_V3: u32 = 3;
 
 // Devices.
+pub const DEV_TYPE_VFIO: u32 = 4;
+pub const DEV_VFIO_FILE: u32 = 1;
+pub const DEV_VFIO_FILE_ADD: u64 = 1;
+pub const DEV_VFIO_FILE_DEL: u64 = 2;
 pub const DEV_TYPE_ARM_VGIC_V2: u32 = 5;
 pub const CREATE_DEVICE_TEST: u32 = 1;
 pub const VGIC_GRP_ADDR: u32 = 0;
