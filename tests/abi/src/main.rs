@@ -108,7 +108,10 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             );
         }
-        [argument, seconds] if argument == stress::STRESS => return stress::main(seconds),
+        [argument, seconds, variant @ ..] if argument == stress::STRESS && variant.len() < 2 => {
+            return stress::main(seconds, variant.first().map(String::as_str));
+        }
+        [argument, seed, mib] if argument == pattern::PATTERN => return pattern::main(seed, mib),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         _ => {}
     }

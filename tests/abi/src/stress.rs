@@ -6,22 +6,23 @@
 //! time before, or reports it. Meanwhile this process swaps its memory out, ages it, merges it,
 //! makes and breaks huge pages, write-protects it, moves it away and back, forks, logs what is
 //! dirty, and throws pages away whose loss the guest expects. What happened is counted, and not
-//! to have happened is a failure, too.
+//! to have happened is a failure, too. A [`Variant`] does more of one of these things.
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
-use kvm::Vcpu;
+use kvm::{Vcpu, Vm};
 
 use crate::check::{ensure, equal, Works};
 use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, PAGE};
 
-/// The argument by which this program runs the test, for some seconds.
+/// The argument by which this program runs the test, for some seconds, in a variant of that name.
 pub(crate) const STRESS: &str = "--stress";
 
 const HUGE: usize = 2 << 20;
@@ -36,15 +37,84 @@ const COUNTER: usize = 0x2_0000;
 const ZONE: usize = 0x4_0000;
 const ZONE_PAGES: usize = 16;
 const DATA: usize = HUGE;
+/// In [`Variant::Slots`] the data is there, or so much higher.
+const WINDOW: u32 = 0x1000_0000;
 /// What a vCPU does not get in that time it never will.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// What there is of time besides, if something has not happened that has to.
+const EXTRA: Duration = Duration::from_secs(240);
 /// Offsets from the hole at which the guest reports what it found.
 const REPORT: u64 = 8;
+
+/// What the host does besides, or does not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    /// All of it, with the host's own settings.
+    All,
+    /// Transparent huge pages wherever they fit, and nobody is asked.
+    HugeAlways,
+    /// Transparent huge pages where they are asked for.
+    HugeMadvise,
+    /// No transparent huge pages.
+    HugeNever,
+    /// The data is in hugetlbfs.
+    Hugetlb,
+    /// The dirty log goes on and off all the time. A copy of the memory made by it has to be like
+    /// the memory.
+    Log,
+    /// The data's slot moves all the time between two addresses; the guest uses it at either of
+    /// them. What it does where the slot is not is done for it.
+    Slots,
+}
+
+impl Variant {
+    const NAMES: [(&'static str, Self); 7] = [
+        ("all", Self::All),
+        ("thp-always", Self::HugeAlways),
+        ("thp-madvise", Self::HugeMadvise),
+        ("thp-never", Self::HugeNever),
+        ("hugetlb", Self::Hugetlb),
+        ("log", Self::Log),
+        ("slots", Self::Slots),
+    ];
+
+    fn named(name: &str) -> Result<Self, String> {
+        Self::NAMES
+            .into_iter()
+            .find_map(|(known, variant)| (known == name).then_some(variant))
+            .ok_or_else(|| format!("{STRESS}: no variant {name}"))
+    }
+
+    /// Makes the host's settings.
+    fn prepare(self) -> Result<(), String> {
+        let transparent = match self {
+            Self::HugeAlways => "always",
+            Self::HugeMadvise => "madvise",
+            Self::HugeNever => "never",
+            _ => return Ok(()),
+        };
+        fs::write(format!("{THP}/enabled"), transparent).works(THP)?;
+        // The daemon that makes pages huge waits for ten seconds otherwise.
+        for name in ["scan_sleep_millisecs", "alloc_sleep_millisecs"] {
+            fs::write(format!("{THP}/khugepaged/{name}"), "50").works(name)?;
+        }
+        Ok(())
+    }
+
+    /// What has to have happened, by its name in `/proc/vmstat`.
+    fn events(self) -> &'static [&'static str] {
+        match self {
+            Self::HugeNever | Self::Hugetlb => &["pswpin", "pswpout"],
+            _ => &["pswpin", "pswpout", "thp_collapse_alloc", "thp_split_pmd"],
+        }
+    }
+}
 
 #[cfg(target_arch = "arm")]
 mod code {
     // r0 points to the parameters: the table, the first page, the distance of pages, the end, the
-    // counter of all pages, the hole, and the zone, for the vCPU that writes to nothing else, or 0.
+    // counter of all pages, the hole, and the zone, for the vCPU that writes to nothing else, or 0;
+    // last, the distance of the two addresses of the data, of which each pass uses the other one.
     core::arch::global_asm!(
         ".pushsection .rodata.stress, \"a\"",
         ".arm",
@@ -75,11 +145,14 @@ mod code {
         "ldr r9, [r0, #20]",
         "movw r12, #0x79b1",
         "movt r12, #0x9e37",
+        "mov lr, #0", // the distance now
+        "ldr sp, [r0, #28]",
         "ldr r11, [r0, #24]",
         "cmp r11, #0",
         "bne 8f",
         "1:",
         "add r7, r7, #1",
+        "eor lr, lr, sp",
         "mov r10, r4",
         "2:",
         // What the page holds, r1, and what it is to hold, r2.
@@ -100,20 +173,21 @@ mod code {
         "lsr r11, r7, #3",
         "mul r2, r11, r12",
         "4:",
-        "ldr r3, [r10]",
+        "add r0, r10, lr",
+        "ldr r3, [r0]",
         "cmp r3, r1",
-        "ldreq r3, [r10, #1020]",
+        "ldreq r3, [r0, #1020]",
         "cmpeq r3, r1",
-        "ldreq r3, [r10, #2044]",
+        "ldreq r3, [r0, #2044]",
         "cmpeq r3, r1",
-        "ldreq r3, [r10, #4092]",
+        "ldreq r3, [r0, #4092]",
         "cmpeq r3, r1",
         "bne 9f",
         "cmp r1, r2",
-        "strne r2, [r10]",
-        "strne r2, [r10, #1020]",
-        "strne r2, [r10, #2044]",
-        "strne r2, [r10, #4092]",
+        "strne r2, [r0]",
+        "strne r2, [r0, #1020]",
+        "strne r2, [r0, #2044]",
+        "strne r2, [r0, #4092]",
         "5:",
         "ldrex r3, [r8]",
         "add r3, r3, #1",
@@ -181,7 +255,7 @@ struct Ram {
 }
 
 impl Ram {
-    fn new() -> Result<Self, String> {
+    fn new(variant: Variant) -> Result<Self, String> {
         // SAFETY: A new mapping at an address that the kernel chooses.
         let start = unsafe {
             libc::mmap(
@@ -197,6 +271,27 @@ impl Ram {
             return Err(format!("mmap: {}", io::Error::last_os_error()));
         }
         let start = (start as usize).next_multiple_of(HUGE);
+        if variant == Variant::Hugetlb {
+            // As much again for children, and one more.
+            let pages = (2 * (RAM - DATA) / HUGE + 1).to_string();
+            fs::write(HUGETLB, &pages).works(HUGETLB)?;
+            let got = fs::read_to_string(HUGETLB).works(HUGETLB)?;
+            equal("huge pages that the host found", got.trim(), &pages)?;
+            // SAFETY: In the mapping above, in which nothing is yet.
+            let data = unsafe {
+                libc::mmap(
+                    (start + DATA) as *mut _,
+                    RAM - DATA,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_FIXED,
+                    -1,
+                    0,
+                )
+            };
+            if data == libc::MAP_FAILED {
+                return Err(format!("MAP_HUGETLB: {}", io::Error::last_os_error()));
+            }
+        }
         Ok(Self {
             start,
             away: start + RAM,
@@ -256,6 +351,8 @@ impl Ram {
 /// Counts of what was done.
 #[derive(Default)]
 struct Counts {
+    copies: u32,
+    relocations: u32,
     forks: u32,
     moves: u32,
     protections: u32,
@@ -287,19 +384,139 @@ fn vmstat(name: &str) -> Result<u64, String> {
 }
 
 const KSM: &str = "/sys/kernel/mm/ksm";
+const THP: &str = "/sys/kernel/mm/transparent_hugepage";
+const HUGETLB: &str = "/proc/sys/vm/nr_hugepages";
 
 fn ksm(name: &str) -> Result<u64, String> {
     number(&format!("{KSM}/{name}"), "")
 }
 
+/// A statistic of the VM of this process (Documentation/debugging.md).
+fn vm_statistic(name: &str) -> Result<u64, String> {
+    const ALL: &str = "/sys/kernel/debug/kvm_arm";
+    let prefix = format!("{}-", std::process::id());
+    let directory = fs::read_dir(ALL)
+        .works(ALL)?
+        .filter_map(Result::ok)
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .ok_or_else(|| format!("{ALL} has no VM of this process"))?;
+    let file = directory.path().join("stats");
+    number(&file.to_string_lossy(), &format!("{name} "))
+}
+
 /// What the threads share.
 struct Shared {
+    variant: Variant,
     ram: Ram,
     stop: AtomicBool,
+    /// vCPUs wait at the end of a pass, and are counted.
+    pause: AtomicBool,
+    paused: AtomicU32,
+    /// Accesses to where the data's slot was not.
+    answered: AtomicU32,
     passes: [AtomicU32; VCPUS as usize + 1],
     faults: AtomicU32,
     /// The most pages that KSM shared at a time.
     shares: AtomicU32,
+    discards: AtomicU32,
+}
+
+impl Shared {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What there was none of that there should have been, if there is something; `before` is what
+    /// the variant's events were at first.
+    fn missing(&self, counts: &Counts, before: &[u64]) -> Result<Option<&'static str>, String> {
+        let (log, slots) = (self.variant == Variant::Log, self.variant == Variant::Slots);
+        let blocks = self.variant != Variant::HugeNever;
+        let of_program = [
+            ("discards", true, self.discards.load(Ordering::Relaxed)),
+            ("forks", true, counts.forks),
+            ("moves", !slots, counts.moves),
+            ("protections", !slots, counts.protections),
+            ("dirty pages", true, counts.dirty),
+            ("copies by the log", log, counts.copies),
+            ("moves of slots", slots, counts.relocations),
+            (
+                "accesses where the slot was not",
+                slots,
+                self.answered.load(Ordering::Relaxed),
+            ),
+            ("blocks", blocks, vm_statistic("blocks_mapped")? as u32),
+        ];
+        for (what, wanted, count) in of_program {
+            if wanted && count == 0 {
+                return Ok(Some(what));
+            }
+        }
+        for (&event, &before) in self.variant.events().iter().zip(before) {
+            if vmstat(event)? == before {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits at the end of a vCPU's pass as long as it is told to.
+    fn rest(&self) {
+        if !self.pause.load(Ordering::SeqCst) {
+            return;
+        }
+        self.paused.fetch_add(1, Ordering::SeqCst);
+        while self.pause.load(Ordering::SeqCst) && !self.stopped() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.paused.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Does something while no vCPU runs; nothing if the test is at its end.
+    fn at_rest(&self, what: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let start = Instant::now();
+        self.pause.store(true, Ordering::SeqCst);
+        let result = loop {
+            if self.paused.load(Ordering::SeqCst) == VCPUS + 1 {
+                break what();
+            }
+            if self.stopped() {
+                break Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                break Err("a vCPU does not come to the end of its pass".into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        self.pause.store(false, Ordering::SeqCst);
+        // Whoever still rests would be counted the next time.
+        while self.paused.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        result
+    }
+
+    /// Does what the guest wanted to where the data's slot is not just now.
+    fn answer(&self, vcpu: &Vcpu, mmio: &uapi::Mmio) -> bool {
+        let address = mmio.phys_addr.wrapping_sub(BASE.into());
+        let offset = (address & !u64::from(WINDOW)) as usize;
+        if self.variant != Variant::Slots
+            || address > u64::from(WINDOW) + RAM as u64
+            || !(DATA..RAM).contains(&offset)
+            || offset % 4 != 0
+            || mmio.len != 4
+        {
+            return false;
+        }
+        if mmio.is_write == 0 {
+            let [a, b, c, d] = self.ram.word(offset).to_le_bytes();
+            vcpu.run.set_mmio_data([a, b, c, d, 0, 0, 0, 0]);
+        } else {
+            let [a, b, c, d, ..] = mmio.data;
+            self.ram.set_word(offset, u32::from_le_bytes([a, b, c, d]));
+        }
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        true
+    }
 }
 
 /// Runs a vCPU until it is told to stop, at the end of a pass.
@@ -325,9 +542,12 @@ fn run_vcpu(shared: &Shared, vcpu: &Vcpu, id: usize) -> Result<(), String> {
         let at = mmio.phys_addr.wrapping_sub(HOLE.into());
         if at == 0 && mmio.is_write == 0 {
             shared.passes[id].fetch_add(1, Ordering::Relaxed);
-            if shared.stop.load(Ordering::Relaxed) {
+            shared.rest();
+            if shared.stopped() {
                 return Ok(());
             }
+        } else if shared.answer(vcpu, &mmio) {
+            continue;
         } else if (REPORT..REPORT + 12).contains(&at) {
             let [a, b, c, d, ..] = mmio.data;
             let index = (at - REPORT) as usize / 4;
@@ -441,34 +661,129 @@ impl Scratch {
     }
 }
 
+/// Copies the running guest's memory by its log, as a migration does. The copy has to be like the
+/// memory, all but what the zone's pages lose without the log's knowing.
+fn copy_by_log(shared: &Shared, vm: &Vm, region: &UserspaceMemoryRegion) -> Result<u32, String> {
+    let ram = &shared.ram;
+    let log = |flags| {
+        vm.set_user_memory_region(&UserspaceMemoryRegion { flags, ..*region })
+            .works("the log")
+    };
+    let page = |page: usize| (0..PAGE / 4).map(move |word| ram.word(page * PAGE + word * 4));
+    let mut dirty = 0;
+    let mut bitmap = vec![0u32; RAM / PAGE / 32];
+    log(uapi::MEM_LOG_DIRTY_PAGES)?;
+    let mut copy: Vec<Vec<u32>> = (0..RAM / PAGE).map(|n| page(n).collect()).collect();
+    let mut copy_dirty = |copy: &mut Vec<Vec<u32>>| {
+        vm.get_dirty_log(region.slot, &mut bitmap)
+            .works("KVM_GET_DIRTY_LOG")?;
+        for (n, copied) in copy.iter_mut().enumerate() {
+            if (bitmap[n / 32] >> (n % 32)) & 1 == 1 {
+                dirty += 1;
+                copied.clear();
+                copied.extend(page(n));
+            }
+        }
+        Ok::<_, String>(())
+    };
+    for _ in 0..2 {
+        copy_dirty(&mut copy)?;
+    }
+    shared.at_rest(|| {
+        copy_dirty(&mut copy)?;
+        for (n, copied) in copy.iter().enumerate() {
+            if !(ZONE / PAGE..ZONE / PAGE + ZONE_PAGES).contains(&n)
+                && !page(n).eq(copied.iter().copied())
+            {
+                return Err(format!("page {n} changed and the log did not say so"));
+            }
+        }
+        Ok(())
+    })?;
+    log(0)?;
+    // Short logs, too.
+    for flags in [uapi::MEM_LOG_DIRTY_PAGES, 0, uapi::MEM_LOG_DIRTY_PAGES, 0] {
+        log(flags)?;
+        thread::yield_now();
+    }
+    Ok(dirty)
+}
+
+/// Moves the data's slot to its other address: at once, or by making it anew there.
+fn relocate(vm: &Vm, region: &mut UserspaceMemoryRegion, at_once: bool) -> Result<(), String> {
+    if !at_once {
+        vm.set_user_memory_region(&UserspaceMemoryRegion {
+            memory_size: 0,
+            ..*region
+        })
+        .works("the slot's end")?;
+        thread::yield_now();
+    }
+    region.guest_phys_addr ^= u64::from(WINDOW);
+    vm.set_user_memory_region(region)
+        .works("the slot elsewhere")
+}
+
 fn torment(
     shared: &Shared,
-    vm: &kvm::Vm,
-    region: &UserspaceMemoryRegion,
+    vm: &Vm,
+    mut region: UserspaceMemoryRegion,
     end: Instant,
+    before: &[u64],
     random: &mut Random,
 ) -> Result<Counts, String> {
     const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
     /// `MADV_COLLAPSE`, which libc does not have.
     const MADV_COLLAPSE: i32 = 25;
+    let variant = shared.variant;
     let ram = &shared.ram;
     let mut counts = Counts::default();
-    let mut logging = false;
     let mut bitmap = vec![0u32; RAM / PAGE / 32];
-    while Instant::now() < end && !shared.stop.load(Ordering::Relaxed) {
+    // A slow host gets more time for what has not happened yet.
+    while Instant::now() < end
+        || (Instant::now() < end + EXTRA && shared.missing(&counts, before)?.is_some())
+    {
+        if shared.stopped() {
+            break;
+        }
         let pages = 1 + random.next() % 512;
-        let size = pages * PAGE;
-        let offset = random.next() % (RAM / PAGE - pages) * PAGE;
+        let mut size = pages * PAGE;
+        let mut offset = random.next() % (RAM / PAGE - pages) * PAGE;
         let huge = random.next() % (RAM / HUGE) * HUGE;
+        if variant == Variant::Hugetlb && offset + size > DATA {
+            // Of its mapping one cannot treat but whole pages.
+            (offset, size) = (DATA + offset % (RAM - DATA) / HUGE * HUGE, HUGE);
+        }
+        // What the variant is about, as often as it can be without all else being rare.
+        match (variant, random.next() % 16) {
+            (Variant::Log, 0) => {
+                counts.dirty += copy_by_log(shared, vm, &region)?;
+                counts.copies += 1;
+                counts.logs += 3;
+                region.flags = 0;
+            }
+            (Variant::Slots, way @ 0..8) => {
+                relocate(vm, &mut region, way < 4)?;
+                counts.relocations += 1;
+            }
+            _ => {}
+        }
         match random.next() % 16 {
             0..=3 => drop(ram.advise(offset, size, libc::MADV_PAGEOUT)),
             4 => drop(ram.advise(offset, size, libc::MADV_COLD)),
+            // Otherwise the host's setting says where there are huge pages.
+            5..=8 if variant == Variant::HugeAlways => {}
             5 => drop(ram.advise(huge, HUGE, libc::MADV_HUGEPAGE)),
             6 => drop(ram.advise(huge, HUGE, libc::MADV_NOHUGEPAGE)),
             7 | 8 => {
                 ram.advise(huge, HUGE, libc::MADV_HUGEPAGE);
-                ram.advise(huge, HUGE, MADV_COLLAPSE);
+                // That is done whatever the setting is.
+                if variant != Variant::HugeNever {
+                    ram.advise(huge, HUGE, MADV_COLLAPSE);
+                }
             }
+            // What is done for the guest needs the data where it is.
+            9 | 10 if variant == Variant::Slots => {}
             9 => {
                 ram.protect(offset, size, libc::PROT_READ)?;
                 thread::yield_now();
@@ -478,6 +793,9 @@ fn torment(
             10 => {
                 // All that holds the guest's own program and table would stop it.
                 let offset = offset.max(DATA).min(RAM - size);
+                if variant == Variant::Hugetlb && size != HUGE {
+                    continue;
+                }
                 ram.move_about(offset, size)?;
                 counts.moves += 1;
             }
@@ -486,17 +804,11 @@ fn torment(
                 counts.forks += 1;
             }
             12 => {
-                logging = !logging;
-                let mut region = *region;
-                region.flags = if logging {
-                    uapi::MEM_LOG_DIRTY_PAGES
-                } else {
-                    0
-                };
+                region.flags ^= uapi::MEM_LOG_DIRTY_PAGES;
                 vm.set_user_memory_region(&region).works("the log")?;
                 counts.logs += 1;
             }
-            13 | 14 if logging => {
+            13 | 14 if region.flags != 0 => {
                 vm.get_dirty_log(region.slot, &mut bitmap)
                     .works("KVM_GET_DIRTY_LOG")?;
                 counts.dirty += bitmap.iter().map(|word| word.count_ones()).sum::<u32>();
@@ -507,12 +819,13 @@ fn torment(
     Ok(counts)
 }
 
-fn stress(seconds: u64) -> Result<(), String> {
+fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
     let arenas = std::env::var("MALLOC_ARENA_MAX");
     ensure(arenas.is_ok_and(|n| n == "1"), "wants MALLOC_ARENA_MAX=1")?;
     ignore_children()?;
+    variant.prepare()?;
     let (kvm, vm) = new_vm()?;
-    let ram = Ram::new()?;
+    let ram = Ram::new(variant)?;
     for (index, byte) in code::program().chunks_exact(4).enumerate() {
         ram.set_word(
             index * 4,
@@ -522,24 +835,38 @@ fn stress(seconds: u64) -> Result<(), String> {
     // Sections of the guest's memory, shareable and write-back; all else is strongly ordered.
     for section in 0..4096u32 {
         let address = section << 20;
-        let is_ram = (BASE..BASE + RAM as u32).contains(&address);
+        let is_ram = (BASE..BASE + RAM as u32).contains(&(address & !WINDOW));
         let attributes = if is_ram { 0x1_1c0e } else { 0x0c02 };
         ram.set_word(TABLE + section as usize * 4, address | attributes);
     }
-    let region = UserspaceMemoryRegion {
-        slot: 0,
-        flags: 0,
-        guest_phys_addr: BASE.into(),
-        memory_size: RAM as u64,
-        userspace_addr: ram.start as u64,
+    let slot = |slot, part: Range<usize>| {
+        let region = UserspaceMemoryRegion {
+            slot,
+            flags: 0,
+            guest_phys_addr: u64::from(BASE) + part.start as u64,
+            memory_size: part.len() as u64,
+            userspace_addr: (ram.start + part.start) as u64,
+        };
+        vm.set_user_memory_region(&region).works("a slot")?;
+        Ok::<_, String>(region)
     };
-    vm.set_user_memory_region(&region).works("the slot")?;
+    let (region, window) = if variant == Variant::Slots {
+        slot(0, 0..DATA)?;
+        (slot(1, DATA..RAM)?, WINDOW)
+    } else {
+        (slot(0, 0..RAM)?, 0)
+    };
     let shared = Shared {
+        variant,
         ram,
+        pause: AtomicBool::new(false),
+        paused: AtomicU32::new(0),
+        answered: AtomicU32::new(0),
         stop: AtomicBool::new(false),
         passes: Default::default(),
         faults: AtomicU32::new(0),
         shares: AtomicU32::new(0),
+        discards: AtomicU32::new(0),
     };
     let mut vcpus = Vec::new();
     for id in 0..=VCPUS {
@@ -555,6 +882,7 @@ fn stress(seconds: u64) -> Result<(), String> {
             BASE + COUNTER as u32,
             HOLE,
             zone,
+            window,
         ]
         .into_iter()
         .enumerate()
@@ -572,10 +900,11 @@ fn stress(seconds: u64) -> Result<(), String> {
     fs::write(format!("{KSM}/run"), "1").works(KSM)?;
     shared.ram.advise(0, RAM, libc::MADV_MERGEABLE);
 
-    let names = ["pswpin", "pswpout", "thp_collapse_alloc", "thp_split_pmd"];
-    let before = names.map(vmstat);
+    let events = variant.events().iter();
+    let before = events
+        .map(|event| vmstat(event))
+        .collect::<Result<Vec<u64>, _>>()?;
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut discards = 0;
     let counts = thread::scope(|scope| {
         let shared = &shared;
         let runners: Vec<_> = vcpus
@@ -594,21 +923,20 @@ fn stress(seconds: u64) -> Result<(), String> {
         let scratch = Scratch::new(&shared.ram);
         let watcher = scope.spawn(move || {
             let mut random = Random(0x9e37_79b9);
-            let mut discards = 0;
-            while !shared.stop.load(Ordering::Relaxed) {
+            while !shared.stopped() {
                 let shares = ksm("pages_sharing")? as u32;
                 shared.shares.fetch_max(shares, Ordering::Relaxed);
                 discard(shared, &scratch, random.next() % ZONE_PAGES)
                     .inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
-                discards += 1;
+                shared.discards.fetch_add(1, Ordering::Relaxed);
             }
-            Ok::<_, String>(discards)
+            Ok::<_, String>(())
         });
-        let tormented = torment(shared, &vm, &region, end, &mut Random(0x2545_f491));
+        let tormented = torment(shared, &vm, region, end, &before, &mut Random(0x2545_f491));
         // KSM wants pages to stay the same for a while.
         let start = Instant::now();
         while shared.shares.load(Ordering::Relaxed) == 0
-            && !shared.stop.load(Ordering::Relaxed)
+            && !shared.stopped()
             && start.elapsed() < PATIENCE
         {
             thread::sleep(Duration::from_millis(20));
@@ -617,7 +945,7 @@ fn stress(seconds: u64) -> Result<(), String> {
         for runner in runners {
             runner.join().map_err(|_| "a vCPU's thread panicked")??;
         }
-        discards = watcher.join().map_err(|_| "a thread panicked")??;
+        watcher.join().map_err(|_| "a thread panicked")??;
         tormented
     })?;
     fs::write(format!("{KSM}/run"), "2").works(KSM)?;
@@ -634,6 +962,8 @@ fn stress(seconds: u64) -> Result<(), String> {
         shared.faults.load(Ordering::Relaxed)
     );
     let Counts {
+        copies,
+        relocations,
         forks,
         moves,
         protections,
@@ -641,24 +971,31 @@ fn stress(seconds: u64) -> Result<(), String> {
         dirty,
     } = counts;
     println!("forks: {forks}\nmoves: {moves}\nprotections: {protections}");
-    println!("discards: {discards}\nlogs: {logs}\ndirty pages: {dirty}");
-    let shares = shared.shares.load(Ordering::Relaxed);
-    println!("KSM shares: {shares}");
-    ensure(shares > 0, "KSM shared nothing")?;
-    for (name, before) in names.into_iter().zip(before) {
-        let happened = vmstat(name)? - before?;
-        println!("{name}: {happened}");
-        ensure(happened > 0, format!("there was no {name}"))?;
-    }
-    for (what, count) in [
-        ("forks", forks),
-        ("moves", moves),
-        ("protections", protections),
-        ("discards", discards),
-        ("dirty pages", dirty),
+    println!("logs: {logs}\ndirty pages: {dirty}\ncopies: {copies}");
+    for (name, count) in [
+        ("discards", &shared.discards),
+        ("KSM shares", &shared.shares),
+        ("accesses where the slot was not", &shared.answered),
     ] {
-        ensure(count > 0, format!("there were no {what}"))?;
+        println!("{name}: {}", count.load(Ordering::Relaxed));
     }
+    println!("slots moved: {relocations}");
+    for (event, before) in variant.events().iter().zip(&before) {
+        println!("{event}: {}", vmstat(event)? - before);
+    }
+    let blocks = vm_statistic("blocks_mapped")?;
+    println!("blocks: {blocks}");
+    if let Some(what) = shared.missing(&counts, &before)? {
+        return Err(format!("there were no {what}"));
+    }
+    ensure(
+        shared.shares.load(Ordering::Relaxed) > 0,
+        "KSM shared nothing",
+    )?;
+    ensure(
+        blocks == 0 || variant != Variant::HugeNever,
+        "blocks were mapped of memory that is not huge",
+    )?;
     // What all vCPUs counted together, each page once.
     let counted: u32 = (0..VCPUS)
         .zip(&passes)
@@ -668,11 +1005,11 @@ fn stress(seconds: u64) -> Result<(), String> {
 }
 
 /// Runs the test.
-pub(crate) fn main(seconds: &str) -> ExitCode {
+pub(crate) fn main(seconds: &str, variant: Option<&str>) -> ExitCode {
     let result = seconds
         .parse()
         .map_err(|e| format!("{STRESS} {seconds}: {e}"))
-        .and_then(stress);
+        .and_then(|seconds| stress(seconds, Variant::named(variant.unwrap_or("all"))?));
     match result {
         Ok(()) => {
             println!("memory as it should be");
