@@ -22,8 +22,8 @@ guest_initrd=$target/guest.cpio
 # host's log has to be clean. Knobs are those of tools/board.
 on_board() {
 	local status=0
-	output=$(LOG=$work/host.log CHECK_LOG=1 RUN=$1 "$tree/tools/board") || status=$?
-	printf '%s\n' "$output"
+	LOG=$work/host.log CHECK_LOG=1 RUN=$1 "$tree/tools/board" | tee "$work/said" || status=$?
+	output=$(<"$work/said")
 	return $status
 }
 

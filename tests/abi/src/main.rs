@@ -19,6 +19,7 @@ mod irq_line;
 mod lifetime;
 mod memory;
 mod mmio_forms;
+mod pattern;
 mod pmu;
 mod registers;
 mod run;
@@ -28,8 +29,8 @@ mod stress;
 mod system;
 mod vcpu;
 mod vcpu_attributes;
-
 mod vfio;
+
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,8 +59,8 @@ fn tests() -> Vec<Test> {
         halt::TESTS,
         irq_line::TESTS,
         gic::TESTS,
-        eventfd::TESTS,
         vfio::TESTS,
+        eventfd::TESTS,
         stats::TESTS,
         lifetime::TESTS,
         accounting::TESTS,

@@ -163,6 +163,14 @@ fn add_disks(
 pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
     let kvm = open_kvm()?;
     let memory = Memory::new(options.mem)?;
+    for advice in &options.advice {
+        memory
+            .mapping
+            .advise(0..memory.size() as usize, *advice)
+            .context(format!(
+                "the host takes no advice {advice} on the guest's memory"
+            ))?;
+    }
     let placement = boot::load(&memory, &options.kernel, options.initrd.as_deref())?;
     let mut machine = Machine::new(&kvm, &memory, options.cpus, options.irqchip)?;
     let tree = fdt::build(&fdt::Description {

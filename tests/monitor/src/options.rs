@@ -11,6 +11,7 @@ use crate::vm::Irqchip;
 pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
                    [--disk FILE]... [--irqchip device|legacy] [--move-every MS [--moves N]]
+                   [--advise mergeable|hugepage|nohugepage]...
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy] [--only NAME]...
                        [--skip NAME]... [--timer-interrupts N]
        monitor bench --payload FILE
@@ -18,7 +19,7 @@ usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [
 run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leaves).
          Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
          With --move-every, the running guest is saved each MS milliseconds and goes on in a
-         new machine; N times, or until it ends.
+         new machine; N times, or until it ends. --advise is madvise() of the guest's memory.
 payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
          by how their names begin.
 bench    measures what operations cost, in instructions under QEMU's -icount.";
@@ -40,6 +41,8 @@ pub(crate) struct RunOptions {
     pub move_every: Option<Duration>,
     /// How often it does so.
     pub moves: u32,
+    /// What the host is told of the guest's memory (`MADV_MERGEABLE`, …).
+    pub advice: Vec<i32>,
 }
 
 /// A bare-metal guest.
@@ -76,6 +79,7 @@ struct Values {
     irqchip: Irqchip,
     move_every: Option<Duration>,
     moves: Option<u32>,
+    advice: Vec<i32>,
     only: Vec<String>,
     skip: Vec<String>,
     timer_interrupts: Option<u32>,
@@ -112,6 +116,16 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
                 values.move_every = Some(Duration::from_millis(number(&option, &value)?));
             }
             "--moves" => values.moves = Some(number(&option, &value)?),
+            "--advise" => values.advice.push(match value.as_str() {
+                "mergeable" => libc::MADV_MERGEABLE,
+                "hugepage" => libc::MADV_HUGEPAGE,
+                "nohugepage" => libc::MADV_NOHUGEPAGE,
+                _ => {
+                    return Err(Error::new(
+                        "--advise is `mergeable`, `hugepage` or `nohugepage`",
+                    ))
+                }
+            }),
             "--only" => values.only.push(value),
             "--skip" => values.skip.push(value),
             "--timer-interrupts" => values.timer_interrupts = Some(number(&option, &value)?),
@@ -171,6 +185,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 "--irqchip",
                 "--move-every",
                 "--moves",
+                "--advise",
             ];
             let values = values(&allowed, arguments)?;
             Ok(Command::Run(RunOptions {
@@ -185,6 +200,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 irqchip: values.irqchip,
                 move_every: values.move_every,
                 moves: values.moves.unwrap_or(u32::MAX),
+                advice: values.advice,
             }))
         }
         Some("payload") => payload(arguments).map(Command::Payload),
@@ -213,6 +229,16 @@ mod tests {
         assert_eq!(options.disks.len(), 2);
         assert_eq!(options.irqchip, Irqchip::Legacy);
         assert_eq!(options.cmdline, DEFAULT_CMDLINE);
+        assert_eq!(options.advice, []);
+    }
+
+    #[test]
+    fn advice_adds_up() {
+        let command = parse_words("run --kernel z --advise hugepage --advise mergeable");
+        let Ok(Command::Run(options)) = command else {
+            panic!("not a run");
+        };
+        assert_eq!(options.advice, [libc::MADV_HUGEPAGE, libc::MADV_MERGEABLE]);
     }
 
     #[test]
@@ -224,6 +250,7 @@ mod tests {
             ("run --kernel", "needs a value"),
             ("run --kernel z --cpus 9", "--cpus 9"),
             ("run --kernel z --mem lots", "--mem lots"),
+            ("run --kernel z --advise less", "mergeable"),
             ("payload --disk x", "--disk"),
         ] {
             let message = parse_words(words).unwrap_err().to_string();
