@@ -39,6 +39,7 @@ ENTRY(__hyp_init_begin)
 	mcrr	p15, 4, r2, r3, c2		@ HTTBR
 	isb
 	mcr	p15, 4, r0, c8, c7, 0		@ TLBIALLH
+	mcr	p15, 4, r0, c8, c7, 4		@ TLBIALLNSNH: of guests, too
 	dsb	ish
 	isb
 	mcr	p15, 4, r7, c1, c0, 0		@ HSCTLR: M, C and I on

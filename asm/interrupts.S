@@ -262,12 +262,14 @@
 
 #define FPEXC_EN_BIT	(1 << 30)
 
-.macro	save_vfp base, flags, t1, t2		@ moves \base on; enables the VFP
-	vmrs	\t1, fpexc
-	orr	\t2, \t1, #FPEXC_EN_BIT
-	vmsr	fpexc, \t2
-	vmrs	\t2, fpscr
-	stmia	\base!, {\t1, \t2}
+.macro	enable_vfp fpexc, tmp
+	orr	\tmp, \fpexc, #FPEXC_EN_BIT
+	vmsr	fpexc, \tmp
+.endm
+
+.macro	save_vfp base, flags, fpexc, tmp		@ moves \base on; it is enabled
+	vmrs	\tmp, fpscr
+	stmia	\base!, {\fpexc, \tmp}
 	vstmia	\base!, {d0 - d15}
 	tst	\flags, #HOST_HAS_D32
 	vstmiane \base!, {d16 - d31}
@@ -321,6 +323,7 @@ host_functions:
 	.word	tlb_flush_all_vmids - host_functions
 	.word	tlb_flush_hyp - host_functions
 	.word	hyp_give_back - host_functions
+	.word	tlb_flush_local - host_functions
 	.word	identify - host_functions
 
 /* Everything for PL1 and PL0 of the VMID in r1, r2, on all CPUs. */
@@ -330,6 +333,25 @@ tlb_flush_vmid:
 	isb
 	mcr	p15, 0, r0, c8, c3, 0		@ TLBIALLIS
 	dsb	ish
+	isb
+	mov	r1, #0
+	mcrr	p15, 6, r1, r1, c2
+	isb
+	mov	r0, #0
+	eret
+
+/*
+ * The same on this CPU alone, before another vCPU of the VMID runs here. TLBs
+ * are a CPU's own, and so guests may have other tables and ASIDs on each vCPU;
+ * what a guest wrote as code with its MMU off has no ASID in the instruction
+ * cache either.
+ */
+tlb_flush_local:
+	mcrr	p15, 6, r1, r2, c2		@ VTTBR
+	isb
+	mcr	p15, 0, r0, c8, c7, 0		@ TLBIALL
+	mcr	p15, 0, r0, c7, c5, 0		@ ICIALLU
+	dsb	nsh
 	isb
 	mov	r1, #0
 	mcrr	p15, 6, r1, r1, c2
@@ -392,10 +414,28 @@ guest_enter:					@ r1: VcpuContext
 	mrs	r2, ELR_hyp
 	mrs	r3, SPSR
 	stmia	r0, {r1 - r3}			@ HOST_CTX, HOST_ELR, HOST_SPSR
+	mov	r2, #VFP_HOST
+	str	r2, [r0, #HOST_VFP_STATE]
 	save_host_banked
 	add	r12, r0, #HOST_CP15
 	save_host_cp15
 
+	/*
+	 * An access to the VFP goes to HYP mode only if it is not undefined
+	 * for the guest anyway (B1.14.13): FPEXC has to be the guest's from
+	 * the start, so that its EN decides.
+	 */
+	ldr	r2, [r0, #HOST_FLAGS]
+	tst	r2, #HOST_HAS_VFP
+	beq	1f
+	vmrs	r2, fpexc
+	ldr	r3, [r1, #CTX_VFP]
+	str	r2, [r0, #HOST_VFP]
+	teq	r2, r3
+	movne	r2, #VFP_FPEXC
+	vmsrne	fpexc, r3
+	strne	r2, [r0, #HOST_VFP_STATE]
+1:
 	@ The guest's traps and translation.
 	add	r12, r1, #CTX_HCR
 	ldmia	r12, {r2 - r9}			@ to CTX_CNTVOFF
@@ -408,7 +448,7 @@ guest_enter:					@ r1: VcpuContext
 	orr	r10, r10, r5
 	mcr	p15, 4, r10, c1, c1, 1
 	mcrr	p15, 4, r8, r9, c14		@ CNTVOFF
-	mov	r2, #1				@ PL1PCTEN, not PL1PCEN
+	mov	r2, #CNTHCTL_GUEST
 	mcr	p15, 4, r2, c14, c1, 0		@ CNTHCTL
 	ldr	r2, [r1, #CTX_CP15]		@ the guest's MPIDR
 	mcr	p15, 4, r2, c0, c0, 5		@ VMPIDR
@@ -416,8 +456,12 @@ guest_enter:					@ r1: VcpuContext
 	mcr	p15, 4, r2, c12, c0, 0		@ HVBAR
 	load_guest_cp15
 	load_guest_banked
-	mov	r2, #0
-	str	r2, [r1, #CTX_VFP_LOADED]
+	/*
+	 * No exclusive access of the host's must let one of the guest's
+	 * succeed (A3.4.5). Not by clrex: Cortex-A15 erratum 830321.
+	 */
+	add	r12, r0, #HOST_FAULT		@ which means nothing now
+	strex	r2, r3, [r12]
 	mov	sp, r1
 	ldmia	sp, {r0 - r12}
 	eret
@@ -538,9 +582,18 @@ guest_exit:
 	mrc	p15, 4, r2, c1, c1, 0		@ HCR: VA goes when the guest takes it
 	str	r2, [r1, #CTX_HCR]
 	save_guest_banked
+	/*
+	 * What the guest did may end in an asynchronous abort yet. It must
+	 * not hit the host.
+	 */
+	dsb	sy
+	mrc	p15, 0, r2, c12, c1, 0		@ ISR
+	tst	r2, #ISR_A
+	bne	guest_drain
+guest_drained:
 	save_guest_cp15
 
-/* r0: what to return. r1: the VcpuContext. The guest is saved, or lost. */
+/* r0: what to return. r1: the VcpuContext, or 0 if the guest is lost. */
 host_return:
 	mov	r11, r0
 	mrc	p15, 4, r0, c13, c0, 2		@ HTPIDR
@@ -553,14 +606,14 @@ host_return:
 	and	r3, r3, #0x1f
 	mcr	p15, 4, r3, c1, c1, 1
 	mcrr	p15, 4, r2, r2, c14		@ CNTVOFF
-	mov	r3, #3				@ PL1PCTEN, PL1PCEN
+	mov	r3, #CNTHCTL_HOST
 	mcr	p15, 4, r3, c14, c1, 0		@ CNTHCTL
 	ldr	r3, [r0, #HOST_MPIDR]
 	mcr	p15, 4, r3, c0, c0, 5		@ VMPIDR
 	ldr	r3, =__hyp_host_vectors
 	mcr	p15, 4, r3, c12, c0, 0		@ HVBAR
-	ldr	r3, [r1, #CTX_VFP_LOADED]
-	cmp	r3, #0
+	ldr	r3, [r0, #HOST_VFP_STATE]
+	cmp	r3, #VFP_HOST
 	bne	host_vfp
 host_vfp_done:
 	add	sp, r0, #HOST_STACK_TOP
@@ -576,15 +629,51 @@ host_vfp_done:
 	pop	{r0}
 	eret
 
-/* Out of line: the guest used the VFP. HCPTR is clear already. */
+/* Out of line: the VFP, or its FPEXC, is the guest's. HCPTR is clear already. */
 host_vfp:
 	isb
+	cmp	r3, #VFP_GUEST
+	ldrne	r6, [r0, #HOST_VFP]
+	vmsrne	fpexc, r6
+	bne	host_vfp_done
 	ldr	r5, [r0, #HOST_FLAGS]
+	vmrs	r6, fpexc
+	enable_vfp r6, r7
+	cmp	r1, #0
+	beq	1f
 	add	r12, r1, #CTX_VFP
 	save_vfp r12, r5, r6, r7
-	add	r12, r0, #HOST_VFP
+1:	add	r12, r0, #HOST_VFP
 	load_vfp r12, r5, r6, r7
 	b	host_vfp_done
+
+/*
+ * Out of line: an asynchronous abort is pending, and HCR.AMO makes it HYP
+ * mode's. It is taken here, where hyp_fault_data knows of it, and becomes the
+ * guest's virtual one. r1 and SP: the VcpuContext; r0 is kept.
+ */
+guest_drain:
+	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
+	mov	r2, #1
+	str	r2, [r12, #HOST_DRAINS]
+	cpsie	a
+	isb
+	cpsid	a
+	@ It was gone before it could be taken.
+	mov	r2, #0
+	str	r2, [r12, #HOST_DRAINS]
+	b	guest_drained
+
+guest_aborted:					@ r12: HypCpu
+	mov	r2, #0
+	str	r2, [r12, #HOST_DRAINS]
+	add	r12, r12, #HOST_FAULT
+	ldmia	r12, {r0, r1}
+	mov	sp, r1
+	ldr	r2, [r1, #CTX_HCR]
+	orr	r2, r2, #HCR_VA
+	str	r2, [r1, #CTX_HCR]
+	b	guest_drained
 	.ltorg
 
 /*
@@ -634,12 +723,14 @@ guest_vfp:
 	cmpne	r3, #11
 	bne	guest_trap_exit			@ CP14's trace registers and others
 	mrc	p15, 4, r3, c1, c1, 2		@ HCPTR
-	bic	r3, r3, #(3 << 10)		@ TCP10, TCP11
+	bic	r3, r3, #HCPTR_TCP10_11
 	mcr	p15, 4, r3, c1, c1, 2
 	isb
-	mov	r3, #1
-	str	r3, [sp, #CTX_VFP_LOADED]
+	mov	r3, #VFP_GUEST
+	str	r3, [r0, #HOST_VFP_STATE]
 	add	r12, r0, #HOST_VFP
+	ldr	r6, [r12]			@ as guest_enter found it
+	enable_vfp r6, r7
 	save_vfp r12, r5, r6, r7
 	add	r12, sp, #CTX_VFP
 	load_vfp r12, r5, r6, r7
@@ -666,9 +757,20 @@ guest_vfp:
 	hyp_fault_entry hyp_fault_undefined, 1
 	hyp_fault_entry hyp_fault_svc, 2
 	hyp_fault_entry hyp_fault_prefetch, 3
-	hyp_fault_entry hyp_fault_data, 4
+	hyp_fault_entry hyp_fault_data_abort, 4
 	hyp_fault_entry hyp_fault_irq, 6
 	hyp_fault_entry hyp_fault_fiq, 7
+
+hyp_fault_data:
+	mrc	p15, 4, sp, c13, c0, 2		@ HTPIDR
+	add	sp, sp, #HOST_FAULT
+	stmia	sp, {r0 - r12}
+	sub	r12, sp, #HOST_FAULT
+	ldr	r0, [r12, #HOST_DRAINS]
+	cmp	r0, #0
+	bne	guest_aborted
+	ldmia	sp, {r0 - r12}
+	b	hyp_fault_data_abort
 
 hyp_fault:
 	orr	r0, r0, #EXIT_HYP_FAULT
@@ -682,8 +784,9 @@ hyp_fault:
 	add	r12, sp, #(13 * 4)
 	stmia	r12, {r2 - r8}
 	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
-	ldr	r1, [r12, #HOST_CTX]
-	cmp	r1, #0
+	ldr	r2, [r12, #HOST_CTX]
+	mov	r1, #0				@ which may be what cannot be reached
+	cmp	r2, #0
 	bne	host_return			@ a guest's world is loaded
 	add	sp, r12, #HOST_STACK_TOP
 	ldr	r3, [r12, #HOST_ELR]

@@ -38,8 +38,7 @@
 #define CTX_HDFAR		312
 #define CTX_HIFAR		316
 #define CTX_FIPA_PAGE		320	/* IPA[39:12] of an abort */
-#define CTX_VFP_LOADED		324	/* this entry loaded the guest's VFP */
-#define CTX_TEECR		328	/* TEECR, TEEHBR: CP14's ThumbEE registers */
+#define CTX_TEECR		324	/* TEECR, TEEHBR: CP14's ThumbEE registers */
 #define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_ANSWERS		600	/* what src/hyp/answer.rs has to know */
 #define CTX_ANSWERED		616	/* what it has counted */
@@ -59,13 +58,20 @@
 #define HOST_CP15		168
 #define HOST_CP15_COUNT		21	/* with TEECR and TEEHBR */
 #define HOST_GUEST_VECTORS	252	/* HVBAR while a guest runs */
-#define HOST_VFP		256	/* FPEXC, FPSCR, then d0-d31 */
+#define HOST_VFP_STATE		256	/* whose the VFP is: VFP_ below */
+#define HOST_DRAINS		260	/* an asynchronous abort is expected now */
+#define HOST_VFP		264	/* FPEXC, FPSCR, then d0-d31 */
 #define HOST_STACK_TOP		4096
 #define HOST_SIZE		4096
 
 /* HOST_FLAGS */
 #define HOST_HAS_VFP		1
 #define HOST_HAS_D32		2
+
+/* HOST_VFP_STATE */
+#define VFP_HOST		0	/* all of it is the host's */
+#define VFP_FPEXC		1	/* FPEXC is the guest's, accesses trap */
+#define VFP_GUEST		2	/* all of it is the guest's */
 
 /* --- Functions that SVC code calls in HYP mode by hvc ------------------ */
 /* 0 to 2 belong to the kernel's stub ABI (hyp-abi.rst). */
@@ -78,7 +84,8 @@
 #define HVC_TLB_FLUSH_ALL_VMIDS	0x102
 #define HVC_TLB_FLUSH_HYP	0x103
 #define HVC_RESET		0x104	/* give HYP mode back to the stub */
-#define HVC_IDENTIFY		0x105	/* returns HVC_IDENTITY */
+#define HVC_TLB_FLUSH_LOCAL	0x105	/* r1, r2: VTTBR */
+#define HVC_IDENTIFY		0x106	/* returns HVC_IDENTITY */
 #define HVC_IDENTITY		0x6b766d32
 
 /* --- Why HVC_RUN returned ----------------------------------------------- */
@@ -88,6 +95,13 @@
 #define EXIT_RETRY		3	/* the IPA of an abort went away: run again */
 #define EXIT_HYP_FAULT		4	/* a fault inside HYP mode: see HOST_FAULT */
 #define EXIT_HYP_FAULT_MASK	0xff	/* the vector's number is above it */
+
+/* Fields of registers that the lowvisor sets; src/arch says why. */
+#define CNTHCTL_GUEST		0x1
+#define CNTHCTL_HOST		0x3
+#define HCPTR_TCP10_11		0xc00
+#define HCR_VA			0x100
+#define ISR_A			0x100
 
 /* Fields of the HSR (Arm ARM B3.13.6) that the lowvisor looks at. */
 #define HSR_EC_SHIFT		26

@@ -34,10 +34,10 @@ impl GuestTime {
     /// It must not use RCU, tracing, locks or anything else that is instrumented: it should do
     /// nothing but enter the guest.
     #[inline]
-    pub(crate) fn in_guest<R>(&self, enter: impl FnOnce(&IrqsOff) -> R) -> R {
+    pub(crate) fn in_guest<R>(&self, enter: impl FnOnce() -> R) -> R {
         // SAFETY: Interrupts are off. Enter and exit are paired.
         unsafe { glue::kvm_arm_guest_state_enter_irqoff() };
-        let result = enter(&self.irqs);
+        let result = enter();
         // SAFETY: As above.
         unsafe { glue::kvm_arm_guest_state_exit_irqoff() };
         result

@@ -40,7 +40,8 @@ impl HypCpuRef<'_> {
     /// # Safety
     ///
     /// `context` must be mapped in HYP mode and belong to the caller alone until the call
-    /// returns; its `control` must be consistent with a live stage-2 table.
+    /// returns; its `control` must be consistent with a live stage-2 table. Of the vCPUs of its
+    /// VM, another must not have run on this CPU since `flush_tlb_local`.
     #[inline]
     pub(crate) unsafe fn run(&self, context: *mut VcpuContext) -> Exit {
         // SAFETY: HYP mode is ours by the type's invariant; the rest is the caller's promise.
@@ -59,6 +60,20 @@ impl HypCpuRef<'_> {
         unsafe {
             __hyp_call(
                 layout::HVC_TLB_FLUSH_VMID,
+                vttbr as u32,
+                (vttbr >> 32) as u32,
+                0,
+            )
+        };
+    }
+
+    /// Invalidates what this CPU's TLBs know of the VMID in `vttbr`, and its instruction cache.
+    #[cold]
+    pub(crate) fn flush_tlb_local(&self, vttbr: u64) {
+        // SAFETY: As above.
+        unsafe {
+            __hyp_call(
+                layout::HVC_TLB_FLUSH_LOCAL,
                 vttbr as u32,
                 (vttbr >> 32) as u32,
                 0,

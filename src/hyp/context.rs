@@ -6,7 +6,9 @@ use armv7::{
     cp15::Cp15Reg,
     exception::CoreRegs,
     insn,
-    psr::Mode, //
+    policy,
+    psr::Mode,
+    regs::Hcr, //
 };
 use kvm_bindings as layout;
 use memoffset::offset_of;
@@ -89,8 +91,6 @@ pub(crate) struct Fault {
     pub(crate) hifar: u32,
     /// IPA[39:12] of an abort.
     pub(crate) ipa_page: u32,
-    /// The entry gave the VFP to the guest.
-    pub(crate) vfp_loaded: u32,
 }
 
 /// Everything of a guest CPU that `asm/interrupts.S` loads and saves.
@@ -145,16 +145,20 @@ const_assert_eq!(
     offset_of!(VcpuContext, fault) + offset_of!(Fault, ipa_page),
     layout::CTX_FIPA_PAGE as usize
 );
-const_assert_eq!(
-    offset_of!(VcpuContext, fault) + offset_of!(Fault, vfp_loaded),
-    layout::CTX_VFP_LOADED as usize
-);
 const_assert_eq!(offset_of!(VcpuContext, thumbee), layout::CTX_TEECR as usize);
 const_assert_eq!(offset_of!(VcpuContext, vfp), layout::CTX_VFP as usize);
 const_assert_eq!(
     core::mem::size_of::<VcpuContext>(),
     layout::CTX_SIZE as usize
 );
+// What the world switch sets is what the policy says.
+const_assert_eq!(policy::CNTHCTL_GUEST, layout::CNTHCTL_GUEST);
+const_assert_eq!(policy::CNTHCTL_HOST, layout::CNTHCTL_HOST);
+const_assert_eq!(
+    policy::HCPTR_GUEST.bits() & !policy::HCPTR_GUEST_VFP.bits(),
+    layout::HCPTR_TCP10_11
+);
+const_assert_eq!(Hcr::VA.bits(), layout::HCR_VA);
 // The world switch skips what these places hold.
 const_assert_eq!(
     offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Sctlr as usize,

@@ -61,9 +61,13 @@ pub(crate) struct HypCpu {
     cp15: [u32; layout::HOST_CP15_COUNT as usize],
     /// HVBAR while a guest runs.
     pub(super) guest_vectors: u32,
+    /// Whose the VFP is.
+    vfp_state: u32,
+    /// The exit path takes an asynchronous abort of the guest's, if there is one.
+    drains: u32,
     vfp: [u32; 2],
     d: [u64; 32],
-    stack: [u32; 894],
+    stack: [u32; 892],
 }
 
 const_assert_eq!(offset_of!(HypCpu, context), layout::HOST_CTX as usize);
@@ -87,6 +91,11 @@ const_assert_eq!(
     offset_of!(HypCpu, guest_vectors),
     layout::HOST_GUEST_VECTORS as usize
 );
+const_assert_eq!(
+    offset_of!(HypCpu, vfp_state),
+    layout::HOST_VFP_STATE as usize
+);
+const_assert_eq!(offset_of!(HypCpu, drains), layout::HOST_DRAINS as usize);
 const_assert_eq!(offset_of!(HypCpu, vfp), layout::HOST_VFP as usize);
 const_assert_eq!(
     core::mem::size_of::<HypCpu>(),

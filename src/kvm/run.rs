@@ -138,10 +138,10 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     host.vmids.ensure(&vm.memory.vmid, &host.lowvisor);
 
     let irqs = IrqsOff::new();
-    if host.lowvisor.this_cpu(&irqs).is_none() {
+    let Some(hyp) = host.lowvisor.for_guests(&irqs) else {
         // Given back for a reboot, or lost when the CPU was resumed.
         return Some(Exit::HypFault(u8::MAX));
-    }
+    };
     if !vcpu.try_enter() {
         return None;
     }
@@ -160,6 +160,9 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | vcpu.irq_lines();
     let vttbr = vm.memory.vttbr();
     context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
+    if vm.comes_after_another(&irqs, vcpu.id) {
+        hyp.flush_tlb_local(vttbr);
+    }
     state.timers.load(&irqs, &host.timer, keep_active);
     if vm.has_gic() {
         host.gic.load(&irqs, &state.interface);
@@ -169,12 +172,13 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     let exit = loop {
         trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
         let context = state.context.as_mut_ptr();
-        let exit = guest.in_guest(|irqs| match host.lowvisor.this_cpu(irqs) {
+        let exit = match host.lowvisor.this_cpu(guest.irqs()) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
-            // as long as it lives; VTTBR is that of the VM's table.
-            Some(hyp) => unsafe { hyp.run(context) },
+            // as long as it lives; VTTBR is that of the VM's table. What another vCPU has left in
+            // the TLBs was flushed above.
+            Some(hyp) => guest.in_guest(|| unsafe { hyp.run(context) }),
             None => Exit::Retry,
-        });
+        };
         vcpu.note_exit(exit, state);
         let may_reenter = exit == Exit::Trap && vm.is_distributor(state.context.fault.ipa_page);
         if !may_reenter || !reenters(vm, vcpu, state, guest.irqs()) {

@@ -5,6 +5,7 @@
 use core::sync::atomic::{
     AtomicBool,
     AtomicU32,
+    AtomicU8,
     Ordering, //
 };
 
@@ -73,7 +74,8 @@ use crate::{
     glue::{
         cpu::{
             cond_resched,
-            IrqsOff, //
+            IrqsOff,
+            MAX_CPUS, //
         },
         debugfs::WithFiles,
         file::{
@@ -121,6 +123,8 @@ pub(crate) struct Vm {
     dir_page: AtomicU32,
     #[pin]
     gic: SpinLock<Option<Distributor>>,
+    /// The vCPU that was the last to run on each CPU of the host.
+    last_ran: [AtomicU8; MAX_CPUS],
     #[pin]
     pub(crate) irqfds: Irqfds,
     #[pin]
@@ -143,6 +147,9 @@ enum GicRegister {
     /// In the page of GICC_DIR, by its offset.
     Deactivate(u32),
 }
+
+/// No vCPU.
+const NOBODY: u8 = u8::MAX;
 
 /// No address is fixed.
 const NO_PAGE: u32 = u32::MAX;
@@ -169,6 +176,7 @@ impl Vm {
                 dist_page: AtomicU32::new(NO_PAGE),
                 dir_page: AtomicU32::new(NO_PAGE),
                 gic <- new_spinlock!(None, "kvm_arm_vgic"),
+                last_ran: [const { AtomicU8::new(NOBODY) }; MAX_CPUS],
                 irqfds <- Irqfds::new(),
                 bus <- Bus::new(),
                 nisv_to_user: AtomicBool::new(false),
@@ -217,6 +225,20 @@ impl Vm {
     pub(crate) fn set_counter_offset(&self, offset: u64) {
         *self.counter_offset.lock() = offset;
         self.request_all(u32::MAX, request::COUNTER);
+    }
+
+    /// Whether the vCPU that is about to run on this CPU is another one than the last of this VM
+    /// that did: then the TLBs hold what is not its own.
+    #[inline]
+    pub(crate) fn comes_after_another(&self, irqs: &IrqsOff, id: usize) -> bool {
+        let Some(last) = self.last_ran.get(irqs.cpu()) else {
+            return true;
+        };
+        let other = last.load(Ordering::Relaxed) != id as u8;
+        if other {
+            last.store(id as u8, Ordering::Relaxed);
+        }
+        other
     }
 
     // --- vCPUs ------------------------------------------------------------------
