@@ -49,9 +49,10 @@ module! {
 struct KvmArm {
     #[pin]
     device: MiscDevice<System>,
+    hotplug: CpuHotplug<Follow>,
+    // A CPU that is taken over must not lose its power unnoticed.
     #[pin]
     power: PowerNotifier<Follow>,
-    hotplug: CpuHotplug<Follow>,
     host: HostGuard,
 }
 
@@ -59,8 +60,8 @@ impl kernel::InPlaceModule for KvmArm {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             host: HostGuard::new(max_vcpus()?)?,
-            hotplug: CpuHotplug::register(c"virt/kvm_arm:online")?,
             power <- PowerNotifier::register(),
+            hotplug: CpuHotplug::register(c"virt/kvm_arm:online")?,
             device <- MiscDevice::register(c"kvm", kernel::bindings::KVM_MINOR),
         })
     }

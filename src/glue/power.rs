@@ -23,6 +23,8 @@ pub(crate) trait PowerCallbacks: 'static {
     fn down(irqs: &IrqsOff);
     /// This CPU is back, whether it lost its state or not.
     fn up(irqs: &IrqsOff);
+    /// The machine reboots, or another kernel takes it over.
+    fn reboot(irqs: &IrqsOff);
 }
 
 /// Registered callbacks for CPU power management (idle and suspend) and for reboot and kexec.
@@ -70,7 +72,7 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
         _action: ffi::c_ulong,
         _data: *mut ffi::c_void,
     ) -> ffi::c_int {
-        on_each_cpu(T::down);
+        on_each_cpu(T::reboot);
         bindings::NOTIFY_OK as ffi::c_int
     }
 

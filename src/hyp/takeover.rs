@@ -125,6 +125,11 @@ pub(crate) struct Lowvisor {
     cpus: [Option<LowmemPages>; MAX_CPUS],
     /// The CPUs on which HYP mode is ours.
     owned: [AtomicBool; MAX_CPUS],
+    /// The CPUs on which it is to be, after a loss of power, too.
+    wanted: [AtomicBool; MAX_CPUS],
+    /// A CPU did not get it back. What is invalidated from there does not reach the other CPUs'
+    /// TLBs, so no guest may run any more.
+    is_lost: AtomicBool,
     httbr: u64,
 }
 
@@ -175,6 +180,8 @@ impl Lowvisor {
                 identity,
                 cpus,
                 owned: [const { AtomicBool::new(false) }; MAX_CPUS],
+                wanted: [const { AtomicBool::new(false) }; MAX_CPUS],
+                is_lost: AtomicBool::new(false),
                 httbr,
             }),
             GFP_KERNEL,
@@ -194,6 +201,15 @@ impl Lowvisor {
         owned
             .load(Ordering::Relaxed)
             .then_some(HypCpuRef { _irqs: irqs })
+    }
+
+    /// The same, if guests may run.
+    #[inline]
+    pub(crate) fn for_guests<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
+        if self.is_lost.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.this_cpu(irqs)
     }
 
     /// What the last fault inside HYP mode on this CPU left.
@@ -222,8 +238,29 @@ impl Lowvisor {
         }
     }
 
-    /// Takes HYP mode over on this CPU.
+    /// Takes HYP mode over on this CPU, for good.
     pub(crate) fn take_over(&self, irqs: &IrqsOff) -> Result {
+        self.install(irqs)?;
+        self.wanted[irqs.cpu()].store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes it over again after [`Self::give_back`], unless it was left for good.
+    pub(crate) fn take_back(&self, irqs: &IrqsOff) -> Result {
+        if !self.wanted[irqs.cpu()].load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.install(irqs)
+            .inspect_err(|_| self.is_lost.store(true, Ordering::Relaxed))
+    }
+
+    /// Gives it back for good.
+    pub(crate) fn leave(&self, irqs: &IrqsOff) {
+        self.wanted[irqs.cpu()].store(false, Ordering::Relaxed);
+        self.give_back(irqs);
+    }
+
+    fn install(&self, irqs: &IrqsOff) -> Result {
         let cpu = irqs.cpu();
         match HypOwner::find(irqs) {
             HypOwner::Us => return Ok(()),
@@ -278,7 +315,7 @@ impl Lowvisor {
         Ok(())
     }
 
-    /// Gives HYP mode back on this CPU, if it is ours.
+    /// Gives HYP mode back on this CPU, if it is ours: the CPU may lose its power.
     pub(crate) fn give_back(&self, irqs: &IrqsOff) {
         if let Some(hyp) = self.this_cpu(irqs) {
             self.owned[irqs.cpu()].store(false, Ordering::Relaxed);

@@ -28,6 +28,15 @@ const GICH_LR: usize = 0x100;
 const HCR_EN: u32 = 1;
 
 impl HostGic {
+    /// Makes the interface of this CPU signal nothing, whatever was in it: a loss of power, or what
+    /// ran before this kernel, may have left anything there.
+    pub(crate) fn reset(&self, _irqs: &IrqsOff) {
+        self.control.write(GICH_HCR, 0);
+        for n in 0..self.list_registers {
+            self.control.write(GICH_LR + 4 * n, 0);
+        }
+    }
+
     /// Loads the interface of the vCPU that is about to run on this CPU.
     #[inline]
     pub(crate) fn load(&self, _irqs: &IrqsOff, state: &CpuInterface) {

@@ -187,9 +187,11 @@ impl HostTimer {
         }
     }
 
-    /// Makes the interrupt of this CPU inactive, whatever it was: the GIC may have lost its state
-    /// with its power.
-    fn reset_active(&self, irqs: &IrqsOff) {
+    /// Switches the timer of this CPU off, and makes its interrupt inactive, whatever they were:
+    /// a loss of power, or what ran before this kernel, may have left anything there.
+    fn reset(&self, irqs: &IrqsOff) {
+        // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
+        unsafe { register::set_cntv_ctl(0) };
         if let Some(known) = self.active.get(irqs.cpu()) {
             known.store(false, Ordering::Relaxed);
             let _ = self.irq.set_active(irqs, false);
@@ -275,9 +277,10 @@ impl CpuCallbacks for Follow {
     fn online(irqs: &IrqsOff) -> Result {
         Host::with_current(|host| {
             host.lowvisor.take_over(irqs)?;
+            host.gic.reset(irqs);
+            host.timer.reset(irqs);
             host.gic.maintenance.enable(irqs);
             host.timer.irq.enable(irqs);
-            host.timer.reset_active(irqs);
             Ok(())
         })
     }
@@ -286,7 +289,7 @@ impl CpuCallbacks for Follow {
         let _ = Host::with_current(|host| {
             host.timer.irq.disable(irqs);
             host.gic.maintenance.disable(irqs);
-            host.lowvisor.give_back(irqs);
+            host.lowvisor.leave(irqs);
             Ok(())
         });
     }
@@ -301,13 +304,23 @@ impl PowerCallbacks for Follow {
     }
 
     fn up(irqs: &IrqsOff) {
-        // A CPU for which this fails is refused when a guest wants to run on it.
         let result = Host::with_current(|host| {
-            host.timer.reset_active(irqs);
-            host.lowvisor.take_over(irqs)
+            host.gic.reset(irqs);
+            host.timer.reset(irqs);
+            host.lowvisor.take_back(irqs)
         });
         if let Err(e) = result {
-            pr_err!("CPU {}: HYP mode is lost: {e:?}\n", irqs.cpu());
+            pr_err!(
+                "CPU {}: HYP mode is lost ({e:?}), no guest runs any more: reboot\n",
+                irqs.cpu()
+            );
         }
+    }
+
+    fn reboot(irqs: &IrqsOff) {
+        let _ = Host::with_current(|host| {
+            host.lowvisor.leave(irqs);
+            Ok(())
+        });
     }
 }
