@@ -80,6 +80,8 @@ void kvm_arm_local_irq_disable(void)
 void kvm_arm_local_irq_enable(void)
 {
 	local_irq_enable();
+	/* An interrupt that is pending is taken at the latest here (B1.8.5). */
+	isb();
 }
 
 unsigned long kvm_arm_local_irq_save(void)
