@@ -119,8 +119,6 @@ fn take(regs: &mut impl CoreRegs, exception: Exception) {
 /// What an access was aborted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The address is not a multiple of what the access demands.
-    Alignment,
     /// Nothing is mapped.
     Translation,
     /// The access flag is clear.
@@ -165,7 +163,6 @@ impl DataFault {
     const fn short(self) -> u32 {
         let level = if self.level >= 2 { 2 } else { 0 };
         let status = match self.kind {
-            FaultKind::Alignment => 0b0_0001,
             FaultKind::Translation => 0b0_0101 + level,
             FaultKind::AccessFlag if level == 0 => 0b0_0011,
             FaultKind::AccessFlag => 0b0_0110,
@@ -182,7 +179,6 @@ impl DataFault {
         let level = self.level & 3;
         Self::LPAE
             | match self.kind {
-                FaultKind::Alignment => 0b10_0001,
                 FaultKind::Translation => 0b00_0100 | level,
                 FaultKind::AccessFlag => 0b00_1000 | level,
                 // There are none.
@@ -212,11 +208,6 @@ pub fn inject_undefined(regs: &mut impl CoreRegs) {
 /// virtual address `addr`, on a write if `write` (B1.9.8).
 pub fn inject_data_abort(regs: &mut impl CoreRegs, addr: u32, write: bool) {
     inject_data_fault(regs, DataFault::new(FaultKind::External), addr, write);
-}
-
-/// The same for an alignment fault.
-pub fn inject_alignment_fault(regs: &mut impl CoreRegs, addr: u32, write: bool) {
-    inject_data_fault(regs, DataFault::new(FaultKind::Alignment), addr, write);
 }
 
 /// The same for any fault.

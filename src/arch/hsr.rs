@@ -3,6 +3,7 @@
 //! The HYP syndrome register: why the guest was left (B3.13.6).
 
 use crate::{
+    addr::PAGE_SIZE,
     cond::Cond,
     cp15::{
         Cp15Encoding,
@@ -298,6 +299,21 @@ pub struct AbortIss {
     pub fsc: FaultStatus,
 }
 
+impl AbortIss {
+    /// Whether an access with a syndrome, aborted at `address`, can be of bytes in two pages: an
+    /// unaligned one. The address may be that of its first byte, or that of the second page.
+    #[inline]
+    pub const fn may_cross_pages(&self, address: u32) -> bool {
+        let offset = address & (PAGE_SIZE as u32 - 1);
+        match self.sas.bytes() {
+            Some(size) if self.isv && size > 1 => {
+                offset == 0 || offset + size as u32 > PAGE_SIZE as u32
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Hsr {
     const IL: u32 = 1 << 25;
     const CV: u32 = 1 << 24;
@@ -471,6 +487,18 @@ mod tests {
         assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
         assert_eq!(Hsr(7 << 26 | 11).coprocessor(), 11);
         assert_eq!(Hsr(7 << 26 | 1 << 5).coprocessor(), 10);
+    }
+
+    #[test]
+    fn accesses_of_two_pages() {
+        let abort = |isv: u32, sas: u32| Hsr(0x24 << 26 | isv << 24 | sas << 22).abort();
+        for (sas, size) in [(0, 1), (1, 2), (2, 4)] {
+            for address in 0x2000..0x3000 {
+                let crosses = size > 1 && (address == 0x2000 || address + size > 0x3000);
+                assert_eq!(abort(1, sas).may_cross_pages(address), crosses);
+                assert!(!abort(0, sas).may_cross_pages(address));
+            }
+        }
     }
 
     proptest! {

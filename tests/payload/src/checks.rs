@@ -101,6 +101,7 @@ static CHECKS: &[Check] = &[
     guest_check("MMIO without syndrome: Thumb", 1, mmio_forms::thumb),
     guest_check("MMIO without syndrome: exclusive", 1, mmio_forms::exclusive),
     guest_check("MMIO without syndrome: across pages", 1, mmio_forms::across_pages),
+    guest_check("MMIO: half in memory", 1, mmio_forms::half_in_memory),
     // All CPUs, however many, take part from here on.
     check("PSCI: CPU_ON", 1, smp::start_all),
     check("VFP registers of all CPUs", 1, vfp::of_all_cpus),
