@@ -69,7 +69,7 @@ impl ExceptionClass {
             0x06 => Self::Cp14LoadStore,
             0x07 => Self::Coprocessor,
             0x08 => Self::VfpId,
-            0x09 => Self::Bxj,
+            0x0a => Self::Bxj,
             0x0c => Self::Cp14Double,
             0x11 => Self::Svc,
             0x12 => Self::Hvc,
@@ -94,7 +94,7 @@ impl ExceptionClass {
             Self::Cp14LoadStore => 0x06,
             Self::Coprocessor => 0x07,
             Self::VfpId => 0x08,
-            Self::Bxj => 0x09,
+            Self::Bxj => 0x0a,
             Self::Cp14Double => 0x0c,
             Self::Svc => 0x11,
             Self::Hvc => 0x12,
@@ -452,6 +452,35 @@ mod tests {
         for bits in 0..64 {
             assert_eq!(ExceptionClass::from_bits(bits).bits(), bits);
             assert_eq!(FaultStatus::from_bits(bits).bits(), bits);
+        }
+    }
+
+    #[test]
+    fn classes_are_those_of_the_manual() {
+        use ExceptionClass::*;
+        // Table B3-25.
+        for (bits, class) in [
+            (0x00, UnknownReason),
+            (0x01, Wfx),
+            (0x03, Cp15),
+            (0x04, Cp15Double),
+            (0x05, Cp14),
+            (0x06, Cp14LoadStore),
+            (0x07, Coprocessor),
+            (0x08, VfpId),
+            (0x0a, Bxj),
+            (0x0c, Cp14Double),
+            (0x11, Svc),
+            (0x12, Hvc),
+            (0x13, Smc),
+            (0x20, PrefetchAbort),
+            (0x21, HypPrefetchAbort),
+            (0x24, DataAbort),
+            (0x25, HypDataAbort),
+            (0x09, Unknown(0x09)),
+        ] {
+            assert_eq!(ExceptionClass::from_bits(bits), class);
+            assert_eq!(class.bits(), bits);
         }
     }
 
