@@ -156,8 +156,10 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             Ok(Outcome::Resume)
         }
         Faulted::NoMemory if abort.cm => {
-            // A device has no cache lines.
-            skip_instruction(state, hsr);
+            // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15 are
+            // of four bytes.
+            let core = &mut state.context.core;
+            (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, true);
             Ok(Outcome::Resume)
         }
         Faulted::NoMemory => mmio::emulate(vm, vcpu, state, hsr, &abort, ipa),
