@@ -254,6 +254,12 @@ impl FaultStatus {
         }
     }
 
+    /// Whether the abort is not of the instruction at which it was taken.
+    #[inline]
+    pub const fn is_asynchronous(self) -> bool {
+        matches!(self, Self::AsyncExternal | Self::AsyncParity)
+    }
+
     /// The field.
     #[inline]
     pub const fn bits(self) -> u32 {
@@ -516,6 +522,12 @@ mod tests {
         assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
         assert_eq!(Hsr(7 << 26 | 11).coprocessor(), 11);
         assert_eq!(Hsr(7 << 26 | 1 << 5).coprocessor(), 10);
+    }
+
+    #[test]
+    fn two_aborts_are_asynchronous() {
+        let found = (0..64).filter(|bits| FaultStatus::from_bits(*bits).is_asynchronous());
+        assert!(found.eq([0b01_0001, 0b01_1001]));
     }
 
     #[test]

@@ -127,6 +127,13 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             return Ok(Outcome::Resume);
         }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
+        fault if fault.is_asynchronous() => {
+            // It belongs to no instruction and has no address. It came here for HCR.AMO, and the
+            // guest takes its own when it does not mask it.
+            debug!("a guest gets an asynchronous abort: HSR {:#010x}\n", hsr.0);
+            state.context.control.hcr |= Hcr::VA.bits();
+            return Ok(Outcome::Resume);
+        }
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
