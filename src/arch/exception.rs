@@ -133,7 +133,7 @@ pub enum FaultKind {
     ExternalOnWalk,
 }
 
-/// An abort of an access.
+/// An abort of an access, or of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataFault {
     /// What for.
@@ -149,6 +149,14 @@ impl DataFault {
     const LPAE: u32 = 1 << 9;
     /// DFSR only: a write.
     const WNR: u32 = 1 << 11;
+
+    /// A table of the translation is where there is nothing; it is of this level.
+    pub const fn on_walk(level: u32) -> Self {
+        Self {
+            level,
+            ..Self::new(FaultKind::ExternalOnWalk)
+        }
+    }
 
     /// A fault without a level.
     const fn new(kind: FaultKind) -> Self {
@@ -222,7 +230,14 @@ pub fn inject_data_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32, 
 /// Gives the guest a prefetch abort for the instruction at PC: a synchronous external abort at the
 /// virtual address `addr` (B1.9.7).
 pub fn inject_prefetch_abort(regs: &mut impl CoreRegs, addr: u32) {
-    let status = DataFault::new(FaultKind::External).status(regs);
+    inject_prefetch_fault(regs, DataFault::new(FaultKind::External), addr);
+}
+
+/// The same for any fault.
+pub fn inject_prefetch_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32) {
+    // IFSR has no domain.
+    let fault = DataFault { domain: 0, ..fault };
+    let status = fault.status(regs);
     regs.set_cp15(Cp15Reg::Ifsr, status);
     regs.set_cp15(Cp15Reg::Ifar, addr);
     take(regs, Exception::PrefetchAbort);
@@ -322,6 +337,29 @@ mod tests {
         inject_data_abort(&mut regs, 0, false);
         assert_eq!(regs.cp15(Cp15Reg::Dfsr), 0x210);
         assert_eq!(regs.banked, Some((Mode::Abt, 0x1008, 0x30)));
+    }
+
+    #[test]
+    fn aborts_of_walks_tell_the_level() {
+        for (ttbcr, statuses) in [(0, [0x0c, 0x0e, 0x0e]), (TTBCR_EAE, [0x215, 0x216, 0x217])] {
+            for (level, status) in (1..).zip(statuses) {
+                let mut regs = at(0x1000, 0x10);
+                regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
+                let fault = DataFault {
+                    domain: 5,
+                    ..DataFault::on_walk(level)
+                };
+                inject_prefetch_fault(&mut regs, fault, 0x1000);
+                assert_eq!(regs.cp15(Cp15Reg::Ifsr), status);
+                assert_eq!(regs.cp15(Cp15Reg::Ifar), 0x1000);
+                let mut regs = at(0x1000, 0x10);
+                regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
+                inject_data_fault(&mut regs, fault, 0x2000, true);
+                let domain = if ttbcr == 0 { 5 << 4 } else { 0 };
+                assert_eq!(regs.cp15(Cp15Reg::Dfsr), status | domain | 0x800);
+                assert_eq!(regs.cp15(Cp15Reg::Dfar), 0x2000);
+            }
+        }
     }
 
     proptest! {

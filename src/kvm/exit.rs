@@ -157,8 +157,19 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
         })?;
     match faulted {
         Faulted::Mapped => Ok(Outcome::Resume),
-        Faulted::NoMemory if is_fetch || abort.s1ptw => {
-            // Code or tables in a device.
+        Faulted::NoMemory if abort.s1ptw => {
+            // Tables in a device.
+            let fault = mmio::walk_fault(vm, vcpu, state, address)?;
+            debug_abort(state, address);
+            if is_fetch {
+                exception::inject_prefetch_fault(&mut *state.context, fault, address);
+            } else {
+                exception::inject_data_fault(&mut *state.context, fault, address, abort.write);
+            }
+            Ok(Outcome::Resume)
+        }
+        Faulted::NoMemory if is_fetch => {
+            // Code in a device.
             inject_abort(state, is_fetch, abort.write, address);
             Ok(Outcome::Resume)
         }
@@ -173,11 +184,16 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     }
 }
 
-fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
+/// The guest gets an abort for what trapped.
+fn debug_abort(state: &VcpuState, address: u32) {
     debug!(
         "a guest gets an abort for {address:#010x}: HSR {:#010x}, pc {:#010x}\n",
         state.context.fault.hsr, state.context.core.pc
     );
+}
+
+fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
+    debug_abort(state, address);
     if is_fetch {
         exception::inject_prefetch_abort(&mut *state.context, address);
     } else {

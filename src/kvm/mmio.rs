@@ -12,7 +12,10 @@ use armv7::{
         Ipa,
         PAGE_SIZE, //
     },
-    exception,
+    exception::{
+        self,
+        DataFault, //
+    },
     hsr::{
         AbortIss,
         ExceptionClass,
@@ -326,6 +329,23 @@ fn translate(
     access: Option<stage1::Access>,
 ) -> Result<Ipa, WalkError<Error>> {
     Stage1::of(&*state.context).translate(address, access, |ipa, bytes| read(vm, vcpu, ipa, bytes))
+}
+
+/// The abort of an access, or a fetch, for which the hardware found a table of the guest where there
+/// is no memory.
+pub(super) fn walk_fault(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &VcpuState,
+    address: u32,
+) -> Result<DataFault> {
+    match translate(vm, vcpu, state, address, None) {
+        Err(WalkError::Fault(fault)) => Ok(fault),
+        Err(WalkError::Read(e)) => Err(e),
+        // Another vCPU has changed the tables since. The abort is true all the same, as of then; that
+        // it was a table of the second level is likely.
+        Ok(_) => Ok(DataFault::on_walk(2)),
+    }
 }
 
 /// Reads memory of the guest. If the host has none there, although it should, user space is told

@@ -27,6 +27,7 @@ static CHECKS: &[Check] = &[
     check("aborts: translation", 1, aborts::translation),
     check("aborts: permission, domain, access flag", 1, aborts::permission),
     guest_check("aborts: external", 1, aborts::external),
+    check("aborts: external, of a walk", 1, aborts::external_on_walk),
     check("aborts: long descriptors", 1, aborts::long_descriptors),
     check("aborts: registers kept", 1, aborts::registers_kept),
     guest_check("banked registers over exits", 1, banked::over_exits),
