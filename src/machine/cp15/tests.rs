@@ -258,6 +258,21 @@ fn what_one_core_has_the_other_need_not() {
         access32(Core::CortexA7, l2actlr, 0, &mut reset()),
         Cp15Outcome::Undefined
     );
+    // CPUMERRSR and L2MERRSR.
+    for opc1 in 0..2 {
+        for (is_read, outcome) in [(true, Cp15Outcome::Read(0)), (false, Cp15Outcome::Written)] {
+            let errors = Cp64Access {
+                opc1,
+                crm: 15,
+                rt: 0,
+                rt2: 1,
+                is_read,
+            };
+            let access = |core| access64(core, errors, u64::MAX, &mut reset());
+            assert_eq!(access(Core::CortexA15), outcome);
+            assert_eq!(access(Core::CortexA7), Cp15Outcome::Undefined);
+        }
+    }
     for core in CORES {
         // CBAR, and one that no core has.
         let mut state = reset();
