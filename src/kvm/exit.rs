@@ -11,6 +11,8 @@ use armv7::{
     cp15::Cp15Reg,
     exception,
     hsr::{
+        Cp32Access,
+        Cp64Access,
         ExceptionClass,
         FaultStatus,
         Hsr,
@@ -299,28 +301,45 @@ struct CpAccess {
 }
 
 impl CpAccess {
+    const fn of32(trapped: &Cp32Access) -> Self {
+        Self {
+            is_read: trapped.is_read,
+            rt: trapped.rt,
+            rt2: None,
+        }
+    }
+
+    const fn of64(trapped: &Cp64Access) -> Self {
+        Self {
+            is_read: trapped.is_read,
+            rt: trapped.rt,
+            rt2: Some(trapped.rt2),
+        }
+    }
+
     /// The value of a store.
     fn stored(self, state: &VcpuState) -> u64 {
         let high = self.rt2.map_or(0, |rt2| state.context.reg(rt2));
         u64::from(high) << 32 | u64::from(state.context.reg(self.rt))
     }
 
-    /// Sets the registers of a load.
+    /// Sets the registers of a load. R15 of an MRC stands for the flags.
     fn load(self, state: &mut VcpuState, value: u64) {
-        state.context.set_reg(self.rt, value as u32);
         if let Some(rt2) = self.rt2 {
+            state.context.set_reg(self.rt, value as u32);
             state.context.set_reg(rt2, (value >> 32) as u32);
+        } else if self.rt == 15 {
+            let core = &mut state.context.core;
+            core.cpsr = Psr(core.cpsr).with_flags(value as u32).0;
+        } else {
+            state.context.set_reg(self.rt, value as u32);
         }
     }
 }
 
 fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp_access();
-    let access = CpAccess {
-        is_read: trapped.is_read,
-        rt: trapped.rt,
-        rt2: None,
-    };
+    let access = CpAccess::of32(&trapped);
     let value = access.stored(state) as u32;
     let core = vm.host.lowvisor.core();
     let outcome = cp15::access32(core, trapped, value, &mut Registers { state });
@@ -329,11 +348,7 @@ fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
 
 fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp64_access();
-    let access = CpAccess {
-        is_read: trapped.is_read,
-        rt: trapped.rt,
-        rt2: Some(trapped.rt2),
-    };
+    let access = CpAccess::of64(&trapped);
     let value = access.stored(state);
     let core = vm.host.lowvisor.core();
     let outcome = cp15::access64(core, trapped, value, &mut Registers { state });
@@ -343,24 +358,18 @@ fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
 /// The debug and trace registers: none are implemented, so all read as zero.
 fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
-    match hsr.ec() {
-        ExceptionClass::Cp14 => {
-            let trapped = hsr.cp_access();
-            if trapped.is_read {
-                state.context.set_reg(trapped.rt, cp15::CP14_READS_AS);
-            }
-            skip_instruction(state, hsr);
+    let access = match hsr.ec() {
+        ExceptionClass::Cp14 => CpAccess::of32(&hsr.cp_access()),
+        ExceptionClass::Cp14Double => CpAccess::of64(&hsr.cp64_access()),
+        _ => {
+            exception::inject_undefined(&mut *state.context);
+            return Ok(Outcome::Resume);
         }
-        ExceptionClass::Cp14Double => {
-            let trapped = hsr.cp64_access();
-            if trapped.is_read {
-                state.context.set_reg(trapped.rt, cp15::CP14_READS_AS);
-                state.context.set_reg(trapped.rt2, cp15::CP14_READS_AS);
-            }
-            skip_instruction(state, hsr);
-        }
-        _ => exception::inject_undefined(&mut *state.context),
+    };
+    if access.is_read {
+        access.load(state, cp15::CP14_READS_AS.into());
     }
+    skip_instruction(state, hsr);
     Ok(Outcome::Resume)
 }
 

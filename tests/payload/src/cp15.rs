@@ -43,6 +43,9 @@ fn write(register: Register, value: u32) -> Result<bool, crate::check::Failure> 
     }
 }
 
+/// From p15 to p14.
+const TO_CP14: u32 = 0x100;
+
 /// Cortex-A15 or Cortex-A7.
 fn is_a15() -> bool {
     cpu::midr() >> 4 & 0xfff == 0xc0f
@@ -402,18 +405,48 @@ pub(crate) fn thread_registers() -> Outcome {
     Ok(())
 }
 
-/// The debug registers of CP14: a value or undefined, and never more. Trace has none.
+/// The debug registers of CP14: a value or undefined, and never more. A guest has none: what is
+/// defined reads as zero, and DBGDIDR says that there are no breakpoints.
 pub(crate) fn debug_registers() -> Outcome {
     for crn in 0..16 {
         for crm in 0..16 {
             for opc2 in 0..8 {
-                // From p15 to p14.
-                let instruction = code::mrc([0, crn, crm, opc2]) & !0x100;
-                let code = code::arm([instruction, BX_LR]);
-                if let Err(found) = exceptions::catch(code, 0, 0) {
-                    ensure_eq(found.vector, UNDEFINED, "the vector", place([0, crn, crm, opc2]))?;
+                let register = [0, crn, crm, opc2];
+                let code = code::arm([code::mrc(register) & !TO_CP14, BX_LR]);
+                match exceptions::catch(code, 0x5555_aaaa, 0) {
+                    Ok(value) if board::is_guest() => {
+                        ensure_eq(value, 0, "a debug register", place(register))?;
+                    }
+                    Ok(_) => (),
+                    Err(found) => {
+                        ensure_eq(found.vector, UNDEFINED, "the vector", place(register))?;
+                        ensure(place(register) != 0, "DBGDIDR is undefined", [0; 3])?;
+                    }
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// MRC to APSR_nzcv, which the encoding calls R15, changes the flags.
+pub(crate) fn flags() -> Outcome {
+    const MSR_ALL_FLAGS: u32 = 0xe328_f20f;
+    const MRS: u32 = 0xe10f_0000;
+    const RT_15: u32 = 15 << 12;
+    // DBGDSCR, PMUSERENR, ACTLR, PMCR, and MPIDR and ID_ISAR1, which no hypervisor traps.
+    for (instruction, expected) in [
+        (code::mrc([0, 0, 1, 0]) & !TO_CP14, 0),
+        (code::mrc([0, 9, 14, 0]), 0),
+        (code::mrc([0, 1, 0, 1]), 0),
+        (code::mrc([0, 9, 12, 0]), 4),
+        (code::mrc([0, 0, 0, 5]), 8),
+        (code::mrc([0, 0, 2, 1]), 1),
+    ] {
+        let code = code::arm([MSR_ALL_FLAGS, instruction | RT_15, MRS, BX_LR]);
+        match exceptions::catch(code, 0, 0) {
+            Ok(value) => ensure_eq(value >> 28, expected, "the flags", instruction)?,
+            Err(found) => ensure(false, "an exception", [found.vector, found.lr, instruction])?,
         }
     }
     Ok(())
