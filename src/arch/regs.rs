@@ -211,6 +211,9 @@ bitflags! {
     }
 }
 
+/// CNTKCTL.PL0PTEN (B4.1.26): user mode may use the physical timer.
+pub const CNTKCTL_PL0PTEN: u32 = 1 << 9;
+
 /// TTBCR.EAE (B4.1.153): the guest uses the long-descriptor format.
 pub const TTBCR_EAE: u32 = 1 << 31;
 

@@ -241,6 +241,11 @@ impl Cp15State for Registers<'_> {
     }
 }
 
+/// Whether the guest was in a mode of PL1.
+fn is_privileged(state: &VcpuState) -> bool {
+    Psr(state.context.core.cpsr).mode() != Some(Mode::Usr)
+}
+
 /// Finishes an access to a coprocessor register.
 fn finish_cp(
     vm: &Vm,
@@ -272,8 +277,7 @@ fn finish_cp(
         Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
         Cp15Outcome::Pmu(reg) => {
             let value = (!access.is_read).then(|| access.stored(state) as u32);
-            let is_kernel = Psr(state.context.core.cpsr).mode() != Some(Mode::Usr);
-            match state.pmu.access(reg, value, is_kernel) {
+            match state.pmu.access(reg, value, is_privileged(state)) {
                 pmu::Outcome::Read(value) => access.load(state, value.into()),
                 pmu::Outcome::Written => (),
                 pmu::Outcome::Undefined => {
@@ -341,8 +345,9 @@ fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp_access();
     let access = CpAccess::of32(&trapped);
     let value = access.stored(state) as u32;
+    let privileged = is_privileged(state);
     let core = vm.host.lowvisor.core();
-    let outcome = cp15::access32(core, trapped, value, &mut Registers { state });
+    let outcome = cp15::access32(core, trapped, privileged, value, &mut Registers { state });
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 
@@ -350,8 +355,9 @@ fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp64_access();
     let access = CpAccess::of64(&trapped);
     let value = access.stored(state);
+    let privileged = is_privileged(state);
     let core = vm.host.lowvisor.core();
-    let outcome = cp15::access64(core, trapped, value, &mut Registers { state });
+    let outcome = cp15::access64(core, trapped, privileged, value, &mut Registers { state });
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 

@@ -5,6 +5,16 @@ use proptest::prelude::*;
 
 const CORES: [Core; 2] = [Core::CortexA15, Core::CortexA7];
 
+/// An access from PL1.
+fn access32(core: Core, access: Cp32Access, value: u32, state: &mut impl Cp15State) -> Cp15Outcome {
+    super::access32(core, access, true, value, state)
+}
+
+/// The same of 64 bits.
+fn access64(core: Core, access: Cp64Access, value: u64, state: &mut impl Cp15State) -> Cp15Outcome {
+    super::access64(core, access, true, value, state)
+}
+
 struct State([u32; Cp15Reg::COUNT]);
 
 impl Cp15State for State {
@@ -312,6 +322,50 @@ fn the_physical_timer_goes_to_its_model() {
                 access64(core, cval, 1, &mut reset()),
                 Cp15Outcome::PhysTimer(TimerReg::Cval)
             );
+        }
+    }
+}
+
+#[test]
+fn user_mode_has_the_monitors_and_at_most_the_physical_timer() {
+    for core in CORES {
+        for (entry, is_read) in core.table().iter().flat_map(|e| [(e, true), (e, false)]) {
+            for cntkctl in [0, !CNTKCTL_PL0PTEN, CNTKCTL_PL0PTEN] {
+                let mut state = reset();
+                state.set(Cp15Reg::Cntkctl, cntkctl);
+                let before = state.0;
+                let outcome = match entry.key.encoding() {
+                    Encoding::Single {
+                        crn,
+                        opc1,
+                        crm,
+                        opc2,
+                    } => {
+                        let access = access(crn, opc1, crm, opc2, is_read);
+                        super::access32(core, access, false, 1, &mut state)
+                    }
+                    Encoding::Double { opc1, crm } => {
+                        let (rt, rt2) = (0, 1);
+                        let access = Cp64Access {
+                            opc1,
+                            crm,
+                            rt,
+                            rt2,
+                            is_read,
+                        };
+                        super::access64(core, access, false, 1, &mut state)
+                    }
+                };
+                let expected = match entry.action {
+                    Action::Pmu(reg) => Cp15Outcome::Pmu(reg),
+                    Action::PhysTimer(reg) if cntkctl == CNTKCTL_PL0PTEN => {
+                        Cp15Outcome::PhysTimer(reg)
+                    }
+                    _ => Cp15Outcome::Undefined,
+                };
+                assert_eq!(outcome, expected, "{:?}", entry.key);
+                assert_eq!(state.0, before);
+            }
         }
     }
 }
