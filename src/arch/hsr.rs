@@ -4,11 +4,7 @@
 
 use crate::{
     addr::PAGE_SIZE,
-    cond::Cond,
-    cp15::{
-        Cp15Encoding,
-        Cp15Encoding64, //
-    },
+    cond::Cond, //
 };
 
 /// HSR.
@@ -134,19 +130,6 @@ pub struct Cp32Access {
     pub is_read: bool,
 }
 
-impl Cp32Access {
-    /// The register that is accessed.
-    #[inline]
-    pub const fn encoding(&self) -> Cp15Encoding {
-        Cp15Encoding {
-            crn: self.crn,
-            opc1: self.opc1,
-            crm: self.crm,
-            opc2: self.opc2,
-        }
-    }
-}
-
 /// A trapped MCRR or MRRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cp64Access {
@@ -160,17 +143,6 @@ pub struct Cp64Access {
     pub rt2: usize,
     /// MRRC rather than MCRR.
     pub is_read: bool,
-}
-
-impl Cp64Access {
-    /// The register that is accessed.
-    #[inline]
-    pub const fn encoding(&self) -> Cp15Encoding64 {
-        Cp15Encoding64 {
-            crm: self.crm,
-            opc1: self.opc1,
-        }
-    }
 }
 
 /// HSR.SAS: the size of an access.
@@ -354,12 +326,6 @@ impl Hsr {
         self.bit(Self::IL)
     }
 
-    /// The instruction-specific syndrome.
-    #[inline]
-    pub const fn iss(self) -> u32 {
-        self.0 & 0x01ff_ffff
-    }
-
     /// The condition of the trapped instruction, if the syndrome has it.
     ///
     /// Classes with the two top bits zero have the field, except for the unknown reason.
@@ -404,23 +370,6 @@ impl Hsr {
             Wfx::Wfe
         } else {
             Wfx::Wfi
-        }
-    }
-
-    /// The number in an [`ExceptionClass::Hvc`] or [`ExceptionClass::Svc`].
-    #[inline]
-    pub const fn hvc_imm(self) -> u16 {
-        self.0 as u16
-    }
-
-    /// The coprocessor of [`ExceptionClass::Coprocessor`]: 10 or 11 for VFP. For an Advanced
-    /// SIMD instruction it is not given, and 10 is returned.
-    #[inline]
-    pub const fn coprocessor(self) -> u8 {
-        if self.bit(1 << 5) {
-            10
-        } else {
-            self.field(0, 4)
         }
     }
 
@@ -517,11 +466,8 @@ mod tests {
         assert_eq!(abort.srt, 2);
         assert_eq!(abort.fsc, FaultStatus::Translation(3));
         assert_eq!(hsr.condition(), None);
-        assert_eq!(Hsr(0x12 << 26 | 0xabcd).hvc_imm(), 0xabcd);
         assert_eq!(Hsr(1 << 26 | 1).wfx(), Wfx::Wfe);
         assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
-        assert_eq!(Hsr(7 << 26 | 11).coprocessor(), 11);
-        assert_eq!(Hsr(7 << 26 | 1 << 5).coprocessor(), 10);
     }
 
     #[test]
@@ -554,7 +500,6 @@ mod tests {
             let hsr = Hsr(0x03 << 26 | iss);
             prop_assert_eq!(hsr.cp_access(), Cp32Access { crn, opc1, crm, opc2, rt, is_read });
             prop_assert_eq!(hsr.condition(), Some(Cond::new(cond)));
-            prop_assert_eq!(hsr.iss(), iss);
         }
 
         #[test]

@@ -124,12 +124,6 @@ impl Psr {
         self.has(Self::E)
     }
 
-    /// Whether this is user mode, without privileges.
-    #[inline]
-    pub const fn is_user(self) -> bool {
-        self.0 & Self::MODE_MASK == Mode::Usr as u32
-    }
-
     /// The register with N, Z, C and V of a word, as MRC to APSR_nzcv has it (A8.8.107).
     #[inline]
     #[must_use]
