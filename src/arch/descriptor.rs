@@ -208,13 +208,6 @@ impl Stage2Desc {
     pub const fn with_accessed(self, accessed: bool) -> Self {
         Self(with_bit(self.0, AF, accessed))
     }
-
-    /// The same, executable or not.
-    #[inline]
-    #[must_use]
-    pub const fn with_execute_never(self, execute_never: bool) -> Self {
-        Self(with_bit(self.0, XN, execute_never))
-    }
 }
 
 const fn with_bit(value: u64, bit: u64, set: bool) -> u64 {
@@ -422,10 +415,6 @@ mod tests {
                 matches!(attrs.access, Stage2Access::WriteOnly | Stage2Access::ReadWrite)
             );
             prop_assert_eq!(page.with_access(other), Stage2Desc::page(pa, Stage2Attrs { access: other, ..attrs }));
-            prop_assert_eq!(
-                page.with_execute_never(flag),
-                Stage2Desc::page(pa, Stage2Attrs { execute_never: flag, ..attrs })
-            );
             prop_assert_eq!(page.with_accessed(flag).accessed(), flag);
             prop_assert_eq!(page.with_accessed(false).with_accessed(true), page);
         }

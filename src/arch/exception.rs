@@ -119,8 +119,6 @@ fn take(regs: &mut impl CoreRegs, exception: Exception) {
 /// What an access was aborted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The address is not a multiple of what the access demands.
-    Alignment,
     /// Nothing is mapped.
     Translation,
     /// The access flag is clear.
@@ -135,7 +133,7 @@ pub enum FaultKind {
     ExternalOnWalk,
 }
 
-/// An abort of an access.
+/// An abort of an access, or of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataFault {
     /// What for.
@@ -152,6 +150,14 @@ impl DataFault {
     /// DFSR only: a write.
     const WNR: u32 = 1 << 11;
 
+    /// A table of the translation is where there is nothing; it is of this level.
+    pub const fn on_walk(level: u32) -> Self {
+        Self {
+            level,
+            ..Self::new(FaultKind::ExternalOnWalk)
+        }
+    }
+
     /// A fault without a level.
     const fn new(kind: FaultKind) -> Self {
         Self {
@@ -165,7 +171,6 @@ impl DataFault {
     const fn short(self) -> u32 {
         let level = if self.level >= 2 { 2 } else { 0 };
         let status = match self.kind {
-            FaultKind::Alignment => 0b0_0001,
             FaultKind::Translation => 0b0_0101 + level,
             FaultKind::AccessFlag if level == 0 => 0b0_0011,
             FaultKind::AccessFlag => 0b0_0110,
@@ -182,7 +187,6 @@ impl DataFault {
         let level = self.level & 3;
         Self::LPAE
             | match self.kind {
-                FaultKind::Alignment => 0b10_0001,
                 FaultKind::Translation => 0b00_0100 | level,
                 FaultKind::AccessFlag => 0b00_1000 | level,
                 // There are none.
@@ -214,11 +218,6 @@ pub fn inject_data_abort(regs: &mut impl CoreRegs, addr: u32, write: bool) {
     inject_data_fault(regs, DataFault::new(FaultKind::External), addr, write);
 }
 
-/// The same for an alignment fault.
-pub fn inject_alignment_fault(regs: &mut impl CoreRegs, addr: u32, write: bool) {
-    inject_data_fault(regs, DataFault::new(FaultKind::Alignment), addr, write);
-}
-
 /// The same for any fault.
 pub fn inject_data_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32, write: bool) {
     let wnr = if write { DataFault::WNR } else { 0 };
@@ -231,7 +230,14 @@ pub fn inject_data_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32, 
 /// Gives the guest a prefetch abort for the instruction at PC: a synchronous external abort at the
 /// virtual address `addr` (B1.9.7).
 pub fn inject_prefetch_abort(regs: &mut impl CoreRegs, addr: u32) {
-    let status = DataFault::new(FaultKind::External).status(regs);
+    inject_prefetch_fault(regs, DataFault::new(FaultKind::External), addr);
+}
+
+/// The same for any fault.
+pub fn inject_prefetch_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32) {
+    // IFSR has no domain.
+    let fault = DataFault { domain: 0, ..fault };
+    let status = fault.status(regs);
     regs.set_cp15(Cp15Reg::Ifsr, status);
     regs.set_cp15(Cp15Reg::Ifar, addr);
     take(regs, Exception::PrefetchAbort);
@@ -331,6 +337,29 @@ mod tests {
         inject_data_abort(&mut regs, 0, false);
         assert_eq!(regs.cp15(Cp15Reg::Dfsr), 0x210);
         assert_eq!(regs.banked, Some((Mode::Abt, 0x1008, 0x30)));
+    }
+
+    #[test]
+    fn aborts_of_walks_tell_the_level() {
+        for (ttbcr, statuses) in [(0, [0x0c, 0x0e, 0x0e]), (TTBCR_EAE, [0x215, 0x216, 0x217])] {
+            for (level, status) in (1..).zip(statuses) {
+                let mut regs = at(0x1000, 0x10);
+                regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
+                let fault = DataFault {
+                    domain: 5,
+                    ..DataFault::on_walk(level)
+                };
+                inject_prefetch_fault(&mut regs, fault, 0x1000);
+                assert_eq!(regs.cp15(Cp15Reg::Ifsr), status);
+                assert_eq!(regs.cp15(Cp15Reg::Ifar), 0x1000);
+                let mut regs = at(0x1000, 0x10);
+                regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
+                inject_data_fault(&mut regs, fault, 0x2000, true);
+                let domain = if ttbcr == 0 { 5 << 4 } else { 0 };
+                assert_eq!(regs.cp15(Cp15Reg::Dfsr), status | domain | 0x800);
+                assert_eq!(regs.cp15(Cp15Reg::Dfar), 0x2000);
+            }
+        }
     }
 
     proptest! {

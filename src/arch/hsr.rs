@@ -3,11 +3,8 @@
 //! The HYP syndrome register: why the guest was left (B3.13.6).
 
 use crate::{
-    cond::Cond,
-    cp15::{
-        Cp15Encoding,
-        Cp15Encoding64, //
-    },
+    addr::PAGE_SIZE,
+    cond::Cond, //
 };
 
 /// HSR.
@@ -68,7 +65,7 @@ impl ExceptionClass {
             0x06 => Self::Cp14LoadStore,
             0x07 => Self::Coprocessor,
             0x08 => Self::VfpId,
-            0x09 => Self::Bxj,
+            0x0a => Self::Bxj,
             0x0c => Self::Cp14Double,
             0x11 => Self::Svc,
             0x12 => Self::Hvc,
@@ -93,7 +90,7 @@ impl ExceptionClass {
             Self::Cp14LoadStore => 0x06,
             Self::Coprocessor => 0x07,
             Self::VfpId => 0x08,
-            Self::Bxj => 0x09,
+            Self::Bxj => 0x0a,
             Self::Cp14Double => 0x0c,
             Self::Svc => 0x11,
             Self::Hvc => 0x12,
@@ -133,19 +130,6 @@ pub struct Cp32Access {
     pub is_read: bool,
 }
 
-impl Cp32Access {
-    /// The register that is accessed.
-    #[inline]
-    pub const fn encoding(&self) -> Cp15Encoding {
-        Cp15Encoding {
-            crn: self.crn,
-            opc1: self.opc1,
-            crm: self.crm,
-            opc2: self.opc2,
-        }
-    }
-}
-
 /// A trapped MCRR or MRRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cp64Access {
@@ -159,17 +143,6 @@ pub struct Cp64Access {
     pub rt2: usize,
     /// MRRC rather than MCRR.
     pub is_read: bool,
-}
-
-impl Cp64Access {
-    /// The register that is accessed.
-    #[inline]
-    pub const fn encoding(&self) -> Cp15Encoding64 {
-        Cp15Encoding64 {
-            crm: self.crm,
-            opc1: self.opc1,
-        }
-    }
 }
 
 /// HSR.SAS: the size of an access.
@@ -253,6 +226,12 @@ impl FaultStatus {
         }
     }
 
+    /// Whether the abort is not of the instruction at which it was taken.
+    #[inline]
+    pub const fn is_asynchronous(self) -> bool {
+        matches!(self, Self::AsyncExternal | Self::AsyncParity)
+    }
+
     /// The field.
     #[inline]
     pub const fn bits(self) -> u32 {
@@ -298,6 +277,21 @@ pub struct AbortIss {
     pub fsc: FaultStatus,
 }
 
+impl AbortIss {
+    /// Whether an access with a syndrome, aborted at `address`, can be of bytes in two pages: an
+    /// unaligned one. The address may be that of its first byte, or that of the second page.
+    #[inline]
+    pub const fn may_cross_pages(&self, address: u32) -> bool {
+        let offset = address & (PAGE_SIZE as u32 - 1);
+        match self.sas.bytes() {
+            Some(size) if self.isv && size > 1 => {
+                offset == 0 || offset + size as u32 > PAGE_SIZE as u32
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Hsr {
     const IL: u32 = 1 << 25;
     const CV: u32 = 1 << 24;
@@ -330,12 +324,6 @@ impl Hsr {
     #[inline]
     pub const fn il(self) -> bool {
         self.bit(Self::IL)
-    }
-
-    /// The instruction-specific syndrome.
-    #[inline]
-    pub const fn iss(self) -> u32 {
-        self.0 & 0x01ff_ffff
     }
 
     /// The condition of the trapped instruction, if the syndrome has it.
@@ -385,23 +373,6 @@ impl Hsr {
         }
     }
 
-    /// The number in an [`ExceptionClass::Hvc`] or [`ExceptionClass::Svc`].
-    #[inline]
-    pub const fn hvc_imm(self) -> u16 {
-        self.0 as u16
-    }
-
-    /// The coprocessor of [`ExceptionClass::Coprocessor`]: 10 or 11 for VFP. For an Advanced
-    /// SIMD instruction it is not given, and 10 is returned.
-    #[inline]
-    pub const fn coprocessor(self) -> u8 {
-        if self.bit(1 << 5) {
-            10
-        } else {
-            self.field(0, 4)
-        }
-    }
-
     /// For the aborts. What only data aborts have is zero for a prefetch abort.
     #[inline]
     pub const fn abort(self) -> AbortIss {
@@ -440,6 +411,35 @@ mod tests {
     }
 
     #[test]
+    fn classes_are_those_of_the_manual() {
+        use ExceptionClass::*;
+        // Table B3-25.
+        for (bits, class) in [
+            (0x00, UnknownReason),
+            (0x01, Wfx),
+            (0x03, Cp15),
+            (0x04, Cp15Double),
+            (0x05, Cp14),
+            (0x06, Cp14LoadStore),
+            (0x07, Coprocessor),
+            (0x08, VfpId),
+            (0x0a, Bxj),
+            (0x0c, Cp14Double),
+            (0x11, Svc),
+            (0x12, Hvc),
+            (0x13, Smc),
+            (0x20, PrefetchAbort),
+            (0x21, HypPrefetchAbort),
+            (0x24, DataAbort),
+            (0x25, HypDataAbort),
+            (0x09, Unknown(0x09)),
+        ] {
+            assert_eq!(ExceptionClass::from_bits(bits), class);
+            assert_eq!(class.bits(), bits);
+        }
+    }
+
+    #[test]
     fn known_syndromes() {
         // `mrc p15, 0, r3, c1, c0, 1` (ACTLR), condition AL.
         let hsr = Hsr(0x0fe2_0461);
@@ -466,11 +466,26 @@ mod tests {
         assert_eq!(abort.srt, 2);
         assert_eq!(abort.fsc, FaultStatus::Translation(3));
         assert_eq!(hsr.condition(), None);
-        assert_eq!(Hsr(0x12 << 26 | 0xabcd).hvc_imm(), 0xabcd);
         assert_eq!(Hsr(1 << 26 | 1).wfx(), Wfx::Wfe);
         assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
-        assert_eq!(Hsr(7 << 26 | 11).coprocessor(), 11);
-        assert_eq!(Hsr(7 << 26 | 1 << 5).coprocessor(), 10);
+    }
+
+    #[test]
+    fn two_aborts_are_asynchronous() {
+        let found = (0..64).filter(|bits| FaultStatus::from_bits(*bits).is_asynchronous());
+        assert!(found.eq([0b01_0001, 0b01_1001]));
+    }
+
+    #[test]
+    fn accesses_of_two_pages() {
+        let abort = |isv: u32, sas: u32| Hsr(0x24 << 26 | isv << 24 | sas << 22).abort();
+        for (sas, size) in [(0, 1), (1, 2), (2, 4)] {
+            for address in 0x2000..0x3000 {
+                let crosses = size > 1 && (address == 0x2000 || address + size > 0x3000);
+                assert_eq!(abort(1, sas).may_cross_pages(address), crosses);
+                assert!(!abort(0, sas).may_cross_pages(address));
+            }
+        }
     }
 
     proptest! {
@@ -485,7 +500,6 @@ mod tests {
             let hsr = Hsr(0x03 << 26 | iss);
             prop_assert_eq!(hsr.cp_access(), Cp32Access { crn, opc1, crm, opc2, rt, is_read });
             prop_assert_eq!(hsr.condition(), Some(Cond::new(cond)));
-            prop_assert_eq!(hsr.iss(), iss);
         }
 
         #[test]

@@ -124,10 +124,12 @@ impl Psr {
         self.has(Self::E)
     }
 
-    /// Whether this is user mode, without privileges.
+    /// The register with N, Z, C and V of a word, as MRC to APSR_nzcv has it (A8.8.107).
     #[inline]
-    pub const fn is_user(self) -> bool {
-        self.0 & Self::MODE_MASK == Mode::Usr as u32
+    #[must_use]
+    pub const fn with_flags(self, value: u32) -> Self {
+        let flags = Self::N | Self::Z | Self::C | Self::V;
+        Self(self.0 & !flags | value & flags)
     }
 
     /// ITSTATE (A2.5.2): `IT[7:0]` in one piece.
@@ -170,6 +172,13 @@ mod tests {
             prop_assert_eq!(new.it_state(), it);
             prop_assert_eq!(new.0 & !Psr::IT_MASK, psr & !Psr::IT_MASK);
             prop_assert_eq!(Psr(psr).with_it_state(Psr(psr).it_state()), Psr(psr));
+        }
+
+        #[test]
+        fn flags_leave_the_rest_alone(psr: u32, value: u32) {
+            let new = Psr(psr).with_flags(value);
+            prop_assert_eq!(new.0 >> 28, value >> 28);
+            prop_assert_eq!(new.0 & 0x0fff_ffff, psr & 0x0fff_ffff);
         }
 
         #[test]

@@ -199,35 +199,19 @@ bitflags! {
     }
 }
 
-bitflags! {
-    /// Floating-point exception register (B6.1.38).
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Fpexc: u32 {
-        /// VFP and Advanced SIMD are on.
-        const EN = 1 << 30;
-        /// The state is more than FPSCR and the registers.
-        const EX = 1 << 31;
-        const _ = !0;
-    }
-}
+/// CNTKCTL.PL0PTEN (B4.1.26): user mode may use the physical timer.
+pub const CNTKCTL_PL0PTEN: u32 = 1 << 9;
 
 /// TTBCR.EAE (B4.1.153): the guest uses the long-descriptor format.
 pub const TTBCR_EAE: u32 = 1 << 31;
 
-/// MPIDR (B4.1.106): bits 31 and 30 are `0b10` for a core with the multiprocessing extensions
-/// that is one of several.
-pub const MPIDR_MULTIPROCESSOR: u32 = 1 << 31;
-
-/// MPIDR: the affinity fields.
+/// MPIDR (B4.1.106): the affinity fields.
 pub const MPIDR_AFFINITY_MASK: u32 = 0x00ff_ffff;
 
 // --- Translation ---------------------------------------------------------------
 
 /// The bits of an IPA, and of a physical address, that the architecture has.
 pub const IPA_BITS: u32 = 40;
-
-/// The level that a stage-2 walk starts at.
-pub const STAGE2_ROOT_LEVEL: u32 = 1;
 
 /// The address bits that an entry of the first level leaves: 1 GiB.
 const ROOT_SHIFT: u32 = 30;

@@ -197,7 +197,8 @@ impl Topology for NotAtHand {
 fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
     let trapped = hsr.cp_access();
     // The registers that the guest's mode has for itself are in the hardware, too.
-    let banked = match Psr(context.core.cpsr).mode() {
+    let mode = Psr(context.core.cpsr).mode();
+    let banked = match mode {
         Some(Mode::Fiq) | None => 8,
         _ => 13,
     };
@@ -211,7 +212,8 @@ fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
         l2ctlr: context.cp15[Cp15Reg::L2ctlr as usize],
         not_at_hand: Cell::new(false),
     };
-    let outcome = cp15::access32(core, trapped, value, &mut emulated);
+    let privileged = mode != Some(Mode::Usr);
+    let outcome = cp15::access32(core, trapped, privileged, value, &mut emulated);
     if emulated.not_at_hand.get() {
         return Answer::Declined;
     }

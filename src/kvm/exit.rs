@@ -11,6 +11,8 @@ use armv7::{
     cp15::Cp15Reg,
     exception,
     hsr::{
+        Cp32Access,
+        Cp64Access,
         ExceptionClass,
         FaultStatus,
         Hsr,
@@ -127,6 +129,13 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             return Ok(Outcome::Resume);
         }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
+        fault if fault.is_asynchronous() => {
+            // It belongs to no instruction and has no address. It came here for HCR.AMO, and the
+            // guest takes its own when it does not mask it.
+            debug!("a guest gets an asynchronous abort: HSR {:#010x}\n", hsr.0);
+            state.context.control.hcr |= Hcr::VA.bits();
+            return Ok(Outcome::Resume);
+        }
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
@@ -150,25 +159,43 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
         })?;
     match faulted {
         Faulted::Mapped => Ok(Outcome::Resume),
-        Faulted::NoMemory if is_fetch || abort.s1ptw => {
-            // Code or tables in a device.
+        Faulted::NoMemory if abort.s1ptw => {
+            // Tables in a device.
+            let fault = mmio::walk_fault(vm, vcpu, state, address)?;
+            debug_abort(state, address);
+            if is_fetch {
+                exception::inject_prefetch_fault(&mut *state.context, fault, address);
+            } else {
+                exception::inject_data_fault(&mut *state.context, fault, address, abort.write);
+            }
+            Ok(Outcome::Resume)
+        }
+        Faulted::NoMemory if is_fetch => {
+            // Code in a device.
             inject_abort(state, is_fetch, abort.write, address);
             Ok(Outcome::Resume)
         }
         Faulted::NoMemory if abort.cm => {
-            // A device has no cache lines.
-            skip_instruction(state, hsr);
+            // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15 are
+            // of four bytes.
+            let core = &mut state.context.core;
+            (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, true);
             Ok(Outcome::Resume)
         }
         Faulted::NoMemory => mmio::emulate(vm, vcpu, state, hsr, &abort, ipa),
     }
 }
 
-fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
+/// The guest gets an abort for what trapped.
+fn debug_abort(state: &VcpuState, address: u32) {
     debug!(
         "a guest gets an abort for {address:#010x}: HSR {:#010x}, pc {:#010x}\n",
         state.context.fault.hsr, state.context.core.pc
     );
+}
+
+fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
+    debug_abort(state, address);
     if is_fetch {
         exception::inject_prefetch_abort(&mut *state.context, address);
     } else {
@@ -214,6 +241,11 @@ impl Cp15State for Registers<'_> {
     }
 }
 
+/// Whether the guest was in a mode of PL1.
+fn is_privileged(state: &VcpuState) -> bool {
+    Psr(state.context.core.cpsr).mode() != Some(Mode::Usr)
+}
+
 /// Finishes an access to a coprocessor register.
 fn finish_cp(
     vm: &Vm,
@@ -245,8 +277,7 @@ fn finish_cp(
         Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
         Cp15Outcome::Pmu(reg) => {
             let value = (!access.is_read).then(|| access.stored(state) as u32);
-            let is_kernel = Psr(state.context.core.cpsr).mode() != Some(Mode::Usr);
-            match state.pmu.access(reg, value, is_kernel) {
+            match state.pmu.access(reg, value, is_privileged(state)) {
                 pmu::Outcome::Read(value) => access.load(state, value.into()),
                 pmu::Outcome::Written => (),
                 pmu::Outcome::Undefined => {
@@ -274,68 +305,77 @@ struct CpAccess {
 }
 
 impl CpAccess {
+    const fn of32(trapped: &Cp32Access) -> Self {
+        Self {
+            is_read: trapped.is_read,
+            rt: trapped.rt,
+            rt2: None,
+        }
+    }
+
+    const fn of64(trapped: &Cp64Access) -> Self {
+        Self {
+            is_read: trapped.is_read,
+            rt: trapped.rt,
+            rt2: Some(trapped.rt2),
+        }
+    }
+
     /// The value of a store.
     fn stored(self, state: &VcpuState) -> u64 {
         let high = self.rt2.map_or(0, |rt2| state.context.reg(rt2));
         u64::from(high) << 32 | u64::from(state.context.reg(self.rt))
     }
 
-    /// Sets the registers of a load.
+    /// Sets the registers of a load. R15 of an MRC stands for the flags.
     fn load(self, state: &mut VcpuState, value: u64) {
-        state.context.set_reg(self.rt, value as u32);
         if let Some(rt2) = self.rt2 {
+            state.context.set_reg(self.rt, value as u32);
             state.context.set_reg(rt2, (value >> 32) as u32);
+        } else if self.rt == 15 {
+            let core = &mut state.context.core;
+            core.cpsr = Psr(core.cpsr).with_flags(value as u32).0;
+        } else {
+            state.context.set_reg(self.rt, value as u32);
         }
     }
 }
 
 fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp_access();
-    let access = CpAccess {
-        is_read: trapped.is_read,
-        rt: trapped.rt,
-        rt2: None,
-    };
+    let access = CpAccess::of32(&trapped);
     let value = access.stored(state) as u32;
+    let privileged = is_privileged(state);
     let core = vm.host.lowvisor.core();
-    let outcome = cp15::access32(core, trapped, value, &mut Registers { state });
+    let outcome = cp15::access32(core, trapped, privileged, value, &mut Registers { state });
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 
 fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     let trapped = hsr.cp64_access();
-    let access = CpAccess {
-        is_read: trapped.is_read,
-        rt: trapped.rt,
-        rt2: Some(trapped.rt2),
-    };
+    let access = CpAccess::of64(&trapped);
     let value = access.stored(state);
+    let privileged = is_privileged(state);
     let core = vm.host.lowvisor.core();
-    let outcome = cp15::access64(core, trapped, value, &mut Registers { state });
+    let outcome = cp15::access64(core, trapped, privileged, value, &mut Registers { state });
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 
 /// The debug and trace registers: none are implemented, so all read as zero.
 fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
-    match hsr.ec() {
-        ExceptionClass::Cp14 => {
-            let trapped = hsr.cp_access();
-            if trapped.is_read {
-                state.context.set_reg(trapped.rt, cp15::CP14_READS_AS);
-            }
-            skip_instruction(state, hsr);
+    let access = match hsr.ec() {
+        ExceptionClass::Cp14 => CpAccess::of32(&hsr.cp_access()),
+        ExceptionClass::Cp14Double => CpAccess::of64(&hsr.cp64_access()),
+        _ => {
+            exception::inject_undefined(&mut *state.context);
+            return Ok(Outcome::Resume);
         }
-        ExceptionClass::Cp14Double => {
-            let trapped = hsr.cp64_access();
-            if trapped.is_read {
-                state.context.set_reg(trapped.rt, cp15::CP14_READS_AS);
-                state.context.set_reg(trapped.rt2, cp15::CP14_READS_AS);
-            }
-            skip_instruction(state, hsr);
-        }
-        _ => exception::inject_undefined(&mut *state.context),
+    };
+    if access.is_read {
+        access.load(state, cp15::CP14_READS_AS.into());
     }
+    skip_instruction(state, hsr);
     Ok(Outcome::Resume)
 }
 

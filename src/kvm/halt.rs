@@ -82,9 +82,12 @@ impl VmHalt {
     }
 }
 
-/// Whether there is something that ends a wait for an interrupt.
+/// Whether there is something that ends a wait for an interrupt. An asynchronous abort does, masked
+/// or not (B1.8.13).
 fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> bool {
-    vcpu.irq_lines() != 0 || vm.interrupt_for(vcpu, state, Lines::of(state))
+    vcpu.irq_lines() != 0
+        || state.context.control.hcr & Hcr::VA.bits() != 0
+        || vm.interrupt_for(vcpu, state, Lines::of(state))
 }
 
 /// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.

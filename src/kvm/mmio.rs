@@ -12,7 +12,10 @@ use armv7::{
         Ipa,
         PAGE_SIZE, //
     },
-    exception,
+    exception::{
+        self,
+        DataFault, //
+    },
     hsr::{
         AbortIss,
         ExceptionClass,
@@ -140,6 +143,7 @@ impl DistributorAccess {
         let offset = fault.hdfar & (PAGE_SIZE as u32 - 1);
         let is_plain = abort.isv
             && abort.sas.bytes().is_some()
+            && !abort.may_cross_pages(fault.hdfar)
             && matches!(abort.fsc, FaultStatus::Translation(_))
             && (abort.write || !is_settled(offset));
         is_plain.then(|| Self {
@@ -175,6 +179,15 @@ pub(crate) fn emulate(
     let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
         return emulate_decoded(vm, vcpu, state, hsr, ipa);
     };
+    if abort.may_cross_pages(state.context.fault.hdfar) {
+        // The syndrome does not tell where the access begins: one page can be memory, or another
+        // device.
+        if let Fetched::Same(transfer) = fetch_transfer(vm, vcpu, state, abort)? {
+            if transfer.is_single(size, abort.write) && transfer.crosses_pages() {
+                return carry_out(vm, vcpu, state, transfer);
+            }
+        }
+    }
     let rt = abort.srt;
     let big_endian = Psr(state.context.core.cpsr).is_big_endian();
     let load = if abort.write {
@@ -213,42 +226,61 @@ fn emulate_decoded(
     hsr: Hsr,
     ipa: Ipa,
 ) -> Result<Outcome> {
-    if state.context.core.cpsr & Psr::J != 0 {
-        // ThumbEE has other instructions.
-        return not_emulated(vm, vcpu, state, hsr, ipa);
-    }
-    let Some(instruction) = fetch(vm, vcpu, state)? else {
-        // The guest has taken its code away, or its translation, since: it will fault by itself.
-        return Ok(Outcome::Resume);
-    };
-    let Ok(decoded) = insn::decode(instruction) else {
-        return not_emulated(vm, vcpu, state, hsr, ipa);
-    };
-    let abort = hsr.abort();
-    let address = state.context.fault.hdfar;
-    let transfer = match Transfer::new(instruction, &decoded, &*state.context) {
-        Ok(transfer) => transfer,
-        Err(insn::Unaligned(address)) => {
-            exception::inject_alignment_fault(&mut *state.context, address, abort.write);
+    let transfer = match fetch_transfer(vm, vcpu, state, &hsr.abort())? {
+        Fetched::Same(transfer) => transfer,
+        Fetched::Other => {
+            let pc = state.context.core.pc;
+            // Once is a coincidence. A guest whose caches do not agree on what the instruction is
+            // would never get any further.
+            if state.refetched_at.replace(pc) == Some(pc) {
+                state.refetched_at = None;
+                return not_emulated(vm, vcpu, state, hsr, ipa);
+            }
             return Ok(Outcome::Resume);
         }
+        Fetched::Unknown => return not_emulated(vm, vcpu, state, hsr, ipa),
     };
-    // Another vCPU may have written another instruction there since. It is not what trapped.
-    let is_same = insn::is_executed(&decoded, state.context.core.cpsr)
-        && transfer.covers(address)
-        && (decoded.kind.stores() || !abort.write);
-    if !is_same {
-        let pc = state.context.core.pc;
-        // Once is a coincidence. A guest whose caches do not agree on what the instruction is
-        // would never get any further.
-        if state.refetched_at.replace(pc) == Some(pc) {
-            state.refetched_at = None;
-            return not_emulated(vm, vcpu, state, hsr, ipa);
-        }
-        return Ok(Outcome::Resume);
-    }
     state.refetched_at = None;
     carry_out(vm, vcpu, state, transfer)
+}
+
+/// What is found where an instruction trapped.
+enum Fetched {
+    /// What can have trapped.
+    Same(Transfer),
+    /// Something else, or nothing: another vCPU has changed the code since, or taken it away, or
+    /// its translation.
+    Other,
+    /// No load or store that is known here.
+    Unknown,
+}
+
+/// Fetches and decodes the instruction of an abort again.
+fn fetch_transfer(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, abort: &AbortIss) -> Result<Fetched> {
+    let cpsr = state.context.core.cpsr;
+    if cpsr & Psr::J != 0 {
+        // ThumbEE has other instructions.
+        return Ok(Fetched::Unknown);
+    }
+    let Some(instruction) = fetch(vm, vcpu, state)? else {
+        return Ok(Fetched::Other);
+    };
+    let Ok(decoded) = insn::decode(instruction) else {
+        return Ok(Fetched::Unknown);
+    };
+    // One that must be aligned, and is not, would have had an alignment fault: that of stage 1
+    // comes first (B3.12).
+    let Ok(transfer) = Transfer::new(instruction, &decoded, &*state.context) else {
+        return Ok(Fetched::Other);
+    };
+    let is_same = insn::is_executed(&decoded, cpsr)
+        && transfer.covers(state.context.fault.hdfar)
+        && (decoded.kind.stores() || !abort.write);
+    Ok(if is_same {
+        Fetched::Same(transfer)
+    } else {
+        Fetched::Other
+    })
 }
 
 /// Reads the instruction at the PC through the guest's own translation. `None` if that has none.
@@ -297,6 +329,23 @@ fn translate(
     access: Option<stage1::Access>,
 ) -> Result<Ipa, WalkError<Error>> {
     Stage1::of(&*state.context).translate(address, access, |ipa, bytes| read(vm, vcpu, ipa, bytes))
+}
+
+/// The abort of an access, or a fetch, for which the hardware found a table of the guest where there
+/// is no memory.
+pub(super) fn walk_fault(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &VcpuState,
+    address: u32,
+) -> Result<DataFault> {
+    match translate(vm, vcpu, state, address, None) {
+        Err(WalkError::Fault(fault)) => Ok(fault),
+        Err(WalkError::Read(e)) => Err(e),
+        // Another vCPU has changed the tables since. The abort is true all the same, as of then; that
+        // it was a table of the second level is likely.
+        Ok(_) => Ok(DataFault::on_walk(2)),
+    }
 }
 
 /// Reads memory of the guest. If the host has none there, although it should, user space is told

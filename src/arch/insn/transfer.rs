@@ -203,6 +203,20 @@ impl Transfer {
         address.wrapping_sub(self.start) < self.bytes.into()
     }
 
+    /// Whether it is the one load, or store, of so many bytes that a syndrome tells of.
+    pub fn is_single(&self, size: usize, store: bool) -> bool {
+        matches!(
+            self.kind,
+            Kind::Single { bytes, load, .. } if usize::from(bytes) == size && load != store
+        )
+    }
+
+    /// Whether the bytes are in two pages.
+    pub fn crosses_pages(&self) -> bool {
+        let offset = self.start & (PAGE_SIZE as u32 - 1);
+        offset + u32::from(self.bytes) > PAGE_SIZE as u32
+    }
+
     /// Whether the accesses are made with the rights of PL1.
     pub fn is_privileged(&self, cpsr: u32) -> bool {
         let unprivileged = matches!(
@@ -385,5 +399,58 @@ fn branch(regs: &mut impl Registers, cpsr: u32, target: u32) {
     } else {
         regs.set_cpsr(cpsr & !Psr::T);
         regs.set_pc(target & !3);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::insn::decode;
+
+    struct Regs(u32);
+
+    impl Registers for Regs {
+        fn get(&self, _: usize) -> u32 {
+            self.0
+        }
+        fn set(&mut self, _: usize, _: u32) {}
+        fn pc(&self) -> u32 {
+            0
+        }
+        fn set_pc(&mut self, _: u32) {}
+        fn cpsr(&self) -> u32 {
+            Mode::Svc.bits()
+        }
+        fn set_cpsr(&mut self, _: u32) {}
+    }
+
+    fn transfer(code: u32, address: u32) -> Transfer {
+        let instruction = Instruction::Arm(code);
+        let decoded = decode(instruction).unwrap();
+        Transfer::new(instruction, &decoded, &Regs(address)).unwrap()
+    }
+
+    #[test]
+    fn single_ones_can_be_in_two_pages() {
+        // ldr, str, ldrh, strh, ldrb r1, [r0]
+        for (code, size, store) in [
+            (0xe590_1000, 4, false),
+            (0xe580_1000, 4, true),
+            (0xe1d0_10b0, 2, false),
+            (0xe1c0_10b0, 2, true),
+            (0xe5d0_1000, 1, false),
+        ] {
+            for address in 0x1ff8..0x2008 {
+                let transfer = transfer(code, address);
+                assert!(transfer.is_single(size, store) && !transfer.is_single(size, !store));
+                assert!(!transfer.is_single(8, store));
+                let crosses = (address..address + size as u32).contains(&0x1fff)
+                    && (address..address + size as u32).contains(&0x2000);
+                assert_eq!(transfer.crosses_pages(), crosses, "{code:#x} {address:#x}");
+            }
+        }
+        // ldm r0, {r1, r2} is not single.
+        let pair = transfer(0xe890_0006, 0x1ffc);
+        assert!(pair.crosses_pages() && !pair.is_single(8, false));
     }
 }

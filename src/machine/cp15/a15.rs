@@ -53,5 +53,10 @@ pub(super) const TABLE: &[Entry] = core_table! {
         row(15, 1, 0, 3, Action::Zero),
         // CBAR: there are no private peripherals.
         row(15, 4, 0, 0, Action::ZeroReadOnly),
+    ],
+    c15_wide: [
+        // CPUMERRSR and L2MERRSR: there are no memory errors, and a write clears them.
+        row64(0, 15, Action::Zero),
+        row64(1, 15, Action::Zero),
     ]
 };

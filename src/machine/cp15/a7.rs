@@ -45,5 +45,6 @@ pub(super) const TABLE: &[Entry] = core_table! {
         row(15, 3, 4, 2, Action::Absent),
         // CBAR: there are no private peripherals.
         row(15, 4, 0, 0, Action::ZeroReadOnly),
-    ]
+    ],
+    c15_wide: []
 };

@@ -22,7 +22,10 @@ use armv7::{
         Cp32Access,
         Cp64Access, //
     },
-    regs::Sctlr, //
+    regs::{
+        Sctlr,
+        CNTKCTL_PL0PTEN, //
+    },
 };
 
 use crate::{
@@ -100,30 +103,49 @@ pub enum Cp15Outcome {
     Undefined,
 }
 
-/// Carries out a trapped MCR, with the value in `value`, or MRC.
+/// Carries out a trapped MCR, with the value in `value`, or MRC. `privileged` says that it comes
+/// from PL1.
 pub fn access32(
     core: Core,
     access: Cp32Access,
+    privileged: bool,
     value: u32,
     state: &mut impl Cp15State,
 ) -> Cp15Outcome {
     let key = Key::new32(access.crn, access.opc1, access.crm, access.opc2);
     match find(core.table(), key) {
-        Some(action) => act(action, access.is_read, value.into(), state),
-        None => Cp15Outcome::Undefined,
+        Some(action) if privileged || is_for_user(action, state) => {
+            act(action, access.is_read, value.into(), state)
+        }
+        _ => Cp15Outcome::Undefined,
     }
 }
 
-/// Carries out a trapped MCRR, with the value in `value`, or MRRC.
+/// Carries out a trapped MCRR, with the value in `value`, or MRRC. `privileged` says that it comes
+/// from PL1.
 pub fn access64(
     core: Core,
     access: Cp64Access,
+    privileged: bool,
     value: u64,
     state: &mut impl Cp15State,
 ) -> Cp15Outcome {
     match find(core.table(), Key::new64(access.opc1, access.crm)) {
-        Some(action) => act(action, access.is_read, value, state),
-        None => Cp15Outcome::Undefined,
+        Some(action) if privileged || is_for_user(action, state) => {
+            act(action, access.is_read, value, state)
+        }
+        _ => Cp15Outcome::Undefined,
+    }
+}
+
+/// Whether user mode may make the access. It is not left to the hardware: whether HCR.TIDCP and
+/// HSTR trap what is undefined there anyway, each core decides (B1.14).
+fn is_for_user(action: Action, state: &impl Cp15State) -> bool {
+    match action {
+        // PMUSERENR decides, and the monitors know it.
+        Action::Pmu(_) => true,
+        Action::PhysTimer(_) => state.get(Cp15Reg::Cntkctl) & CNTKCTL_PL0PTEN != 0,
+        _ => false,
     }
 }
 

@@ -162,7 +162,12 @@ pub(super) fn find(table: &[Entry], key: Key) -> Option<Action> {
 ///
 /// The table must be sorted by c number, opc1, CRm and opc2, the 64-bit ones last; a test checks.
 macro_rules! core_table {
-    (c9: [$($c9:expr),* $(,)?], c14: [$($c14:expr),* $(,)?], c15: [$($c15:expr),* $(,)?]) => {
+    (
+        c9: [$($c9:expr),* $(,)?],
+        c14: [$($c14:expr),* $(,)?],
+        c15: [$($c15:expr),* $(,)?],
+        c15_wide: [$($c15_wide:expr),* $(,)?]
+    ) => {
         &[
             // Identification.
             row(0, 0, 0, 0, Action::Id(IdReg::Midr)),
@@ -296,6 +301,7 @@ macro_rules! core_table {
             row64(2, 14, Action::PhysTimer(TimerReg::Cval)),
             // CNTV_CVAL.
             row64(3, 14, Action::Hardware),
+            $($c15_wide,)*
         ]
     };
 }

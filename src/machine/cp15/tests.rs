@@ -5,6 +5,16 @@ use proptest::prelude::*;
 
 const CORES: [Core; 2] = [Core::CortexA15, Core::CortexA7];
 
+/// An access from PL1.
+fn access32(core: Core, access: Cp32Access, value: u32, state: &mut impl Cp15State) -> Cp15Outcome {
+    super::access32(core, access, true, value, state)
+}
+
+/// The same of 64 bits.
+fn access64(core: Core, access: Cp64Access, value: u64, state: &mut impl Cp15State) -> Cp15Outcome {
+    super::access64(core, access, true, value, state)
+}
+
 struct State([u32; Cp15Reg::COUNT]);
 
 impl Cp15State for State {
@@ -70,13 +80,6 @@ fn what_is_saved_is_found_by_its_encoding() {
         }
         let counter = Encoding::Double { opc1: 0, crm: 14 };
         assert_eq!(saved_register(core, counter), None);
-    }
-}
-
-#[test]
-fn registers_are_listed_in_their_own_order() {
-    for (index, reg) in Cp15Reg::ALL.iter().enumerate() {
-        assert_eq!(*reg as usize, index);
     }
 }
 
@@ -258,6 +261,21 @@ fn what_one_core_has_the_other_need_not() {
         access32(Core::CortexA7, l2actlr, 0, &mut reset()),
         Cp15Outcome::Undefined
     );
+    // CPUMERRSR and L2MERRSR.
+    for opc1 in 0..2 {
+        for (is_read, outcome) in [(true, Cp15Outcome::Read(0)), (false, Cp15Outcome::Written)] {
+            let errors = Cp64Access {
+                opc1,
+                crm: 15,
+                rt: 0,
+                rt2: 1,
+                is_read,
+            };
+            let access = |core| access64(core, errors, u64::MAX, &mut reset());
+            assert_eq!(access(Core::CortexA15), outcome);
+            assert_eq!(access(Core::CortexA7), Cp15Outcome::Undefined);
+        }
+    }
     for core in CORES {
         // CBAR, and one that no core has.
         let mut state = reset();
@@ -297,6 +315,50 @@ fn the_physical_timer_goes_to_its_model() {
                 access64(core, cval, 1, &mut reset()),
                 Cp15Outcome::PhysTimer(TimerReg::Cval)
             );
+        }
+    }
+}
+
+#[test]
+fn user_mode_has_the_monitors_and_at_most_the_physical_timer() {
+    for core in CORES {
+        for (entry, is_read) in core.table().iter().flat_map(|e| [(e, true), (e, false)]) {
+            for cntkctl in [0, !CNTKCTL_PL0PTEN, CNTKCTL_PL0PTEN] {
+                let mut state = reset();
+                state.set(Cp15Reg::Cntkctl, cntkctl);
+                let before = state.0;
+                let outcome = match entry.key.encoding() {
+                    Encoding::Single {
+                        crn,
+                        opc1,
+                        crm,
+                        opc2,
+                    } => {
+                        let access = access(crn, opc1, crm, opc2, is_read);
+                        super::access32(core, access, false, 1, &mut state)
+                    }
+                    Encoding::Double { opc1, crm } => {
+                        let (rt, rt2) = (0, 1);
+                        let access = Cp64Access {
+                            opc1,
+                            crm,
+                            rt,
+                            rt2,
+                            is_read,
+                        };
+                        super::access64(core, access, false, 1, &mut state)
+                    }
+                };
+                let expected = match entry.action {
+                    Action::Pmu(reg) => Cp15Outcome::Pmu(reg),
+                    Action::PhysTimer(reg) if cntkctl == CNTKCTL_PL0PTEN => {
+                        Cp15Outcome::PhysTimer(reg)
+                    }
+                    _ => Cp15Outcome::Undefined,
+                };
+                assert_eq!(outcome, expected, "{:?}", entry.key);
+                assert_eq!(state.0, before);
+            }
         }
     }
 }

@@ -78,8 +78,8 @@ impl ListRegister {
 
     /// PhysicalID: the physical interrupt if `HW`, else for an SGI the CPU that
     /// requested it.
-    #[inline]
-    pub const fn physical_id(self) -> u32 {
+    #[cfg(test)]
+    pub(super) const fn physical_id(self) -> u32 {
         (self.0 >> Self::PHYSICAL_ID_SHIFT) & 0x3ff
     }
 

@@ -404,8 +404,8 @@ where
 
     /// Whether the distributor has an interrupt for `cpu`, be it masked in its
     /// CPU interface or not.
-    #[inline]
-    pub fn has_pending(&self, cpu: VcpuIdx) -> bool {
+    #[cfg(test)]
+    fn has_pending(&self, cpu: VcpuIdx) -> bool {
         self.cpus.get(cpu).is_some_and(|c| !c.pending.is_empty())
     }
 

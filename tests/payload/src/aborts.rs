@@ -251,7 +251,7 @@ pub(crate) fn permission() -> Outcome {
 /// Physical addresses at which there are devices.
 const DEVICES: u32 = 0x0102_0000;
 
-/// Code in a device, and page tables there: the bus answers with an abort.
+/// Code in a device: the bus answers with an abort.
 pub(crate) fn external() -> Outcome {
     let address = WINDOW + 0x9010;
     // Executable memory, as far as the guest's own tables go.
@@ -260,22 +260,27 @@ pub(crate) fn external() -> Outcome {
         .of_fetch(false)
         .and_then(|()| Abort::prefetch(EXTERNAL, address).of_fetch(true));
     WINDOW_TABLE.set(address & !0xfff, 0);
-    result?;
-    // The window's table of the second level is in a device. Hardware says so (0x0e instead of
-    // 0x08), but a hypervisor does not know the level of the walk; these bits are left out.
-    mmu::set_section(WINDOW, DEVICES | 1);
-    let walk = |abort: Abort| Abort {
-        mask: abort.mask & !(WALK_EXTERNAL_2 ^ EXTERNAL),
-        ..abort
-    };
-    let read = walk(Abort::data(EXTERNAL, address));
-    let write = walk(Abort::data(EXTERNAL | WRITE, address));
+    result
+}
+
+/// Physical addresses at which no machine has anything.
+const NOTHING: u32 = 0x0b80_0000;
+
+/// Page tables where there is no memory: the abort tells the level of the walk.
+pub(crate) fn external_on_walk() -> Outcome {
+    let address = WINDOW + 0x9010;
+    // The window's table of the second level.
+    mmu::set_section(WINDOW, NOTHING | 1);
+    let read = Abort::data(WALK_EXTERNAL_2, address);
+    let write = Abort::data(WALK_EXTERNAL_2 | WRITE, address);
     let result = read
         .of(LDR)
         .and_then(|()| read.of_user(LDR))
         .and_then(|()| write.of(STR))
+        .and_then(|()| read.of(LDM))
         .and_then(|()| read.of_thumb(THUMB_LDR))
-        .and_then(|()| walk(Abort::prefetch(EXTERNAL, address)).of_fetch(false));
+        .and_then(|()| Abort::prefetch(WALK_EXTERNAL_2, address).of_fetch(false))
+        .and_then(|()| Abort::prefetch(WALK_EXTERNAL_2, address).of_fetch(true));
     WINDOW_TABLE.insert(WINDOW);
     result
 }
@@ -302,6 +307,12 @@ pub(crate) fn long_descriptors() -> Outcome {
         long(DATA_ABORT, 0x21, page() + 6).of(LDM)?;
         long(PREFETCH_ABORT, 0x06, 0xc123_4000).of_fetch(false)?;
         long(PREFETCH_ABORT, 0x05, 0x4000_1000).of_fetch(true)?;
+        // The table of the second level where there is no memory.
+        mmu::with_long_table(NOTHING.into(), || {
+            long(DATA_ABORT, 0x16, 0xc123_4000).of(LDR)?;
+            long(DATA_ABORT, 0x16 | WRITE, 0xc123_4000).of_user(STR)?;
+            long(PREFETCH_ABORT, 0x16, 0xc123_4000).of_fetch(false)
+        })?;
         // Undefined instructions that a hypervisor has to make.
         for &instruction in traps::no_registers() {
             let code = code::arm([instruction, BX_LR]);

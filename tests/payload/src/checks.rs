@@ -27,6 +27,7 @@ static CHECKS: &[Check] = &[
     check("aborts: translation", 1, aborts::translation),
     check("aborts: permission, domain, access flag", 1, aborts::permission),
     guest_check("aborts: external", 1, aborts::external),
+    check("aborts: external, of a walk", 1, aborts::external_on_walk),
     check("aborts: long descriptors", 1, aborts::long_descriptors),
     check("aborts: registers kept", 1, aborts::registers_kept),
     guest_check("banked registers over exits", 1, banked::over_exits),
@@ -48,6 +49,7 @@ static CHECKS: &[Check] = &[
     guest_check("CP15: ACTLR", 1, cp15::auxiliary_control),
     check("CP15: number of CPUs", 1, cp15::number_of_cpus),
     check("CP14: debug registers", 1, cp15::debug_registers),
+    check("CP15: MRC to the flags", 1, cp15::flags),
     guest_check("MMIO: read", 1, mmio::echo),
     guest_check("MMIO: all widths", 1, mmio::widths),
     check("memory: the last words", 1, memory::ends),
@@ -101,6 +103,7 @@ static CHECKS: &[Check] = &[
     guest_check("MMIO without syndrome: Thumb", 1, mmio_forms::thumb),
     guest_check("MMIO without syndrome: exclusive", 1, mmio_forms::exclusive),
     guest_check("MMIO without syndrome: across pages", 1, mmio_forms::across_pages),
+    guest_check("MMIO: half in memory", 1, mmio_forms::half_in_memory),
     // All CPUs, however many, take part from here on.
     check("PSCI: CPU_ON", 1, smp::start_all),
     check("VFP registers of all CPUs", 1, vfp::of_all_cpus),

@@ -12,6 +12,7 @@ use crate::cpu;
 use crate::doorbell;
 use crate::exceptions;
 use crate::io;
+use crate::mmu::{self, WINDOW_TABLE};
 
 /// One instruction.
 #[derive(Clone, Copy)]
@@ -198,6 +199,113 @@ pub(crate) fn across_pages() -> Outcome {
         compare(&this, at, beside + 0x1000 - BASE - 8)?;
         // SAFETY: At most the table's end.
         form = unsafe { form.add(1) };
+    }
+    Ok(())
+}
+
+/// Where the pages are mapped for [`half_in_memory`]: a page of memory, one of the device, and
+/// another of memory.
+const MIXED: u32 = mmu::WINDOW + 0x2_0000;
+
+/// The bytes there, as the guest finds them, from a few before each edge to a few behind it.
+fn mixed_bytes(edge: u32) -> [(u32, usize); 8] {
+    let beside = (&raw const BESIDE) as usize;
+    let mut bytes = [(0, 0); 8];
+    for (address, byte) in (edge - 4..).zip(&mut bytes) {
+        let offset = (address & 0xfff) as usize;
+        let place = match (address - MIXED) >> 12 {
+            0 => beside + offset,
+            1 => doorbell::WINDOW + offset,
+            _ => beside + 0x1000 + offset,
+        };
+        *byte = (address, place);
+    }
+    bytes
+}
+
+/// One unaligned access, whose instruction the hardware does tell of, that is partly in memory and
+/// partly on a device. Each of its bytes is in its own place.
+pub(crate) fn half_in_memory() -> Outcome {
+    let beside = (&raw const BESIDE) as usize as u32;
+    let pages = [beside, doorbell::WINDOW as u32, beside + 0x1000];
+    for (address, page) in (MIXED..).step_by(0x1000).zip(pages) {
+        WINDOW_TABLE.set(address, page | mmu::MEMORY_PAGE);
+    }
+    let result = cpu::masked(|| {
+        [MIXED + 0x1000, MIXED + 0x2000]
+            .into_iter()
+            .try_for_each(across_edge)
+    });
+    for address in (MIXED..).step_by(0x1000).take(3) {
+        WINDOW_TABLE.set(address, 0);
+    }
+    result
+}
+
+fn across_edge(edge: u32) -> Outcome {
+    // ldr, ldrh, ldrsh r0, [r0]; str, strh r0, [r1]; in either instruction set.
+    let loads: [(u32, [u16; 2], u32, bool); 3] = [
+        (0xe590_0000, [0x6800, 0xbf00], 4, false),
+        (0xe1d0_00b0, [0x8800, 0xbf00], 2, false),
+        (0xe1d0_00f0, [0xf9b0, 0x0000], 2, true),
+    ];
+    let stores: [(u32, [u16; 2], u32); 2] =
+        [(0xe581_0000, [0x6008, 0xbf00], 4), (0xe1c1_00b0, [0x8008, 0xbf00], 2)];
+    let bytes = mixed_bytes(edge);
+    let restore = || {
+        for (n, (_, place)) in (0..).zip(bytes) {
+            io::write_byte(place, 0x41 + 0x17 * n);
+        }
+    };
+    let failed = |found: exceptions::Record| Failure {
+        what: "an exception",
+        values: [found.vector, found.dfsr, found.dfar],
+    };
+    for thumb in [false, true] {
+        let code_of = |arm: u32, [first, second]: [u16; 2]| {
+            if thumb {
+                code::thumb([first, second, code::THUMB_BX_LR])
+            } else {
+                code::arm([arm, code::BX_LR])
+            }
+        };
+        for (arm, half_words, size, signed) in loads {
+            for start in edge + 1 - size..edge {
+                restore();
+                let mut expected = 0;
+                for (address, place) in bytes.into_iter().rev() {
+                    if (start..start + size).contains(&address) {
+                        expected = expected << 8 | u32::from(io::read_byte(place));
+                    }
+                }
+                if signed {
+                    expected = expected as u16 as i16 as u32;
+                }
+                let (before, _) = doorbell::window_accesses();
+                let found = exceptions::catch(code_of(arm, half_words), start, 0).map_err(failed)?;
+                let (after, _) = doorbell::window_accesses();
+                ensure_eq(found, expected, "what was loaded", start)?;
+                let on_device = if edge == MIXED + 0x1000 { start + size - edge } else { edge - start };
+                ensure_eq(after.wrapping_sub(before), on_device, "bytes of the device", start)?;
+            }
+        }
+        for (arm, half_words, size) in stores {
+            for start in edge + 1 - size..edge {
+                restore();
+                let value = 0x0504_0302;
+                exceptions::catch(code_of(arm, half_words), value, start).map_err(failed)?;
+                for (n, (address, place)) in (0..).zip(bytes) {
+                    let within = (start..start + size).contains(&address);
+                    let expected = if within {
+                        (value >> (8 * (address - start))) as u8
+                    } else {
+                        0x41 + 0x17 * n
+                    };
+                    let found = io::read_byte(place);
+                    ensure_eq(found.into(), expected.into(), "a byte", address)?;
+                }
+            }
+        }
     }
     Ok(())
 }

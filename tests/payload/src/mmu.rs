@@ -151,6 +151,23 @@ pub(crate) fn with_long_descriptors<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Within [`with_long_descriptors`], has the fourth GiB's table elsewhere while something is done.
+pub(crate) fn with_long_table<T>(table: u64, f: impl FnOnce() -> T) -> T {
+    let tables = &raw mut LONG_TABLES;
+    // SAFETY: Only this check uses the tables.
+    let entry = unsafe { &raw mut (*tables).first[3] };
+    // SAFETY: As above.
+    let old = unsafe { entry.read_volatile() };
+    // SAFETY: As above.
+    unsafe { entry.write_volatile(table | 3) };
+    invalidate_all();
+    let result = f();
+    // SAFETY: As above.
+    unsafe { entry.write_volatile(old) };
+    invalidate_all();
+    result
+}
+
 /// Changes TTBCR, TTBR0 and PRRR; gives what they were. The MMU is off meanwhile, and no memory is
 /// accessed.
 ///
