@@ -390,9 +390,6 @@ impl Vcpu {
     pub(crate) fn turn_on(&self, start: Start) -> u32 {
         {
             let mut power = self.power.lock();
-            if power.start.is_some() {
-                return psci::ON_PENDING;
-            }
             if !power.off {
                 return psci::ALREADY_ON;
             }

@@ -365,11 +365,12 @@ fn affinity() -> Outcome {
     };
     info(0, 0, 0)?;
     info(1, 0, 1)?;
+    // What is in no affinity field is not looked at.
+    info(0x8000_0000, 0, 0)?;
+    info(0xff00_0001, 0, 1)?;
     for (target, level) in [
         (2, 0),
         (0x100, 0),
-        (0x8000_0000, 0),
-        (0x0100_0000, 0),
         (u32::MAX, 0),
         (0, 3),
         (0, 4),
@@ -378,13 +379,17 @@ fn affinity() -> Outcome {
         info(target, level, INVALID_PARAMETERS)?;
     }
     caller.expect(CPU_ON, 0, ALREADY_ON)?;
-    for target in [2, 0x101, 0x0100_0001, u32::MAX] {
+    caller.expect(CPU_ON, 0x8000_0000, ALREADY_ON)?;
+    for target in [2, 0x101, 0x8000_0002, u32::MAX] {
         caller.expect(CPU_ON, target, INVALID_PARAMETERS)?;
     }
     // The second calls SYSTEM_OFF, with what it got as its context.
     guest.memory.write_words(0x100, &[code::HVC, code::LOOP]);
-    let results = caller.call(CPU_ON, [1, BASE + 0x100, SYSTEM_OFF])?;
+    let results = caller.call(CPU_ON, [0x8000_0001, BASE + 0x100, SYSTEM_OFF])?;
     equal("CPU_ON", results[0], 0)?;
+    // It is on from that moment, although its thread has never run.
+    info(1, 0, 0)?;
+    caller.expect(CPU_ON, 1, ALREADY_ON)?;
     second.run().works("KVM_RUN")?;
     equal(
         "exit reason",
