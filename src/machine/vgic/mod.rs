@@ -217,16 +217,17 @@ where
     }
 
     /// The CPU to which a pending interrupt goes (IHI 0048B section 4.3.12):
-    /// of several targets of an SPI, one.
-    fn target(&self, cpu: VcpuIdx, intid: u32, irq: &Irq) -> Option<VcpuIdx> {
+    /// of several targets of an SPI, the first, and CPU 0 if there is none. Such
+    /// an interrupt should go nowhere, but KVM has always had it so, and monitors
+    /// that know a reset where all targets are zero rely on it.
+    fn target(&self, cpu: VcpuIdx, intid: u32, irq: &Irq) -> VcpuIdx {
         if intid < NR_PRIVATE {
-            return Some(cpu);
+            return cpu;
         }
-        if self.nr_cpus <= 1 {
-            return Some(0);
+        match u32::from(irq.targets) & self.all_cpus() {
+            0 => 0,
+            targets => targets.trailing_zeros() as VcpuIdx,
         }
-        let targets = u32::from(irq.targets) & self.all_cpus();
-        (targets != 0).then_some(targets.trailing_zeros() as VcpuIdx)
     }
 
     /// Whether GICD_CTLR lets the group of `irq` through.
@@ -258,7 +259,7 @@ where
             // It stays with the CPU that has to deactivate it.
             (Some(holder), None)
         } else if self.deliverable(&irq) {
-            (None, self.target(cpu, intid, &irq))
+            (None, Some(self.target(cpu, intid, &irq)))
         } else {
             (None, None)
         };
