@@ -387,6 +387,10 @@ impl Vm {
             });
             return Err(ENXIO);
         };
+        // Both ends are within 40 bits.
+        if dist < cpu + CPU_SIZE && cpu < dist + DIST_SIZE {
+            return Err(EINVAL);
+        }
         let slots = self.memory.slots();
         if slots.overlap(dist, DIST_SIZE) || slots.overlap(cpu, CPU_SIZE) {
             return Err(EINVAL);
