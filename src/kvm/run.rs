@@ -102,9 +102,11 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
-        // That may be to wait for the next period of its cgroup's CPU time.
+        // That may be to wait for the next period of its cgroup's CPU time. A signal that comes
+        // meanwhile, and is handled, has to end KVM_RUN; without one it is begun anew.
         if must_do_task_work() {
-            return Err(ERESTARTNOINTR);
+            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            return Err(ERESTARTNOHAND);
         }
         if !vm.has_gic() && report_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
