@@ -359,6 +359,24 @@ where
         self.refresh(cpu, intid)
     }
 
+    /// Gives the input line of a PPI of `cpu`, or of an SPI, to a device in the
+    /// kernel, for good. It is low until that says otherwise.
+    pub fn own(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
+        if let Some(irq) = self.irq_mut(cpu, intid) {
+            irq.state |= State::OWNED;
+        }
+        self.set_level(cpu, intid, false)
+    }
+
+    /// [`set_level`](Self::set_level) for user space, which does nothing to lines
+    /// that devices in the kernel have: they would not be lowered by anybody.
+    pub fn set_user_level(&mut self, cpu: VcpuIdx, intid: u32, level: bool) -> CpuMask {
+        match self.irq(cpu, intid) {
+            Some(irq) if !irq.is(State::OWNED) => self.set_level(cpu, intid, level),
+            _ => 0,
+        }
+    }
+
     /// Links a PPI of `cpu`, or an SPI, to the physical interrupt
     /// `phys_intid`: the guest's deactivation deactivates that too.
     pub fn map_hw(&mut self, cpu: VcpuIdx, intid: u32, phys_intid: u32) {

@@ -348,11 +348,7 @@ impl System {
         if !active {
             irq.active = None;
         } else if irq.active.is_none() {
-            let home = if intid < 32 {
-                cpu
-            } else {
-                irq.first_target()
-            };
+            let home = if intid < 32 { cpu } else { irq.first_target() };
             irq.active = Some((home, cpu as u32));
             self.dropped[cpu].push((intid, if intid < 16 { cpu as u32 } else { 0 }));
         }
