@@ -276,7 +276,7 @@ pub(super) fn settle_power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Resul
 
 /// PSCI CPU_ON: resets the vCPU to run as the caller asked.
 fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result {
-    super::vcpu_file::reset(vm, vcpu, state)?;
+    super::vcpu_file::restart(vm, vcpu, state)?;
     let context = &mut *state.context;
     if start.thumb {
         context.core.cpsr |= Psr::T;
