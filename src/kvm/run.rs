@@ -53,7 +53,7 @@ pub(crate) enum Outcome {
 
 /// Carries out KVM_RUN.
 pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
-    let mut state = vcpu.state.lock();
+    let mut state = vcpu.lock()?;
     let result = run_locked(vm, vcpu, &mut state);
     if !vm.has_gic() {
         // The monitor looks at the lines after each return (api.rst 8.9).

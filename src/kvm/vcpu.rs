@@ -24,6 +24,7 @@ use kernel::{
         rcu,
         Arc,
         Mutex,
+        MutexGuard,
         SpinLock, //
     },
     task::Task,
@@ -62,7 +63,10 @@ use super::{
     timer::VcpuTimers, //
 };
 use crate::{
-    glue::wait::WaitQueue,
+    glue::{
+        mutex::lock_killable,
+        wait::WaitQueue, //
+    },
     hyp::{
         call::Exit,
         context::VcpuContext,
@@ -277,6 +281,12 @@ impl Vcpu {
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Takes the vCPU's mutex for an ioctl. The thread that has it may be in KVM_RUN for ever: `EINTR`
+    /// if this one is killed meanwhile.
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, VcpuState>> {
+        lock_killable(&self.state)
     }
 
     /// Asks something of the vCPU and makes sure that it notices soon. Any context.

@@ -76,7 +76,7 @@ impl VcpuFile {
         if features & !FEATURES != 0 || rest != [0; 6] {
             return Err(ENOENT);
         }
-        let mut state = self.vcpu.state.lock();
+        let mut state = self.vcpu.lock()?;
         // A second call resets the vCPU, with the same features (api.rst 4.82).
         if state.features.is_some_and(|old| old != features) {
             return Err(EINVAL);
@@ -110,7 +110,7 @@ impl VcpuFile {
     /// The state for the monitor to look at or to change: another vCPU may have started this one,
     /// and it has not run since.
     fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
-        let mut state = self.vcpu.state.lock();
+        let mut state = self.vcpu.lock()?;
         run::settle_power(&self.vm, &self.vcpu, &mut state)?;
         Ok(state)
     }
@@ -142,7 +142,7 @@ impl VcpuFile {
             }
             Some(system::read_user(arg.wrapping_add(size_of::<u32>()))?)
         };
-        self.vcpu.state.lock().signal_mask = mask;
+        self.vcpu.lock()?.signal_mask = mask;
         Ok(())
     }
 
