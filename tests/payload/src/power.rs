@@ -12,7 +12,7 @@ use crate::doorbell;
 use crate::exceptions;
 use crate::gic;
 use crate::psci::{self, AFFINITY_OFF, AFFINITY_ON, ALREADY_ON, INVALID_PARAMETERS, NOT_SUPPORTED};
-use crate::psci::{ON_PENDING, SUCCESS};
+use crate::psci::SUCCESS;
 use crate::smp;
 use crate::timer::{self, MILLISECOND};
 
@@ -202,9 +202,8 @@ pub(crate) fn race() -> Outcome {
                 SUCCESS => {
                     SUCCESSES.fetch_add(1, Ordering::SeqCst);
                 }
+                // A guest never sees a CPU on its way.
                 ALREADY_ON => {}
-                // A guest never sees a CPU on its way; on bare hardware it may be.
-                ON_PENDING if !board::is_guest() => {}
                 result => ensure(false, "CPU_ON", [result, 0, 0])?,
             }
             Ok(())
