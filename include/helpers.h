@@ -10,6 +10,7 @@
 #include <linux/eventfd.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/perf_event.h>
 #include <linux/types.h>
@@ -29,6 +30,7 @@ void kvm_arm_preempt_enable(void);
 bool kvm_arm_need_resched(void);
 bool kvm_arm_must_do_task_work(void);
 bool kvm_arm_is_over_memory_high(void);
+int kvm_arm_mutex_lock_killable(struct mutex *lock);
 bool kvm_arm_fatal_signal_pending(void);
 bool kvm_arm_is_vfio_file(struct file *file);
 bool kvm_arm_task_waits_for_cpu(struct task_struct *task);

@@ -15,6 +15,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/poll.h>
 #include <linux/perf_event.h>
@@ -180,6 +181,11 @@ bool kvm_arm_is_vfio_file(struct file *file)
 	result = is_valid(file);
 	symbol_put(vfio_file_is_valid);
 	return result;
+}
+
+int kvm_arm_mutex_lock_killable(struct mutex *lock)
+{
+	return mutex_lock_killable(lock);
 }
 
 bool kvm_arm_fatal_signal_pending(void)

@@ -111,7 +111,7 @@ impl<T: FileObject> Operations<T> {
         match T::ioctl(unsafe { Self::object(file) }, cmd, arg) {
             Ok(value) => value as ffi::c_long,
             Err(e) => {
-                if e != EINTR && e != ERESTARTNOINTR {
+                if e != EINTR && e != ERESTARTNOHAND {
                     debug!(
                         "ioctl {cmd:#010x} of {}: {e:?}\n",
                         core::any::type_name::<T>()

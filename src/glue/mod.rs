@@ -17,6 +17,7 @@ pub(crate) mod irq;
 pub(crate) mod log;
 pub(crate) mod mmio;
 pub(crate) mod mmu_notifier;
+pub(crate) mod mutex;
 pub(crate) mod page;
 pub(crate) mod parameter;
 pub(crate) mod perf;

@@ -21,8 +21,9 @@ pub(crate) fn yield_to(task: &Task) -> bool {
 }
 
 /// Whether the kernel has work for the current task that it does on the way to user space. If so,
-/// the system call has to return `ERESTARTNOINTR`: after the work it is begun anew, and user space
-/// does not see it, for the kernel looks for signals, of which there need not be any.
+/// the system call has to return `ERESTARTNOHAND`: after the work the kernel looks for signals. Of
+/// those there need not be any, and then the call is begun anew, and user space does not see it; if
+/// one was handled, the call is `EINTR`.
 pub(crate) fn must_do_task_work() -> bool {
     // SAFETY: May be called in the context of any task.
     unsafe { glue::kvm_arm_must_do_task_work() }

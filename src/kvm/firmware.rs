@@ -303,7 +303,6 @@ impl psci::Topology for PowerStates<'_> {
 
     fn power(&self, cpu: usize) -> Power {
         match self.0.vcpu(cpu).map(|vcpu| *vcpu.power.lock()) {
-            Some(power) if power.start.is_some() => Power::OnPending,
             Some(power) if !power.off => Power::On,
             _ => Power::Off,
         }

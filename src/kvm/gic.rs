@@ -116,11 +116,12 @@ impl GicConfig {
     const DIST: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_DIST as u64;
     const CPU: u64 = uapi::KVM_VGIC_V2_ADDR_TYPE_CPU as u64;
 
-    /// Sets where the distributor, or the CPU interface, is (KVM_DEV_ARM_VGIC_GRP_ADDR).
+    /// Sets where the distributor, or the CPU interface, is (KVM_DEV_ARM_VGIC_GRP_ADDR). Whether
+    /// the two overlap is looked at when a vCPU runs for the first time.
     pub(crate) fn set_address(&mut self, kind: u64, address: u64) -> Result {
-        let (size, other) = match kind {
-            Self::DIST => (DIST_SIZE, self.cpu.map(|base| (base, CPU_SIZE))),
-            Self::CPU => (CPU_SIZE, self.dist.map(|base| (base, DIST_SIZE))),
+        let (slot, size) = match kind {
+            Self::DIST => (&mut self.dist, DIST_SIZE),
+            Self::CPU => (&mut self.cpu, CPU_SIZE),
             _ => return Err(ENXIO),
         };
         if address & 0xfff != 0 {
@@ -130,16 +131,8 @@ impl GicConfig {
         if end > 1 << armv7::regs::IPA_BITS {
             return Err(E2BIG);
         }
-        let slot = if kind == Self::DIST {
-            &mut self.dist
-        } else {
-            &mut self.cpu
-        };
         if slot.is_some() {
             return Err(EEXIST);
-        }
-        if other.is_some_and(|(base, size)| address < base + size && base < end) {
-            return Err(EINVAL);
         }
         *slot = Some(address);
         Ok(())

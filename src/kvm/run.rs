@@ -53,7 +53,7 @@ pub(crate) enum Outcome {
 
 /// Carries out KVM_RUN.
 pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
-    let mut state = vcpu.state.lock();
+    let mut state = vcpu.lock()?;
     let result = run_locked(vm, vcpu, &mut state);
     if !vm.has_gic() {
         // The monitor looks at the lines after each return (api.rst 8.9).
@@ -102,9 +102,11 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
-        // That may be to wait for the next period of its cgroup's CPU time.
+        // That may be to wait for the next period of its cgroup's CPU time. A signal that comes
+        // meanwhile, and is handled, has to end KVM_RUN; without one it is begun anew.
         if must_do_task_work() {
-            return Err(ERESTARTNOINTR);
+            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            return Err(ERESTARTNOHAND);
         }
         if !vm.has_gic() && report_lines(vcpu, state) {
             vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
@@ -278,7 +280,7 @@ pub(super) fn settle_power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Resul
 
 /// PSCI CPU_ON: resets the vCPU to run as the caller asked.
 fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result {
-    super::vcpu_file::reset(vm, vcpu, state)?;
+    super::vcpu_file::restart(vm, vcpu, state)?;
     let context = &mut *state.context;
     if start.thumb {
         context.core.cpsr |= Psr::T;

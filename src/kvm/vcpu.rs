@@ -24,6 +24,7 @@ use kernel::{
         rcu,
         Arc,
         Mutex,
+        MutexGuard,
         SpinLock, //
     },
     task::Task,
@@ -62,7 +63,10 @@ use super::{
     timer::VcpuTimers, //
 };
 use crate::{
-    glue::wait::WaitQueue,
+    glue::{
+        mutex::lock_killable,
+        wait::WaitQueue, //
+    },
     hyp::{
         call::Exit,
         context::VcpuContext,
@@ -279,6 +283,12 @@ impl Vcpu {
         )
     }
 
+    /// Takes the vCPU's mutex for an ioctl. The thread that has it may be in KVM_RUN for ever: `EINTR`
+    /// if this one is killed meanwhile.
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, VcpuState>> {
+        lock_killable(&self.state)
+    }
+
     /// Asks something of the vCPU and makes sure that it notices soon. Any context.
     pub(crate) fn request(&self, what: u32) {
         // Pairs with `try_enter`: either the vCPU sees the request before it enters the guest, or
@@ -390,9 +400,6 @@ impl Vcpu {
     pub(crate) fn turn_on(&self, start: Start) -> u32 {
         {
             let mut power = self.power.lock();
-            if power.start.is_some() {
-                return psci::ON_PENDING;
-            }
             if !power.off {
                 return psci::ALREADY_ON;
             }

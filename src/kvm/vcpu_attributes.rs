@@ -79,7 +79,7 @@ fn pmu(vm: &Vm, vcpu: &Vcpu, attr: &uapi::kvm_device_attr, how: Use) -> Result {
     const IRQ: u64 = uapi::KVM_ARM_VCPU_PMU_V3_IRQ as u64;
     const INIT: u64 = uapi::KVM_ARM_VCPU_PMU_V3_INIT as u64;
 
-    let mut state = vcpu.state.lock();
+    let mut state = vcpu.lock()?;
     match (how, attr.attr) {
         (Use::Has, IRQ | INIT) if state.has_pmu() => Ok(()),
         (Use::Has, _) => Err(ENXIO),

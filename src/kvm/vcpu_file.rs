@@ -58,6 +58,9 @@ const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF
     | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2
     | 1 << uapi::KVM_ARM_VCPU_PMU_V3;
 
+/// How many vCPUs are in a cluster, as their reset has it ([`cp15::mpidr`]).
+const CLUSTER: usize = 4;
+
 impl VcpuFile {
     /// Makes the object for the file of `vcpu`.
     pub(crate) fn new(vm: Arc<Vm>, vcpu: Arc<Vcpu>) -> Result<Arc<Self>> {
@@ -73,7 +76,7 @@ impl VcpuFile {
         if features & !FEATURES != 0 || rest != [0; 6] {
             return Err(ENOENT);
         }
-        let mut state = self.vcpu.state.lock();
+        let mut state = self.vcpu.lock()?;
         // A second call resets the vCPU, with the same features (api.rst 4.82).
         if state.features.is_some_and(|old| old != features) {
             return Err(EINVAL);
@@ -107,7 +110,7 @@ impl VcpuFile {
     /// The state for the monitor to look at or to change: another vCPU may have started this one,
     /// and it has not run since.
     fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
-        let mut state = self.vcpu.state.lock();
+        let mut state = self.vcpu.lock()?;
         run::settle_power(&self.vm, &self.vcpu, &mut state)?;
         Ok(state)
     }
@@ -139,7 +142,7 @@ impl VcpuFile {
             }
             Some(system::read_user(arg.wrapping_add(size_of::<u32>()))?)
         };
-        self.vcpu.state.lock().signal_mask = mask;
+        self.vcpu.lock()?.signal_mask = mask;
         Ok(())
     }
 
@@ -236,19 +239,36 @@ impl FileObject for VcpuFile {
 
 /// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
 pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    let id = vcpu.id as u32;
+    let mpidr = cp15::mpidr(id);
+    let words = &mut state.context.cp15;
+    words[Cp15Reg::Mpidr as usize] = mpidr;
+    // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
+    words[Cp15Reg::Actlr as usize] =
+        cp15::reset_value(Cp15Reg::Actlr, id) | crate::hyp::register::actlr();
+    vcpu.set_mpidr(mpidr);
+    restart(vm, vcpu, state)
+}
+
+/// The same, but leaves what tells vCPUs apart as user space may have set it: for a vCPU that the
+/// guest starts by its MPIDR.
+pub(super) fn restart(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     let context = &mut *state.context;
     context.core = Default::default();
     context.core.cpsr = Psr::RESET.0;
     for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
-        *slot = cp15::reset_value(*reg, vcpu.id as u32);
+        if !matches!(reg, Cp15Reg::Mpidr | Cp15Reg::Actlr) {
+            *slot = cp15::reset_value(*reg, vcpu.id as u32);
+        }
     }
-    // The number of CPUs that the guest finds there is that of the VM.
-    let cpus = vm.vcpus().count() as u32;
+    // The number of CPUs that the guest finds there is that of the vCPU's cluster.
+    let cpus = vm
+        .vcpus()
+        .filter(|other| other.id / CLUSTER == vcpu.id / CLUSTER)
+        .count() as u32;
     let l2ctlr = crate::hyp::register::l2ctlr() & !(3 << 24);
     context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
     context.cp15[Cp15Reg::Midr as usize] = crate::hyp::register::midr();
-    // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
-    context.cp15[Cp15Reg::Actlr as usize] |= crate::hyp::register::actlr();
     context.thumbee = [0; 2];
     context.vfp.fpexc = 0;
     context.vfp.fpscr = 0;
@@ -262,7 +282,6 @@ pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     state.timers.phys = Timer::new(0);
     state.set_counter_offset(offset);
     state.fpinst = [0; 2];
-    vcpu.set_mpidr(cp15::mpidr(vcpu.id as u32));
     state.pmu.reset();
     state.interface = CpuInterface::default();
     state.mmio = None;

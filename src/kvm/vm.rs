@@ -359,11 +359,11 @@ impl Vm {
         self.config.lock().initialized
     }
 
-    /// Drives an SPI, if it exists. Any context.
+    /// Drives an SPI, if it exists and no device in the kernel has it. Any context.
     pub(crate) fn set_spi(&self, intid: u32, level: bool) {
         trace!(kvm_vgic_set_level(0, intid, level));
         let mask = self.with_gic(|gic| match gic {
-            Some(gic) if intid < gic.nr_irqs() => gic.set_level(0, intid, level),
+            Some(gic) if intid < gic.nr_irqs() => gic.set_user_level(0, intid, level),
             _ => 0,
         });
         self.request_all(mask, request::INTERRUPT);
@@ -409,6 +409,10 @@ impl Vm {
             });
             return Err(ENXIO);
         };
+        // Both ends are within 40 bits.
+        if dist < cpu + CPU_SIZE && cpu < dist + DIST_SIZE {
+            return Err(EINVAL);
+        }
         let slots = self.memory.slots();
         if slots.overlap(dist, DIST_SIZE) || slots.overlap(cpu, CPU_SIZE) {
             return Err(EINVAL);
@@ -515,17 +519,27 @@ impl Vm {
             phys: timers.phys,
             pmu: pmu.filter(|_| state.has_pmu()),
         };
+        let Intids { virt, phys, pmu } = state.intids;
+        self.with_gic(|gic| {
+            let Some(gic) = gic else {
+                return;
+            };
+            for intid in [Some(virt), Some(phys), pmu].into_iter().flatten() {
+                // It can be nothing but lowered, for which nobody has to come.
+                gic.own(vcpu.id, intid);
+            }
+        });
         Ok(())
     }
 
-    /// Drives an input of the vGIC.
+    /// Drives an input of the vGIC, unless it is that of a device in the kernel.
     pub(crate) fn set_gic_line(&self, line: Line, level: bool) -> Result {
         let (Line::Ppi(_, intid) | Line::Spi(intid)) = line;
         let cpu = if let Line::Ppi(cpu, _) = line { cpu } else { 0 };
         trace!(kvm_vgic_set_level(cpu as u32, intid, level));
         let mask = self.with_distributor(|gic| match line {
-            Line::Ppi(cpu, intid) => Ok(gic.set_level(cpu, intid, level)),
-            Line::Spi(intid) if intid < gic.nr_irqs() => Ok(gic.set_level(0, intid, level)),
+            Line::Ppi(cpu, intid) => Ok(gic.set_user_level(cpu, intid, level)),
+            Line::Spi(intid) if intid < gic.nr_irqs() => Ok(gic.set_user_level(0, intid, level)),
             Line::Spi(_) => Err(EINVAL),
         })??;
         self.request_all(mask, request::INTERRUPT);

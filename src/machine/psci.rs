@@ -58,12 +58,11 @@ impl Version {
 /// The power state of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
-    /// It runs, or is suspended.
+    /// It runs, is suspended, or was told to start: as in KVM on other architectures, who has asked
+    /// for that never finds the vCPU still on its way.
     On,
     /// It was not started yet, or turned itself off.
     Off,
-    /// It was told to start, and has not done so.
-    OnPending,
 }
 
 /// The vCPUs of the machine.
@@ -83,9 +82,10 @@ pub trait Topology {
     }
 }
 
-/// Whether a vCPU has the affinity fields of `target` that `mask` leaves.
+/// Whether a vCPU has the affinity fields of `target` that `mask` leaves. Bits of `target` that are in
+/// no affinity field should be zero (DEN 0022 5.6.2), and Linux 5.6 did not look at them.
 fn in_cluster(mpidr: u32, mask: u32, target: u32) -> bool {
-    mpidr != u32::MAX && mpidr & mask == target & mask && target & !MPIDR_AFFINITY_MASK == 0
+    mpidr != u32::MAX && mpidr & mask == target & mask
 }
 
 /// What a call comes to.
@@ -135,8 +135,6 @@ pub const INVALID_PARAMETERS: u32 = -2i32 as u32;
 pub const DENIED: u32 = -3i32 as u32;
 /// The vCPU is on already.
 pub const ALREADY_ON: u32 = -4i32 as u32;
-/// The vCPU is being turned on already.
-pub const ON_PENDING: u32 = -5i32 as u32;
 /// Something went wrong.
 pub const INTERNAL_FAILURE: u32 = -6i32 as u32;
 
@@ -180,7 +178,6 @@ pub mod function {
 /// What AFFINITY_INFO returns.
 const AFFINITY_ON: u32 = 0;
 const AFFINITY_OFF: u32 = 1;
-const AFFINITY_ON_PENDING: u32 = 2;
 
 /// What MIGRATE_INFO_TYPE returns: no trusted operating system, or one that needs no migration.
 const MIGRATION_NOT_REQUIRED: u32 = 2;
@@ -226,10 +223,9 @@ fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
     match call.function {
         function::V0_1_CPU_OFF => Outcome::CpuOff,
         function::V0_1_CPU_ON => {
-            // Other bits of the MPIDR were ignored, and the only error there was is this one.
+            // The only error there was is this one.
             let [target, entry, context_id] = call.args;
-            let affinity = target & MPIDR_AFFINITY_MASK;
-            match topology.find(affinity) {
+            match topology.find(target) {
                 Some(cpu) if power(cpu, caller, topology) == Power::Off => {
                     start(cpu, entry, context_id)
                 }
@@ -284,13 +280,11 @@ fn power(cpu: usize, caller: usize, topology: &impl Topology) -> Power {
 
 fn cpu_on(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
     let [target, entry, context_id] = call.args;
-    // Bits outside of the affinity fields must be zero (5.6.2): then `find` sees them all.
     let Some(cpu) = topology.find(target) else {
         return Outcome::Return(INVALID_PARAMETERS);
     };
     match power(cpu, caller, topology) {
         Power::On => Outcome::Return(ALREADY_ON),
-        Power::OnPending => Outcome::Return(ON_PENDING),
         Power::Off => start(cpu, entry, context_id),
     }
 }
@@ -314,21 +308,17 @@ fn affinity_info(call: &Call, caller: usize, topology: &impl Topology) -> u32 {
         // There is no fourth level in 32-bit state.
         _ => return INVALID_PARAMETERS,
     };
-    if target & !MPIDR_AFFINITY_MASK != 0 {
-        return INVALID_PARAMETERS;
-    }
-    let mut state = None;
+    let mut state = INVALID_PARAMETERS;
     for cpu in 0..topology.cpus() {
         if !in_cluster(topology.mpidr(cpu), mask, target) {
             continue;
         }
-        state = match (power(cpu, caller, topology), state) {
-            (Power::On, _) => return AFFINITY_ON,
-            (Power::OnPending, _) | (_, Some(AFFINITY_ON_PENDING)) => Some(AFFINITY_ON_PENDING),
-            (Power::Off, _) => Some(AFFINITY_OFF),
-        };
+        match power(cpu, caller, topology) {
+            Power::On => return AFFINITY_ON,
+            Power::Off => state = AFFINITY_OFF,
+        }
     }
-    state.unwrap_or(INVALID_PARAMETERS)
+    state
 }
 
 #[cfg(test)]
@@ -351,10 +341,10 @@ mod tests {
         }
     }
 
-    /// Six vCPUs in two clusters: 0 and 5 are on, 2 is being turned on.
+    /// Six vCPUs in two clusters: 0, 2 and 5 are on.
     fn machine() -> Machine {
         use Power::*;
-        Machine(std::vec![On, Off, OnPending, Off, Off, On])
+        Machine(std::vec![On, Off, On, Off, Off, On])
     }
 
     fn firmware(psci: Version) -> Firmware {
@@ -419,9 +409,11 @@ mod tests {
         );
         let error = |target| new(function::CPU_ON, [target, 0, 0]);
         assert_eq!(error(0), Outcome::Return(ALREADY_ON));
-        assert_eq!(error(2), Outcome::Return(ON_PENDING));
+        assert_eq!(error(2), Outcome::Return(ALREADY_ON));
         assert_eq!(error(4), Outcome::Return(INVALID_PARAMETERS));
-        assert_eq!(error(0x8000_0001), Outcome::Return(INVALID_PARAMETERS));
+        // Bits that are in no affinity field.
+        assert_eq!(error(0x8000_0002), Outcome::Return(ALREADY_ON));
+        assert_eq!(error(0xff00_0004), Outcome::Return(INVALID_PARAMETERS));
     }
 
     #[test]
@@ -429,18 +421,19 @@ mod tests {
         let state = |target, level| new(function::AFFINITY_INFO, [target, level, 0]);
         assert_eq!(state(0, 0), Outcome::Return(AFFINITY_ON));
         assert_eq!(state(1, 0), Outcome::Return(AFFINITY_OFF));
-        assert_eq!(state(2, 0), Outcome::Return(AFFINITY_ON_PENDING));
+        assert_eq!(state(2, 0), Outcome::Return(AFFINITY_ON));
         assert_eq!(state(0x100, 0), Outcome::Return(AFFINITY_OFF));
         assert_eq!(state(0x100, 1), Outcome::Return(AFFINITY_ON));
         assert_eq!(state(0, 2), Outcome::Return(AFFINITY_ON));
         assert_eq!(state(0x200, 1), Outcome::Return(INVALID_PARAMETERS));
         assert_eq!(state(7, 0), Outcome::Return(INVALID_PARAMETERS));
         assert_eq!(state(0, 3), Outcome::Return(INVALID_PARAMETERS));
-        assert_eq!(state(1 << 31, 0), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(1 << 31, 0), Outcome::Return(AFFINITY_ON));
+        assert_eq!(state(0xff00_0001, 0), Outcome::Return(AFFINITY_OFF));
     }
 
     #[test]
-    fn a_cluster_that_is_starting() {
+    fn a_cluster_with_one_that_is_on() {
         use Power::*;
         let ask = |powers: &[Power]| {
             affinity_info(
@@ -452,8 +445,7 @@ mod tests {
                 &Machine(powers.to_vec()),
             )
         };
-        assert_eq!(ask(&[Off, OnPending, Off]), AFFINITY_ON_PENDING);
-        assert_eq!(ask(&[OnPending, On]), AFFINITY_ON);
+        assert_eq!(ask(&[Off, On, Off]), AFFINITY_ON);
         assert_eq!(ask(&[Off, Off]), AFFINITY_OFF);
     }
 

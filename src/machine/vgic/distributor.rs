@@ -323,8 +323,8 @@ where
                 self.gather(cpu, first, |irq| irq.is(State::ACTIVE))
             }
             Register::Priority(first) => self.gather_bytes(cpu, first, |irq| irq.priority),
-            // A uniprocessor has no such registers (IHI 0048B section 4.3.12).
-            Register::Targets(_) if self.nr_cpus <= 1 => 0,
+            // A uniprocessor need not have these (IHI 0048B section 4.3.12), but
+            // in KVM it always had.
             Register::Targets(first) if first < NR_PRIVATE => bit(cpu).wrapping_mul(0x0101_0101),
             Register::Targets(first) => self.gather_bytes(cpu, first, |irq| irq.targets),
             Register::Config(first) => {
@@ -415,7 +415,7 @@ where
                     kick |= self.write_priority(cpu, intid, byte & PRIORITY_MASK);
                 }
             }
-            Register::Targets(first) if first >= NR_PRIVATE && self.nr_cpus > 1 => {
+            Register::Targets(first) if first >= NR_PRIVATE => {
                 for (intid, byte) in bytes(first) {
                     kick |= self.write_targets(cpu, intid, byte);
                 }
@@ -518,7 +518,7 @@ where
         }
         if active && intid >= NR_PRIVATE {
             // It becomes active on the CPU that would have acknowledged it.
-            let home = self.target(cpu, intid, &irq).unwrap_or(cpu);
+            let home = self.target(cpu, intid, &irq);
             if let Some(c) = self.cpus.get_mut(usize::from(irq.owner)) {
                 c.pending.remove(intid);
             }

@@ -68,6 +68,8 @@ bitflags! {
         const SET_ACTIVE = 1 << 12;
         /// The guest has deactivated it, and with it the physical interrupt.
         const HW_DEACTIVATED = 1 << 13;
+        /// Its line is that of a device in the kernel.
+        const OWNED = 1 << 14;
     }
 }
 

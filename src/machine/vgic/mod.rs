@@ -217,16 +217,17 @@ where
     }
 
     /// The CPU to which a pending interrupt goes (IHI 0048B section 4.3.12):
-    /// of several targets of an SPI, one.
-    fn target(&self, cpu: VcpuIdx, intid: u32, irq: &Irq) -> Option<VcpuIdx> {
+    /// of several targets of an SPI, the first, and CPU 0 if there is none. Such
+    /// an interrupt should go nowhere, but KVM has always had it so, and monitors
+    /// that know a reset where all targets are zero rely on it.
+    fn target(&self, cpu: VcpuIdx, intid: u32, irq: &Irq) -> VcpuIdx {
         if intid < NR_PRIVATE {
-            return Some(cpu);
+            return cpu;
         }
-        if self.nr_cpus <= 1 {
-            return Some(0);
+        match u32::from(irq.targets) & self.all_cpus() {
+            0 => 0,
+            targets => targets.trailing_zeros() as VcpuIdx,
         }
-        let targets = u32::from(irq.targets) & self.all_cpus();
-        (targets != 0).then_some(targets.trailing_zeros() as VcpuIdx)
     }
 
     /// Whether GICD_CTLR lets the group of `irq` through.
@@ -258,7 +259,7 @@ where
             // It stays with the CPU that has to deactivate it.
             (Some(holder), None)
         } else if self.deliverable(&irq) {
-            (None, self.target(cpu, intid, &irq))
+            (None, Some(self.target(cpu, intid, &irq)))
         } else {
             (None, None)
         };
@@ -356,6 +357,24 @@ where
             return 0;
         }
         self.refresh(cpu, intid)
+    }
+
+    /// Gives the input line of a PPI of `cpu`, or of an SPI, to a device in the
+    /// kernel, for good. It is low until that says otherwise.
+    pub fn own(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
+        if let Some(irq) = self.irq_mut(cpu, intid) {
+            irq.state |= State::OWNED;
+        }
+        self.set_level(cpu, intid, false)
+    }
+
+    /// [`set_level`](Self::set_level) for user space, which does nothing to lines
+    /// that devices in the kernel have: they would not be lowered by anybody.
+    pub fn set_user_level(&mut self, cpu: VcpuIdx, intid: u32, level: bool) -> CpuMask {
+        match self.irq(cpu, intid) {
+            Some(irq) if !irq.is(State::OWNED) => self.set_level(cpu, intid, level),
+            _ => 0,
+        }
     }
 
     /// Links a PPI of `cpu`, or an SPI, to the physical interrupt

@@ -4,22 +4,28 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::Kvm;
+use vmm_sys_util::signal::register_signal_handler;
 
-use crate::check::{ensure, Outcome, Test, Works};
+use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{code, new_vcpu, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("accounting: stage-2 tables, and their end", tables),
     ("accounting: dirty logs", logs),
     ("accounting: VMs and vCPUs", vms),
+    (
+        "accounting: a signal when the CPU time is used up",
+        signal_without_cpu_time,
+    ),
 ];
 
 const ROOT: &str = "/tmp/cgroup";
 
-/// A memory cgroup that this process, which has no other threads, moves into.
+/// A cgroup that this process, which has no other threads, moves into.
 struct Group(String);
 
 impl Group {
@@ -46,6 +52,13 @@ impl Group {
         Ok(Self(path))
     }
 
+    /// Gives the group so much CPU time in each period, in microseconds.
+    fn limit_cpu(&self, time: u32, period: u32) -> Outcome {
+        fs::write(format!("{ROOT}/cgroup.subtree_control"), "+cpu").works("+cpu")?;
+        let path = format!("{}/cpu.max", self.0);
+        fs::write(&path, format!("{time} {period}")).works(path)
+    }
+
     /// The kernel's memory that is charged to the group, in bytes.
     fn kernel(&self) -> Result<i64, String> {
         let path = format!("{}/memory.stat", self.0);
@@ -61,6 +74,42 @@ impl Drop for Group {
         let _ = fs::write(format!("{ROOT}/cgroup.procs"), "0");
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// How many signals were handled.
+static SIGNALS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    SIGNALS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A vCPU's thread that has used up its CPU time waits on its way to user space, and then goes on
+/// with KVM_RUN. But a signal that comes meanwhile, and is handled, ends KVM_RUN.
+fn signal_without_cpu_time() -> Outcome {
+    const ROUNDS: u32 = 10;
+    register_signal_handler(libc::SIGALRM, on_signal).map_err(|e| e.to_string())?;
+    let guest = Guest::new(&[code::LOOP])?;
+    let group = Group::enter("cpu")?;
+    group.limit_cpu(4000, 100_000)?;
+    for round in 0..ROUNDS {
+        let timer = libc::itimerval {
+            it_interval: libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
+            it_value: libc::timeval {
+                tv_sec: 0,
+                tv_usec: (150_000 + 7_000 * round) as libc::suseconds_t,
+            },
+        };
+        // SAFETY: A timer of this process, whose signal is handled.
+        let result = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+        ensure(result == 0, "setitimer")?;
+        fails("KVM_RUN", guest.vcpu.run(), &[libc::EINTR])?;
+        equal("exit reason", guest.vcpu.run.exit_reason(), uapi::EXIT_INTR)?;
+        equal("signals", SIGNALS.load(Ordering::SeqCst), round + 1)?;
+    }
+    Ok(())
 }
 
 /// Fails unless memory is charged within bounds.

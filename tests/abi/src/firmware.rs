@@ -21,6 +21,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("firmware: what versions of PSCI have", psci_functions),
     ("firmware: PSCI 0.1", psci_0_1),
     ("firmware: AFFINITY_INFO and CPU_ON", affinity),
+    (
+        "firmware: CPU_ON of a vCPU with another MPIDR",
+        another_mpidr,
+    ),
     ("firmware: CPU_SUSPEND", cpu_suspend),
     ("firmware: SMCCC", smccc),
     ("firmware: workarounds", workarounds),
@@ -365,11 +369,12 @@ fn affinity() -> Outcome {
     };
     info(0, 0, 0)?;
     info(1, 0, 1)?;
+    // What is in no affinity field is not looked at.
+    info(0x8000_0000, 0, 0)?;
+    info(0xff00_0001, 0, 1)?;
     for (target, level) in [
         (2, 0),
         (0x100, 0),
-        (0x8000_0000, 0),
-        (0x0100_0000, 0),
         (u32::MAX, 0),
         (0, 3),
         (0, 4),
@@ -378,19 +383,68 @@ fn affinity() -> Outcome {
         info(target, level, INVALID_PARAMETERS)?;
     }
     caller.expect(CPU_ON, 0, ALREADY_ON)?;
-    for target in [2, 0x101, 0x0100_0001, u32::MAX] {
+    caller.expect(CPU_ON, 0x8000_0000, ALREADY_ON)?;
+    for target in [2, 0x101, 0x8000_0002, u32::MAX] {
         caller.expect(CPU_ON, target, INVALID_PARAMETERS)?;
     }
     // The second calls SYSTEM_OFF, with what it got as its context.
     guest.memory.write_words(0x100, &[code::HVC, code::LOOP]);
-    let results = caller.call(CPU_ON, [1, BASE + 0x100, SYSTEM_OFF])?;
+    let results = caller.call(CPU_ON, [0x8000_0001, BASE + 0x100, SYSTEM_OFF])?;
     equal("CPU_ON", results[0], 0)?;
+    // It is on from that moment, although its thread has never run.
+    info(1, 0, 0)?;
+    caller.expect(CPU_ON, 1, ALREADY_ON)?;
     second.run().works("KVM_RUN")?;
     equal(
         "exit reason",
         second.run.exit_reason(),
         uapi::EXIT_SYSTEM_EVENT,
     )
+}
+
+/// What user space has set of a vCPU's identity is still there when the guest has started it.
+fn another_mpidr() -> Outcome {
+    const MPIDR: u32 = 0x8000_0305;
+    const AFFINITY: u32 = 0x305;
+    let caller = Caller::new()?;
+    let guest = &caller.0;
+    let second = new_vcpu(&guest.kvm, &guest.vm, 1)?;
+    let mut init = guest.vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
+    init.features[0] |= (1 << uapi::VCPU_PSCI_0_2) | (1 << uapi::VCPU_POWER_OFF);
+    second.init(&init).works("ARM_VCPU_INIT")?;
+    let [mpidr, actlr] = [uapi::cp15_reg(0, 0, 0, 5), uapi::cp15_reg(0, 1, 0, 1)];
+    second.set_reg(mpidr, MPIDR).works("MPIDR")?;
+    let host_actlr = second.reg(actlr).works("ACTLR")?;
+    let other_actlr = host_actlr ^ (1 << 10);
+    second.set_reg(actlr, other_actlr).works("ACTLR")?;
+    let program = [
+        code::mrc(1, 0, 0, 0, 5),
+        code::str(1, 0),
+        code::mrc(1, 0, 1, 0, 1),
+        code::str(1, 0),
+        code::LOOP,
+    ];
+    guest.memory.write_words(0x100, &program);
+    caller.expect(CPU_ON, 1, INVALID_PARAMETERS)?;
+    let results = caller.call(CPU_ON, [AFFINITY, BASE + 0x100, HOLE])?;
+    equal("CPU_ON", results[0], 0)?;
+    for (name, expected) in [("MPIDR", MPIDR), ("ACTLR", other_actlr)] {
+        second.run().works("KVM_RUN")?;
+        equal("exit", second.run.exit_reason(), uapi::EXIT_MMIO)?;
+        let found = u64::from_le_bytes(second.run.mmio().data);
+        equal(format!("the guest's {name}"), found, expected.into())?;
+    }
+    let results = caller.call(AFFINITY_INFO, [AFFINITY, 0, 0])?;
+    equal("AFFINITY_INFO", results[0], 0)?;
+    let results = caller.call(AFFINITY_INFO, [1, 0, 0])?;
+    equal("AFFINITY_INFO of 1", results[0], INVALID_PARAMETERS)?;
+    // KVM_ARM_VCPU_INIT is another thing.
+    second.init(&init).works("ARM_VCPU_INIT")?;
+    for (id, expected) in [(mpidr, 0x8000_0001), (actlr, host_actlr)] {
+        let found = second.reg(id).works("KVM_GET_ONE_REG")?;
+        equal("after KVM_ARM_VCPU_INIT", found, expected)?;
+    }
+    Ok(())
 }
 
 /// An interrupt that is there already ends it at once, although the guest masks it.

@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("vGIC: distributor registers", distributor),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
+    ("vGIC: RUN with addresses that overlap", run_with_overlap),
 ];
 
 const DIST: u64 = 0x3fff_0000;
@@ -181,18 +182,37 @@ fn addresses() -> Outcome {
         gic.set_attr(group, TYPE_DIST, &DIST),
         &[libc::EEXIST],
     )?;
-    for overlap in [DIST, DIST - 0x1000] {
-        let result = gic.set_attr(group, TYPE_CPU, &overlap);
-        fails(
-            format!("overlap at {overlap:#x}"),
-            result,
-            &[libc::EBUSY, libc::EINVAL],
-        )?;
-    }
     gic.set_attr(group, TYPE_CPU, &CPU).works("CPU interface")?;
     for (kind, address) in [(TYPE_DIST, DIST), (TYPE_CPU, CPU)] {
         let found: u64 = gic.get_attr(group, kind).works("KVM_GET_DEVICE_ATTR")?;
         equal("address", found, address)?;
+    }
+    Ok(())
+}
+
+/// The distributor and the CPU interface can be put anywhere; that they overlap is found by the first
+/// KVM_RUN.
+fn run_with_overlap() -> Outcome {
+    for (cpu, overlaps) in [
+        (DIST, true),
+        (DIST - 0x1000, true),
+        (DIST - 0x2000, false),
+        (DIST + 0x1000, false),
+    ] {
+        let guest = Guest::new(&code::psci(PSCI_SYSTEM_OFF))?;
+        let gic = create(&guest.vm)?;
+        for (kind, address) in [(TYPE_DIST, DIST), (TYPE_CPU, cpu)] {
+            gic.set_attr(uapi::VGIC_GRP_ADDR, kind, &address)
+                .works(format!("address {address:#x}"))?;
+        }
+        if !overlaps {
+            guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+            continue;
+        }
+        for _ in 0..2 {
+            let what = format!("KVM_RUN with the CPU interface at {cpu:#x}");
+            fails(what, guest.vcpu.run(), &[libc::EINVAL])?;
+        }
     }
     Ok(())
 }

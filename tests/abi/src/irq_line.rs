@@ -8,7 +8,8 @@ use std::time::Duration;
 use kvm::{ioctl_mut, uapi};
 
 use crate::check::{equal, fails, Outcome, Test, Works};
-use crate::guest::{code, new_vcpu, new_vm, Guest, HOLE};
+use crate::guest::{code, new_vcpu, new_vm, Gic, Guest, HOLE};
+use crate::pmu;
 
 pub(crate) const TESTS: &[Test] = &[
     ("IRQ_LINE: bad fields, CPU lines", bad_cpu_fields),
@@ -17,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("IRQ_LINE: IRQ exception in the guest", exception),
     ("lines of a vCPU's devices at each exit", device_lines),
     ("IRQ_LINE_STATUS: gives the structure back", status),
+    ("IRQ_LINE: lines of a vCPU's own devices", owned_lines),
 ];
 
 fn line(kind: u32, vcpu: u32, number: u32) -> u32 {
@@ -169,4 +171,28 @@ fn status() -> Outcome {
     level.irq = line(uapi::IRQ_TYPE_CPU, 0, 2);
     let wrong = ioctl_mut(&vm, uapi::IRQ_LINE_STATUS(), &mut level);
     fails("line 2", wrong, &[libc::EINVAL])
+}
+
+/// What the timers and the PMU drive is left alone, and that is no error.
+fn owned_lines() -> Outcome {
+    const PMU: u32 = 23;
+    const OWNED: [u32; 3] = [PMU, 27, 30];
+    const FREE: u32 = 31;
+    let mut program = code::load(1, HOLE).to_vec();
+    program.push(code::str(1, 1));
+    program.extend(Gic::enable_all());
+    program.extend(Gic::wait_and_store(HOLE));
+    let guest = pmu::guest_with_irq(&program, PMU as i32)?;
+    let raise = |number: u32| {
+        let irq = line(uapi::IRQ_TYPE_PPI, 0, number);
+        guest.vm.irq_line(irq, true).works(format!("PPI {number}"))
+    };
+    // Before the first KVM_RUN their numbers may still change; after it they are fixed.
+    OWNED.into_iter().try_for_each(raise)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    OWNED.into_iter().try_for_each(raise)?;
+    raise(FREE)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let data = guest.vcpu.run.mmio().data;
+    equal("the interrupt", u64::from_le_bytes(data), FREE.into())
 }

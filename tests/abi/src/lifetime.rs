@@ -4,11 +4,15 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use kvm::{ioctl, uapi};
+use kvm::ioctl;
+use kvm::uapi::{self, OneReg};
+use vmm_sys_util::signal::{register_signal_handler, SIGRTMIN};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{code, new_vcpu, new_vm, Guest, Memory, BASE, HOLE, PSCI_SYSTEM_OFF};
@@ -24,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("100 VMs at once", hundred_at_once),
     ("VMs that live through a roll-over of VMIDs", vmid_roll_over),
     ("another process", another_process),
+    ("SIGKILL while another thread has the vCPU", killed_waiter),
 ];
 
 /// The argument by which this program runs a guest that does not end.
@@ -320,3 +325,85 @@ fn another_process() -> Outcome {
         &[libc::EEXIST],
     )
 }
+
+/// What [`wait_for_vcpu`] needs.
+struct Waiter {
+    vcpu: i32,
+    reg: OneReg,
+}
+
+/// Reads a register of a vCPU, as a process that shares this one's memory.
+extern "C" fn wait_for_vcpu(waiter: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: The other process keeps it as long as this one lives.
+    let waiter = unsafe { &*waiter.cast::<Waiter>() };
+    // SAFETY: The structure that the ioctl takes.
+    unsafe { libc::ioctl(waiter.vcpu, uapi::GET_ONE_REG() as _, &waiter.reg) }
+}
+
+/// Who waits for a vCPU that is in KVM_RUN can be killed at once. The threads of a process die
+/// together, and that ends KVM_RUN as well; so the one that waits is a process with the same memory.
+fn killed_waiter() -> Outcome {
+    register_signal_handler(SIGRTMIN(), on_signal).map_err(|e| e.to_string())?;
+    let guest = Guest::new(&[code::WFI, code::LOOP])?;
+    let mut value = 0u32;
+    let waiter = Waiter {
+        vcpu: guest.vcpu.as_raw_fd(),
+        reg: OneReg {
+            id: uapi::core_reg(uapi::CORE_PC),
+            addr: (&raw mut value) as usize as u64,
+        },
+    };
+    let mut stack = vec![0u64; 8192];
+    let (sender, receiver) = channel();
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: Asks for the caller's thread.
+            let _ = sender.send(unsafe { libc::pthread_self() });
+            guest.vcpu.run()
+        });
+        let id = receiver.recv().map_err(|e| e.to_string())?;
+        thread::sleep(Duration::from_millis(100));
+        // SAFETY: The stack, and what the process is given, outlive it; it does nothing but an ioctl.
+        let child = unsafe {
+            libc::clone(
+                wait_for_vcpu,
+                stack.as_mut_ptr_range().end.cast(),
+                libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD,
+                (&raw const waiter).cast_mut().cast(),
+            )
+        };
+        let ended = |options| {
+            let mut status = 0;
+            // SAFETY: Our own child.
+            let pid = unsafe { libc::waitpid(child, &mut status, options) };
+            (pid == child).then_some(status)
+        };
+        thread::sleep(Duration::from_millis(100));
+        let early = ended(libc::WNOHANG);
+        // SAFETY: Our own child, which has not been waited for.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        let killed = (0..100).find_map(|_| {
+            thread::sleep(Duration::from_millis(20));
+            ended(libc::WNOHANG)
+        });
+        while !thread.is_finished() {
+            // SAFETY: The thread has not been joined, so that its name is good.
+            unsafe { libc::pthread_kill(id, SIGRTMIN()) };
+            thread::sleep(Duration::from_millis(20));
+        }
+        if killed.is_none() {
+            ended(0);
+        }
+        ensure(
+            child > 0 && early.is_none(),
+            "the other process did not wait",
+        )?;
+        let status = killed.ok_or("it is not killed while it waits")?;
+        ensure(
+            libc::WIFSIGNALED(status),
+            format!("it ended with status {status:#x}"),
+        )
+    })
+}
+
+extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}

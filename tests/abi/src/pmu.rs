@@ -139,7 +139,7 @@ fn initialise(vcpu: &Vcpu) -> std::io::Result<()> {
 }
 
 /// A guest with the vGIC and this interrupt.
-fn guest_with_irq(program: &[u32], intid: i32) -> Result<Guest, String> {
+pub(crate) fn guest_with_irq(program: &[u32], intid: i32) -> Result<Guest, String> {
     let guest = guest_with_pmu(program)?;
     Gic::new(&guest)?.init()?;
     set_irq(&guest.vcpu, intid).works("KVM_ARM_VCPU_PMU_V3_IRQ")?;

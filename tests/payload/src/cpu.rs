@@ -39,6 +39,14 @@ pub(crate) fn mpidr() -> u32 {
     value
 }
 
+/// L2CTLR, of these cores.
+pub(crate) fn l2ctlr() -> u32 {
+    let value;
+    // SAFETY: Reads a register.
+    unsafe { asm!("mrc p15, 1, {}, c9, c0, 2", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
 #[inline(always)]
 pub(crate) fn wait_for_interrupt() {
     // SAFETY: Changes nothing; the barrier lets what was written before take effect.

@@ -547,6 +547,15 @@ pub(crate) fn targets() -> Outcome {
         for n in 8..NR_FREE_SPIS {
             ensure_eq(handled(n), 14, "how often it came", n)?;
         }
+        // Without any target, it is the first CPU's.
+        for n in 8..NR_FREE_SPIS {
+            gic::set_targets(spi(n), 0);
+            make_pending(spi(n));
+            let came = timer::wait_until(|| handled(n) == 15);
+            ensure(came, "it did not come without a target", [n, handled(n), 0])?;
+            let by = HANDLED_BY[n as usize].load(Ordering::Relaxed);
+            ensure_eq(by, 0, "the CPU that handled it", n)?;
+        }
         Ok(())
     })
 }

@@ -25,7 +25,6 @@ pub(crate) const SUCCESS: u32 = 0;
 pub(crate) const NOT_SUPPORTED: u32 = -1i32 as u32;
 pub(crate) const INVALID_PARAMETERS: u32 = -2i32 as u32;
 pub(crate) const ALREADY_ON: u32 = -4i32 as u32;
-pub(crate) const ON_PENDING: u32 = -5i32 as u32;
 pub(crate) const AFFINITY_ON: u32 = 0;
 pub(crate) const AFFINITY_OFF: u32 = 1;
 

@@ -257,8 +257,42 @@ fn target_changes_while_pending() {
     assert_eq!(gic.dist_write(0, 0x821, 1, 1), 0b10);
     assert_eq!(gic.fold(1, &mut ci), 0b01);
     assert!(gic.has_pending(0) && !gic.has_pending(1));
+    // Without a target it stays with CPU 0.
     assert_eq!(gic.dist_write(0, 0x821, 1, 0), 0);
-    assert!(!gic.has_pending(0) && !gic.has_pending(1));
+    assert!(gic.has_pending(0) && !gic.has_pending(1));
+}
+
+#[test]
+fn user_space_does_not_drive_the_line_of_a_device() {
+    let (mut gic, _) = ready(2);
+    assert_eq!(gic.set_user_level(0, 27, true), 1);
+    assert_eq!(gic.set_user_level(1, 27, true), 2);
+    assert_eq!(gic.own(0, 27), 0);
+    assert!(!gic.has_pending(0) && gic.has_pending(1));
+    assert_eq!(gic.set_user_level(0, 27, true), 0);
+    assert!(!gic.has_pending(0));
+    assert_eq!(gic.set_level(0, 27, true), 1);
+    assert_eq!(gic.set_user_level(0, 27, false), 0);
+    assert!(gic.has_pending(0));
+    // That of another CPU, and one that nobody has.
+    assert_eq!(gic.set_user_level(1, 27, false), 0);
+    assert!(!gic.has_pending(1));
+    assert_eq!(gic.set_user_level(0, 64, true), 0);
+}
+
+/// QEMU's reset leaves an SPI so, and KVM delivers it all the same.
+#[test]
+fn an_spi_without_targets_goes_to_the_first_cpu() {
+    let (mut gic, _) = ready(3);
+    gic.dist_write(0, 0x820, 4, 0);
+    assert_eq!(gic.dist_read(0, 0x820, 4), 0);
+    assert_eq!(gic.set_level(0, 33, true), 1);
+    assert!(gic.has_pending(0));
+    // It moves when it gets a target, and back when it loses that.
+    assert_eq!(gic.dist_write(0, 0x821, 1, 4), 4);
+    assert!(gic.has_pending(2) && !gic.has_pending(0));
+    assert_eq!(gic.dist_write(0, 0x821, 1, 0), 1);
+    assert!(gic.has_pending(0) && !gic.has_pending(2));
 }
 
 #[test]

@@ -344,18 +344,11 @@ impl System {
         let offset = if active { 0x300 } else { 0x380 };
         let (word, bit) = (intid / 32 * 4, 1 << (intid % 32));
         self.dut.dist_write(cpu, offset + word, 4, bit);
-        let nr_cpus = self.setup.nr_cpus;
         let irq = self.reference.irq(cpu, intid);
         if !active {
             irq.active = None;
         } else if irq.active.is_none() {
-            let targets = irq.targets & ((1 << nr_cpus) - 1);
-            let home = match targets {
-                _ if intid < 32 => cpu,
-                _ if nr_cpus == 1 => 0,
-                0 => cpu,
-                _ => targets.trailing_zeros() as usize,
-            };
+            let home = if intid < 32 { cpu } else { irq.first_target() };
             irq.active = Some((home, cpu as u32));
             self.dropped[cpu].push((intid, if intid < 16 { cpu as u32 } else { 0 }));
         }

@@ -5,7 +5,7 @@
 //!
 //! In two things it is as limited as list registers make a virtual one: an SGI
 //! that is active from one source waits, whatever other source it has, and an
-//! SPI goes to the first of its targets.
+//! SPI goes to the first of its targets. As in KVM, that is CPU 0 if it has none.
 
 use super::hardware::signalled;
 use super::hardware::Taken;
@@ -29,6 +29,14 @@ pub(super) struct RefIrq {
 impl RefIrq {
     pub(super) fn pending(&self) -> bool {
         self.sources != 0 || self.latch || (self.line && !self.edge)
+    }
+
+    /// Where an SPI goes.
+    pub(super) fn first_target(&self) -> usize {
+        match self.targets {
+            0 => 0,
+            targets => targets.trailing_zeros() as usize,
+        }
     }
 }
 
@@ -74,11 +82,8 @@ impl Reference {
 
     /// Whether an interrupt could be given to `cpu` now.
     pub(super) fn deliverable(&mut self, cpu: usize, intid: u32) -> bool {
-        let nr_cpus = self.nr_cpus;
         let irq = self.irq(cpu, intid).clone();
-        let here = intid < 32 || nr_cpus == 1 || {
-            irq.targets & ((1 << nr_cpus) - 1) != 0 && irq.targets.trailing_zeros() as usize == cpu
-        };
+        let here = intid < 32 || irq.first_target() == cpu;
         irq.enabled && irq.pending() && irq.active.is_none() && here && self.forwards(&irq)
     }
 
@@ -159,7 +164,7 @@ impl Reference {
             Field::SetPending if !sgi => irq.latch = true,
             Field::ClearPending if !sgi => irq.latch = false,
             Field::Priority => irq.priority = value as u8 & 0xf8,
-            Field::Targets if !private && nr_cpus > 1 => irq.targets = value & all,
+            Field::Targets if !private => irq.targets = value & all,
             Field::Config if !private => irq.edge = value & 2 != 0,
             Field::SetSgi if sgi => irq.sources |= value & all,
             Field::ClearSgi if sgi => irq.sources &= !value,

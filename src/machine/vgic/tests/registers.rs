@@ -100,9 +100,9 @@ fn targets() {
     assert_eq!(gic.dist_read(0, 0x820, 4), 0x07_04_03_02);
 
     let mut uniprocessor = vgic(64, 1, 4);
-    uniprocessor.dist_write(0, 0x820, 4, 0x0101_0101);
-    assert_eq!(uniprocessor.dist_read(0, 0x800, 4), 0);
-    assert_eq!(uniprocessor.dist_read(0, 0x820, 4), 0);
+    uniprocessor.dist_write(0, 0x820, 4, 0x0103_020f);
+    assert_eq!(uniprocessor.dist_read(0, 0x800, 4), 0x0101_0101);
+    assert_eq!(uniprocessor.dist_read(0, 0x820, 4), 0x0101_0001);
 }
 
 #[test]
