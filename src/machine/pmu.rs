@@ -10,7 +10,10 @@
 #[cfg(test)]
 mod tests;
 
-use crate::cp15::Core;
+use crate::{
+    cp15::Core,
+    nospec, //
+};
 
 /// The most event counters that a core has.
 pub const MAX_EVENT_COUNTERS: usize = 6;
@@ -320,22 +323,23 @@ impl Pmu {
 
     /// The register that PMXEVTYPER stands for. A counter that is not there is unpredictable
     /// (C12.8.21): it reads as zero and ignores writes.
-    const fn selected_type(&self) -> Option<PmuReg> {
+    fn selected_type(&self) -> Option<PmuReg> {
         if self.selected == SELECT_CYCLES {
             return Some(PmuReg::Pmccfiltr);
         }
-        if self.selected < self.event_counters() as u32 {
-            return Some(PmuReg::Pmevtyper(self.selected as u8));
-        }
-        None
+        self.selected_event().map(PmuReg::Pmevtyper)
     }
 
     /// The register that PMXEVCNTR stands for, likewise.
-    const fn selected_counter(&self) -> Option<PmuReg> {
-        if self.selected < self.event_counters() as u32 {
-            return Some(PmuReg::Pmevcntr(self.selected as u8));
-        }
-        None
+    fn selected_counter(&self) -> Option<PmuReg> {
+        self.selected_event().map(PmuReg::Pmevcntr)
+    }
+
+    /// The event counter that PMSELR selects.
+    fn selected_event(&self) -> Option<u8> {
+        let counters = self.event_counters();
+        let selected = self.selected as usize;
+        (selected < counters).then(|| nospec::index(selected, counters) as u8)
     }
 
     /// Reads a register, as PL1 does. It changes nothing.

@@ -31,6 +31,7 @@ use super::Error;
 use super::Irq;
 use super::VcpuIdx;
 use super::Vgic;
+use crate::nospec;
 use core::ops::DerefMut;
 
 /// The distributor has a page.
@@ -276,8 +277,12 @@ where
                 end.saturating_sub(NR_PRIVATE),
             )
         };
-        let end = end.min(first.saturating_add(count));
-        irqs.get(first as usize..end as usize).unwrap_or(&[])
+        let end = end.min(first.saturating_add(count)) as usize;
+        if first as usize >= end {
+            return &[];
+        }
+        let first = nospec::index(first as usize, irqs.len());
+        irqs.get(first..end).unwrap_or(&[])
     }
 
     /// One bit for each of 32 interrupts.

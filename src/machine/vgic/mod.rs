@@ -77,6 +77,7 @@ pub use irq::NR_PRIVATE;
 pub use irq::NR_SGIS;
 pub use list_register::ListRegister;
 
+use crate::nospec;
 use core::ops::DerefMut;
 use irq::State;
 
@@ -188,9 +189,11 @@ where
     /// The interrupt `intid` as `cpu` sees it.
     fn irq(&self, cpu: VcpuIdx, intid: u32) -> Option<&Irq> {
         if intid < NR_PRIVATE {
-            self.cpus.get(cpu)?.private.get(intid as usize)
+            let index = nospec::index(intid as usize, NR_PRIVATE as usize);
+            self.cpus.get(cpu)?.private.get(index)
         } else if intid < self.nr_irqs && intid < FIRST_SPECIAL {
-            self.spis.get((intid - NR_PRIVATE) as usize)
+            let index = nospec::index((intid - NR_PRIVATE) as usize, self.spis.len());
+            self.spis.get(index)
         } else {
             None
         }
@@ -199,9 +202,11 @@ where
     /// The interrupt `intid` as `cpu` sees it, to be changed.
     fn irq_mut(&mut self, cpu: VcpuIdx, intid: u32) -> Option<&mut Irq> {
         if intid < NR_PRIVATE {
-            self.cpus.get_mut(cpu)?.private.get_mut(intid as usize)
+            let index = nospec::index(intid as usize, NR_PRIVATE as usize);
+            self.cpus.get_mut(cpu)?.private.get_mut(index)
         } else if intid < self.nr_irqs && intid < FIRST_SPECIAL {
-            self.spis.get_mut((intid - NR_PRIVATE) as usize)
+            let index = nospec::index((intid - NR_PRIVATE) as usize, self.spis.len());
+            self.spis.get_mut(index)
         } else {
             None
         }

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Indexes that a guest chooses, where the CPU speculates (Spectre variant 1).
+//!
+//! A bounds check is a branch, behind which the CPU may go on with an index that does not pass it,
+//! and leave in its caches what was there. So that there is nothing to go on with, the index is
+//! worked out anew behind the check, in a way that the CPU cannot predict.
+
+use core::hint::black_box;
+
+/// The index, if it is below `len`, else zero. Neither is above `isize::MAX`.
+#[inline]
+pub(crate) fn index(index: usize, len: usize) -> usize {
+    // Having seen the check, the compiler would take it that there is nothing to be done.
+    let index = black_box(index);
+    // The sign of the difference, in all bits.
+    let below = index.wrapping_sub(len) as isize >> (isize::BITS - 1);
+    index & below as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ends() {
+        assert_eq!(index(0, 0), 0);
+        assert_eq!(index(6, 7), 6);
+        assert_eq!(index(7, 7), 0);
+        assert_eq!(index(isize::MAX as usize, 7), 0);
+        assert_eq!(index(7, isize::MAX as usize), 7);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_inside_stays(i in 0usize..2000, len in 0usize..2000) {
+            prop_assert_eq!(index(i, len), if i < len { i } else { 0 });
+        }
+    }
+}
