@@ -11,7 +11,9 @@ use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{ioctl, ioctl_ref};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, init, new_vcpu, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE, SIZE};
+use crate::guest::{
+    code, init, new_vcpu, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("dirty log: capabilities", capabilities),
@@ -35,7 +37,6 @@ pub(crate) const TESTS: &[Test] = &[
 /// The slot with the log, and where it is.
 const SLOT: u32 = 1;
 const DATA: u32 = 0x9000_0000;
-const HUGE: usize = 2 << 20;
 
 /// Adds one to the first word of pages: r7 is the address of the first of them, r8 how many there
 /// are, r2 the distance in bytes, r9 how often this is done to a page before the next one's turn.
@@ -71,64 +72,20 @@ fn program() -> Vec<u32> {
     ]
 }
 
-/// Memory that starts at a multiple of 2 MiB in this process.
-struct Aligned {
-    memory: Memory,
-    offset: usize,
-    size: usize,
-}
-
-impl Aligned {
-    fn new(size: usize) -> Result<Self, String> {
-        let memory = Memory::new(size + HUGE)?;
-        let start = memory.address() as usize;
-        Ok(Self {
-            offset: start.next_multiple_of(HUGE) - start,
-            memory,
-            size,
-        })
-    }
-
-    fn address(&self) -> usize {
-        self.memory.address() as usize + self.offset
-    }
-
-    fn advise(&self, advice: i32) -> Outcome {
-        // SAFETY: Our own memory, whose contents stay.
-        let result = unsafe { libc::madvise(self.address() as *mut _, self.size, advice) };
-        ensure(
-            result == 0,
-            format!("madvise {advice}: {}", io::Error::last_os_error()),
-        )
-    }
-
-    fn word(&self, page: usize) -> u32 {
-        self.memory.word(self.offset + page * PAGE)
-    }
-
-    fn region(&self, flags: u32) -> UserspaceMemoryRegion {
-        UserspaceMemoryRegion {
-            slot: SLOT,
-            flags,
-            guest_phys_addr: DATA.into(),
-            memory_size: self.size as u64,
-            userspace_addr: self.address() as u64,
-        }
-    }
-
-    fn pages(&self) -> usize {
-        self.size / PAGE
-    }
-
-    fn words(&self) -> usize {
-        self.pages().div_ceil(32)
-    }
-}
-
 /// A guest that writes to pages of a slot with a log.
 struct Writer {
     guest: Guest,
     data: Aligned,
+}
+
+fn region(data: &Aligned, flags: u32) -> UserspaceMemoryRegion {
+    UserspaceMemoryRegion {
+        slot: SLOT,
+        flags,
+        guest_phys_addr: DATA.into(),
+        memory_size: data.size() as u64,
+        userspace_addr: data.address() as u64,
+    }
 }
 
 impl Writer {
@@ -137,15 +94,19 @@ impl Writer {
         let data = Aligned::new(size)?;
         guest
             .vm
-            .set_user_memory_region(&data.region(flags))
+            .set_user_memory_region(&region(&data, flags))
             .works("the slot")?;
         Ok(Self { guest, data })
+    }
+
+    fn region(&self, flags: u32) -> UserspaceMemoryRegion {
+        region(&self.data, flags)
     }
 
     fn flags(&self, flags: u32) -> Outcome {
         self.guest
             .vm
-            .set_user_memory_region(&self.data.region(flags))
+            .set_user_memory_region(&self.region(flags))
             .works(format!("flags {flags}"))
     }
 
@@ -171,7 +132,7 @@ impl Writer {
     }
 
     fn log(&self) -> Result<Vec<u32>, String> {
-        let mut bitmap = vec![0xa5a5_a5a5; self.data.words()];
+        let mut bitmap = vec![0xa5a5_a5a5; (self.data.size() / PAGE).div_ceil(32)];
         self.guest
             .vm
             .get_dirty_log(SLOT, &mut bitmap)
@@ -293,9 +254,9 @@ fn once() -> Outcome {
     writer.expect("without writes", &[])?;
     writer.write(32, 1)?;
     writer.expect("after a second write", &[32])?;
-    equal("the word", writer.data.word(32), 2)?;
+    equal("the word", writer.data.word(32 * PAGE), 2)?;
     // What the monitor writes is not the guest's.
-    writer.data.memory.write_words(writer.data.offset, &[1]);
+    writer.data.write_words(0, &[1]);
     writer.expect("after a write by the monitor", &[])
 }
 
@@ -327,10 +288,8 @@ fn off_and_on() -> Outcome {
     writer.expect("on again", &[])?;
     writer.write(5, 1)?;
     writer.expect("after a write", &[5])?;
-    equal("the word", writer.data.word(5), 3)?;
-    let mut other = writer
-        .data
-        .region(uapi::MEM_LOG_DIRTY_PAGES | uapi::MEM_READONLY);
+    equal("the word", writer.data.word(5 * PAGE), 3)?;
+    let mut other = writer.region(uapi::MEM_LOG_DIRTY_PAGES | uapi::MEM_READONLY);
     fails(
         "read-only from now on",
         writer.guest.vm.set_user_memory_region(&other),
@@ -348,7 +307,7 @@ fn off_and_on() -> Outcome {
 fn moved() -> Outcome {
     let writer = Writer::new(4 * PAGE, uapi::MEM_LOG_DIRTY_PAGES)?;
     writer.write(1, 1)?;
-    let mut region = writer.data.region(uapi::MEM_LOG_DIRTY_PAGES);
+    let mut region = writer.region(uapi::MEM_LOG_DIRTY_PAGES);
     region.guest_phys_addr += 0x100_0000;
     writer
         .guest
@@ -489,7 +448,11 @@ fn huge() -> Outcome {
             0 | 700 | 701 | 511 | 512 | 1023 => 1,
             _ => 0,
         };
-        equal(format!("page {page}"), writer.data.word(page), 2 + extra)?;
+        equal(
+            format!("page {page}"),
+            writer.data.word(page * PAGE),
+            2 + extra,
+        )?;
     }
     equal(
         "KiB of huge pages at the end",
@@ -564,7 +527,7 @@ fn translated() -> Outcome {
     for page in [7, 255, 0] {
         writer.write_at(VIRTUAL + (page * PAGE) as u32, 1)?;
         writer.expect("after a write", &[page])?;
-        equal("the word", writer.data.word(page), 2)?;
+        equal("the word", writer.data.word(page * PAGE), 2)?;
     }
     Ok(())
 }
@@ -598,7 +561,7 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
     let mut copy = || -> Result<usize, String> {
         let dirty = set_bits(&writer.log()?);
         for page in &dirty {
-            shadow[*page] = writer.data.word(*page);
+            shadow[*page] = writer.data.word(*page * PAGE);
         }
         Ok(dirty.len())
     };
@@ -657,7 +620,7 @@ fn migrate_with(options: u64) -> Outcome {
     };
     let copy = |shadow: &mut Vec<u32>, bitmap: &[u32]| {
         for page in set_bits(bitmap) {
-            shadow[page] = writer.data.word(page);
+            shadow[page] = writer.data.word(page * PAGE);
         }
     };
     let round = |shadow: &mut Vec<u32>| -> Result<usize, String> {
@@ -677,7 +640,7 @@ fn migrate_with(options: u64) -> Outcome {
             writer.start_log()?;
             if options & uapi::DIRTY_LOG_INITIALLY_SET == 0 {
                 for (page, copied) in shadow.iter_mut().enumerate() {
-                    *copied = writer.data.word(page);
+                    *copied = writer.data.word(page * PAGE);
                 }
             }
             let start = Instant::now();
@@ -700,7 +663,11 @@ fn migrate_with(options: u64) -> Outcome {
     ensure(passes > 0, "a vCPU came to nothing")?;
     round(&mut shadow)?;
     for (page, copied) in shadow.iter().enumerate() {
-        equal(format!("page {page}"), *copied, writer.data.word(page))?;
+        equal(
+            format!("page {page}"),
+            *copied,
+            writer.data.word(page * PAGE),
+        )?;
     }
     writer.expect("nobody runs", &[])
 }

@@ -7,7 +7,7 @@ use std::ptr;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Device, Kvm, Vcpu, Vm};
 
-use crate::check::{fails, Works};
+use crate::check::{ensure, fails, Outcome, Works};
 
 /// Where a guest's memory starts, and its first instruction is.
 pub(crate) const BASE: u32 = 0x8000_0000;
@@ -17,6 +17,8 @@ pub(crate) const SIZE: usize = 64 << 10;
 pub(crate) const HOLE: u32 = 0x1000_0000;
 
 pub(crate) const PAGE: usize = 4096;
+/// The size of a huge page.
+pub(crate) const HUGE: usize = 2 << 20;
 
 /// Instructions in the Arm encoding.
 pub(crate) mod code {
@@ -178,6 +180,74 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: We made the mapping.
         unsafe { libc::munmap(self.start.cast(), self.size) };
+    }
+}
+
+/// Memory that starts at a multiple of 2 MiB in this process.
+pub(crate) struct Aligned {
+    memory: Memory,
+    offset: usize,
+    size: usize,
+}
+
+impl Aligned {
+    pub(crate) fn new(size: usize) -> Result<Self, String> {
+        let memory = Memory::new(size + HUGE)?;
+        let start = memory.address() as usize;
+        Ok(Self {
+            offset: start.next_multiple_of(HUGE) - start,
+            memory,
+            size,
+        })
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.memory.address() as usize + self.offset
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn advise(&self, advice: i32) -> Outcome {
+        self.advise_part(0, self.size, advice)
+    }
+
+    pub(crate) fn advise_part(&self, offset: usize, size: usize, advice: i32) -> Outcome {
+        assert!(offset + size <= self.size);
+        let start = self.address() + offset;
+        // SAFETY: Our own memory, whose words are accessed volatilely.
+        let result = unsafe { libc::madvise(start as *mut _, size, advice) };
+        ensure(
+            result == 0,
+            format!("madvise {advice}: {}", std::io::Error::last_os_error()),
+        )
+    }
+
+    pub(crate) fn word(&self, offset: usize) -> u32 {
+        self.memory.word(self.offset + offset)
+    }
+
+    pub(crate) fn write_words(&self, offset: usize, words: &[u32]) {
+        self.memory.write_words(self.offset + offset, words);
+    }
+
+    /// The slot for a part of it.
+    pub(crate) fn slot(
+        &self,
+        slot: u32,
+        gpa: u32,
+        offset: usize,
+        size: usize,
+    ) -> UserspaceMemoryRegion {
+        assert!(offset + size <= self.size);
+        UserspaceMemoryRegion {
+            slot,
+            flags: 0,
+            guest_phys_addr: gpa.into(),
+            memory_size: size as u64,
+            userspace_addr: (self.address() + offset) as u64,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE, SIZE};
+use crate::guest::{code, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("slot: made, moved, deleted", life),
@@ -22,6 +22,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("slot: one memory in two", twice),
     ("slot: moved and deleted under a running vCPU", under_a_vcpu),
     ("slot: KVM_SET_USER_MEMORY_REGION2", region2),
+    ("slot: a part of a huge page", part_of_huge),
+    ("slot: a huge page with neighbours", huge_neighbours),
     ("memory: written by the guest", written),
     ("memory: a deleted slot is a hole", deleted_is_hole),
     ("memory: a read-only slot", read_only),
@@ -369,6 +371,123 @@ fn store_program(address: u32, value: u32) -> Vec<u32> {
     program.extend(code::load(0, HOLE));
     program.extend([code::ldr(2, 0), code::LOOP]);
     program
+}
+
+/// What there is between the slots of a test of huge pages, and their first address.
+const HUGE_AT: u32 = BASE + 0x100_0000;
+
+/// Memory of one huge page with a number in each page.
+fn huge_page() -> Result<Aligned, String> {
+    let huge = Aligned::new(HUGE)?;
+    huge.advise(libc::MADV_HUGEPAGE)?;
+    for offset in (0..HUGE).step_by(PAGE) {
+        huge.write_words(offset, &[offset as u32]);
+    }
+    Ok(huge)
+}
+
+/// Fails unless the numbers are there still, but for what the guest wrote.
+fn expect_numbers(huge: &Aligned, written: usize, value: u32) -> Outcome {
+    for offset in (0..HUGE).step_by(PAGE) {
+        let expected = if offset == written {
+            value
+        } else {
+            offset as u32
+        };
+        equal(
+            format!("the word at {offset:#x}"),
+            huge.word(offset),
+            expected,
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes a guest store to an address, after one to the beginning of the huge page's slot. Says
+/// where it wants to access what.
+fn store_behind(guest: &Guest, address: u32) -> Result<(u64, bool), String> {
+    let mut program = Vec::new();
+    for (address, value) in [(HUGE_AT, 0x1234), (address, 0x5678)] {
+        program.extend(code::load(0, address));
+        program.extend(code::load(1, value));
+        program.push(code::str(1, 0));
+    }
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(2, 0), code::LOOP]);
+    guest.memory.write_words(0, &program);
+    guest.complete()?;
+    guest.set(uapi::CORE_PC, BASE)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let mmio = guest.vcpu.run.mmio();
+    Ok((mmio.phys_addr, mmio.is_write == 1))
+}
+
+/// A slot that has but a part of a huge page gives the guest that part, and nothing else of it.
+fn part_of_huge() -> Outcome {
+    const PART: usize = 64 << 10;
+    for (offset, size) in [(0, PART), (0, PAGE), (0, HUGE - PAGE), (PART, HUGE - PART)] {
+        let guest = Guest::new(&[])?;
+        let huge = huge_page()?;
+        let at = HUGE_AT + offset as u32;
+        let region = huge.slot(1, at, offset, size);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+        let behind = match offset + size {
+            HUGE => HUGE_AT + (offset - PAGE) as u32,
+            PART => HUGE_AT + 0x10_0000,
+            end => HUGE_AT + end as u32,
+        };
+        let what = format!("{size:#x} bytes from {offset:#x} on: ");
+        let found = if offset == 0 {
+            store_behind(&guest, behind)?
+        } else {
+            // The first store is the one to where nothing is.
+            guest.memory.write_words(0, &store_program(at, 0x1234));
+            guest.run_to(uapi::EXIT_MMIO)?;
+            store_behind(&guest, behind)?
+        };
+        let hole = if offset == 0 { behind } else { HUGE_AT };
+        equal(format!("{what}the exit"), found, (hole.into(), true))?;
+        expect_numbers(&huge, offset, 0x1234)?;
+    }
+    Ok(())
+}
+
+/// What is in the same 2 MiB of the guest as a huge page, and of another slot, is that slot's.
+fn huge_neighbours() -> Outcome {
+    const PART: usize = 64 << 10;
+    const BEHIND: u32 = HUGE_AT + 0x10_0000;
+    for flags in [0, uapi::MEM_READONLY] {
+        let guest = Guest::new(&[])?;
+        let huge = huge_page()?;
+        let other = Memory::new(PART)?;
+        let region = huge.slot(1, HUGE_AT, 0, PART);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+        let mut region = slot(2, BEHIND.into(), &other, PART);
+        region.flags = flags;
+        guest
+            .vm
+            .set_user_memory_region(&region)
+            .works("make another")?;
+        let (at, written) = match flags {
+            0 => (HOLE, 0x5678),
+            _ => (BEHIND, 0),
+        };
+        let found = store_behind(&guest, BEHIND)?;
+        equal("the exit", found, (at.into(), flags != 0))?;
+        equal("the other slot's word", other.word(0), written)?;
+        expect_numbers(&huge, 0, 0x1234)?;
+    }
+    // Two slots of one huge page, the other way around.
+    let guest = Guest::new(&[])?;
+    let huge = huge_page()?;
+    for (id, offset) in [(1, 0), (2, HUGE / 2)] {
+        let region = huge.slot(id, HUGE_AT + offset as u32, HUGE / 2 - offset, HUGE / 2);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+    }
+    let found = store_behind(&guest, BEHIND)?;
+    equal("the exit", found, (HOLE.into(), false))?;
+    equal("the word of the first", huge.word(HUGE / 2), 0x1234)?;
+    equal("the word of the second", huge.word(0), 0x5678)
 }
 
 fn written() -> Outcome {
