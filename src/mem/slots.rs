@@ -170,6 +170,8 @@ impl SlotSet {
                 after: After::Unmap(gone.clone()),
             });
         }
+        // Here the frame number may be but the low bits of what was asked for: what depends on it
+        // comes after the check of `end`.
         let log = region.flags & uapi::KVM_MEM_LOG_DIRTY_PAGES != 0;
         let mut slot = Slot {
             id: region.slot,
@@ -187,12 +189,12 @@ impl SlotSet {
             if old.pages != slot.pages || old.hva != slot.hva || old.read_only != slot.read_only {
                 return Err(EINVAL);
             }
-            if old.gfn == slot.gfn && old.log.is_some() == log {
-                return Ok(Change::None);
-            }
         }
         if end > 1 << armv7::regs::IPA_BITS {
             return Err(EFAULT);
+        }
+        if old.is_some_and(|old| old.gfn == slot.gfn && old.log.is_some() == log) {
+            return Ok(Change::None);
         }
         if self
             .iter()

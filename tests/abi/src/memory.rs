@@ -145,7 +145,27 @@ fn out_of_range() -> Outcome {
         vm.set_user_memory_region(&region),
         &[libc::EINVAL],
     )?;
-    vm.set_user_memory_region(&good).works("a good one")
+    vm.set_user_memory_region(&good).works("a good one")?;
+    // The same in the low bits of its frame numbers as what is there.
+    for bit in [40, 44, 52, 63] {
+        for flags in [0, uapi::MEM_LOG_DIRTY_PAGES] {
+            region = good;
+            region.flags = flags;
+            region.guest_phys_addr |= 1 << bit;
+            fails(
+                format!("bit {bit} of a slot's address"),
+                vm.set_user_memory_region(&region),
+                &[libc::EFAULT],
+            )?;
+            region.memory_size -= PAGE as u64;
+            fails(
+                format!("bit {bit}, and smaller"),
+                vm.set_user_memory_region(&region),
+                &[libc::EINVAL],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn resized() -> Outcome {
