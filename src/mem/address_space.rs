@@ -110,7 +110,7 @@ pub(crate) struct AddressSpace {
     #[pin]
     changes: Mutex<()>,
     #[pin]
-    slots: SpinLock<Arc<SlotSet>>,
+    slots: SpinLock<Slots>,
     /// Counts changes of what user or guest addresses mean: invalidations by the host, and slots.
     sequence: AtomicU32,
     /// Invalidations between their start and their end. Changed under `invalidated`.
@@ -126,6 +126,24 @@ pub(crate) struct AddressSpace {
     /// A fault holds that of its region, and waits for no other.
     #[pin]
     stripes: [SpinLock<Stripe>; STRIPES],
+}
+
+/// The slots at one moment.
+struct Slots {
+    /// What the guest has.
+    set: Arc<SlotSet>,
+    /// What it had before, while that is being unmapped. The host's changes of this memory have to
+    /// reach the guest still; faults do not see it any more.
+    going: Option<Slot>,
+}
+
+impl Slots {
+    /// The guest-physical addresses at which what is at some user addresses can be mapped.
+    fn ipas_of<'a>(&'a self, hvas: &'a Range<usize>) -> impl Iterator<Item = Range<Ipa>> + 'a {
+        let going = self.going.iter();
+        let going = going.filter_map(|slot| slot.ipas_of(hvas));
+        Iterator::chain(self.set.ipas_of(hvas), going)
+    }
 }
 
 /// An access of the guest that stage 2 did not let through.
@@ -171,7 +189,13 @@ impl AddressSpace {
                 lowvisor: lowvisor.clone(),
                 root,
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
-                slots <- new_spinlock!(SlotSet::empty()?, "kvm_arm_slots"),
+                slots <- new_spinlock!(
+                    Slots {
+                        set: SlotSet::empty()?,
+                        going: None,
+                    },
+                    "kvm_arm_slots"
+                ),
                 sequence: AtomicU32::new(0),
                 manual_protect: AtomicU32::new(0),
                 invalidating: AtomicU32::new(0),
@@ -194,7 +218,7 @@ impl AddressSpace {
 
     /// The slots as they are now.
     pub(crate) fn slots(&self) -> Arc<SlotSet> {
-        self.slots.lock().clone()
+        self.slots.lock().set.clone()
     }
 
     /// Carries out `KVM_SET_USER_MEMORY_REGION`.
@@ -210,16 +234,29 @@ impl AddressSpace {
                 for slot in set.iter() {
                     self.prepare(slot.ipas())?;
                 }
-                let old = core::mem::replace(&mut *self.slots.lock(), set);
+                let going = match &after {
+                    After::Unmap(gone) => Some(gone.clone()),
+                    _ => None,
+                };
+                let old = {
+                    let mut slots = self.slots.lock();
+                    slots.going = going;
+                    core::mem::replace(&mut slots.set, set)
+                };
                 // From here on faults see the new slots. One that looked at the old ones finds
                 // the sequence changed when it comes to map its page.
                 self.sequence.fetch_add(1, Ordering::SeqCst);
                 match after {
                     After::Nothing => (),
-                    After::Unmap(gone) => self.in_pieces(gone.ipas(), |region, range| {
-                        self.unmap(region, range);
-                        region.prune(|| self.flush_tlb());
-                    }),
+                    After::Unmap(gone) => {
+                        self.in_pieces(gone.ipas(), |region, range| {
+                            self.unmap(region, range);
+                            region.prune(|| self.flush_tlb());
+                        });
+                        let gone = self.slots.lock().going.take();
+                        // Not under the lock: it may have the last reference to its log.
+                        drop(gone);
+                    }
                     After::Protect(slot) => self.in_pieces(slot.ipas(), |region, range| {
                         if region.write_protect(range).flush {
                             self.flush_tlb();
@@ -472,7 +509,7 @@ impl AddressSpace {
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
         loop {
             let sequence = self.sequence.load(Ordering::SeqCst);
-            let slot = match self.slots.lock().find(gfn) {
+            let slot = match self.slots.lock().set.find(gfn) {
                 Some(slot) => slot.clone(),
                 None => return Ok(Faulted::NoMemory),
             };

@@ -7,7 +7,7 @@ use std::ptr;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Device, Kvm, Vcpu, Vm};
 
-use crate::check::{ensure, fails, Outcome, Works};
+use crate::check::{fails, Outcome, Works};
 
 /// Where a guest's memory starts, and its first instruction is.
 pub(crate) const BASE: u32 = 0x8000_0000;
@@ -144,11 +144,48 @@ impl Memory {
 
     /// Throws the contents away: they are zero then.
     pub(crate) fn discard(&self) -> Result<(), String> {
-        // SAFETY: Our own mapping, whose words are read volatilely.
-        let result = unsafe { libc::madvise(self.start.cast(), self.size, libc::MADV_DONTNEED) };
+        self.advise_part(0, self.size, libc::MADV_DONTNEED)
+    }
+
+    /// Puts a part of a file in the place of a part of it.
+    pub(crate) fn map_over(
+        &self,
+        offset: usize,
+        size: usize,
+        fd: i32,
+        file_offset: libc::off_t,
+    ) -> Result<(), String> {
+        assert!(offset + size <= self.size);
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_FIXED,
+        );
+        // SAFETY: In our own mapping, whose words are accessed volatilely.
+        let start = unsafe {
+            let start = self.start.add(offset).cast();
+            libc::mmap(start, size, protection, flags, fd, file_offset)
+        };
+        match start {
+            libc::MAP_FAILED => Err(format!("mmap: {}", std::io::Error::last_os_error())),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn advise_part(
+        &self,
+        offset: usize,
+        size: usize,
+        advice: i32,
+    ) -> Result<(), String> {
+        assert!(offset + size <= self.size);
+        // SAFETY: Our own mapping, whose words are accessed volatilely.
+        let result = unsafe { libc::madvise(self.start.add(offset).cast(), size, advice) };
         match result {
             0 => Ok(()),
-            _ => Err(format!("madvise: {}", std::io::Error::last_os_error())),
+            _ => Err(format!(
+                "madvise {advice}: {}",
+                std::io::Error::last_os_error()
+            )),
         }
     }
 
@@ -210,18 +247,7 @@ impl Aligned {
     }
 
     pub(crate) fn advise(&self, advice: i32) -> Outcome {
-        self.advise_part(0, self.size, advice)
-    }
-
-    pub(crate) fn advise_part(&self, offset: usize, size: usize, advice: i32) -> Outcome {
-        assert!(offset + size <= self.size);
-        let start = self.address() + offset;
-        // SAFETY: Our own memory, whose words are accessed volatilely.
-        let result = unsafe { libc::madvise(start as *mut _, size, advice) };
-        ensure(
-            result == 0,
-            format!("madvise {advice}: {}", std::io::Error::last_os_error()),
-        )
+        self.memory.advise_part(self.offset, self.size, advice)
     }
 
     pub(crate) fn word(&self, offset: usize) -> u32 {
