@@ -111,7 +111,8 @@ pub(crate) struct AddressSpace {
     changes: Mutex<()>,
     #[pin]
     slots: SpinLock<Slots>,
-    /// Counts changes of what user or guest addresses mean: invalidations by the host, and slots.
+    /// Counts changes of what user or guest addresses mean: invalidations by the host of what is in
+    /// a slot, and changes of slots.
     sequence: AtomicU32,
     /// Invalidations between their start and their end. Changed under `invalidated`.
     invalidating: AtomicU32,
@@ -166,6 +167,15 @@ struct Wanted {
     memory: MemAttr,
     /// The log of the slot, and the page's number there.
     log: Option<(Arc<DirtyLog>, u32)>,
+}
+
+impl Wanted {
+    /// All user addresses that it is about.
+    fn hvas(&self) -> Range<usize> {
+        let size = self.size.bytes() as usize;
+        let start = self.hva & !(size - 1);
+        start..start + size
+    }
 }
 
 /// What became of a fault.
@@ -545,20 +555,26 @@ impl AddressSpace {
                 memory: host.memory(),
                 log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
             };
-            // The guest chooses its memory types: with its caches on, too, it can map a page as
-            // Non-cacheable, and would see what was there before the host wrote to it.
-            let must_clean = access == Access::Execute || !self.maps(&wanted);
-            if must_clean && wanted.memory == MemAttr::NormalWb {
-                // SAFETY: The page, or the huge page that it is part of, is referenced.
-                unsafe { flush_ram_to_poc(pa, size.bytes()) };
-            }
-            if access == Access::Execute {
-                invalidate_icache();
-            }
             // With a log, nothing is mapped for writing that was not written to. Where the host has
             // to fault pages in, it will not have the next ones.
             let around = size == MapSize::Page && host.was_resident() && !logging;
-            if self.map(wanted, sequence, stock)? {
+            // Before the work of cleaning, and for it: what was looked up is what is mapped still.
+            let is_current = self.is_current(&wanted.hvas(), sequence);
+            if is_current {
+                // The guest chooses its memory types: with its caches on, too, it can map a page as
+                // Non-cacheable, and would see what was there before the host wrote to it.
+                let must_clean = access == Access::Execute || !self.maps(&wanted);
+                if must_clean && wanted.memory == MemAttr::NormalWb {
+                    // SAFETY: The page is referenced. If this is a block, the mapping was that of a
+                    // huge page after the page had been looked up, and nothing was invalidated
+                    // in between: so the page is a part of that, which the reference keeps whole.
+                    unsafe { flush_ram_to_poc(pa, size.bytes()) };
+                }
+                if access == Access::Execute {
+                    invalidate_icache();
+                }
+            }
+            if is_current && self.map(wanted, sequence, stock)? {
                 host.mark_used(writable);
                 if around {
                     self.map_following(&slot, gfn, writable, sequence, stock);
@@ -697,8 +713,7 @@ impl AddressSpace {
         sequence: u32,
         stock: &mut TableStock,
     ) -> Result<bool> {
-        let hva = wanted.hva & !(wanted.size.bytes() as usize - 1);
-        if !self.is_current(&(hva..hva + wanted.size.bytes() as usize), sequence) {
+        if !self.is_current(&wanted.hvas(), sequence) {
             return Ok(false);
         }
         // With the region's lock, and without an invalidation, the host's mapping stays as it is.
@@ -836,10 +851,20 @@ impl MmuCallbacks for Arc<AddressSpace> {
         self.for_each_range(&range, |region, ipas| self.unmap(region, ipas));
     }
 
-    fn invalidate_end(&self, _range: Range<usize>) {
+    fn invalidate_end(&self, range: Range<usize>) {
+        // Most of what happens in a process is not about its guest, and is no reason for a fault
+        // to begin again.
+        //
+        // That there is no slot now is enough, although there can have been one at the start, or
+        // be one in a moment. Let a fault have found a slot with one of these addresses. If that
+        // was before now, the slot is gone completely, and the sequence was raised when it went.
+        // If it is later, the fault looks the page up after the host has changed it.
+        let is_slot = self.slots.lock().ipas_of(&range).next().is_some();
         let _invalidated = self.invalidated.lock();
-        // Before the count goes down: a fault that missed the whole invalidation must see it.
-        self.sequence.fetch_add(1, Ordering::SeqCst);
+        if is_slot {
+            // Before the count goes down: a fault that missed the whole invalidation must see it.
+            self.sequence.fetch_add(1, Ordering::SeqCst);
+        }
         let left = self.invalidating.load(Ordering::Relaxed).saturating_sub(1);
         self.invalidating.store(left, Ordering::SeqCst);
     }
