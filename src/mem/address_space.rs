@@ -326,7 +326,11 @@ impl AddressSpace {
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .writer()
             .write_slice(data)?;
-        if let Some(log) = &slot.log {
+        // The slot as it is now, and not as it was: a log that began meanwhile has to tell of it, if
+        // the monitor can have copied the page before. One that begins later need not.
+        let slots = self.slots();
+        let now = slots.with_id(slot.id).filter(|now| now.hva == slot.hva);
+        if let Some(log) = now.and_then(|now| now.log.as_ref()) {
             log.mark(gfn - slot.gfn);
         }
         Ok(true)
