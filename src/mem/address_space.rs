@@ -263,15 +263,19 @@ impl AddressSpace {
                             self.unmap(region, range);
                             region.prune(|| self.flush_tlb());
                         });
+                        // What a notifier unmapped first is flushed when we have the lock.
                         let gone = self.slots.lock().going.take();
                         // Not under the lock: it may have the last reference to its log.
                         drop(gone);
                     }
-                    After::Protect(slot) => self.in_pieces(slot.ipas(), |region, range| {
-                        if region.write_protect(range).flush {
-                            self.flush_tlb();
-                        }
-                    }),
+                    After::Protect(slot) => {
+                        self.in_pieces(slot.ipas(), |region, range| {
+                            if region.write_protect(range).flush {
+                                self.flush_tlb();
+                            }
+                        });
+                        self.wait_for_flushes();
+                    }
                     After::Rebuild(slot) => self.rebuild_blocks(&slot),
                 }
                 drop(old);
@@ -345,6 +349,10 @@ impl AddressSpace {
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
         for slot in self.slots().iter() {
+            // Empty slots of any size cost time, too.
+            if is_killed() {
+                return;
+            }
             self.in_pieces(slot.ipas(), |region, range| self.unmap(region, range));
         }
     }
@@ -492,6 +500,7 @@ impl AddressSpace {
         if flush {
             self.flush_tlb();
         }
+        self.wait_for_flushes();
     }
 
     /// Takes mappings of a region away, from TLBs, too.
@@ -824,21 +833,69 @@ impl AddressSpace {
         }
     }
 
-    /// Calls `f` for each region that has some of what is at some user addresses.
-    fn for_each_range(&self, hvas: &Range<usize>, mut f: impl FnMut(&mut Region<'_>, Range<Ipa>)) {
-        // The lock and not a reference to the slots: the last one cannot be let go of here, where
-        // nothing may sleep.
-        let slots = self.slots.lock();
-        for ipas in slots.ipas_of(hvas) {
-            for part in stage2::regions(ipas) {
-                self.with_region(part.start, |region| f(region, part));
+    /// Calls `f` for each region that has some of what is at some user addresses; it says whether
+    /// TLBs hold what is not there any more, and is to be invalidated in them before the host goes
+    /// on. With `may_sleep`, other tasks get their turns meanwhile.
+    ///
+    /// Slots may change between two steps. What is made then of addresses that have been gone
+    /// through already, cannot be mapped before the invalidation has ended; what moves or goes is
+    /// unmapped by who does that.
+    fn for_each_range(
+        &self,
+        hvas: &Range<usize>,
+        may_sleep: bool,
+        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> bool,
+    ) {
+        let mut rest = hvas.clone();
+        while !rest.is_empty() {
+            let step = (rest.start & !(STEP - 1)).saturating_add(STEP).min(rest.end);
+            let part = rest.start..step;
+            rest.start = step;
+            {
+                let mut flush = false;
+                // The lock and not a reference to the slots: the last one cannot be let go of here,
+                // where nothing may sleep. And whoever has to know that TLBs hold no more than the
+                // table, takes it (`wait_for_flushes`).
+                let slots = self.slots.lock();
+                // Where a slot was that is going, other memory can be mapped already: not before
+                // TLBs have forgotten what was there (B3.10.1).
+                let at_once = slots.going.is_some();
+                for ipas in slots.ipas_of(&part) {
+                    for part in stage2::regions(ipas) {
+                        let stale = self.with_region(part.start, |region| {
+                            let stale = f(region, part);
+                            if stale && at_once {
+                                self.flush_tlb();
+                            }
+                            stale && !at_once
+                        });
+                        flush |= stale == Some(true);
+                    }
+                }
+                if flush {
+                    self.flush_tlb();
+                }
+            }
+            if may_sleep {
+                cond_resched();
             }
         }
     }
+
+    /// Waits until TLBs hold no more than the table did before the call: a notifier first unmaps,
+    /// and then flushes for several regions at once. Who finds nothing to take away there might
+    /// think that the guest has nothing.
+    fn wait_for_flushes(&self) {
+        drop(self.slots.lock());
+    }
 }
 
+/// How much of the process's memory a notifier goes through before it lets go of the lock. A VM can
+/// have many slots of it, but few have more than one.
+const STEP: usize = 16 << 20;
+
 impl MmuCallbacks for Arc<AddressSpace> {
-    fn invalidate_start(&self, range: Range<usize>) {
+    fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
         {
             let mut invalidated = self.invalidated.lock();
             *invalidated = if self.invalidating.load(Ordering::Relaxed) == 0 {
@@ -852,7 +909,10 @@ impl MmuCallbacks for Arc<AddressSpace> {
             self.invalidating.store(more, Ordering::SeqCst);
             self.stats.invalidations.count();
         }
-        self.for_each_range(&range, |region, ipas| self.unmap(region, ipas));
+        self.for_each_range(&range, may_sleep, |region, ipas| {
+            trace!(kvm_unmap(ipas.start.0, ipas.end.0));
+            region.unmap(ipas).flush
+        });
     }
 
     fn invalidate_end(&self, range: Range<usize>) {
@@ -875,40 +935,39 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
-        self.for_each_range(&range, |region, ipas| {
+        self.for_each_range(&range, false, |region, ipas| {
             // The access flag is managed by software: a page without it faults when it is used.
             let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
                 young |= was;
                 was.then(|| desc.with_accessed(false))
             });
-            if stale.flush && flush {
-                self.flush_tlb();
-            }
+            stale.flush && flush
         });
         young
     }
 
     fn test_young(&self, range: Range<usize>) -> bool {
         let mut young = false;
-        self.for_each_range(&range, |region, ipas| {
-            let _ = region.update(ipas, |_, desc| {
+        self.for_each_range(&range, false, |region, ipas| {
+            let stale = region.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
             });
+            stale.flush
         });
         young
     }
 
     fn release(&self) {
-        self.for_each_range(&(0..usize::MAX), |region, ipas| self.unmap(region, ipas));
+        self.for_each_range(&(0..usize::MAX), true, |region, ipas| region.unmap(ipas).flush);
     }
 }
 
 #[pinned_drop]
 impl PinnedDrop for AddressSpace {
     fn drop(self: Pin<&mut Self>) {
-        self.project().stage2.clear();
+        self.project().stage2.clear(cond_resched);
         // TLBs may hold entries of this VMID still: it is given out again only after a roll-over,
         // which flushes them.
     }
