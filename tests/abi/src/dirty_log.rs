@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kvm::snapshot::VcpuSnapshot;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{ioctl, ioctl_ref};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
-    code, init, new_vcpu, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE,
+    code, complete, init, new_vcpu, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE,
+    SIZE,
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -30,8 +32,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("dirty log: huge pages, initially set", huge_initially_set),
     ("dirty log: by the guest's own translation", translated),
     ("dirty log: the last write to a page", last_write),
-    ("dirty log: two vCPUs migrate", migrate),
-    ("dirty log: two vCPUs migrate, manually", migrate_manually),
+    ("dirty log: two vCPUs migrate to another VM", migrate),
+    (
+        "dirty log: two vCPUs migrate to another VM, manually",
+        migrate_manually,
+    ),
 ];
 
 /// The slot with the log, and where it is.
@@ -580,8 +585,8 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
     Ok(found)
 }
 
-/// Copies a running guest's memory by its log, as a migration does, and checks that the copy is
-/// the same in the end.
+/// Copies a running guest's memory into that of another VM by its log, as a migration does, checks
+/// that it is the same in the end, and has the other VM go on.
 fn migrate_with(options: u64) -> Outcome {
     const PAGES: usize = 600;
     const ROUNDS: usize = 50;
@@ -618,35 +623,34 @@ fn migrate_with(options: u64) -> Outcome {
         }
         Ok(passes)
     };
-    let copy = |shadow: &mut Vec<u32>, bitmap: &[u32]| {
-        for page in set_bits(bitmap) {
-            shadow[page] = writer.data.word(page * PAGE);
-        }
-    };
-    let round = |shadow: &mut Vec<u32>| -> Result<usize, String> {
+    let other = Writer::new(PAGES * PAGE, 0)?;
+    let copy = |page: usize| other.data.copy_page(&writer.data, page * PAGE);
+    let round = || -> Result<usize, String> {
         let bitmap = writer.log()?;
         if options != 0 {
             // First clean, then copy: what is written to afterwards is dirty again.
             writer.clear(0, PAGES as u32, &bitmap).works("CLEAR")?;
         }
-        copy(shadow, &bitmap);
-        Ok(set_bits(&bitmap).len())
+        let dirty = set_bits(&bitmap);
+        dirty.iter().copied().for_each(copy);
+        Ok(dirty.len())
     };
-    let mut shadow = vec![0; PAGES];
+    // What the guest never writes to.
+    for (page, word) in (0..PAGES).zip((0x1000..).step_by(3)) {
+        writer.data.write_words(page * PAGE + PAGE - 4, &[word]);
+    }
     let passes = thread::scope(|scope| {
         let first = scope.spawn(|| work(vcpu));
-        let other = scope.spawn(|| work(&second));
+        let last = scope.spawn(|| work(&second));
         let migration = (|| {
             writer.start_log()?;
             if options & uapi::DIRTY_LOG_INITIALLY_SET == 0 {
-                for (page, copied) in shadow.iter_mut().enumerate() {
-                    *copied = writer.data.word(page * PAGE);
-                }
+                (0..PAGES).for_each(copy);
             }
             let start = Instant::now();
             let (mut dirty, mut rounds) = (0, 0);
             while (dirty < 3 * PAGES || rounds < ROUNDS) && start.elapsed() < PATIENCE {
-                dirty += round(&mut shadow)?;
+                dirty += round()?;
                 rounds += 1;
             }
             ensure(dirty >= 3 * PAGES, format!("just {dirty} pages were dirty"))
@@ -657,19 +661,44 @@ fn migrate_with(options: u64) -> Outcome {
                 .join()
                 .map_err(|_| "a vCPU's thread panicked".to_string())?
         };
-        let passes = joined(first)?.min(joined(other)?);
+        let passes = joined(first)?.min(joined(last)?);
         migration.map(|()| passes)
     })?;
     ensure(passes > 0, "a vCPU came to nothing")?;
-    round(&mut shadow)?;
-    for (page, copied) in shadow.iter().enumerate() {
-        equal(
-            format!("page {page}"),
-            *copied,
-            writer.data.word(page * PAGE),
-        )?;
+    // What the machine is besides memory, when its last accesses are complete.
+    let mut states = Vec::new();
+    for vcpu in [vcpu, &second] {
+        complete(vcpu)?;
+        states.push(VcpuSnapshot::save(vcpu).works("the state of a vCPU")?);
     }
-    writer.expect("nobody runs", &[])
+    round()?;
+    for at in (0..PAGES * PAGE).step_by(4) {
+        let (copied, original) = (other.data.word(at), writer.data.word(at));
+        equal(format!("the word at {at:#x}"), copied, original)?;
+    }
+    writer.expect("nobody runs", &[])?;
+
+    let Guest { vcpu, vm, kvm, .. } = &other.guest;
+    let second = new_vcpu(kvm, vm, 1)?;
+    init(vm, &second)?;
+    for (vcpu, state) in [vcpu, &second].into_iter().zip(&states) {
+        state.restore(vcpu).works("the state of a vCPU")?;
+    }
+    for vcpu in [vcpu, &second] {
+        vcpu.run().works("KVM_RUN of the other VM")?;
+        equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+        equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
+    }
+    for page in 0..PAGES {
+        let more = if page % 7 == 0 && page / 7 < PAGES / 7 {
+            2
+        } else {
+            1
+        };
+        let (found, before) = (other.data.word(page * PAGE), writer.data.word(page * PAGE));
+        equal(format!("page {page} of the other VM"), found, before + more)?;
+    }
+    Ok(())
 }
 
 fn migrate() -> Outcome {

@@ -258,6 +258,14 @@ impl Aligned {
         self.memory.write_words(self.offset + offset, words);
     }
 
+    /// Copies a page that a guest may write to meanwhile to the same place here.
+    pub(crate) fn copy_page(&self, from: &Self, offset: usize) {
+        assert!(offset + PAGE <= self.size && offset + PAGE <= from.size);
+        let (to, from) = (self.address() + offset, from.address() + offset);
+        // SAFETY: Both are our own memory, of which nobody has references.
+        unsafe { libc::memcpy(to as *mut _, from as *const _, PAGE) };
+    }
+
     /// The slot for a part of it.
     pub(crate) fn slot(
         &self,
@@ -306,6 +314,14 @@ pub(crate) fn init(vm: &Vm, vcpu: &Vcpu) -> Result<(), String> {
     let mut init = vm.preferred_target().works("KVM_ARM_PREFERRED_TARGET")?;
     init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
     vcpu.init(&init).works("KVM_ARM_VCPU_INIT")
+}
+
+/// Completes the MMIO access that a vCPU's last exit was for, and runs no instruction.
+pub(crate) fn complete(vcpu: &Vcpu) -> Outcome {
+    vcpu.run.set_immediate_exit(true);
+    let result = vcpu.run();
+    vcpu.run.set_immediate_exit(false);
+    fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
 }
 
 /// A VM with one vCPU and memory with a program in it.
@@ -372,10 +388,7 @@ impl Guest {
 
     /// Completes the MMIO access that the last exit was for, and runs no instruction.
     pub(crate) fn complete(&self) -> Result<(), String> {
-        self.vcpu.run.set_immediate_exit(true);
-        let result = self.vcpu.run();
-        self.vcpu.run.set_immediate_exit(false);
-        fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
+        complete(&self.vcpu)
     }
 
     /// Answers the read that the last exit was for.
