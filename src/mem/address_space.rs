@@ -848,7 +848,9 @@ impl AddressSpace {
     ) {
         let mut rest = hvas.clone();
         while !rest.is_empty() {
-            let step = (rest.start & !(STEP - 1)).saturating_add(STEP).min(rest.end);
+            let step = (rest.start & !(STEP - 1))
+                .saturating_add(STEP)
+                .min(rest.end);
             let part = rest.start..step;
             rest.start = step;
             {
@@ -960,7 +962,9 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn release(&self) {
-        self.for_each_range(&(0..usize::MAX), true, |region, ipas| region.unmap(ipas).flush);
+        self.for_each_range(&(0..usize::MAX), true, |region, ipas| {
+            region.unmap(ipas).flush
+        });
     }
 }
 
