@@ -20,11 +20,12 @@ use kvm_bindings as glue;
 
 /// What to do when the host changes the mappings of user addresses.
 ///
-/// All methods may be called under spinlocks of the memory management, so they must not sleep.
+/// All methods may be called under spinlocks of the memory management, so they must not sleep, but
+/// for [`Self::release`], and [`Self::invalidate_start`] if it is told that it may.
 pub(crate) trait MmuCallbacks: Send + Sync {
     /// The pages in `range` are about to change or to go: forget them, and establish no new
     /// reference before the matching [`Self::invalidate_end`].
-    fn invalidate_start(&self, range: Range<usize>);
+    fn invalidate_start(&self, range: Range<usize>, may_sleep: bool);
     /// The change is complete.
     fn invalidate_end(&self, range: Range<usize>);
     /// Whether something in `range` was used since the last call; clears that memory.
@@ -157,7 +158,10 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         range: *const glue::mmu_notifier_range,
     ) -> ffi::c_int {
         // SAFETY: The C side calls with what was registered, and a valid range.
-        unsafe { Self::from_inner(n).invalidate_start((*range).start..(*range).end) };
+        unsafe {
+            let may_sleep = glue::kvm_arm_range_blockable(range);
+            Self::from_inner(n).invalidate_start((*range).start..(*range).end, may_sleep)
+        };
         0
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The virtual machine's hardware as state machines: interrupt controller, timer,
-//! CP15, firmware, and the walker of its stage-2 table; the statistics about it.
+//! CP15, firmware, memory slots and the walker of its stage-2 table; the statistics about it.
 //!
 //! Everything here is pure: it knows the architecture (crate `armv7`) and works on
 //! small traits, and knows neither the kernel nor locks nor memory allocation.
@@ -21,6 +21,7 @@ pub mod halt;
 mod nospec;
 pub mod pmu;
 pub mod psci;
+pub mod slot;
 pub mod smccc;
 pub mod stage2;
 pub mod stats;

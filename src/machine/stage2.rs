@@ -214,8 +214,9 @@ impl<M: TableMemory> Stage2<M> {
         })
     }
 
-    /// Gives back all tables below the root. No CPU may walk the table any more.
-    pub fn clear(&mut self) {
+    /// Gives back all tables below the root. No CPU may walk the table any more. `pause` is called
+    /// now and then.
+    pub fn clear(&mut self, mut pause: impl FnMut()) {
         let root = self.memory.root();
         for at in 0..1 << (IPA_BITS - shift(ROOT_LEVEL)) {
             let upper = Stage2Desc(self.memory.read(root, at));
@@ -230,6 +231,7 @@ impl<M: TableMemory> Stage2<M> {
                 }
             }
             self.memory.free(upper.address());
+            pause();
         }
     }
 }

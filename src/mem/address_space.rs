@@ -110,8 +110,9 @@ pub(crate) struct AddressSpace {
     #[pin]
     changes: Mutex<()>,
     #[pin]
-    slots: SpinLock<Arc<SlotSet>>,
-    /// Counts changes of what user or guest addresses mean: invalidations by the host, and slots.
+    slots: SpinLock<Slots>,
+    /// Counts changes of what user or guest addresses mean: invalidations by the host of what is in
+    /// a slot, and changes of slots.
     sequence: AtomicU32,
     /// Invalidations between their start and their end. Changed under `invalidated`.
     invalidating: AtomicU32,
@@ -126,6 +127,24 @@ pub(crate) struct AddressSpace {
     /// A fault holds that of its region, and waits for no other.
     #[pin]
     stripes: [SpinLock<Stripe>; STRIPES],
+}
+
+/// The slots at one moment.
+struct Slots {
+    /// What the guest has.
+    set: Arc<SlotSet>,
+    /// What it had before, while that is being unmapped. The host's changes of this memory have to
+    /// reach the guest still; faults do not see it any more.
+    going: Option<Slot>,
+}
+
+impl Slots {
+    /// The guest-physical addresses at which what is at some user addresses can be mapped.
+    fn ipas_of<'a>(&'a self, hvas: &'a Range<usize>) -> impl Iterator<Item = Range<Ipa>> + 'a {
+        let going = self.going.iter();
+        let going = going.filter_map(|slot| slot.ipas_of(hvas));
+        Iterator::chain(self.set.ipas_of(hvas), going)
+    }
 }
 
 /// An access of the guest that stage 2 did not let through.
@@ -150,6 +169,15 @@ struct Wanted {
     log: Option<(Arc<DirtyLog>, u32)>,
 }
 
+impl Wanted {
+    /// All user addresses that it is about.
+    fn hvas(&self) -> Range<usize> {
+        let size = self.size.bytes() as usize;
+        let start = self.hva & !(size - 1);
+        start..start + size
+    }
+}
+
 /// What became of a fault.
 pub(crate) enum Faulted {
     /// The guest can go on.
@@ -171,7 +199,13 @@ impl AddressSpace {
                 lowvisor: lowvisor.clone(),
                 root,
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
-                slots <- new_spinlock!(SlotSet::empty()?, "kvm_arm_slots"),
+                slots <- new_spinlock!(
+                    Slots {
+                        set: SlotSet::empty()?,
+                        going: None,
+                    },
+                    "kvm_arm_slots"
+                ),
                 sequence: AtomicU32::new(0),
                 manual_protect: AtomicU32::new(0),
                 invalidating: AtomicU32::new(0),
@@ -194,7 +228,7 @@ impl AddressSpace {
 
     /// The slots as they are now.
     pub(crate) fn slots(&self) -> Arc<SlotSet> {
-        self.slots.lock().clone()
+        self.slots.lock().set.clone()
     }
 
     /// Carries out `KVM_SET_USER_MEMORY_REGION`.
@@ -210,21 +244,38 @@ impl AddressSpace {
                 for slot in set.iter() {
                     self.prepare(slot.ipas())?;
                 }
-                let old = core::mem::replace(&mut *self.slots.lock(), set);
+                let going = match &after {
+                    After::Unmap(gone) => Some(gone.clone()),
+                    _ => None,
+                };
+                let old = {
+                    let mut slots = self.slots.lock();
+                    slots.going = going;
+                    core::mem::replace(&mut slots.set, set)
+                };
                 // From here on faults see the new slots. One that looked at the old ones finds
                 // the sequence changed when it comes to map its page.
                 self.sequence.fetch_add(1, Ordering::SeqCst);
                 match after {
                     After::Nothing => (),
-                    After::Unmap(gone) => self.in_pieces(gone.ipas(), |region, range| {
-                        self.unmap(region, range);
-                        region.prune(|| self.flush_tlb());
-                    }),
-                    After::Protect(slot) => self.in_pieces(slot.ipas(), |region, range| {
-                        if region.write_protect(range).flush {
-                            self.flush_tlb();
-                        }
-                    }),
+                    After::Unmap(gone) => {
+                        self.in_pieces(gone.ipas(), |region, range| {
+                            self.unmap(region, range);
+                            region.prune(|| self.flush_tlb());
+                        });
+                        // What a notifier unmapped first is flushed when we have the lock.
+                        let gone = self.slots.lock().going.take();
+                        // Not under the lock: it may have the last reference to its log.
+                        drop(gone);
+                    }
+                    After::Protect(slot) => {
+                        self.in_pieces(slot.ipas(), |region, range| {
+                            if region.write_protect(range).flush {
+                                self.flush_tlb();
+                            }
+                        });
+                        self.wait_for_flushes();
+                    }
                     After::Rebuild(slot) => self.rebuild_blocks(&slot),
                 }
                 drop(old);
@@ -279,7 +330,11 @@ impl AddressSpace {
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .writer()
             .write_slice(data)?;
-        if let Some(log) = &slot.log {
+        // The slot as it is now, and not as it was: a log that began meanwhile has to tell of it, if
+        // the monitor can have copied the page before. One that begins later need not.
+        let slots = self.slots();
+        let now = slots.with_id(slot.id).filter(|now| now.hva == slot.hva);
+        if let Some(log) = now.and_then(|now| now.log.as_ref()) {
             log.mark(gfn - slot.gfn);
         }
         Ok(true)
@@ -294,6 +349,10 @@ impl AddressSpace {
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
         for slot in self.slots().iter() {
+            // Empty slots of any size cost time, too.
+            if is_killed() {
+                return;
+            }
             self.in_pieces(slot.ipas(), |region, range| self.unmap(region, range));
         }
     }
@@ -441,6 +500,7 @@ impl AddressSpace {
         if flush {
             self.flush_tlb();
         }
+        self.wait_for_flushes();
     }
 
     /// Takes mappings of a region away, from TLBs, too.
@@ -472,7 +532,7 @@ impl AddressSpace {
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
         loop {
             let sequence = self.sequence.load(Ordering::SeqCst);
-            let slot = match self.slots.lock().find(gfn) {
+            let slot = match self.slots.lock().set.find(gfn) {
                 Some(slot) => slot.clone(),
                 None => return Ok(Faulted::NoMemory),
             };
@@ -508,20 +568,26 @@ impl AddressSpace {
                 memory: host.memory(),
                 log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
             };
-            // The guest chooses its memory types: with its caches on, too, it can map a page as
-            // Non-cacheable, and would see what was there before the host wrote to it.
-            let must_clean = access == Access::Execute || !self.maps(&wanted);
-            if must_clean && wanted.memory == MemAttr::NormalWb {
-                // SAFETY: The page, or the huge page that it is part of, is referenced.
-                unsafe { flush_ram_to_poc(pa, size.bytes()) };
-            }
-            if access == Access::Execute {
-                invalidate_icache();
-            }
             // With a log, nothing is mapped for writing that was not written to. Where the host has
             // to fault pages in, it will not have the next ones.
             let around = size == MapSize::Page && host.was_resident() && !logging;
-            if self.map(wanted, sequence, stock)? {
+            // Before the work of cleaning, and for it: what was looked up is what is mapped still.
+            let is_current = self.is_current(&wanted.hvas(), sequence);
+            if is_current {
+                // The guest chooses its memory types: with its caches on, too, it can map a page as
+                // Non-cacheable, and would see what was there before the host wrote to it.
+                let must_clean = access == Access::Execute || !self.maps(&wanted);
+                if must_clean && wanted.memory == MemAttr::NormalWb {
+                    // SAFETY: The page is referenced. If this is a block, the mapping was that of a
+                    // huge page after the page had been looked up, and nothing was invalidated
+                    // in between: so the page is a part of that, which the reference keeps whole.
+                    unsafe { flush_ram_to_poc(pa, size.bytes()) };
+                }
+                if access == Access::Execute {
+                    invalidate_icache();
+                }
+            }
+            if is_current && self.map(wanted, sequence, stock)? {
                 host.mark_used(writable);
                 if around {
                     self.map_following(&slot, gfn, writable, sequence, stock);
@@ -660,8 +726,7 @@ impl AddressSpace {
         sequence: u32,
         stock: &mut TableStock,
     ) -> Result<bool> {
-        let hva = wanted.hva & !(wanted.size.bytes() as usize - 1);
-        if !self.is_current(&(hva..hva + wanted.size.bytes() as usize), sequence) {
+        if !self.is_current(&wanted.hvas(), sequence) {
             return Ok(false);
         }
         // With the region's lock, and without an invalidation, the host's mapping stays as it is.
@@ -768,21 +833,71 @@ impl AddressSpace {
         }
     }
 
-    /// Calls `f` for each region that has some of what is at some user addresses.
-    fn for_each_range(&self, hvas: &Range<usize>, mut f: impl FnMut(&mut Region<'_>, Range<Ipa>)) {
-        // The lock and not a reference to the slots: the last one cannot be let go of here, where
-        // nothing may sleep.
-        let slots = self.slots.lock();
-        for ipas in slots.ipas_of(hvas) {
-            for part in stage2::regions(ipas) {
-                self.with_region(part.start, |region| f(region, part));
+    /// Calls `f` for each region that has some of what is at some user addresses; it says whether
+    /// TLBs hold what is not there any more, and is to be invalidated in them before the host goes
+    /// on. With `may_sleep`, other tasks get their turns meanwhile.
+    ///
+    /// Slots may change between two steps. What is made then of addresses that have been gone
+    /// through already, cannot be mapped before the invalidation has ended; what moves or goes is
+    /// unmapped by who does that.
+    fn for_each_range(
+        &self,
+        hvas: &Range<usize>,
+        may_sleep: bool,
+        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> bool,
+    ) {
+        let mut rest = hvas.clone();
+        while !rest.is_empty() {
+            let step = (rest.start & !(STEP - 1))
+                .saturating_add(STEP)
+                .min(rest.end);
+            let part = rest.start..step;
+            rest.start = step;
+            {
+                let mut flush = false;
+                // The lock and not a reference to the slots: the last one cannot be let go of here,
+                // where nothing may sleep. And whoever has to know that TLBs hold no more than the
+                // table, takes it (`wait_for_flushes`).
+                let slots = self.slots.lock();
+                // Where a slot was that is going, other memory can be mapped already: not before
+                // TLBs have forgotten what was there (B3.10.1).
+                let at_once = slots.going.is_some();
+                for ipas in slots.ipas_of(&part) {
+                    for part in stage2::regions(ipas) {
+                        let stale = self.with_region(part.start, |region| {
+                            let stale = f(region, part);
+                            if stale && at_once {
+                                self.flush_tlb();
+                            }
+                            stale && !at_once
+                        });
+                        flush |= stale == Some(true);
+                    }
+                }
+                if flush {
+                    self.flush_tlb();
+                }
+            }
+            if may_sleep {
+                cond_resched();
             }
         }
     }
+
+    /// Waits until TLBs hold no more than the table did before the call: a notifier first unmaps,
+    /// and then flushes for several regions at once. Who finds nothing to take away there might
+    /// think that the guest has nothing.
+    fn wait_for_flushes(&self) {
+        drop(self.slots.lock());
+    }
 }
 
+/// How much of the process's memory a notifier goes through before it lets go of the lock. A VM can
+/// have many slots of it, but few have more than one.
+const STEP: usize = 16 << 20;
+
 impl MmuCallbacks for Arc<AddressSpace> {
-    fn invalidate_start(&self, range: Range<usize>) {
+    fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
         {
             let mut invalidated = self.invalidated.lock();
             *invalidated = if self.invalidating.load(Ordering::Relaxed) == 0 {
@@ -796,53 +911,67 @@ impl MmuCallbacks for Arc<AddressSpace> {
             self.invalidating.store(more, Ordering::SeqCst);
             self.stats.invalidations.count();
         }
-        self.for_each_range(&range, |region, ipas| self.unmap(region, ipas));
+        self.for_each_range(&range, may_sleep, |region, ipas| {
+            trace!(kvm_unmap(ipas.start.0, ipas.end.0));
+            region.unmap(ipas).flush
+        });
     }
 
-    fn invalidate_end(&self, _range: Range<usize>) {
+    fn invalidate_end(&self, range: Range<usize>) {
+        // Most of what happens in a process is not about its guest, and is no reason for a fault
+        // to begin again.
+        //
+        // That there is no slot now is enough, although there can have been one at the start, or
+        // be one in a moment. Let a fault have found a slot with one of these addresses. If that
+        // was before now, the slot is gone completely, and the sequence was raised when it went.
+        // If it is later, the fault looks the page up after the host has changed it.
+        let is_slot = self.slots.lock().ipas_of(&range).next().is_some();
         let _invalidated = self.invalidated.lock();
-        // Before the count goes down: a fault that missed the whole invalidation must see it.
-        self.sequence.fetch_add(1, Ordering::SeqCst);
+        if is_slot {
+            // Before the count goes down: a fault that missed the whole invalidation must see it.
+            self.sequence.fetch_add(1, Ordering::SeqCst);
+        }
         let left = self.invalidating.load(Ordering::Relaxed).saturating_sub(1);
         self.invalidating.store(left, Ordering::SeqCst);
     }
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
-        self.for_each_range(&range, |region, ipas| {
+        self.for_each_range(&range, false, |region, ipas| {
             // The access flag is managed by software: a page without it faults when it is used.
             let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
                 young |= was;
                 was.then(|| desc.with_accessed(false))
             });
-            if stale.flush && flush {
-                self.flush_tlb();
-            }
+            stale.flush && flush
         });
         young
     }
 
     fn test_young(&self, range: Range<usize>) -> bool {
         let mut young = false;
-        self.for_each_range(&range, |region, ipas| {
-            let _ = region.update(ipas, |_, desc| {
+        self.for_each_range(&range, false, |region, ipas| {
+            let stale = region.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
             });
+            stale.flush
         });
         young
     }
 
     fn release(&self) {
-        self.for_each_range(&(0..usize::MAX), |region, ipas| self.unmap(region, ipas));
+        self.for_each_range(&(0..usize::MAX), true, |region, ipas| {
+            region.unmap(ipas).flush
+        });
     }
 }
 
 #[pinned_drop]
 impl PinnedDrop for AddressSpace {
     fn drop(self: Pin<&mut Self>) {
-        self.project().stage2.clear();
+        self.project().stage2.clear(cond_resched);
         // TLBs may hold entries of this VMID still: it is given out again only after a roll-over,
         // which flushes them.
     }

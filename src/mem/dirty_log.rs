@@ -45,18 +45,19 @@ impl DirtyLog {
         self.words.len()
     }
 
-    /// Notes that a page may be written to from now on.
+    /// Notes that a page may be written to from now on, or was just before. Who sees the mark, sees
+    /// what was written.
     #[inline]
     pub(crate) fn mark(&self, page: u32) {
         if let Some(word) = self.words.get((page / WORD_PAGES) as usize) {
-            word.fetch_or(1 << (page % WORD_PAGES), Ordering::Relaxed);
+            word.fetch_or(1 << (page % WORD_PAGES), Ordering::Release);
         }
     }
 
     /// Notes that all pages of `mask` may have been written to.
     pub(crate) fn mark_word(&self, index: usize, mask: u32) {
         if let Some(word) = self.words.get(index) {
-            word.fetch_or(mask, Ordering::Relaxed);
+            word.fetch_or(mask, Ordering::Release);
         }
     }
 
@@ -64,7 +65,7 @@ impl DirtyLog {
     pub(crate) fn word(&self, index: usize) -> u32 {
         self.words
             .get(index)
-            .map_or(0, |word| word.load(Ordering::Relaxed))
+            .map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// Makes the pages of `mask` clean, and says which of them were not.
@@ -74,7 +75,7 @@ impl DirtyLog {
             if word.load(Ordering::Relaxed) & mask == 0 {
                 return 0;
             }
-            word.fetch_and(!mask, Ordering::Relaxed) & mask
+            word.fetch_and(!mask, Ordering::AcqRel) & mask
         })
     }
 }

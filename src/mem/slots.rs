@@ -2,7 +2,10 @@
 
 //! Memory slots: which guest-physical addresses are which user addresses.
 
-use core::ops::Range;
+use core::ops::{
+    Deref,
+    Range, //
+};
 
 use armv7::addr::{
     Ipa,
@@ -13,7 +16,7 @@ use kernel::{
     sync::Arc, //
 };
 use kvm_bindings as uapi;
-use machine::stage2::MapSize;
+use machine::slot::Place;
 
 use super::dirty_log::DirtyLog;
 
@@ -24,59 +27,17 @@ pub(crate) const MAX_SLOTS: u32 = 512;
 #[derive(Clone)]
 pub(crate) struct Slot {
     pub(crate) id: u32,
-    /// The first guest frame.
-    pub(crate) gfn: u32,
-    /// The number of pages, at least one.
-    pub(crate) pages: u32,
-    /// The user address of the first page.
-    pub(crate) hva: usize,
+    pub(crate) place: Place,
     pub(crate) read_only: bool,
     /// Where the guest's writes are noted (`KVM_MEM_LOG_DIRTY_PAGES`).
     pub(crate) log: Option<Arc<DirtyLog>>,
 }
 
-impl Slot {
-    /// The guest frame after the last one.
-    fn end(&self) -> u64 {
-        u64::from(self.gfn) + u64::from(self.pages)
-    }
+impl Deref for Slot {
+    type Target = Place;
 
-    fn overlaps(&self, other: &Slot) -> bool {
-        u64::from(self.gfn) < other.end() && u64::from(other.gfn) < self.end()
-    }
-
-    /// The guest-physical addresses.
-    pub(crate) fn ipas(&self) -> Range<Ipa> {
-        Ipa(u64::from(self.gfn) << PAGE_SHIFT)..Ipa(self.end() << PAGE_SHIFT)
-    }
-
-    /// The user address of a guest frame of this slot.
-    pub(crate) fn hva_of(&self, gfn: u32) -> usize {
-        self.hva + ((gfn - self.gfn) as usize) * (1 << PAGE_SHIFT)
-    }
-
-    /// Whether the 2 MiB around a guest frame are all in this slot, and aligned alike for the
-    /// guest and in the process, so that one block can map them.
-    pub(crate) fn can_be_block(&self, gfn: u32) -> bool {
-        const PAGES: u32 = (MapSize::Block.bytes() >> PAGE_SHIFT) as u32;
-        let first = gfn & !(PAGES - 1);
-        let page = (self.hva >> PAGE_SHIFT) as u32;
-        first >= self.gfn
-            && first - self.gfn <= self.pages.saturating_sub(PAGES)
-            && (page ^ self.gfn) & (PAGES - 1) == 0
-    }
-
-    /// The guest-physical addresses whose user addresses are in `hvas`.
-    pub(crate) fn ipas_of(&self, hvas: &Range<usize>) -> Option<Range<Ipa>> {
-        let size = u64::from(self.pages) << PAGE_SHIFT;
-        let base = self.hva as u64;
-        let start = (hvas.start as u64).max(base);
-        let end = (hvas.end as u64).min(base + size);
-        if start >= end {
-            return None;
-        }
-        let ipa = u64::from(self.gfn) << PAGE_SHIFT;
-        Some(Ipa(ipa + (start - base))..Ipa(ipa + (end - base)))
+    fn deref(&self) -> &Place {
+        &self.place
     }
 }
 
@@ -138,7 +99,7 @@ impl SlotSet {
     pub(crate) fn find(&self, gfn: u32) -> Option<&Slot> {
         let after = self.slots.partition_point(|slot| slot.gfn <= gfn);
         let slot = self.slots.get(after.checked_sub(1)?)?;
-        (gfn - slot.gfn < slot.pages).then_some(slot)
+        slot.has(gfn).then_some(slot)
     }
 
     /// The slot with an id.
@@ -209,12 +170,16 @@ impl SlotSet {
                 after: After::Unmap(gone.clone()),
             });
         }
+        // Here the frame number may be but the low bits of what was asked for: what depends on it
+        // comes after the check of `end`.
         let log = region.flags & uapi::KVM_MEM_LOG_DIRTY_PAGES != 0;
         let mut slot = Slot {
             id: region.slot,
-            gfn: (region.guest_phys_addr >> PAGE_SHIFT) as u32,
-            pages: (region.memory_size >> PAGE_SHIFT) as u32,
-            hva: usize::try_from(region.userspace_addr).map_err(|_| EINVAL)?,
+            place: Place {
+                gfn: (region.guest_phys_addr >> PAGE_SHIFT) as u32,
+                pages: (region.memory_size >> PAGE_SHIFT) as u32,
+                hva: usize::try_from(region.userspace_addr).map_err(|_| EINVAL)?,
+            },
             read_only: region.flags & uapi::KVM_MEM_READONLY != 0,
             log: None,
         };
@@ -224,12 +189,12 @@ impl SlotSet {
             if old.pages != slot.pages || old.hva != slot.hva || old.read_only != slot.read_only {
                 return Err(EINVAL);
             }
-            if old.gfn == slot.gfn && old.log.is_some() == log {
-                return Ok(Change::None);
-            }
         }
         if end > 1 << armv7::regs::IPA_BITS {
             return Err(EFAULT);
+        }
+        if old.is_some_and(|old| old.gfn == slot.gfn && old.log.is_some() == log) {
+            return Ok(Change::None);
         }
         if self
             .iter()

@@ -2,18 +2,37 @@
 
 //! What is counted about a VM's memory.
 
-use machine::stats::Counter;
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
 
-/// Counters of an address space. Those who count hold the lock of its table, so that nothing is
-/// lost; anyone may read.
+/// A count to which any CPU adds, at any time: faults in different regions have different locks.
+#[derive(Default)]
+pub(crate) struct SharedCounter(AtomicU64);
+
+impl SharedCounter {
+    /// Counts one.
+    #[inline]
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters of an address space.
 #[derive(Default)]
 pub(crate) struct MemoryStats {
     /// Invalidations of the VM's entries in the TLBs of all CPUs.
-    pub(crate) tlb_flushes: Counter,
+    pub(crate) tlb_flushes: SharedCounter,
     /// Pages of 4 KiB that were mapped, some of them again and again.
-    pub(crate) pages: Counter,
+    pub(crate) pages: SharedCounter,
     /// Blocks of 2 MiB, likewise.
-    pub(crate) blocks: Counter,
+    pub(crate) blocks: SharedCounter,
     /// Invalidations by the host: it took memory away or write-protected it.
-    pub(crate) invalidations: Counter,
+    pub(crate) invalidations: SharedCounter,
 }

@@ -344,7 +344,7 @@ proptest! {
             });
         }
         prop_assert_eq!(stage2.tables(), upper, "empty tables stay");
-        stage2.stage2.clear();
+        stage2.stage2.clear(|| ());
         prop_assert_eq!(stage2.tables(), 1, "tables leaked");
     }
 }
@@ -468,6 +468,6 @@ fn threads_share_a_table() {
             });
         }
     });
-    stage2.clear();
+    stage2.clear(|| ());
     assert_eq!(shared.tables.read().unwrap().len(), 1, "tables leaked");
 }

@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kvm::snapshot::VcpuSnapshot;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{ioctl, ioctl_ref};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, init, new_vcpu, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE, SIZE};
+use crate::guest::{
+    code, complete, init, new_vcpu, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE,
+    SIZE,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("dirty log: capabilities", capabilities),
@@ -28,14 +32,16 @@ pub(crate) const TESTS: &[Test] = &[
     ("dirty log: huge pages, initially set", huge_initially_set),
     ("dirty log: by the guest's own translation", translated),
     ("dirty log: the last write to a page", last_write),
-    ("dirty log: two vCPUs migrate", migrate),
-    ("dirty log: two vCPUs migrate, manually", migrate_manually),
+    ("dirty log: two vCPUs migrate to another VM", migrate),
+    (
+        "dirty log: two vCPUs migrate to another VM, manually",
+        migrate_manually,
+    ),
 ];
 
 /// The slot with the log, and where it is.
 const SLOT: u32 = 1;
 const DATA: u32 = 0x9000_0000;
-const HUGE: usize = 2 << 20;
 
 /// Adds one to the first word of pages: r7 is the address of the first of them, r8 how many there
 /// are, r2 the distance in bytes, r9 how often this is done to a page before the next one's turn.
@@ -71,64 +77,20 @@ fn program() -> Vec<u32> {
     ]
 }
 
-/// Memory that starts at a multiple of 2 MiB in this process.
-struct Aligned {
-    memory: Memory,
-    offset: usize,
-    size: usize,
-}
-
-impl Aligned {
-    fn new(size: usize) -> Result<Self, String> {
-        let memory = Memory::new(size + HUGE)?;
-        let start = memory.address() as usize;
-        Ok(Self {
-            offset: start.next_multiple_of(HUGE) - start,
-            memory,
-            size,
-        })
-    }
-
-    fn address(&self) -> usize {
-        self.memory.address() as usize + self.offset
-    }
-
-    fn advise(&self, advice: i32) -> Outcome {
-        // SAFETY: Our own memory, whose contents stay.
-        let result = unsafe { libc::madvise(self.address() as *mut _, self.size, advice) };
-        ensure(
-            result == 0,
-            format!("madvise {advice}: {}", io::Error::last_os_error()),
-        )
-    }
-
-    fn word(&self, page: usize) -> u32 {
-        self.memory.word(self.offset + page * PAGE)
-    }
-
-    fn region(&self, flags: u32) -> UserspaceMemoryRegion {
-        UserspaceMemoryRegion {
-            slot: SLOT,
-            flags,
-            guest_phys_addr: DATA.into(),
-            memory_size: self.size as u64,
-            userspace_addr: self.address() as u64,
-        }
-    }
-
-    fn pages(&self) -> usize {
-        self.size / PAGE
-    }
-
-    fn words(&self) -> usize {
-        self.pages().div_ceil(32)
-    }
-}
-
 /// A guest that writes to pages of a slot with a log.
 struct Writer {
     guest: Guest,
     data: Aligned,
+}
+
+fn region(data: &Aligned, flags: u32) -> UserspaceMemoryRegion {
+    UserspaceMemoryRegion {
+        slot: SLOT,
+        flags,
+        guest_phys_addr: DATA.into(),
+        memory_size: data.size() as u64,
+        userspace_addr: data.address() as u64,
+    }
 }
 
 impl Writer {
@@ -137,15 +99,19 @@ impl Writer {
         let data = Aligned::new(size)?;
         guest
             .vm
-            .set_user_memory_region(&data.region(flags))
+            .set_user_memory_region(&region(&data, flags))
             .works("the slot")?;
         Ok(Self { guest, data })
+    }
+
+    fn region(&self, flags: u32) -> UserspaceMemoryRegion {
+        region(&self.data, flags)
     }
 
     fn flags(&self, flags: u32) -> Outcome {
         self.guest
             .vm
-            .set_user_memory_region(&self.data.region(flags))
+            .set_user_memory_region(&self.region(flags))
             .works(format!("flags {flags}"))
     }
 
@@ -171,7 +137,7 @@ impl Writer {
     }
 
     fn log(&self) -> Result<Vec<u32>, String> {
-        let mut bitmap = vec![0xa5a5_a5a5; self.data.words()];
+        let mut bitmap = vec![0xa5a5_a5a5; (self.data.size() / PAGE).div_ceil(32)];
         self.guest
             .vm
             .get_dirty_log(SLOT, &mut bitmap)
@@ -293,9 +259,9 @@ fn once() -> Outcome {
     writer.expect("without writes", &[])?;
     writer.write(32, 1)?;
     writer.expect("after a second write", &[32])?;
-    equal("the word", writer.data.word(32), 2)?;
+    equal("the word", writer.data.word(32 * PAGE), 2)?;
     // What the monitor writes is not the guest's.
-    writer.data.memory.write_words(writer.data.offset, &[1]);
+    writer.data.write_words(0, &[1]);
     writer.expect("after a write by the monitor", &[])
 }
 
@@ -327,10 +293,8 @@ fn off_and_on() -> Outcome {
     writer.expect("on again", &[])?;
     writer.write(5, 1)?;
     writer.expect("after a write", &[5])?;
-    equal("the word", writer.data.word(5), 3)?;
-    let mut other = writer
-        .data
-        .region(uapi::MEM_LOG_DIRTY_PAGES | uapi::MEM_READONLY);
+    equal("the word", writer.data.word(5 * PAGE), 3)?;
+    let mut other = writer.region(uapi::MEM_LOG_DIRTY_PAGES | uapi::MEM_READONLY);
     fails(
         "read-only from now on",
         writer.guest.vm.set_user_memory_region(&other),
@@ -348,7 +312,7 @@ fn off_and_on() -> Outcome {
 fn moved() -> Outcome {
     let writer = Writer::new(4 * PAGE, uapi::MEM_LOG_DIRTY_PAGES)?;
     writer.write(1, 1)?;
-    let mut region = writer.data.region(uapi::MEM_LOG_DIRTY_PAGES);
+    let mut region = writer.region(uapi::MEM_LOG_DIRTY_PAGES);
     region.guest_phys_addr += 0x100_0000;
     writer
         .guest
@@ -489,7 +453,11 @@ fn huge() -> Outcome {
             0 | 700 | 701 | 511 | 512 | 1023 => 1,
             _ => 0,
         };
-        equal(format!("page {page}"), writer.data.word(page), 2 + extra)?;
+        equal(
+            format!("page {page}"),
+            writer.data.word(page * PAGE),
+            2 + extra,
+        )?;
     }
     equal(
         "KiB of huge pages at the end",
@@ -564,7 +532,7 @@ fn translated() -> Outcome {
     for page in [7, 255, 0] {
         writer.write_at(VIRTUAL + (page * PAGE) as u32, 1)?;
         writer.expect("after a write", &[page])?;
-        equal("the word", writer.data.word(page), 2)?;
+        equal("the word", writer.data.word(page * PAGE), 2)?;
     }
     Ok(())
 }
@@ -598,7 +566,7 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
     let mut copy = || -> Result<usize, String> {
         let dirty = set_bits(&writer.log()?);
         for page in &dirty {
-            shadow[*page] = writer.data.word(*page);
+            shadow[*page] = writer.data.word(*page * PAGE);
         }
         Ok(dirty.len())
     };
@@ -617,8 +585,8 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
     Ok(found)
 }
 
-/// Copies a running guest's memory by its log, as a migration does, and checks that the copy is
-/// the same in the end.
+/// Copies a running guest's memory into that of another VM by its log, as a migration does, checks
+/// that it is the same in the end, and has the other VM go on.
 fn migrate_with(options: u64) -> Outcome {
     const PAGES: usize = 600;
     const ROUNDS: usize = 50;
@@ -655,35 +623,34 @@ fn migrate_with(options: u64) -> Outcome {
         }
         Ok(passes)
     };
-    let copy = |shadow: &mut Vec<u32>, bitmap: &[u32]| {
-        for page in set_bits(bitmap) {
-            shadow[page] = writer.data.word(page);
-        }
-    };
-    let round = |shadow: &mut Vec<u32>| -> Result<usize, String> {
+    let other = Writer::new(PAGES * PAGE, 0)?;
+    let copy = |page: usize| other.data.copy_page(&writer.data, page * PAGE);
+    let round = || -> Result<usize, String> {
         let bitmap = writer.log()?;
         if options != 0 {
             // First clean, then copy: what is written to afterwards is dirty again.
             writer.clear(0, PAGES as u32, &bitmap).works("CLEAR")?;
         }
-        copy(shadow, &bitmap);
-        Ok(set_bits(&bitmap).len())
+        let dirty = set_bits(&bitmap);
+        dirty.iter().copied().for_each(copy);
+        Ok(dirty.len())
     };
-    let mut shadow = vec![0; PAGES];
+    // What the guest never writes to.
+    for (page, word) in (0..PAGES).zip((0x1000..).step_by(3)) {
+        writer.data.write_words(page * PAGE + PAGE - 4, &[word]);
+    }
     let passes = thread::scope(|scope| {
         let first = scope.spawn(|| work(vcpu));
-        let other = scope.spawn(|| work(&second));
+        let last = scope.spawn(|| work(&second));
         let migration = (|| {
             writer.start_log()?;
             if options & uapi::DIRTY_LOG_INITIALLY_SET == 0 {
-                for (page, copied) in shadow.iter_mut().enumerate() {
-                    *copied = writer.data.word(page);
-                }
+                (0..PAGES).for_each(copy);
             }
             let start = Instant::now();
             let (mut dirty, mut rounds) = (0, 0);
             while (dirty < 3 * PAGES || rounds < ROUNDS) && start.elapsed() < PATIENCE {
-                dirty += round(&mut shadow)?;
+                dirty += round()?;
                 rounds += 1;
             }
             ensure(dirty >= 3 * PAGES, format!("just {dirty} pages were dirty"))
@@ -694,15 +661,44 @@ fn migrate_with(options: u64) -> Outcome {
                 .join()
                 .map_err(|_| "a vCPU's thread panicked".to_string())?
         };
-        let passes = joined(first)?.min(joined(other)?);
+        let passes = joined(first)?.min(joined(last)?);
         migration.map(|()| passes)
     })?;
     ensure(passes > 0, "a vCPU came to nothing")?;
-    round(&mut shadow)?;
-    for (page, copied) in shadow.iter().enumerate() {
-        equal(format!("page {page}"), *copied, writer.data.word(page))?;
+    // What the machine is besides memory, when its last accesses are complete.
+    let mut states = Vec::new();
+    for vcpu in [vcpu, &second] {
+        complete(vcpu)?;
+        states.push(VcpuSnapshot::save(vcpu).works("the state of a vCPU")?);
     }
-    writer.expect("nobody runs", &[])
+    round()?;
+    for at in (0..PAGES * PAGE).step_by(4) {
+        let (copied, original) = (other.data.word(at), writer.data.word(at));
+        equal(format!("the word at {at:#x}"), copied, original)?;
+    }
+    writer.expect("nobody runs", &[])?;
+
+    let Guest { vcpu, vm, kvm, .. } = &other.guest;
+    let second = new_vcpu(kvm, vm, 1)?;
+    init(vm, &second)?;
+    for (vcpu, state) in [vcpu, &second].into_iter().zip(&states) {
+        state.restore(vcpu).works("the state of a vCPU")?;
+    }
+    for vcpu in [vcpu, &second] {
+        vcpu.run().works("KVM_RUN of the other VM")?;
+        equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+        equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
+    }
+    for page in 0..PAGES {
+        let more = if page % 7 == 0 && page / 7 < PAGES / 7 {
+            2
+        } else {
+            1
+        };
+        let (found, before) = (other.data.word(page * PAGE), writer.data.word(page * PAGE));
+        equal(format!("page {page} of the other VM"), found, before + more)?;
+    }
+    Ok(())
 }
 
 fn migrate() -> Outcome {

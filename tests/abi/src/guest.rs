@@ -7,7 +7,7 @@ use std::ptr;
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Device, Kvm, Vcpu, Vm};
 
-use crate::check::{fails, Works};
+use crate::check::{fails, Outcome, Works};
 
 /// Where a guest's memory starts, and its first instruction is.
 pub(crate) const BASE: u32 = 0x8000_0000;
@@ -17,6 +17,8 @@ pub(crate) const SIZE: usize = 64 << 10;
 pub(crate) const HOLE: u32 = 0x1000_0000;
 
 pub(crate) const PAGE: usize = 4096;
+/// The size of a huge page.
+pub(crate) const HUGE: usize = 2 << 20;
 
 /// Instructions in the Arm encoding.
 pub(crate) mod code {
@@ -142,11 +144,48 @@ impl Memory {
 
     /// Throws the contents away: they are zero then.
     pub(crate) fn discard(&self) -> Result<(), String> {
-        // SAFETY: Our own mapping, whose words are read volatilely.
-        let result = unsafe { libc::madvise(self.start.cast(), self.size, libc::MADV_DONTNEED) };
+        self.advise_part(0, self.size, libc::MADV_DONTNEED)
+    }
+
+    /// Puts a part of a file in the place of a part of it.
+    pub(crate) fn map_over(
+        &self,
+        offset: usize,
+        size: usize,
+        fd: i32,
+        file_offset: libc::off_t,
+    ) -> Result<(), String> {
+        assert!(offset + size <= self.size);
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_FIXED,
+        );
+        // SAFETY: In our own mapping, whose words are accessed volatilely.
+        let start = unsafe {
+            let start = self.start.add(offset).cast();
+            libc::mmap(start, size, protection, flags, fd, file_offset)
+        };
+        match start {
+            libc::MAP_FAILED => Err(format!("mmap: {}", std::io::Error::last_os_error())),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn advise_part(
+        &self,
+        offset: usize,
+        size: usize,
+        advice: i32,
+    ) -> Result<(), String> {
+        assert!(offset + size <= self.size);
+        // SAFETY: Our own mapping, whose words are accessed volatilely.
+        let result = unsafe { libc::madvise(self.start.add(offset).cast(), size, advice) };
         match result {
             0 => Ok(()),
-            _ => Err(format!("madvise: {}", std::io::Error::last_os_error())),
+            _ => Err(format!(
+                "madvise {advice}: {}",
+                std::io::Error::last_os_error()
+            )),
         }
     }
 
@@ -181,6 +220,71 @@ impl Drop for Memory {
     }
 }
 
+/// Memory that starts at a multiple of 2 MiB in this process.
+pub(crate) struct Aligned {
+    memory: Memory,
+    offset: usize,
+    size: usize,
+}
+
+impl Aligned {
+    pub(crate) fn new(size: usize) -> Result<Self, String> {
+        let memory = Memory::new(size + HUGE)?;
+        let start = memory.address() as usize;
+        Ok(Self {
+            offset: start.next_multiple_of(HUGE) - start,
+            memory,
+            size,
+        })
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.memory.address() as usize + self.offset
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn advise(&self, advice: i32) -> Outcome {
+        self.memory.advise_part(self.offset, self.size, advice)
+    }
+
+    pub(crate) fn word(&self, offset: usize) -> u32 {
+        self.memory.word(self.offset + offset)
+    }
+
+    pub(crate) fn write_words(&self, offset: usize, words: &[u32]) {
+        self.memory.write_words(self.offset + offset, words);
+    }
+
+    /// Copies a page that a guest may write to meanwhile to the same place here.
+    pub(crate) fn copy_page(&self, from: &Self, offset: usize) {
+        assert!(offset + PAGE <= self.size && offset + PAGE <= from.size);
+        let (to, from) = (self.address() + offset, from.address() + offset);
+        // SAFETY: Both are our own memory, of which nobody has references.
+        unsafe { libc::memcpy(to as *mut _, from as *const _, PAGE) };
+    }
+
+    /// The slot for a part of it.
+    pub(crate) fn slot(
+        &self,
+        slot: u32,
+        gpa: u32,
+        offset: usize,
+        size: usize,
+    ) -> UserspaceMemoryRegion {
+        assert!(offset + size <= self.size);
+        UserspaceMemoryRegion {
+            slot,
+            flags: 0,
+            guest_phys_addr: gpa.into(),
+            memory_size: size as u64,
+            userspace_addr: (self.address() + offset) as u64,
+        }
+    }
+}
+
 /// The slot that a guest's memory is in.
 pub(crate) fn slot(slot: u32, gpa: u64, memory: &Memory, size: usize) -> UserspaceMemoryRegion {
     UserspaceMemoryRegion {
@@ -210,6 +314,14 @@ pub(crate) fn init(vm: &Vm, vcpu: &Vcpu) -> Result<(), String> {
     let mut init = vm.preferred_target().works("KVM_ARM_PREFERRED_TARGET")?;
     init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
     vcpu.init(&init).works("KVM_ARM_VCPU_INIT")
+}
+
+/// Completes the MMIO access that a vCPU's last exit was for, and runs no instruction.
+pub(crate) fn complete(vcpu: &Vcpu) -> Outcome {
+    vcpu.run.set_immediate_exit(true);
+    let result = vcpu.run();
+    vcpu.run.set_immediate_exit(false);
+    fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
 }
 
 /// A VM with one vCPU and memory with a program in it.
@@ -276,10 +388,7 @@ impl Guest {
 
     /// Completes the MMIO access that the last exit was for, and runs no instruction.
     pub(crate) fn complete(&self) -> Result<(), String> {
-        self.vcpu.run.set_immediate_exit(true);
-        let result = self.vcpu.run();
-        self.vcpu.run.set_immediate_exit(false);
-        fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
+        complete(&self.vcpu)
     }
 
     /// Answers the read that the last exit was for.

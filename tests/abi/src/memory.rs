@@ -2,13 +2,17 @@
 
 //! Memory slots.
 
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::Vm;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE, SIZE};
+use crate::guest::{code, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("slot: made, moved, deleted", life),
@@ -21,7 +25,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("slot: many", many),
     ("slot: one memory in two", twice),
     ("slot: moved and deleted under a running vCPU", under_a_vcpu),
+    (
+        "slot: memory replaced while it is deleted",
+        replaced_while_deleted,
+    ),
+    ("slot: memory replaced while it moves", replaced_while_moved),
     ("slot: KVM_SET_USER_MEMORY_REGION2", region2),
+    ("slot: a part of a huge page", part_of_huge),
+    ("slot: a huge page with neighbours", huge_neighbours),
     ("memory: written by the guest", written),
     ("memory: a deleted slot is a hole", deleted_is_hole),
     ("memory: a read-only slot", read_only),
@@ -143,7 +154,27 @@ fn out_of_range() -> Outcome {
         vm.set_user_memory_region(&region),
         &[libc::EINVAL],
     )?;
-    vm.set_user_memory_region(&good).works("a good one")
+    vm.set_user_memory_region(&good).works("a good one")?;
+    // The same in the low bits of its frame numbers as what is there.
+    for bit in [40, 44, 52, 63] {
+        for flags in [0, uapi::MEM_LOG_DIRTY_PAGES] {
+            region = good;
+            region.flags = flags;
+            region.guest_phys_addr |= 1 << bit;
+            fails(
+                format!("bit {bit} of a slot's address"),
+                vm.set_user_memory_region(&region),
+                &[libc::EFAULT],
+            )?;
+            region.memory_size -= PAGE as u64;
+            fails(
+                format!("bit {bit}, and smaller"),
+                vm.set_user_memory_region(&region),
+                &[libc::EINVAL],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn resized() -> Outcome {
@@ -329,6 +360,160 @@ fn under_a_vcpu() -> Outcome {
     )
 }
 
+/// A file in memory.
+fn memfd(size: usize) -> Result<File, String> {
+    // SAFETY: Makes a descriptor.
+    let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC) };
+    ensure(fd >= 0, "memfd_create")?;
+    // SAFETY: It is nobody else's.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(size as u64).works("ftruncate")?;
+    Ok(file)
+}
+
+/// Keeps this thread on a CPU, if that is there.
+fn stay_on(cpu: usize) {
+    let set = 1u32 << cpu;
+    // SAFETY: A set of 32 CPUs. If there is no such one, nothing changes.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&set), (&raw const set).cast()) };
+}
+
+/// Has this thread go before every other one.
+fn be_first() -> Outcome {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: Changes how this thread is scheduled.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    equal("sched_setscheduler", result, 0)
+}
+
+/// What the host takes from a slot is taken from the guest also while the slot is going away, which
+/// takes its time if it is large: no store of the guest arrives in what is not in the slot any more.
+fn replaced_while(change: impl Fn(&Vm, &UserspaceMemoryRegion) -> Outcome + Sync) -> Outcome {
+    const LARGE: usize = 256 << 20;
+    const REGIONS: u32 = (LARGE / HUGE) as u32;
+    const LAST: usize = LARGE - PAGE;
+    const MOV_R2_R4: u32 = 0xe1a0_2004;
+    const MOV_R3_R5: u32 = 0xe1a0_3005;
+    const ADD_R1_1: u32 = 0xe281_1001;
+    const ADD_R2_HUGE: u32 = 0xe282_2602;
+    const SUBS_R3_1: u32 = 0xe253_3001;
+    const BNE_TO_LOAD: u32 = 0x1aff_fff9;
+    const B_TO_MOV: u32 = 0xeaff_fff6;
+    /// How often the page has to be taken away while the slot is not there or moves.
+    const ENOUGH: u32 = 1000;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let at = BASE + HUGE as u32;
+    let mut program = Vec::new();
+    // A store to the last page after a load from each 2 MiB, for there to be much to unmap.
+    program.extend(code::load(0, at + LAST as u32));
+    program.extend(code::load(4, at));
+    program.extend(code::load(5, REGIONS));
+    program.extend([MOV_R2_R4, MOV_R3_R5]);
+    program.extend([code::ldr(6, 2), ADD_R1_1, code::str(1, 0)]);
+    program.extend([ADD_R2_HUGE, SUBS_R3_1, BNE_TO_LOAD, B_TO_MOV]);
+    let guest = Guest::new(&program)?;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let large = Memory::map(LARGE, flags, -1, protection, 0)?;
+    // There, one page after the other of a file.
+    let file = memfd(2 * PAGE)?;
+    let shared = Memory::map(2 * PAGE, libc::MAP_SHARED, file.as_raw_fd(), protection, 0)?;
+    large.map_over(LAST, PAGE, file.as_raw_fd(), 0)?;
+    let region = slot(1, at.into(), &large, LARGE);
+    let (vcpu, vm) = (&guest.vcpu, &guest.vm);
+    vm.set_user_memory_region(&region).works("make")?;
+    let stop = AtomicBool::new(false);
+    let changing = AtomicBool::new(false);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let runner = scope.spawn(|| {
+            stay_on(1);
+            while !stop.load(Ordering::Relaxed) {
+                // Where the slot is not, its last page is a device for a while.
+                vcpu.run().works("KVM_RUN")?;
+                equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+            }
+            Ok::<_, String>(())
+        });
+        let changer = scope.spawn(|| {
+            let changes = || -> Outcome {
+                stay_on(0);
+                let mut next = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let since = Instant::now();
+                    while large.word(LAST) < next && since.elapsed() < Duration::from_millis(100) {
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                    next = large.word(LAST) + REGIONS;
+                    changing.store(true, Ordering::SeqCst);
+                    change(vm, &region)?;
+                    changing.store(false, Ordering::SeqCst);
+                }
+                Ok(())
+            };
+            let result = changes();
+            let gone = UserspaceMemoryRegion {
+                memory_size: 0,
+                ..region
+            };
+            stop.store(true, Ordering::Relaxed);
+            result.and(vm.set_user_memory_region(&gone).works("delete"))
+        });
+        let replacements = || -> Result<u32, String> {
+            // As it wakes up, it comes first on this CPU, in the middle of a change.
+            stay_on(0);
+            be_first()?;
+            let (mut meanwhile, mut current) = (0, 0);
+            while meanwhile < ENOUGH && start.elapsed() < PATIENCE {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let before = changing.load(Ordering::SeqCst);
+                let (old, new) = (current, PAGE - current);
+                large.map_over(LAST, PAGE, file.as_raw_fd(), new as libc::off_t)?;
+                current = new;
+                meanwhile += u32::from(before && changing.load(Ordering::SeqCst));
+                let (word, since) = (shared.word(old), Instant::now());
+                while since.elapsed() < Duration::from_micros(200) {
+                    equal("a page that was taken away", shared.word(old), word)?;
+                }
+                thread::sleep(Duration::from_micros(300));
+            }
+            Ok(meanwhile)
+        };
+        let replaced = replacements();
+        stop.store(true, Ordering::Relaxed);
+        let changed = changer.join().map_err(|_| "a thread panicked")?;
+        runner.join().map_err(|_| "the vCPU's thread panicked")??;
+        changed?;
+        ensure(
+            replaced? >= 10,
+            "the page was hardly ever replaced meanwhile",
+        )
+    })
+}
+
+fn replaced_while_deleted() -> Outcome {
+    replaced_while(|vm, region| {
+        let gone = UserspaceMemoryRegion {
+            memory_size: 0,
+            ..*region
+        };
+        vm.set_user_memory_region(&gone).works("delete")?;
+        vm.set_user_memory_region(region).works("make again")
+    })
+}
+
+fn replaced_while_moved() -> Outcome {
+    replaced_while(|vm, region| {
+        // Where its last page was is nothing then.
+        let mut moved = *region;
+        moved.guest_phys_addr -= PAGE as u64;
+        vm.set_user_memory_region(&moved).works("move")?;
+        vm.set_user_memory_region(region).works("move back")
+    })
+}
+
 fn region2() -> Outcome {
     let address = BASE + 0x100_0000;
     let guest = Guest::new(&store_program(address, 0x1234))?;
@@ -369,6 +554,123 @@ fn store_program(address: u32, value: u32) -> Vec<u32> {
     program.extend(code::load(0, HOLE));
     program.extend([code::ldr(2, 0), code::LOOP]);
     program
+}
+
+/// What there is between the slots of a test of huge pages, and their first address.
+const HUGE_AT: u32 = BASE + 0x100_0000;
+
+/// Memory of one huge page with a number in each page.
+fn huge_page() -> Result<Aligned, String> {
+    let huge = Aligned::new(HUGE)?;
+    huge.advise(libc::MADV_HUGEPAGE)?;
+    for offset in (0..HUGE).step_by(PAGE) {
+        huge.write_words(offset, &[offset as u32]);
+    }
+    Ok(huge)
+}
+
+/// Fails unless the numbers are there still, but for what the guest wrote.
+fn expect_numbers(huge: &Aligned, written: usize, value: u32) -> Outcome {
+    for offset in (0..HUGE).step_by(PAGE) {
+        let expected = if offset == written {
+            value
+        } else {
+            offset as u32
+        };
+        equal(
+            format!("the word at {offset:#x}"),
+            huge.word(offset),
+            expected,
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes a guest store to an address, after one to the beginning of the huge page's slot. Says
+/// where it wants to access what.
+fn store_behind(guest: &Guest, address: u32) -> Result<(u64, bool), String> {
+    let mut program = Vec::new();
+    for (address, value) in [(HUGE_AT, 0x1234), (address, 0x5678)] {
+        program.extend(code::load(0, address));
+        program.extend(code::load(1, value));
+        program.push(code::str(1, 0));
+    }
+    program.extend(code::load(0, HOLE));
+    program.extend([code::ldr(2, 0), code::LOOP]);
+    guest.memory.write_words(0, &program);
+    guest.complete()?;
+    guest.set(uapi::CORE_PC, BASE)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let mmio = guest.vcpu.run.mmio();
+    Ok((mmio.phys_addr, mmio.is_write == 1))
+}
+
+/// A slot that has but a part of a huge page gives the guest that part, and nothing else of it.
+fn part_of_huge() -> Outcome {
+    const PART: usize = 64 << 10;
+    for (offset, size) in [(0, PART), (0, PAGE), (0, HUGE - PAGE), (PART, HUGE - PART)] {
+        let guest = Guest::new(&[])?;
+        let huge = huge_page()?;
+        let at = HUGE_AT + offset as u32;
+        let region = huge.slot(1, at, offset, size);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+        let behind = match offset + size {
+            HUGE => HUGE_AT + (offset - PAGE) as u32,
+            PART => HUGE_AT + 0x10_0000,
+            end => HUGE_AT + end as u32,
+        };
+        let what = format!("{size:#x} bytes from {offset:#x} on: ");
+        let found = if offset == 0 {
+            store_behind(&guest, behind)?
+        } else {
+            // The first store is the one to where nothing is.
+            guest.memory.write_words(0, &store_program(at, 0x1234));
+            guest.run_to(uapi::EXIT_MMIO)?;
+            store_behind(&guest, behind)?
+        };
+        let hole = if offset == 0 { behind } else { HUGE_AT };
+        equal(format!("{what}the exit"), found, (hole.into(), true))?;
+        expect_numbers(&huge, offset, 0x1234)?;
+    }
+    Ok(())
+}
+
+/// What is in the same 2 MiB of the guest as a huge page, and of another slot, is that slot's.
+fn huge_neighbours() -> Outcome {
+    const PART: usize = 64 << 10;
+    const BEHIND: u32 = HUGE_AT + 0x10_0000;
+    for flags in [0, uapi::MEM_READONLY] {
+        let guest = Guest::new(&[])?;
+        let huge = huge_page()?;
+        let other = Memory::new(PART)?;
+        let region = huge.slot(1, HUGE_AT, 0, PART);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+        let mut region = slot(2, BEHIND.into(), &other, PART);
+        region.flags = flags;
+        guest
+            .vm
+            .set_user_memory_region(&region)
+            .works("make another")?;
+        let (at, written) = match flags {
+            0 => (HOLE, 0x5678),
+            _ => (BEHIND, 0),
+        };
+        let found = store_behind(&guest, BEHIND)?;
+        equal("the exit", found, (at.into(), flags != 0))?;
+        equal("the other slot's word", other.word(0), written)?;
+        expect_numbers(&huge, 0, 0x1234)?;
+    }
+    // Two slots of one huge page, the other way around.
+    let guest = Guest::new(&[])?;
+    let huge = huge_page()?;
+    for (id, offset) in [(1, 0), (2, HUGE / 2)] {
+        let region = huge.slot(id, HUGE_AT + offset as u32, HUGE / 2 - offset, HUGE / 2);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+    }
+    let found = store_behind(&guest, BEHIND)?;
+    equal("the exit", found, (HOLE.into(), false))?;
+    equal("the word of the first", huge.word(HUGE / 2), 0x1234)?;
+    equal("the word of the second", huge.word(0), 0x5678)
 }
 
 fn written() -> Outcome {
@@ -550,7 +852,6 @@ fn device_program(address: u32) -> Vec<u32> {
 }
 
 fn device_memory(protection: i32) -> Result<Memory, String> {
-    use std::os::fd::AsRawFd;
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
