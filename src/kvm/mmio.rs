@@ -179,9 +179,14 @@ pub(crate) fn emulate(
     let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
         return emulate_decoded(vm, vcpu, state, hsr, ipa);
     };
-    if abort.may_cross_pages(state.context.fault.hdfar) {
-        // The syndrome does not tell where the access begins: one page can be memory, or another
-        // device.
+    // The syndrome does not tell where the access begins: one page can be memory, or another
+    // device. Registers at the beginning of a page are much used, so for them the instruction is
+    // looked at only if memory ends there. Of device memory a guest cannot make such an access
+    // anyway, unless it maps that as normal memory (A3.2.2).
+    let begins_page = ipa.0 & (PAGE_SIZE - 1) == 0;
+    if abort.may_cross_pages(state.context.fault.hdfar)
+        && (!begins_page || vm.memory.has_memory(Ipa(ipa.0.wrapping_sub(1))))
+    {
         if let Fetched::Same(transfer) = fetch_transfer(vm, vcpu, state, abort)? {
             if transfer.is_single(size, abort.write) && transfer.crosses_pages() {
                 return carry_out(vm, vcpu, state, transfer);

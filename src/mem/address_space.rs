@@ -340,6 +340,13 @@ impl AddressSpace {
         Ok(true)
     }
 
+    /// Whether a slot has an address.
+    #[inline]
+    pub(crate) fn has_memory(&self, ipa: Ipa) -> bool {
+        let gfn = u32::try_from(ipa.0 >> PAGE_SHIFT);
+        gfn.is_ok_and(|gfn| self.slots.lock().set.find(gfn).is_some())
+    }
+
     /// The slot that has an address, and the number of its page.
     fn slot_at(&self, ipa: Ipa) -> Option<(Slot, u32)> {
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
@@ -859,11 +866,14 @@ impl AddressSpace {
                 // where nothing may sleep. And whoever has to know that TLBs hold no more than the
                 // table, takes it (`wait_for_flushes`).
                 let slots = self.slots.lock();
-                // Where a slot was that is going, other memory can be mapped already: not before
-                // TLBs have forgotten what was there (B3.10.1).
-                let at_once = slots.going.is_some();
+                // Other memory is not mapped before TLBs have forgotten what was there (B3.10.1).
+                // That can be where a slot was that is going; and around a part of a region of
+                // which all has to go, as it was a block.
+                let is_going = slots.going.is_some();
                 for ipas in slots.ipas_of(&part) {
                     for part in stage2::regions(ipas) {
+                        let is_part = part.end.0 - part.start.0 != MapSize::Block.bytes();
+                        let at_once = is_going || is_part;
                         let stale = self.with_region(part.start, |region| {
                             let stale = f(region, part);
                             if stale && at_once {
