@@ -283,6 +283,18 @@ pub(crate) unsafe fn flush_ram_to_poc(pa: Pa, size: u64) {
     }
 }
 
+/// Writes the page at a user address of the current process back to the point of coherency, and has
+/// the caches forget it. Faults it in, for writing if `write`. May sleep.
+///
+/// If there is no page, nothing happens: an access by the process fails likewise.
+pub(crate) fn flush_user_page(address: usize, write: bool) {
+    let page = HostMapping::get(address, write).ok();
+    if let Some(page) = page.filter(HostMapping::is_ram) {
+        // SAFETY: The page is referenced.
+        unsafe { flush_ram_to_poc(page.pa(), armv7::addr::PAGE_SIZE) };
+    }
+}
+
 /// Whether the current process maps the 2 MiB around a user address as one huge page.
 ///
 /// The answer can change at once, unless the caller keeps the mapping from being invalidated.

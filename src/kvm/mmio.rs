@@ -319,7 +319,7 @@ fn fetch_bytes(
     bytes: &mut [u8],
 ) -> Result<bool> {
     match translate(vm, vcpu, state, address, None) {
-        Ok(ipa) => read(vm, vcpu, ipa, bytes),
+        Ok(ipa) => read(vm, vcpu, state, ipa, bytes),
         Err(WalkError::Fault(_)) => Ok(false),
         Err(WalkError::Read(e)) => Err(e),
     }
@@ -333,7 +333,9 @@ fn translate(
     address: u32,
     access: Option<stage1::Access>,
 ) -> Result<Ipa, WalkError<Error>> {
-    Stage1::of(&*state.context).translate(address, access, |ipa, bytes| read(vm, vcpu, ipa, bytes))
+    Stage1::of(&*state.context).translate(address, access, |ipa, bytes| {
+        read(vm, vcpu, state, ipa, bytes)
+    })
 }
 
 /// The abort of an access, or a fetch, for which the hardware found a table of the guest where there
@@ -355,16 +357,18 @@ pub(super) fn walk_fault(
 
 /// Reads memory of the guest. If the host has none there, although it should, user space is told
 /// where.
-fn read(vm: &Vm, vcpu: &Vcpu, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
-    vm.memory.read(ipa, bytes).inspect_err(|_| {
+fn read(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
+    let result = vm.memory.read(ipa, bytes, state.caches_on());
+    result.inspect_err(|_| {
         vcpu.run_page
             .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
     })
 }
 
 /// Writes to memory of the guest; else the same.
-fn write(vm: &Vm, vcpu: &Vcpu, ipa: Ipa, bytes: &[u8]) -> Result<bool> {
-    vm.memory.write(ipa, bytes).inspect_err(|_| {
+fn write(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, ipa: Ipa, bytes: &[u8]) -> Result<bool> {
+    let result = vm.memory.write(ipa, bytes, state.caches_on());
+    result.inspect_err(|_| {
         vcpu.run_page
             .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
     })
@@ -401,13 +405,13 @@ fn carry_out(
         let size = access.bytes;
         let done = match access.store {
             Some(data) => {
-                write(vm, vcpu, ipa, data.get(..size).unwrap_or(&data))?
+                write(vm, vcpu, state, ipa, data.get(..size).unwrap_or(&data))?
                     || vm.device_write(vcpu, state, ipa.0, size, &data)
             }
             None => {
                 let mut data = [0; 8];
                 let bytes = data.get_mut(..size).ok_or(EINVAL)?;
-                let found = if read(vm, vcpu, ipa, bytes)? {
+                let found = if read(vm, vcpu, state, ipa, bytes)? {
                     Some(data)
                 } else {
                     vm.device_read(vcpu, ipa.0, size)

@@ -79,6 +79,7 @@ use crate::{
         task::is_killed,
         user_page::{
             flush_ram_to_poc,
+            flush_user_page,
             is_huge_mapping,
             HostMapping,
             ResidentPages,
@@ -305,12 +306,16 @@ impl AddressSpace {
         }
     }
 
-    /// Reads memory of the guest, within a page. False if there is none.
-    pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8]) -> Result<bool> {
+    /// Reads memory of the guest, within a page. False if there is none. Unless the guest's caches
+    /// are on, this is what it has written past those of the host.
+    pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8], caches_on: bool) -> Result<bool> {
         let Some((slot, gfn)) = self.slot_at(ipa) else {
             return Ok(false);
         };
         let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
+        if !caches_on {
+            flush_user_page(hva, false);
+        }
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .reader()
             .read_slice(data)?;
@@ -318,8 +323,8 @@ impl AddressSpace {
     }
 
     /// Writes to memory of the guest, within a page. False if there is none that can be written
-    /// to.
-    pub(crate) fn write(&self, ipa: Ipa, data: &[u8]) -> Result<bool> {
+    /// to. Unless the guest's caches are on, it finds the data where it looks then: in memory.
+    pub(crate) fn write(&self, ipa: Ipa, data: &[u8], caches_on: bool) -> Result<bool> {
         let Some((slot, gfn)) = self.slot_at(ipa) else {
             return Ok(false);
         };
@@ -327,9 +332,17 @@ impl AddressSpace {
             return Ok(false);
         }
         let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
+        if !caches_on {
+            // Else what is around the data in its cache line could be from before the guest wrote
+            // there, and would go to memory along with it.
+            flush_user_page(hva, true);
+        }
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .writer()
             .write_slice(data)?;
+        if !caches_on {
+            flush_user_page(hva, true);
+        }
         // The slot as it is now, and not as it was: a log that began meanwhile has to tell of it, if
         // the monitor can have copied the page before. One that begins later need not.
         let slots = self.slots();

@@ -39,6 +39,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("memory: not there in the monitor", unmapped),
     ("memory: unmapped under the guest", unmapped_later),
     ("memory: protected under the guest", protected_later),
+    ("memory: a file in memory, and holes in it", memory_file),
     ("memory: KVM_EXIT_MEMORY_FAULT", memory_fault),
     ("memory: huge pages of hugetlbfs", hugetlbfs),
     ("memory: a device, through /dev/mem", device),
@@ -746,6 +747,83 @@ fn unmapped_later() -> Outcome {
     guest.complete()?;
     guest.set(uapi::CORE_PC, BASE)?;
     fails("KVM_RUN", guest.vcpu.run(), &[libc::EFAULT])
+}
+
+/// A guest whose memory is a file that others map, too: what one writes, the others see; and where
+/// a hole is made under a running vCPU, the guest's memory is the file's new page.
+fn memory_file() -> Outcome {
+    const ROUNDS: u32 = 300;
+    const PAGES: usize = 4;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let address = BASE + HUGE as u32;
+    let mut program = Vec::new();
+    program.extend(code::load(0, address));
+    program.extend(code::load(5, HOLE));
+    // add r1, r1, #1; str r1, [r0]; ldr r2, [r0, #4096]; str r2, [r0, #8192]; str r1, [r5]; b back
+    program.extend([0xe281_1001, code::str(1, 0)]);
+    program.extend([0xe280_3a01, code::ldr(2, 3), 0xe280_3a02, code::str(2, 3)]);
+    program.extend([code::str(1, 5), 0xeaff_fff7]);
+    let guest = Guest::new(&program)?;
+    let file = memfd(PAGES * PAGE)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let map = || {
+        Memory::map(
+            PAGES * PAGE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            protection,
+            0,
+        )
+    };
+    let (memory, other) = (map()?, map()?);
+    let region = slot(1, address.into(), &memory, PAGES * PAGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    let stop = AtomicBool::new(false);
+    let vcpu = &guest.vcpu;
+    thread::scope(|scope| {
+        let runner = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                vcpu.run().works("KVM_RUN")?;
+                equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+                equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
+            }
+            Ok::<_, String>(())
+        });
+        let wait = |what: &str, holds: &dyn Fn() -> bool| -> Outcome {
+            let start = Instant::now();
+            while !holds() {
+                ensure(start.elapsed() < PATIENCE, format!("never came: {what}"))?;
+                thread::yield_now();
+            }
+            Ok(())
+        };
+        let rounds = || -> Outcome {
+            for round in 1..=ROUNDS {
+                other.write_words(PAGE, &[round]);
+                wait("what another writes", &|| other.word(2 * PAGE) == round)?;
+                match round % 2 {
+                    // By way of the mapping, and by way of the file.
+                    0 => memory.advise_part(0, PAGES * PAGE, libc::MADV_REMOVE)?,
+                    _ => {
+                        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                        let size = (PAGES * PAGE) as libc::off_t;
+                        // SAFETY: Our own file.
+                        let result = unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, size) };
+                        equal("fallocate", result, 0)?;
+                    }
+                }
+                wait("the hole", &|| other.word(2 * PAGE) == 0)?;
+                wait("the next store", &|| other.word(0) != 0)?;
+                let before = other.word(0);
+                wait("one more", &|| other.word(0) != before)?;
+            }
+            Ok(())
+        };
+        let result = rounds();
+        stop.store(true, Ordering::Relaxed);
+        let run = runner.join().map_err(|_| "the vCPU's thread panicked")?;
+        result.and(run)
+    })
 }
 
 /// Fails unless KVM_RUN does, with what `KVM_EXIT_MEMORY_FAULT` says.
