@@ -180,17 +180,17 @@ pub(crate) fn emulate(
         return emulate_decoded(vm, vcpu, state, hsr, ipa);
     };
     // The syndrome does not tell where the access begins: one page can be memory, or another
-    // device. Registers at the beginning of a page are much used, so for them the instruction is
-    // looked at only if memory ends there. Of device memory a guest cannot make such an access
-    // anyway, unless it maps that as normal memory (A3.2.2).
-    let begins_page = ipa.0 & (PAGE_SIZE - 1) == 0;
-    if abort.may_cross_pages(state.context.fault.hdfar)
-        && (!begins_page || vm.memory.has_memory(Ipa(ipa.0.wrapping_sub(1))))
-    {
-        if let Fetched::Same(transfer) = fetch_transfer(vm, vcpu, state, abort)? {
-            if transfer.is_single(size, abort.write) && transfer.crosses_pages() {
-                return carry_out(vm, vcpu, state, transfer);
+    // device.
+    if abort.may_cross_pages(state.context.fault.hdfar) && !is_seen(state, abort, size) {
+        let instruction = fetch(vm, vcpu, state)?;
+        match instruction.map(|instruction| examine(instruction, state, abort)) {
+            Some(Fetched::Same(transfer)) if transfer.is_single(size, abort.write) => {
+                if transfer.crosses_pages() {
+                    return carry_out(vm, vcpu, state, transfer);
+                }
+                state.seen = instruction.map(|instruction| (state.context.core.pc, instruction));
             }
+            _ => (),
         }
     }
     let rt = abort.srt;
@@ -249,6 +249,26 @@ fn emulate_decoded(
     carry_out(vm, vcpu, state, transfer)
 }
 
+/// Whether the instruction that was found the last time at this PC makes an access that begins just
+/// where this one was aborted. Registers at the beginning of a page are used again and again, and
+/// the way to the instruction is long. Should it be another one meanwhile, its access would have to
+/// begin elsewhere while that of the old one, with the registers of now, begins here.
+fn is_seen(state: &VcpuState, abort: &AbortIss, size: usize) -> bool {
+    match state.seen {
+        Some((pc, instruction)) if pc == state.context.core.pc => {
+            match examine(instruction, state, abort) {
+                Fetched::Same(transfer) => {
+                    transfer.is_single(size, abort.write)
+                        && transfer.begins_at(state.context.fault.hdfar)
+                        && !transfer.crosses_pages()
+                }
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
 /// What is found where an instruction trapped.
 enum Fetched {
     /// What can have trapped.
@@ -262,30 +282,35 @@ enum Fetched {
 
 /// Fetches and decodes the instruction of an abort again.
 fn fetch_transfer(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, abort: &AbortIss) -> Result<Fetched> {
+    Ok(match fetch(vm, vcpu, state)? {
+        Some(instruction) => examine(instruction, state, abort),
+        None => Fetched::Other,
+    })
+}
+
+/// Whether an instruction can have made the access of an abort.
+fn examine(instruction: Instruction, state: &VcpuState, abort: &AbortIss) -> Fetched {
     let cpsr = state.context.core.cpsr;
     if cpsr & Psr::J != 0 {
         // ThumbEE has other instructions.
-        return Ok(Fetched::Unknown);
+        return Fetched::Unknown;
     }
-    let Some(instruction) = fetch(vm, vcpu, state)? else {
-        return Ok(Fetched::Other);
-    };
     let Ok(decoded) = insn::decode(instruction) else {
-        return Ok(Fetched::Unknown);
+        return Fetched::Unknown;
     };
     // One that must be aligned, and is not, would have had an alignment fault: that of stage 1
     // comes first (B3.12).
     let Ok(transfer) = Transfer::new(instruction, &decoded, &*state.context) else {
-        return Ok(Fetched::Other);
+        return Fetched::Other;
     };
     let is_same = insn::is_executed(&decoded, cpsr)
         && transfer.covers(state.context.fault.hdfar)
         && (decoded.kind.stores() || !abort.write);
-    Ok(if is_same {
+    if is_same {
         Fetched::Same(transfer)
     } else {
         Fetched::Other
-    })
+    }
 }
 
 /// Reads the instruction at the PC through the guest's own translation. `None` if that has none.

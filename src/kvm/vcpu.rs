@@ -13,6 +13,7 @@ use core::{
 
 use armv7::{
     cp15::Cp15Reg,
+    insn::Instruction,
     policy,
     regs, //
 };
@@ -162,6 +163,8 @@ pub(crate) struct VcpuState {
     pub(crate) fpinst: [u32; 2],
     /// The PC of an abort that was not that of the instruction that was found there.
     pub(crate) refetched_at: Option<u32>,
+    /// The PC of the last access at the beginning of a page of a device, and the instruction there.
+    pub(crate) seen: Option<(u32, Instruction)>,
     /// An access that the monitor is to complete.
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
@@ -245,6 +248,7 @@ impl Vcpu {
             signal_mask: None,
             fpinst: [0; 2],
             refetched_at: None,
+            seen: None,
             mmio: None,
             off: false,
             suspended: false,

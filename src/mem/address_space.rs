@@ -353,13 +353,6 @@ impl AddressSpace {
         Ok(true)
     }
 
-    /// Whether a slot has an address.
-    #[inline]
-    pub(crate) fn has_memory(&self, ipa: Ipa) -> bool {
-        let gfn = u32::try_from(ipa.0 >> PAGE_SHIFT);
-        gfn.is_ok_and(|gfn| self.slots.lock().set.find(gfn).is_some())
-    }
-
     /// The slot that has an address, and the number of its page.
     fn slot_at(&self, ipa: Ipa) -> Option<(Slot, u32)> {
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;

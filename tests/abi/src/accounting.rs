@@ -202,7 +202,7 @@ fn logs() -> Outcome {
     charged(
         "logs",
         group.kernel()? - before,
-        expected,
+        expected - SLACK,
         expected * 2 + SLACK,
     )?;
     set(0)?;
