@@ -181,16 +181,11 @@ pub(crate) fn emulate(
     };
     // The syndrome does not tell where the access begins: one page can be memory, or another
     // device.
-    if abort.may_cross_pages(state.context.fault.hdfar) && !is_seen(state, abort, size) {
-        let instruction = fetch(vm, vcpu, state)?;
-        match instruction.map(|instruction| examine(instruction, state, abort)) {
-            Some(Fetched::Same(transfer)) if transfer.is_single(size, abort.write) => {
-                if transfer.crosses_pages() {
-                    return carry_out(vm, vcpu, state, transfer);
-                }
-                state.seen = instruction.map(|instruction| (state.context.core.pc, instruction));
+    if abort.may_cross_pages(state.context.fault.hdfar) && !begins_page(state) {
+        if let Fetched::Same(transfer) = fetch_transfer(vm, vcpu, state, abort)? {
+            if transfer.is_single(size, abort.write) && transfer.crosses_pages() {
+                return carry_out(vm, vcpu, state, transfer);
             }
-            _ => (),
         }
     }
     let rt = abort.srt;
@@ -223,6 +218,29 @@ pub(crate) fn emulate(
     Ok(Outcome::ToUser)
 }
 
+/// Whether an access that was aborted at the beginning of a page is sure enough to begin there, and
+/// not in the page before.
+///
+/// To look at the instruction costs more than all the rest, and devices have much used registers at
+/// the beginning of a page. The guest has their address in a register of its own then, and none that
+/// is one to three bytes before it.
+#[inline]
+fn begins_page(state: &VcpuState) -> bool {
+    let address = state.context.fault.hdfar;
+    if address & (PAGE_SIZE as u32 - 1) != 0 {
+        return false;
+    }
+    let mut is_here = false;
+    for base in &state.context.core.r[..13] {
+        match address.wrapping_sub(*base) {
+            0 => is_here = true,
+            1..=3 => return false,
+            _ => (),
+        }
+    }
+    is_here
+}
+
 /// The same for an instruction for which the hardware gives no syndrome (B3.13.6).
 fn emulate_decoded(
     vm: &Vm,
@@ -249,26 +267,6 @@ fn emulate_decoded(
     carry_out(vm, vcpu, state, transfer)
 }
 
-/// Whether the instruction that was found the last time at this PC makes an access that begins just
-/// where this one was aborted. Registers at the beginning of a page are used again and again, and
-/// the way to the instruction is long. Should it be another one meanwhile, its access would have to
-/// begin elsewhere while that of the old one, with the registers of now, begins here.
-fn is_seen(state: &VcpuState, abort: &AbortIss, size: usize) -> bool {
-    match state.seen {
-        Some((pc, instruction)) if pc == state.context.core.pc => {
-            match examine(instruction, state, abort) {
-                Fetched::Same(transfer) => {
-                    transfer.is_single(size, abort.write)
-                        && transfer.begins_at(state.context.fault.hdfar)
-                        && !transfer.crosses_pages()
-                }
-                _ => false,
-            }
-        }
-        _ => false,
-    }
-}
-
 /// What is found where an instruction trapped.
 enum Fetched {
     /// What can have trapped.
@@ -282,35 +280,30 @@ enum Fetched {
 
 /// Fetches and decodes the instruction of an abort again.
 fn fetch_transfer(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, abort: &AbortIss) -> Result<Fetched> {
-    Ok(match fetch(vm, vcpu, state)? {
-        Some(instruction) => examine(instruction, state, abort),
-        None => Fetched::Other,
-    })
-}
-
-/// Whether an instruction can have made the access of an abort.
-fn examine(instruction: Instruction, state: &VcpuState, abort: &AbortIss) -> Fetched {
     let cpsr = state.context.core.cpsr;
     if cpsr & Psr::J != 0 {
         // ThumbEE has other instructions.
-        return Fetched::Unknown;
+        return Ok(Fetched::Unknown);
     }
+    let Some(instruction) = fetch(vm, vcpu, state)? else {
+        return Ok(Fetched::Other);
+    };
     let Ok(decoded) = insn::decode(instruction) else {
-        return Fetched::Unknown;
+        return Ok(Fetched::Unknown);
     };
     // One that must be aligned, and is not, would have had an alignment fault: that of stage 1
     // comes first (B3.12).
     let Ok(transfer) = Transfer::new(instruction, &decoded, &*state.context) else {
-        return Fetched::Other;
+        return Ok(Fetched::Other);
     };
     let is_same = insn::is_executed(&decoded, cpsr)
         && transfer.covers(state.context.fault.hdfar)
         && (decoded.kind.stores() || !abort.write);
-    if is_same {
+    Ok(if is_same {
         Fetched::Same(transfer)
     } else {
         Fetched::Other
-    }
+    })
 }
 
 /// Reads the instruction at the PC through the guest's own translation. `None` if that has none.

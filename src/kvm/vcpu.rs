@@ -13,7 +13,6 @@ use core::{
 
 use armv7::{
     cp15::Cp15Reg,
-    insn::Instruction,
     policy,
     regs, //
 };
@@ -163,8 +162,6 @@ pub(crate) struct VcpuState {
     pub(crate) fpinst: [u32; 2],
     /// The PC of an abort that was not that of the instruction that was found there.
     pub(crate) refetched_at: Option<u32>,
-    /// The PC of the last access at the beginning of a page of a device, and the instruction there.
-    pub(crate) seen: Option<(u32, Instruction)>,
     /// An access that the monitor is to complete.
     pub(crate) mmio: Option<PendingMmio>,
     /// The vCPU is powered off.
@@ -248,7 +245,6 @@ impl Vcpu {
             signal_mask: None,
             fpinst: [0; 2],
             refetched_at: None,
-            seen: None,
             mmio: None,
             off: false,
             suspended: false,

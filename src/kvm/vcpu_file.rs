@@ -286,6 +286,5 @@ pub(super) fn restart(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     state.interface = CpuInterface::default();
     state.mmio = None;
     state.refetched_at = None;
-    state.seen = None;
     Ok(())
 }

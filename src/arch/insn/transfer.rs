@@ -203,11 +203,6 @@ impl Transfer {
         address.wrapping_sub(self.start) < self.bytes.into()
     }
 
-    /// Whether the first byte is at an address.
-    pub fn begins_at(&self, address: u32) -> bool {
-        self.start == address
-    }
-
     /// Whether it is the one load, or store, of so many bytes that a syndrome tells of.
     pub fn is_single(&self, size: usize, store: bool) -> bool {
         matches!(
