@@ -18,6 +18,7 @@ extern crate std;
 pub mod cp15;
 pub mod firmware;
 pub mod halt;
+pub mod history;
 mod nospec;
 pub mod pmu;
 pub mod psci;

@@ -39,15 +39,18 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::stage2::{
-    self,
-    MapError,
-    MapSize,
-    Root,
-    Stage2,
-    Stripe,
-    TableMemory,
-    STRIPES, //
+use machine::{
+    history::History,
+    stage2::{
+        self,
+        MapError,
+        MapSize,
+        Root,
+        Stage2,
+        Stripe,
+        TableMemory,
+        STRIPES, //
+    }, //
 };
 
 use super::{
@@ -113,13 +116,13 @@ pub(crate) struct AddressSpace {
     #[pin]
     slots: SpinLock<Slots>,
     /// Counts changes of what user or guest addresses mean: invalidations by the host of what is in
-    /// a slot, and changes of slots.
+    /// a slot, and changes of slots. The count of the history in `invalidated`, under whose lock it
+    /// is changed.
     sequence: AtomicU32,
     /// Invalidations between their start and their end. Changed under `invalidated`.
     invalidating: AtomicU32,
-    /// All user addresses that they are about, and maybe more.
     #[pin]
-    invalidated: SpinLock<Range<usize>>,
+    invalidated: SpinLock<Invalidated>,
     /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
     manual_protect: AtomicU32,
     stage2: Stage2<TablePages>,
@@ -128,6 +131,14 @@ pub(crate) struct AddressSpace {
     /// A fault holds that of its region, and waits for no other.
     #[pin]
     stripes: [SpinLock<Stripe>; STRIPES],
+}
+
+/// What the host has changed of the process's memory, or is about to.
+struct Invalidated {
+    /// All user addresses that invalidations under way are about, and maybe more.
+    under_way: Range<usize>,
+    /// Those that have ended, and changes of slots.
+    history: History,
 }
 
 /// The slots at one moment.
@@ -210,7 +221,13 @@ impl AddressSpace {
                 sequence: AtomicU32::new(0),
                 manual_protect: AtomicU32::new(0),
                 invalidating: AtomicU32::new(0),
-                invalidated <- new_spinlock!(0..0, "kvm_arm_invalidated"),
+                invalidated <- new_spinlock!(
+                    Invalidated {
+                        under_way: 0..0,
+                        history: History::new(),
+                    },
+                    "kvm_arm_invalidated"
+                ),
                 stage2,
                 root_right <- new_mutex!(root_right, "kvm_arm_stage2_root"),
                 stripes <- pin_init::pin_init_array_from_fn(move |_| {
@@ -256,7 +273,7 @@ impl AddressSpace {
                 };
                 // From here on faults see the new slots. One that looked at the old ones finds
                 // the sequence changed when it comes to map its page.
-                self.sequence.fetch_add(1, Ordering::SeqCst);
+                self.note_change(&mut self.invalidated.lock(), &(0..usize::MAX));
                 match after {
                     After::Nothing => (),
                     After::Unmap(gone) => {
@@ -715,13 +732,25 @@ impl AddressSpace {
     /// With the right to a region: what is invalidated from now on waits for it to be let go of.
     fn is_current(&self, hvas: &Range<usize>, sequence: u32) -> bool {
         // An invalidation adds to the sequence before it leaves the others (`invalidate_end`).
-        if self.invalidating.load(Ordering::Acquire) != 0 {
-            let invalidated = self.invalidated.lock();
-            if hvas.start < invalidated.end && invalidated.start < hvas.end {
-                return false;
-            }
+        if self.invalidating.load(Ordering::Acquire) == 0
+            && self.sequence.load(Ordering::SeqCst) == sequence
+        {
+            return true;
         }
-        self.sequence.load(Ordering::SeqCst) == sequence
+        let invalidated = self.invalidated.lock();
+        let under_way = &invalidated.under_way;
+        let is_under_way = self.invalidating.load(Ordering::Relaxed) != 0
+            && hvas.start < under_way.end
+            && under_way.start < hvas.end;
+        // Under pressure the host takes one page after the other, and to clean a block takes longer
+        // than that: what was about other pages is no reason to begin again.
+        !is_under_way && !invalidated.history.may_have_changed(sequence, hvas)
+    }
+
+    /// Notes that what is at user addresses has changed, or slots have.
+    fn note_change(&self, invalidated: &mut Invalidated, hvas: &Range<usize>) {
+        let count = invalidated.history.note(hvas);
+        self.sequence.store(count, Ordering::SeqCst);
     }
 
     /// Makes a mapping unless an invalidation came in between; says whether it did.
@@ -916,10 +945,11 @@ impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
         {
             let mut invalidated = self.invalidated.lock();
-            *invalidated = if self.invalidating.load(Ordering::Relaxed) == 0 {
+            let before = invalidated.under_way.clone();
+            invalidated.under_way = if self.invalidating.load(Ordering::Relaxed) == 0 {
                 range.clone()
             } else {
-                invalidated.start.min(range.start)..invalidated.end.max(range.end)
+                before.start.min(range.start)..before.end.max(range.end)
             };
             // A fault that has its region's lock before this has it is undone below; one that gets
             // it afterwards sees this.
@@ -942,10 +972,10 @@ impl MmuCallbacks for Arc<AddressSpace> {
         // was before now, the slot is gone completely, and the sequence was raised when it went.
         // If it is later, the fault looks the page up after the host has changed it.
         let is_slot = self.slots.lock().ipas_of(&range).next().is_some();
-        let _invalidated = self.invalidated.lock();
+        let mut invalidated = self.invalidated.lock();
         if is_slot {
             // Before the count goes down: a fault that missed the whole invalidation must see it.
-            self.sequence.fetch_add(1, Ordering::SeqCst);
+            self.note_change(&mut invalidated, &range);
         }
         let left = self.invalidating.load(Ordering::Relaxed).saturating_sub(1);
         self.invalidating.store(left, Ordering::SeqCst);
