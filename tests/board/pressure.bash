@@ -6,12 +6,17 @@
 # it again and again, while the host ages, swaps, merges and compacts it, for
 # PRESSURE_SECONDS of the board's time. Then one after the other goes through all of its
 # memory once more, and ends.
+#
+# PRESSURE_VARIANT adds to that: thp-madvise, thp-never (the host's setting; it is `always`
+# otherwise), log (the monitors turn the dirty log on and off all the time), slots (the guests'
+# memory moves all the time).
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 seconds=${PRESSURE_SECONDS:-600}
 host_mib=${PRESSURE_MIB:-768}
+variant=${PRESSURE_VARIANT:-none}
 
 # What the board does, once its swap is there.
 # shellcheck disable=SC2016 # it is the board that expands it
@@ -22,7 +27,7 @@ board='
 		busybox mkfifo orders$1
 		{
 			monitor run --kernel /add/vmlinuz --initrd /add/pressure.cpio --cpus 2 --mem $guest_mib \
-				--advise mergeable --cmdline "console=ttyS0 quiet guest=pattern seed=$1" \
+				--advise mergeable $more --cmdline "console=ttyS0 quiet guest=pattern seed=$1" \
 				<>orders$1 >vm$1 2>&1
 			echo $? >status$1
 		} &
@@ -39,6 +44,15 @@ board='
 
 	uptime() { cut -d. -f1 /proc/uptime; }
 
+	more= thp=always
+	case $variant in
+	none) ;;
+	thp-*) thp=${variant#thp-} ;;
+	log) more="--slot-every 200 --slot log" ;;
+	slots) more="--slot-every 500 --slot move" ;;
+	*) echo "no variant $variant"; exit 1 ;;
+	esac
+	echo $thp >/sys/kernel/mm/transparent_hugepage/enabled || exit
 	echo 1 >/sys/kernel/mm/ksm/run
 	all boot
 	start=$(uptime) now=$(uptime) merged=0 lap=0
@@ -81,12 +95,19 @@ pressure() {
 	"$tree/tools/in-root" env KVM_ARM_STOCK="$cache/kernel/$version/arm" KVM_ARM_RELEASE="$release" \
 		"$tree/tools/initramfs" "$initrd" "$tree/tools/guest-init" -- "$programs/abi=bin/abi"
 	HOST_MEM=$host_mib HOST_CMDLINE="cma=8M" ADD="$programs/monitor $zimage $initrd" TIMEOUT=$((seconds + 1500)) \
-		on_board "seconds=$seconds guest_mib=$((host_mib / 2)); $1 $board" || fail "status $?"
+		on_board "seconds=$seconds variant=$variant guest_mib=$((host_mib / 2)); $1 $board" || fail "status $?"
 	for vm in 1 2 3 4; do
 		expect "^vm $vm: status 0"
 		expect "^vm $vm: guest: 2 CPUs"
 		expect "^vm $vm: guest: [0-9]+ rounds verified"
 	done
+	case $variant in
+	log | slots)
+		for vm in 1 2 3 4; do
+			at_least 20 "vm $vm: monitor: the slot has changed" " times.*"
+		done
+		;;
+	esac
 	! grep -aE 'MISMATCH|Oops|BUG: (unable|Bad)|Bad page|Internal error|rcu.*stall' <<<"$output" ||
 		fail "a guest suffered"
 	# Far more than what a guest has was away, and came back.
@@ -98,7 +119,7 @@ pressure() {
 	at_least 1000 pgmigrate_success
 }
 
-# at_least NUMBER WHAT: the board said of it that it was that much.
+# at_least NUMBER WHAT [REST]: the board said of it that it was that much.
 at_least() {
-	[ "$(sed -n "s/^$2 //p" <<<"$output")" -ge "$1" ] || fail "$2 less than $1"
+	[ "$(sed -n "s/^$2 \([0-9]*\)${3:-}\$/\1/p" <<<"$output")" -ge "$1" ] || fail "$2 less than $1"
 }

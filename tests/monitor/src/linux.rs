@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::Vm;
 use libc::{c_int, c_void, siginfo_t};
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::register_signal_handler;
@@ -21,7 +23,7 @@ use crate::error::{Context, Result};
 use crate::fdt;
 use crate::layout;
 use crate::memory::Memory;
-use crate::options::RunOptions;
+use crate::options::{RunOptions, SlotChange};
 use crate::output::Output;
 use crate::serial::SerialPort;
 use crate::vcpu::{self, Ending, Stop, Threads};
@@ -159,6 +161,35 @@ fn add_disks(
     Ok(())
 }
 
+/// Turns the dirty log of the guest's memory on, reads it, and turns it off.
+fn log_slot(vm: &Vm, memory: &Memory) -> Result<()> {
+    const PAGE: u64 = 4096;
+    let slot = memory.slot();
+    let set = |flags| {
+        vm.set_user_memory_region(&UserspaceMemoryRegion { flags, ..slot })
+            .context("cannot change the dirty log")
+    };
+    set(uapi::MEM_LOG_DIRTY_PAGES)?;
+    let mut bitmap = vec![0; (memory.size() / PAGE).div_ceil(32) as usize];
+    vm.get_dirty_log(slot.slot, &mut bitmap)
+        .context("cannot read the dirty log")?;
+    set(0)
+}
+
+/// Moves the guest's memory to other guest-physical addresses, and back.
+fn move_slot(vm: &Vm, memory: &Memory) -> Result<()> {
+    const ELSEWHERE: u64 = 1 << 32;
+    let slot = memory.slot();
+    for guest_phys_addr in [slot.guest_phys_addr + ELSEWHERE, slot.guest_phys_addr] {
+        vm.set_user_memory_region(&UserspaceMemoryRegion {
+            guest_phys_addr,
+            ..slot
+        })
+        .context("cannot move the slot")?;
+    }
+    Ok(())
+}
+
 /// Boots the guest and gives its end.
 pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
     let kvm = open_kvm()?;
@@ -214,6 +245,34 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
 
     let bus = Arc::new(bus);
     let mut threads = Threads::start(std::mem::take(&mut machine.vcpus), &bus, &stop)?;
+    if let Some((interval, change)) = options.slot {
+        let mut changes = 0;
+        let mut next = Instant::now() + interval;
+        while !stop.wanted() {
+            let left = next.saturating_duration_since(Instant::now());
+            events
+                .run_with_timeout(left.as_millis() as i32)
+                .context("event loop")?;
+            if stop.wanted() || Instant::now() < next {
+                continue;
+            }
+            match change {
+                SlotChange::Log => log_slot(&machine.vm, &memory)?,
+                SlotChange::Move => {
+                    let Some(vcpus) = threads.pause() else {
+                        return Ok(stop.ending().unwrap_or(Ending::Stopped));
+                    };
+                    move_slot(&machine.vm, &memory)?;
+                    threads = Threads::start(vcpus, &bus, &stop)?;
+                }
+            }
+            changes += 1;
+            next = Instant::now() + interval;
+        }
+        drop(threads);
+        eprintln!("monitor: the slot has changed {changes} times");
+        return Ok(stop.ending().unwrap_or(Ending::Stopped));
+    }
     let Some(interval) = options.move_every else {
         while !stop.wanted() {
             events.run().context("event loop")?;

@@ -11,7 +11,7 @@ use crate::vm::Irqchip;
 pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
                    [--disk FILE]... [--irqchip device|legacy] [--move-every MS [--moves N]]
-                   [--advise mergeable|hugepage|nohugepage]...
+                   [--advise mergeable|hugepage|nohugepage]... [--slot-every MS --slot log|move]
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy] [--only NAME]...
                        [--skip NAME]... [--timer-interrupts N]
        monitor bench --payload FILE
@@ -20,12 +20,23 @@ run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leav
          Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
          With --move-every, the running guest is saved each MS milliseconds and goes on in a
          new machine; N times, or until it ends. --advise is madvise() of the guest's memory.
+         With --slot-every, each MS milliseconds the dirty log of the guest's memory is turned on,
+         read and turned off, or its vCPUs pause while the memory moves elsewhere and back.
 payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
          by how their names begin.
 bench    measures what operations cost, in instructions under QEMU's -icount.";
 
 /// What the kernel gets to hear unless the user says otherwise.
 const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
+
+/// What is done to the slot of the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotChange {
+    /// Its dirty log is turned on, read and turned off.
+    Log,
+    /// It moves to other guest-physical addresses, and back.
+    Move,
+}
 
 /// A Linux guest.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +54,8 @@ pub(crate) struct RunOptions {
     pub moves: u32,
     /// What the host is told of the guest's memory (`MADV_MERGEABLE`, …).
     pub advice: Vec<i32>,
+    /// What is done to the slot, and how often.
+    pub slot: Option<(Duration, SlotChange)>,
 }
 
 /// A bare-metal guest.
@@ -80,6 +93,8 @@ struct Values {
     move_every: Option<Duration>,
     moves: Option<u32>,
     advice: Vec<i32>,
+    slot_every: Option<Duration>,
+    slot: Option<SlotChange>,
     only: Vec<String>,
     skip: Vec<String>,
     timer_interrupts: Option<u32>,
@@ -126,6 +141,16 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
                     ))
                 }
             }),
+            "--slot-every" => {
+                values.slot_every = Some(Duration::from_millis(number(&option, &value)?));
+            }
+            "--slot" => {
+                values.slot = match value.as_str() {
+                    "log" => Some(SlotChange::Log),
+                    "move" => Some(SlotChange::Move),
+                    _ => return Err(Error::new("--slot is `log` or `move`")),
+                }
+            }
             "--only" => values.only.push(value),
             "--skip" => values.skip.push(value),
             "--timer-interrupts" => values.timer_interrupts = Some(number(&option, &value)?),
@@ -186,8 +211,16 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 "--move-every",
                 "--moves",
                 "--advise",
+                "--slot-every",
+                "--slot",
             ];
             let values = values(&allowed, arguments)?;
+            if values.slot.is_some() != values.slot_every.is_some() {
+                return Err(Error::new("--slot and --slot-every go together"));
+            }
+            if values.slot.is_some() && values.move_every.is_some() {
+                return Err(Error::new("--slot and --move-every do not go together"));
+            }
             Ok(Command::Run(RunOptions {
                 cpus: cpus(&values)?,
                 kernel: values
@@ -201,6 +234,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 move_every: values.move_every,
                 moves: values.moves.unwrap_or(u32::MAX),
                 advice: values.advice,
+                slot: values.slot_every.zip(values.slot),
             }))
         }
         Some("payload") => payload(arguments).map(Command::Payload),
@@ -251,6 +285,7 @@ mod tests {
             ("run --kernel z --cpus 9", "--cpus 9"),
             ("run --kernel z --mem lots", "--mem lots"),
             ("run --kernel z --advise less", "mergeable"),
+            ("run --kernel z --slot log", "--slot-every"),
             ("payload --disk x", "--disk"),
         ] {
             let message = parse_words(words).unwrap_err().to_string();

@@ -213,6 +213,9 @@ impl Threads {
         if self.stop.wanted() {
             return None;
         }
+        for vcpu in &vcpus {
+            vcpu.run.set_immediate_exit(false);
+        }
         vcpus.into_iter().map(Arc::into_inner).collect()
     }
 
