@@ -128,7 +128,7 @@ pub(crate) struct Lowvisor {
     /// The CPUs on which it is to be, after a loss of power, too.
     wanted: [AtomicBool; MAX_CPUS],
     /// A CPU did not get it back. What is invalidated from there does not reach the other CPUs'
-    /// TLBs, so no guest may run any more.
+    /// TLBs, so no guest is entered any more.
     is_lost: AtomicBool,
     httbr: u64,
 }

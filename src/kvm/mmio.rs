@@ -223,7 +223,7 @@ pub(crate) fn emulate(
 ///
 /// To look at the instruction costs more than all the rest, and devices have much used registers at
 /// the beginning of a page. The guest has their address in a register of its own then, and none that
-/// is one to three bytes before it.
+/// is so near before it that an access by an immediate offset could begin one to three bytes before.
 #[inline]
 fn begins_page(state: &VcpuState) -> bool {
     let address = state.context.fault.hdfar;
@@ -234,7 +234,7 @@ fn begins_page(state: &VcpuState) -> bool {
     for base in &state.context.core.r[..13] {
         match address.wrapping_sub(*base) {
             0 => is_here = true,
-            1..=3 => return false,
+            1..=0x1002 => return false,
             _ => (),
         }
     }

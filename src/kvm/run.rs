@@ -85,6 +85,8 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
         return Err(EINTR);
     }
     state.context.answers = firmware::answers(vm, vcpu, state);
+    // Only aborts one after the other are no coincidence.
+    state.refetched_at = None;
     state.pmu.attach();
     state.timers.check_alarm();
     let mut alarm = None;
@@ -174,7 +176,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     let exit = loop {
         trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
         let context = state.context.as_mut_ptr();
-        let exit = match host.lowvisor.this_cpu(guest.irqs()) {
+        let exit = match host.lowvisor.for_guests(guest.irqs()) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
             // as long as it lives; VTTBR is that of the VM's table. What another vCPU has left in
             // the TLBs was flushed above.
