@@ -333,6 +333,7 @@ tlb_flush_vmid:
 	isb
 	mcr	p15, 0, r0, c8, c3, 0		@ TLBIALLIS
 	dsb	ish
+tlb_flushed:
 	isb
 	mov	r1, #0
 	mcrr	p15, 6, r1, r1, c2
@@ -352,12 +353,7 @@ tlb_flush_local:
 	mcr	p15, 0, r0, c8, c7, 0		@ TLBIALL
 	mcr	p15, 0, r0, c7, c5, 0		@ ICIALLU
 	dsb	nsh
-	isb
-	mov	r1, #0
-	mcrr	p15, 6, r1, r1, c2
-	isb
-	mov	r0, #0
-	eret
+	b	tlb_flushed
 
 /*
  * At a VMID roll-over. The instruction cache goes too: a VMID-tagged VIVT

@@ -34,6 +34,16 @@ pub(crate) struct HypCpuRef<'a> {
     pub(super) _irqs: &'a IrqsOff,
 }
 
+/// Calls a function that takes a VTTBR.
+///
+/// # Safety
+///
+/// HYP mode has to be ours on this CPU, with interrupts off.
+unsafe fn call_with_vttbr(function: u32, vttbr: u64) {
+    // SAFETY: The caller's promise; the function does nothing but TLB maintenance.
+    unsafe { __hyp_call(function, vttbr as u32, (vttbr >> 32) as u32, 0) };
+}
+
 impl HypCpuRef<'_> {
     /// Runs the guest until something needs the host.
     ///
@@ -57,28 +67,14 @@ impl HypCpuRef<'_> {
     /// Invalidates all that the TLBs of all CPUs know of the VMID in `vttbr`.
     pub(crate) fn flush_tlb_vmid(&self, vttbr: u64) {
         // SAFETY: HYP mode is ours; TLB maintenance does not change what is mapped.
-        unsafe {
-            __hyp_call(
-                layout::HVC_TLB_FLUSH_VMID,
-                vttbr as u32,
-                (vttbr >> 32) as u32,
-                0,
-            )
-        };
+        unsafe { call_with_vttbr(layout::HVC_TLB_FLUSH_VMID, vttbr) };
     }
 
     /// Invalidates what this CPU's TLBs know of the VMID in `vttbr`, and its instruction cache.
     #[cold]
     pub(crate) fn flush_tlb_local(&self, vttbr: u64) {
         // SAFETY: As above.
-        unsafe {
-            __hyp_call(
-                layout::HVC_TLB_FLUSH_LOCAL,
-                vttbr as u32,
-                (vttbr >> 32) as u32,
-                0,
-            )
-        };
+        unsafe { call_with_vttbr(layout::HVC_TLB_FLUSH_LOCAL, vttbr) };
     }
 
     /// Invalidates all that the TLBs of all CPUs know of any VMID, and instruction caches.

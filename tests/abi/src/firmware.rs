@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use kvm::uapi::{self, OneReg};
-use kvm::{ioctl_ref, Vm};
+use kvm::{ioctl_ref, Vcpu, Vm};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{code, init, new_vcpu, Guest, BASE, HOLE};
@@ -355,13 +355,19 @@ fn psci_0_1() -> Outcome {
     caller.expect(SMCCC_VERSION, 0, 0x1_0001)
 }
 
-fn affinity() -> Outcome {
-    let caller = Caller::new()?;
-    let guest = &caller.0;
+/// A second vCPU, which is off, and what it was initialised with.
+fn second_vcpu(guest: &Guest) -> Result<(Vcpu, uapi::VcpuInit), String> {
     let second = new_vcpu(&guest.kvm, &guest.vm, 1)?;
     let mut init = guest.vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
     init.features[0] |= (1 << uapi::VCPU_PSCI_0_2) | (1 << uapi::VCPU_POWER_OFF);
     second.init(&init).works("ARM_VCPU_INIT")?;
+    Ok((second, init))
+}
+
+fn affinity() -> Outcome {
+    let caller = Caller::new()?;
+    let guest = &caller.0;
+    let (second, _) = second_vcpu(guest)?;
     let info = |target, level, r0| {
         let results = caller.call(AFFINITY_INFO, [target, level, 0])?;
         let what = format!("AFFINITY_INFO of {target:#x} at {level}");
@@ -408,10 +414,7 @@ fn another_mpidr() -> Outcome {
     const AFFINITY: u32 = 0x305;
     let caller = Caller::new()?;
     let guest = &caller.0;
-    let second = new_vcpu(&guest.kvm, &guest.vm, 1)?;
-    let mut init = guest.vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
-    init.features[0] |= (1 << uapi::VCPU_PSCI_0_2) | (1 << uapi::VCPU_POWER_OFF);
-    second.init(&init).works("ARM_VCPU_INIT")?;
+    let (second, init) = second_vcpu(guest)?;
     let [mpidr, actlr] = [uapi::cp15_reg(0, 0, 0, 5), uapi::cp15_reg(0, 1, 0, 1)];
     second.set_reg(mpidr, MPIDR).works("MPIDR")?;
     let host_actlr = second.reg(actlr).works("ACTLR")?;

@@ -161,6 +161,16 @@ fn add_disks(
     Ok(())
 }
 
+/// Waits for events until then, and deals with what comes first; says whether it is time, and the
+/// guest goes on.
+fn run_until(events: &mut Loop, time: Instant, stop: &Stop) -> Result<bool> {
+    let left = time.saturating_duration_since(Instant::now());
+    events
+        .run_with_timeout(left.as_millis() as i32)
+        .context("event loop")?;
+    Ok(!stop.wanted() && Instant::now() >= time)
+}
+
 /// Turns the dirty log of the guest's memory on, reads it, and turns it off.
 fn log_slot(vm: &Vm, memory: &Memory) -> Result<()> {
     const PAGE: u64 = 4096;
@@ -249,11 +259,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
         let mut changes = 0;
         let mut next = Instant::now() + interval;
         while !stop.wanted() {
-            let left = next.saturating_duration_since(Instant::now());
-            events
-                .run_with_timeout(left.as_millis() as i32)
-                .context("event loop")?;
-            if stop.wanted() || Instant::now() < next {
+            if !run_until(&mut events, next, &stop)? {
                 continue;
             }
             match change {
@@ -288,11 +294,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
             events.run().context("event loop")?;
             continue;
         }
-        let left = next.saturating_duration_since(Instant::now());
-        events
-            .run_with_timeout(left.as_millis() as i32)
-            .context("event loop")?;
-        if stop.wanted() || Instant::now() < next {
+        if !run_until(&mut events, next, &stop)? {
             continue;
         }
         let Some(vcpus) = threads.pause() else {
