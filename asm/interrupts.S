@@ -504,8 +504,37 @@ ENDPROC(__hyp_guest_vectors_iciallu)
 
 guest_irq:
 	stmia	sp, {r0 - r12}
+	ldr	r2, [sp, #CTX_RELAY]
+	cmp	r2, #0
+	bne	guest_timer
+guest_irq_exit:
 	mov	r0, #EXIT_IRQ
 	b	guest_exit
+
+/*
+ * The guest's timer may be what interrupts, and a list register is kept for
+ * that. The physical interrupt becomes active without an acknowledge, so
+ * nothing else can be acknowledged in its place, and it is not signalled again
+ * until the guest deactivates the virtual one (IHI 0048B 4.3.9, 5.2.3). If
+ * something else is pending, too, it interrupts at once.
+ */
+guest_timer:					@ r2: the list register's value
+	mrc	p15, 0, r3, c14, c3, 1		@ CNTV_CTL
+	and	r3, r3, #CNTV_CTL_MASK
+	cmp	r3, #CNTV_CTL_FIRES
+	bne	guest_irq_exit
+	add	r4, sp, #CTX_RELAY + 4
+	ldmia	r4, {r5 - r8}			@ to CTX_RELAYED
+	ldr	r9, [r5]			@ GICH_LRn
+	tst	r9, #GICH_LR_STATE
+	bne	guest_irq_exit			@ it has one still
+	add	r8, r8, #1
+	str	r7, [r6]			@ GICD_ISACTIVER0
+	str	r2, [r5]
+	str	r8, [sp, #CTX_RELAYED]
+	dsb	sy				@ the GIC has seen both
+	ldmia	sp, {r0 - r12}
+	eret
 
 guest_fiq:
 	stmia	sp, {r0 - r12}

@@ -42,7 +42,9 @@
 #define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_ANSWERS		600	/* what src/hyp/answer.rs has to know */
 #define CTX_ANSWERED		616	/* what it has counted */
-#define CTX_SIZE		624
+#define CTX_RELAY		624	/* hyp::relay::Relay */
+#define CTX_RELAYED		640	/* how often its interrupt was given to the guest */
+#define CTX_SIZE		648
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */
@@ -96,7 +98,10 @@
 #define EXIT_HYP_FAULT		4	/* a fault inside HYP mode: see HOST_FAULT */
 #define EXIT_HYP_FAULT_MASK	0xff	/* the vector's number is above it */
 
-/* Fields of registers that the lowvisor sets; src/arch says why. */
+/* Fields of registers that the lowvisor sets or looks at; src/arch says why. */
+#define CNTV_CTL_MASK		0x7
+#define CNTV_CTL_FIRES		0x5	/* ENABLE and ISTATUS, not IMASK */
+#define GICH_LR_STATE		0x30000000
 #define CNTHCTL_GUEST		0x1
 #define CNTHCTL_HOST		0x3
 #define HCPTR_TCP10_11		0xc00

@@ -10,6 +10,8 @@ use kernel::{
     prelude::*, //
 };
 
+use super::page::PAGE_SIZE;
+
 /// A window of 32-bit device registers.
 ///
 /// # Invariants
@@ -34,6 +36,18 @@ impl Registers {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
             size,
         })
+    }
+
+    /// The pages that the window is in, by their virtual addresses.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = usize> {
+        let start = self.base.as_ptr() as usize;
+        (start & !(PAGE_SIZE - 1)..start + self.size).step_by(PAGE_SIZE)
+    }
+
+    /// The address of the register at `offset`, if that is in the window.
+    #[inline]
+    pub(crate) fn address(&self, offset: usize) -> Option<usize> {
+        (offset + 4 <= self.size).then_some(self.base.as_ptr() as usize + offset)
     }
 
     /// Reads the register at `offset`; one outside of the window reads as zero.

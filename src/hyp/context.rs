@@ -14,9 +14,12 @@ use kvm_bindings as layout;
 use memoffset::offset_of;
 use static_assertions::const_assert_eq;
 
-use super::answer::{
-    Answered,
-    Answers, //
+use super::{
+    answer::{
+        Answered,
+        Answers, //
+    },
+    relay::Relay, //
 };
 
 /// Registers banked by an exception mode other than FIQ.
@@ -109,6 +112,11 @@ pub(crate) struct VcpuContext {
     pub(crate) vfp: Vfp,
     pub(crate) answers: Answers,
     pub(crate) answered: Answered,
+    pub(crate) relay: Relay,
+    /// How often the interrupt of `relay` was given to the guest. The highvisor takes it at each
+    /// exit.
+    pub(crate) relayed: u32,
+    _pad: u32,
 }
 
 const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);
@@ -147,6 +155,11 @@ const_assert_eq!(
 );
 const_assert_eq!(offset_of!(VcpuContext, thumbee), layout::CTX_TEECR as usize);
 const_assert_eq!(offset_of!(VcpuContext, vfp), layout::CTX_VFP as usize);
+const_assert_eq!(offset_of!(VcpuContext, relay), layout::CTX_RELAY as usize);
+const_assert_eq!(
+    offset_of!(VcpuContext, relayed),
+    layout::CTX_RELAYED as usize
+);
 const_assert_eq!(
     core::mem::size_of::<VcpuContext>(),
     layout::CTX_SIZE as usize

@@ -9,5 +9,6 @@ pub(crate) mod cpu;
 pub(crate) mod id_register;
 pub(crate) mod page_table;
 pub(crate) mod register;
+pub(crate) mod relay;
 pub(crate) mod shared;
 pub(crate) mod takeover;

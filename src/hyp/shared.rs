@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that both halves use: owned by the host, mapped in HYP mode.
+//! Memory, and registers of devices, that both halves use: owned by the host, mapped in HYP mode.
 
 use core::{
     marker::PhantomData,
@@ -15,10 +15,15 @@ use kernel::{
     sync::Arc, //
 };
 
+use armv7::addr::Pa;
+
 use super::takeover::Lowvisor;
-use crate::glue::page::{
-    LowmemPages,
-    PAGE_SIZE, //
+use crate::glue::{
+    mmio::Registers,
+    page::{
+        LowmemPages,
+        PAGE_SIZE, //
+    }, //
 };
 
 /// A value in whole pages of its own that are mapped in HYP mode while it lives.
@@ -89,5 +94,48 @@ impl<T> DerefMut for HypBox<T> {
 impl<T> Drop for HypBox<T> {
     fn drop(&mut self) {
         self.lowvisor.unmap_pages(&self.pages);
+    }
+}
+
+/// Registers of a device that are mapped in HYP mode while the value lives.
+///
+/// # Invariants
+///
+/// The pages of `registers` are mapped in HYP mode, as a device, read-write.
+pub(crate) struct HypRegisters {
+    registers: Registers,
+    lowvisor: Arc<Lowvisor>,
+}
+
+impl HypRegisters {
+    /// Maps the registers at `pa`.
+    pub(crate) fn map(lowvisor: &Arc<Lowvisor>, pa: Pa, size: usize) -> Result<Self> {
+        let registers = Registers::map(pa, size)?;
+        lowvisor.map_registers(&registers, pa)?;
+        // INVARIANT: Mapped just above.
+        Ok(Self {
+            registers,
+            lowvisor: lowvisor.clone(),
+        })
+    }
+
+    /// The address in HYP mode of the register at `offset`, if there is one.
+    #[inline]
+    pub(crate) fn address(&self, offset: usize) -> Option<u32> {
+        self.registers.address(offset).map(|va| va as u32)
+    }
+}
+
+impl Deref for HypRegisters {
+    type Target = Registers;
+
+    fn deref(&self) -> &Registers {
+        &self.registers
+    }
+}
+
+impl Drop for HypRegisters {
+    fn drop(&mut self) {
+        self.lowvisor.unmap_registers(&self.registers);
     }
 }

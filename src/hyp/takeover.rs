@@ -52,6 +52,7 @@ use crate::glue::{
         IrqsOff,
         MAX_CPUS, //
     },
+    mmio::Registers,
     page::{
         flush_dcache_to_poc,
         vmalloc_pa,
@@ -226,10 +227,30 @@ impl Lowvisor {
 
     /// Takes that back.
     pub(super) fn unmap_pages(&self, pages: &LowmemPages) {
+        let start = pages.as_ptr() as usize;
+        self.unmap((start..start + pages.size()).step_by(PAGE_SIZE));
+    }
+
+    /// Maps registers of a device, which are at `pa`, in HYP mode.
+    pub(super) fn map_registers(&self, registers: &Registers, pa: Pa) -> Result {
+        let mut table = self.table.lock();
+        let first = pa.0 & !(PAGE_SIZE as u64 - 1);
+        for (va, pa) in registers.pages().zip((first..).step_by(PAGE_SIZE)) {
+            table.map_page(va, Pa(pa), HypMemory::Device, HypAccess::ReadWrite)?;
+        }
+        Ok(())
+    }
+
+    /// Takes that back.
+    pub(super) fn unmap_registers(&self, registers: &Registers) {
+        self.unmap(registers.pages());
+    }
+
+    fn unmap(&self, pages: impl Iterator<Item = usize>) {
         {
             let mut table = self.table.lock();
-            for offset in (0..pages.size()).step_by(PAGE_SIZE) {
-                table.unmap_page(pages.as_ptr() as usize + offset);
+            for va in pages {
+                table.unmap_page(va);
             }
         }
         let irqs = IrqsOff::new();

@@ -9,6 +9,7 @@ use machine::vgic::{
     Config,
     CpuInterface,
     Irq,
+    ListRegister,
     Vgic, //
 };
 
@@ -16,7 +17,10 @@ use super::{
     host::HostGic,
     timer::TimerIntids, //
 };
-use crate::glue::cpu::IrqsOff;
+use crate::{
+    glue::cpu::IrqsOff,
+    hyp::relay::Relay, //
+};
 
 // Offsets of IHI 0048B table 5-1.
 const GICH_HCR: usize = 0x0;
@@ -35,6 +39,19 @@ impl HostGic {
         for n in 0..self.list_registers {
             self.control.write(GICH_LR + 4 * n, 0);
         }
+    }
+
+    /// What HYP mode does when the virtual timer fires, whose physical interrupt is `intid`: it puts
+    /// `value` into list register `n`.
+    #[inline]
+    pub(crate) fn relay(&self, n: usize, value: ListRegister, intid: u32) -> Relay {
+        Relay::new(
+            value,
+            &self.control,
+            GICH_LR + 4 * n,
+            &self.distributor,
+            intid,
+        )
     }
 
     /// Loads the interface of the vCPU that is about to run on this CPU.

@@ -30,11 +30,11 @@ use crate::{
             PercpuHandler,
             PercpuIrq, //
         },
-        mmio::Registers,
         power::PowerCallbacks, //
     },
     hyp::{
         register,
+        shared::HypRegisters,
         takeover::Lowvisor, //
     },
     mem::vmid::VmidAllocator,
@@ -43,7 +43,9 @@ use crate::{
 /// The virtual interface of the host's GIC (IHI 0048B chapter 5).
 pub(crate) struct HostGic {
     /// GICH: the hypervisor's side.
-    pub(crate) control: Registers,
+    pub(crate) control: HypRegisters,
+    /// The distributor, which is the host's driver's.
+    pub(crate) distributor: HypRegisters,
     /// GICV: what a guest sees as its CPU interface.
     pub(crate) virtual_interface: Pa,
     /// List registers that there are.
@@ -103,7 +105,7 @@ impl PercpuHandler for VirtualTimer {
 }
 
 impl HostGic {
-    fn find() -> Result<Self> {
+    fn find(lowvisor: &Arc<Lowvisor>) -> Result<Self> {
         let Some(node) = GICS.iter().find_map(|name| Node::find(name)) else {
             pr_err!(
                 "no GICv2 with virtualization extensions in the device tree (looked for \
@@ -111,8 +113,8 @@ impl HostGic {
             );
             return Err(ENODEV);
         };
-        let (Some((gich, gich_size)), Some((gicv, gicv_size))) =
-            (node.registers(2), node.registers(3))
+        let (Some((gicd, _)), Some((gich, gich_size)), Some((gicv, gicv_size))) =
+            (node.registers(0), node.registers(2), node.registers(3))
         else {
             pr_err!(
                 "the device tree names no virtual interface of the GIC (GICH and GICV, the third \
@@ -136,10 +138,11 @@ impl HostGic {
             );
             return Err(ENODEV);
         };
-        let control = Registers::map(gich, (gich_size as usize).clamp(0x200, 0x1000))?;
+        let control = HypRegisters::map(lowvisor, gich, (gich_size as usize).clamp(0x200, 0x1000))?;
         let list_registers = (control.read(GICH_VTR) & 0x3f) as usize + 1;
         Ok(Self {
             control,
+            distributor: HypRegisters::map(lowvisor, gicd, 0x1000)?,
             virtual_interface: gicv,
             list_registers,
             maintenance: PercpuIrq::request::<Maintenance>(interrupt.irq, c"kvm_arm vgic")?,
@@ -198,6 +201,14 @@ impl HostTimer {
         }
     }
 
+    /// HYP mode has made the interrupt of this CPU active for the guest.
+    #[inline]
+    pub(crate) fn activated_for_guest(&self, irqs: &IrqsOff) {
+        if let Some(known) = self.active.get(irqs.cpu()) {
+            known.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The guest that ran on this CPU has deactivated the interrupt, if it was active.
     #[inline]
     pub(crate) fn deactivated_by_guest(&self, irqs: &IrqsOff) {
@@ -224,7 +235,7 @@ impl HostGuard {
     pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
         // First whether the CPUs can do it at all, then whether the rest of the machine can.
         let lowvisor = Lowvisor::new()?;
-        let gic = HostGic::find()?;
+        let gic = HostGic::find(&lowvisor)?;
         let timer = HostTimer::find()?;
         let host = Arc::pin_init(
             try_pin_init!(Host {

@@ -15,6 +15,7 @@ use super::{
     halt,
     lines::Lines,
     mmio::DistributorAccess,
+    timer::VcpuTimers,
     vcpu::{
         request,
         Alarm,
@@ -196,6 +197,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     };
 
     state.pmu.leave(guest.irqs());
+    note_relayed(vm, vcpu, state, guest.irqs());
     if vm.has_gic() {
         host.gic.save(guest.irqs(), &mut state.interface);
     }
@@ -206,6 +208,20 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     exit
 }
 
+/// Takes note of what HYP mode did with the virtual timer's interrupt while the guest ran: before
+/// the list registers are saved.
+#[inline]
+fn note_relayed(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) {
+    let relayed = core::mem::take(&mut state.context.relayed);
+    if relayed != 0 {
+        vcpu.stats.relayed.add(relayed.into());
+        vm.host.timer.activated_for_guest(irqs);
+        state.interface.use_register(state.timer_register);
+        state.lines.get_mut().virt = true;
+        state.timer_rose = true;
+    }
+}
+
 /// Deals with a trap without leaving the guest for good, if that is possible: its timer stays in
 /// the hardware. List registers are taken back and filled anew as the distributor has it.
 #[inline(never)]
@@ -213,15 +229,28 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
     let Some(access) = DistributorAccess::of(vm, state) else {
         return false;
     };
-    // What the guest has done with its timer, and what it counts, is in the hardware.
-    let lines = state.lines.get();
-    if lines.virt || state.timer_active || state.pmu.is_watched() {
+    // What the guest counts is in the hardware.
+    if state.pmu.is_watched() {
         return false;
     }
+    note_relayed(vm, vcpu, state, irqs);
+    let mut lines = state.lines.get();
+    let timer_was_due = lines.virt || state.timer_active;
+    let mut still_active = true;
     let gic = &vm.host.gic;
     if state.interface.used != 0 {
         gic.save(irqs, &mut state.interface);
-        vm.fold_gic(vcpu, state);
+        still_active = vm.fold_gic(vcpu, state);
+    }
+    if timer_was_due {
+        if !still_active {
+            vm.host.timer.deactivated_by_guest(irqs);
+        }
+        // The guest may not be done with it; or its timer has fired once more.
+        if still_active || VcpuTimers::hardware_level() {
+            return false;
+        }
+        lines.virt = false;
     }
     if !access.emulate(vm, vcpu, state) {
         return false;

@@ -87,6 +87,8 @@ pub(crate) struct VcpuStats {
     /// Traps that HYP mode answered, which are no exits.
     answered_hvc: Counter,
     answered_cp15: Counter,
+    /// Interrupts of the virtual timer that HYP mode gave to the guest, which are no exits either.
+    pub(crate) relayed: Counter,
     /// Attempts to get along without a sleep in WFI, and how long they took.
     poll_successes: Counter,
     poll_failures: Counter,
@@ -119,6 +121,7 @@ impl VcpuStats {
             wfe: Counter::new(),
             answered_hvc: Counter::new(),
             answered_cp15: Counter::new(),
+            relayed: Counter::new(),
             poll_successes: Counter::new(),
             poll_failures: Counter::new(),
             poll_success_ns: Counter::new(),
@@ -347,6 +350,7 @@ statistics! {
     interrupt_exits: Count = |s, _| s.interrupts.get(),
     hyp_answered_hvc: Count = |s, _| s.answered_hvc.get(),
     hyp_answered_cp15: Count = |s, _| s.answered_cp15.get(),
+    hyp_relayed_timer: Count = |s, _| s.relayed.get(),
 }
 
 /// The file of KVM_GET_STATS_FD of a VM. It keeps the VM.

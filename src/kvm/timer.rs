@@ -7,7 +7,8 @@
 //! counter. It reaches the guest as a PPI, linked to the physical interrupt by
 //! the list register, so that the guest's deactivation deactivates both. While
 //! the output is high the physical interrupt is kept active, which keeps it from
-//! being signalled to the host over and over.
+//! being signalled to the host over and over. When it rises while the guest runs,
+//! HYP mode does all that by itself (`hyp::relay`).
 //!
 //! The physical timer (CNTP) is the host's; the guest's accesses trap and are
 //! emulated. An alarm has a vCPU that runs look at it in time.
@@ -69,6 +70,13 @@ impl VcpuTimers {
         }
         let now = register::cntpct();
         (self.virt.level(now), self.phys.level(now))
+    }
+
+    /// The output of the virtual timer that is in the hardware.
+    #[inline]
+    pub(crate) fn hardware_level() -> bool {
+        let ctl = TimerCtl::from_bits_truncate(register::cntv_ctl());
+        ctl == TimerCtl::ENABLE | TimerCtl::ISTATUS
     }
 
     /// The physical timer has been changed, or is another thread's from now on, or its alarm has

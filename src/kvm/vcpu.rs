@@ -179,6 +179,10 @@ pub(crate) struct VcpuState {
     pub(crate) lines: Cell<Lines>,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
+    /// The list register that HYP mode puts the virtual timer's interrupt into, if it may.
+    pub(crate) timer_register: usize,
+    /// It has done so, of which the vGIC has yet to know.
+    pub(crate) timer_rose: bool,
 }
 
 /// A virtual CPU.
@@ -254,6 +258,8 @@ impl Vcpu {
             intids: Intids::default(),
             lines: Cell::new(Lines::default()),
             timer_active: false,
+            timer_register: 0,
+            timer_rose: false,
         };
         let waker = Arc::pin_init(
             pin_init!(Waker {

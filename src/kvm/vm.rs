@@ -575,7 +575,13 @@ impl Vm {
         trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
+        let reserved = gic.reserve(vcpu.id, &state.interface, state.intids.virt);
         drop(guard);
+        let (n, value) = reserved.unwrap_or_default();
+        if state.timer_register != n || !state.context.relay.gives(value) {
+            state.timer_register = n;
+            state.context.relay = self.host.gic.relay(n, value, self.host.timer.intid);
+        }
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         state.timer_active
     }
@@ -597,6 +603,9 @@ impl Vm {
         } else {
             None
         };
+        if core::mem::take(&mut state.timer_rose) {
+            gic.rose(vcpu.id, state.intids.virt);
+        }
         let kick = gic.fold(vcpu.id, &mut state.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
         drop(guard);

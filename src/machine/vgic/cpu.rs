@@ -23,6 +23,9 @@ pub struct Cpu {
     pub(crate) active: IrqSet,
     /// A flush has put interrupts into list registers and no fold came yet.
     pub(crate) loaded: bool,
+    /// An interrupt may get into a list register while the CPU is in the guest
+    /// ([`Vgic::reserve`](super::Vgic::reserve)).
+    pub(crate) reserved: bool,
     /// How often the list registers were taken back; it wraps around.
     pub(crate) folds: u32,
 }
@@ -39,6 +42,7 @@ impl Cpu {
             pending: IrqSet::EMPTY,
             active: IrqSet::EMPTY,
             loaded: false,
+            reserved: false,
             folds: 0,
         }
     }

@@ -146,6 +146,18 @@ impl CpuInterface {
         ended
     }
 
+    /// How many list registers are in use.
+    #[inline]
+    pub(crate) const fn in_use(&self) -> usize {
+        self.used.count_ones() as usize
+    }
+
+    /// One has been put to use since they were filled.
+    #[inline]
+    pub const fn use_register(&mut self, index: usize) {
+        self.used |= 1u32.wrapping_shl(index as u32);
+    }
+
     /// The guest's control register.
     #[inline]
     pub const fn vmcr(&self) -> Vmcr {

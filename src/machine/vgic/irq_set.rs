@@ -75,6 +75,26 @@ impl IrqSet {
         had
     }
 
+    /// Adds `intid` or takes it out. Says whether it is there now and was not before.
+    #[inline]
+    pub(crate) fn put(&mut self, intid: u32, is_in: bool) -> bool {
+        if is_in {
+            self.insert(intid)
+        } else {
+            self.remove(intid);
+            false
+        }
+    }
+
+    /// The one interrupt ID in the set, if it is but one.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<u32> {
+        let index = self.summary.trailing_zeros();
+        let word = self.words.get(index as usize).copied()?;
+        let is_one = self.summary.is_power_of_two() && word.is_power_of_two();
+        is_one.then(|| index << 5 | word.trailing_zeros())
+    }
+
     /// The interrupt IDs in the set, in ascending order.
     #[inline]
     pub(crate) fn iter(&self) -> Iter<'_> {
@@ -132,13 +152,30 @@ mod tests {
             assert!(set.contains(intid));
         }
         assert!(set.iter().eq([0, 31, 32, 500, 1019, 1023]));
+        assert_eq!(set.only(), None);
         assert!(set.remove(500));
         assert!(!set.remove(500));
         for intid in [0, 31, 32, 1019, 1023] {
             assert!(!set.is_empty());
-            assert!(set.remove(intid));
+            assert!(!set.put(intid, true) && !set.put(intid, false));
         }
         assert!(set.is_empty());
         assert!(set.iter().next().is_none());
+    }
+
+    #[test]
+    fn the_only_one() {
+        for intid in [0, 31, 32, 500, 1023] {
+            let mut set = IrqSet::EMPTY;
+            assert_eq!(set.only(), None);
+            assert!(set.put(intid, true));
+            assert_eq!(set.only(), Some(intid));
+            for other in [intid ^ 1, intid ^ 0x20] {
+                set.insert(other);
+                assert_eq!(set.only(), None);
+                set.remove(other);
+            }
+            assert_eq!(set.only(), Some(intid));
+        }
     }
 }

@@ -28,7 +28,8 @@
 //! ```text
 //!                      pending     active            pending and active
 //!   level, HW = 0      P + EOI     A + EOI           A + EOI, line looked at again
-//!   level, HW = 1      P           A                 A: the physical side is pending
+//!   level, HW = 1      P           A                 A: the physical side is pending;
+//!                                                    HW = 0 if it is not, but software
 //!   edge               P           A                 P A
 //!   SGI, one source    P           A                 P A if of the same source, or A + EOI
 //!   SGI, more sources  P + EOI     A + EOI           A + EOI
@@ -41,6 +42,7 @@
 use super::bit;
 use super::irq::State;
 use super::irq::NR_SGIS;
+use super::is_forwarded;
 use super::Cpu;
 use super::CpuInterface;
 use super::CpuMask;
@@ -114,7 +116,9 @@ impl ListRegister {
         if irq.is(State::GROUP1) {
             lr |= Self::GROUP1;
         }
-        if irq.is(State::HW) {
+        // Of one that software makes pending while it is active, the physical side knows nothing:
+        // it would not come again.
+        if irq.is(State::HW) && !irq.is(State::ACTIVE | State::LATCH) {
             lr |= Self::HW | (u32::from(irq.phys) << Self::PHYSICAL_ID_SHIFT);
         }
         Self(lr)
@@ -185,11 +189,83 @@ where
     pub fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
         let kick = self.fold(cpu, ci);
         ci.hcr = Hcr::EN.bits();
-        match self.cpus.get(cpu) {
-            Some(c) if !c.pending.is_empty() || !c.active.is_empty() => self.fill(cpu, ci),
-            _ => {}
+        let Some(c) = self.cpus.get(cpu) else {
+            return kick;
+        };
+        match (c.pending.is_empty(), c.active.is_empty()) {
+            (true, true) => (),
+            (false, true) => self.fill_from(cpu, ci, c.pending.only()),
+            (true, false) => self.fill_from(cpu, ci, c.active.only()),
+            (false, false) => self.fill(cpu, ci),
         }
         kick
+    }
+
+    /// Fills the list registers; `only` is what there is, if that is but one.
+    #[inline]
+    fn fill_from(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface, only: Option<u32>) {
+        match (only, ci.lr.first_mut()) {
+            (Some(intid), Some(first)) => {
+                *first = self.load(cpu, intid).0;
+                ci.used = 1;
+            }
+            _ => self.fill(cpu, ci),
+        }
+    }
+
+    /// After a flush: which list register has to be given what when the line of
+    /// `intid`, a PPI that is linked to a physical interrupt, rises while `cpu`
+    /// is in the guest, as soon as that list register is neither pending nor
+    /// active. Nothing if there is none, or if the interrupt would not be
+    /// delivered then.
+    ///
+    /// Whoever puts it there says so before the fold: to the interface with
+    /// [`CpuInterface::use_register`], and here with [`rose`](Self::rose).
+    #[inline]
+    pub fn reserve(
+        &mut self,
+        cpu: VcpuIdx,
+        ci: &CpuInterface,
+        intid: u32,
+    ) -> Option<(usize, ListRegister)> {
+        let ctlr = self.ctlr;
+        let c = self.cpus.get_mut(cpu)?;
+        c.reserved = false;
+        let irq = c.private.get(intid as usize)?;
+        let needed = State::HW | State::ENABLED;
+        let refused = State::EDGE | State::LATCH | State::LR_SOFT;
+        if (irq.state & (needed | refused)) != needed || !is_forwarded(irq, ctlr) {
+            return None;
+        }
+        let index = if irq.is(State::IN_LR) {
+            // It has one. The guest may be done with that when the line rises again.
+            let is_its = |lr: &u32| ListRegister(*lr).intid() == intid;
+            ci.lr.iter().take(ci.in_use()).position(is_its)?
+        } else {
+            // The last is used last.
+            let is_free = ci.in_use() < self.nr_lrs as usize;
+            if !is_free || irq.state.intersects(State::ACTIVE | State::LINE) {
+                return None;
+            }
+            self.nr_lrs as usize - 1
+        };
+        let lr = ListRegister::new(intid, irq);
+        c.reserved = true;
+        Some((index, ListRegister(lr.0 | ListRegister::PENDING)))
+    }
+
+    /// The line of `intid` has risen while `cpu` was in the guest, and what
+    /// [`reserve`](Self::reserve) gave was put into its list register.
+    pub fn rose(&mut self, cpu: VcpuIdx, intid: u32) {
+        let Some(irq) = self.irq_mut(cpu, intid) else {
+            return;
+        };
+        irq.state |= State::LINE | State::IN_LR | State::LR_PENDING;
+        if let Some(c) = self.cpus.get_mut(cpu) {
+            c.pending.remove(intid);
+            c.active.remove(intid);
+            c.loaded = true;
+        }
     }
 
     /// Takes back what became of the interrupts in the list registers of `cpu`,
@@ -296,7 +372,7 @@ where
             lr.0 |= ListRegister::ACTIVE;
             // Neither a level-triggered nor a hardware interrupt is ever
             // pending and active in a list register; see the table above.
-            pending &= irq.is(State::EDGE) && !irq.is(State::HW);
+            pending &= irq.is(State::EDGE) && !lr.has(ListRegister::HW);
         }
         if intid < NR_SGIS {
             if irq.is(State::ACTIVE) {
@@ -315,7 +391,7 @@ where
                     lr.0 |= ListRegister::EOI;
                 }
             }
-        } else if !irq.is(State::EDGE) && !irq.is(State::HW) {
+        } else if !irq.is(State::EDGE) && !lr.has(ListRegister::HW) {
             lr.0 |= ListRegister::EOI;
         }
         if pending {

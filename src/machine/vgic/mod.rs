@@ -146,6 +146,22 @@ const fn bit(cpu: VcpuIdx) -> CpuMask {
     1 << (cpu & (MAX_CPUS - 1))
 }
 
+/// Whether a GICD_CTLR of `ctlr` lets the group of `irq` through.
+///
+/// Bit 0 enables group 0, as everywhere, and group 1, as in KVM's GICv2,
+/// for guests that know of one group only. Bit 1 enables group 1.
+#[inline]
+fn is_forwarded(irq: &Irq, ctlr: u32) -> bool {
+    let enables = if irq.is(State::GROUP1) { 0b11 } else { 0b01 };
+    ctlr & enables != 0
+}
+
+/// Whether `irq` would be sent to a CPU as pending then.
+#[inline]
+fn is_deliverable(irq: &Irq, ctlr: u32) -> bool {
+    irq.is(State::ENABLED) && irq.is_pending() && is_forwarded(irq, ctlr)
+}
+
 impl<S, C> Vgic<S, C>
 where
     S: DerefMut<Target = [Irq]>,
@@ -235,28 +251,53 @@ where
         }
     }
 
-    /// Whether GICD_CTLR lets the group of `irq` through.
-    ///
-    /// Bit 0 enables group 0, as everywhere, and group 1, as in KVM's GICv2,
-    /// for guests that know of one group only. Bit 1 enables group 1.
-    fn forwards(&self, irq: &Irq) -> bool {
-        let enables = if irq.is(State::GROUP1) { 0b11 } else { 0b01 };
-        self.ctlr & enables != 0
-    }
-
     /// Whether the distributor would send `irq` to a CPU as pending.
     fn deliverable(&self, irq: &Irq) -> bool {
-        irq.is(State::ENABLED) && irq.is_pending() && self.forwards(irq)
+        is_deliverable(irq, self.ctlr)
     }
 
     /// Puts an interrupt into the set where it belongs after any change of its
     /// state. Gives the CPU that got something to put into a list register.
+    #[inline]
     fn refresh(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
-        let Some(&irq) = self.irq(cpu, intid) else {
+        if intid < NR_PRIVATE {
+            self.refresh_private(cpu, intid)
+        } else {
+            self.refresh_spi(intid)
+        }
+    }
+
+    /// [`refresh`](Self::refresh) where the CPU is known.
+    fn refresh_private(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
+        let ctlr = self.ctlr;
+        let Some(c) = self.cpus.get_mut(cpu) else {
+            return 0;
+        };
+        let index = nospec::index(intid as usize, NR_PRIVATE as usize);
+        let Some(irq) = c.private.get(index) else {
             return 0;
         };
         if irq.is(State::IN_LR) {
             // The fold will see to it.
+            return 0;
+        }
+        let is_active = irq.is(State::ACTIVE);
+        let is_pending = !is_active && is_deliverable(irq, ctlr);
+        let is_new = c.active.put(intid, is_active) | c.pending.put(intid, is_pending);
+        if is_new {
+            bit(cpu)
+        } else {
+            0
+        }
+    }
+
+    /// [`refresh`](Self::refresh) of an interrupt that any CPU can have.
+    fn refresh_spi(&mut self, intid: u32) -> CpuMask {
+        let cpu = 0;
+        let Some(&irq) = self.irq(cpu, intid) else {
+            return 0;
+        };
+        if irq.is(State::IN_LR) {
             return 0;
         }
         let holder = Self::holder(cpu, intid, &irq);
@@ -280,10 +321,8 @@ where
         let Some(home) = active.or(pending) else {
             return 0;
         };
-        if intid >= NR_PRIVATE {
-            if let Some(irq) = self.irq_mut(cpu, intid) {
-                irq.owner = home as u8;
-            }
+        if let Some(irq) = self.irq_mut(cpu, intid) {
+            irq.owner = home as u8;
         }
         let new = self.cpus.get_mut(home).is_some_and(|c| {
             if active.is_some() {
@@ -321,8 +360,8 @@ where
             for intid in 0..NR_PRIVATE {
                 kick |= self.refresh(cpu, intid);
             }
-            // What is in its list registers may not be meant to be there now.
-            if self.cpus.get(cpu).is_some_and(|c| c.loaded) {
+            // What is in its list registers, or may get there, may not be meant to be there now.
+            if self.cpus.get(cpu).is_some_and(|c| c.loaded || c.reserved) {
                 kick |= bit(cpu);
             }
         }

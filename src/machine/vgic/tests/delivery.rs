@@ -127,6 +127,71 @@ fn edge_while_active() {
 }
 
 #[test]
+fn timer_that_software_makes_pending_while_it_is_active_comes_again() {
+    let (mut gic, mut ci) = ready(1);
+    gic.map_hw(0, 27, 30);
+    gic.set_level(0, 27, true);
+    gic.flush(0, &mut ci);
+    ci.lr[0] = HW | ACTIVE | (30 << 10) | 27;
+    gic.fold(0, &mut ci);
+    gic.set_level(0, 27, false);
+    gic.dist_write(0, 0x200, 4, 1 << 27);
+    gic.flush(0, &mut ci);
+    // The physical interrupt would not make the CPU exit for it.
+    assert_eq!(ci.lr[0], ACTIVE | EOI | 27);
+    assert_eq!(gic.reserve(0, &ci, 27), None);
+    assert!(gic.hw_needs_phys_active(0, 27));
+    ci.lr[0] = EOI | 27;
+    gic.fold(0, &mut ci);
+    assert!(!gic.take_hw_deactivated(0, 27));
+    gic.flush(0, &mut ci);
+    assert_eq!(ci.lr[0], HW | PENDING | (30 << 10) | 27);
+    assert!(gic.hw_needs_phys_active(0, 27));
+}
+
+#[test]
+fn timer_that_rises_in_the_guest() {
+    let (mut gic, mut ci) = ready(2);
+    gic.map_hw(1, 27, 30);
+    let pending = HW | PENDING | (30 << 10) | 27;
+    gic.flush(1, &mut ci);
+    let (n, lr) = gic.reserve(1, &ci, 27).unwrap();
+    assert_eq!((n, lr.0), (3, pending));
+    // Another CPU disables the distributor.
+    assert_eq!(gic.dist_write(0, 0, 4, 0), 0b10);
+    gic.flush(1, &mut ci);
+    assert_eq!(gic.reserve(1, &ci, 27), None);
+    gic.dist_write(0, 0, 4, 1);
+    gic.flush(1, &mut ci);
+    assert_eq!(gic.reserve(1, &ci, 27), Some((n, lr)));
+    // It rises, and is taken.
+    ci.lr[n] = HW | ACTIVE | (30 << 10) | 27;
+    ci.use_register(n);
+    gic.rose(1, 27);
+    gic.fold(1, &mut ci);
+    assert!(!gic.take_hw_deactivated(1, 27));
+    assert_eq!(gic.dist_read(1, 0x300, 4), 1 << 27);
+    gic.flush(1, &mut ci);
+    // It has a list register now, where it rises again when it is done with.
+    assert_eq!(gic.reserve(1, &ci, 27), Some((0, lr)));
+    ci.lr[0] = pending;
+    ci.use_register(0);
+    gic.rose(1, 27);
+    gic.fold(1, &mut ci);
+    assert_eq!(gic.set_level(1, 27, false), 0);
+    // All list registers are in use.
+    for sgi in 0..4 {
+        gic.dist_write(0, 0xf00, 4, 0x0002_0000 | sgi);
+    }
+    gic.flush(1, &mut ci);
+    assert_eq!((ci.used, gic.reserve(1, &ci, 27)), (0b1111, None));
+    gic.fold(1, &mut ci);
+    gic.dist_write(1, 0x180, 4, 1 << 27);
+    gic.flush(1, &mut ci);
+    assert_eq!(gic.reserve(1, &ci, 27), None);
+}
+
+#[test]
 fn timer() {
     let (mut gic, mut ci) = ready(2);
     gic.map_hw(1, 27, 30);

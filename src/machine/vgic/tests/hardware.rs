@@ -53,6 +53,8 @@ pub(super) struct Hardware {
     pub(super) ci: CpuInterface,
     /// Physical interrupts that the guest has deactivated.
     pub(super) deactivated: Option<u32>,
+    /// A list register that HYP mode has put something into since the flush.
+    pub(super) given: Option<usize>,
 }
 
 impl Hardware {
@@ -60,8 +62,12 @@ impl Hardware {
         lr & (ListRegister::PENDING | ListRegister::ACTIVE)
     }
 
+    fn used(&self) -> u32 {
+        self.ci.used | self.given.map_or(0, |n| 1 << n)
+    }
+
     fn valid(&mut self) -> impl Iterator<Item = &mut u32> {
-        let used = self.ci.used;
+        let used = self.used();
         self.ci
             .lr
             .iter_mut()
@@ -126,7 +132,7 @@ impl Hardware {
     /// Whether the maintenance interrupt is asserted: GICH_MISR is not zero.
     pub(super) fn maintenance(&mut self) -> bool {
         let hcr = Hcr::from_bits_retain(self.ci.hcr);
-        let used = self.ci.used;
+        let used = self.used();
         let (mut pending, mut valid, mut ended) = (0, 0, false);
         for (n, &lr) in self.ci.lr.iter().enumerate() {
             if used & (1 << n) == 0 {

@@ -48,6 +48,11 @@ struct System {
     stack: Vec<Vec<(u32, u32)>>,
     /// By CPU: priority dropped, not yet deactivated.
     dropped: Vec<Vec<(u32, u32)>>,
+    /// By CPU: which list register gets what if the timer's line rises.
+    reserved: Vec<Option<(usize, u32)>>,
+    /// By CPU: it got that.
+    risen: Vec<bool>,
+    rises: u64,
     taken: u64,
 }
 
@@ -145,6 +150,9 @@ impl System {
             hardware,
             stack: vec![vec![]; nr_cpus],
             dropped: vec![vec![]; nr_cpus],
+            reserved: vec![None; nr_cpus],
+            risen: vec![false; nr_cpus],
+            rises: 0,
             taken: 0,
         };
         system.enter_all();
@@ -152,8 +160,9 @@ impl System {
     }
 
     fn exit_all(&mut self) {
-        for (cpu, hw) in self.hardware.iter_mut().enumerate() {
-            self.dut.fold(cpu, &mut hw.ci);
+        for cpu in 0..self.setup.nr_cpus {
+            self.fold(cpu);
+            let hw = &self.hardware[cpu];
             assert_eq!(hw.ci.used, 0);
             assert_eq!(hw.ci.lr, [0; 16]);
         }
@@ -166,8 +175,36 @@ impl System {
         }
     }
 
+    fn fold(&mut self, cpu: usize) -> CpuMask {
+        if core::mem::take(&mut self.risen[cpu]) {
+            let (n, _) = self.reserved[cpu].unwrap();
+            self.hardware[cpu].ci.use_register(n);
+            self.dut.rose(cpu, TIMER);
+        }
+        self.reserved[cpu] = None;
+        self.dut.fold(cpu, &mut self.hardware[cpu].ci)
+    }
+
+    /// What HYP mode does when the timer's line rises, or is still high after its interrupt was
+    /// deactivated. Says whether that was possible.
+    fn rise(&mut self, cpu: usize) -> bool {
+        let Some((n, value)) = self.reserved[cpu] else {
+            return false;
+        };
+        let hw = &mut self.hardware[cpu];
+        if ListRegister(hw.ci.lr[n]).valid() {
+            return false;
+        }
+        hw.ci.lr[n] = value;
+        hw.given = Some(n);
+        self.risen[cpu] = true;
+        self.rises += 1;
+        true
+    }
+
     fn enter(&mut self, cpu: usize) {
         let hw = &mut self.hardware[cpu];
+        hw.given = None;
         assert_eq!(self.dut.flush(cpu, &mut hw.ci), 0);
         assert!(hw.ci.used.trailing_ones() == hw.ci.used.count_ones());
         assert!(hw.ci.used.count_ones() as usize <= self.setup.nr_lrs);
@@ -181,6 +218,14 @@ impl System {
             self.dut.hw_needs_phys_active(cpu, TIMER),
             timer.active.is_some() || timer.line || timer.latch
         );
+        let reserved = self.dut.reserve(cpu, &hw.ci, TIMER);
+        if let Some((n, lr)) = reserved {
+            assert!(n < self.setup.nr_lrs);
+            assert!(hw.ci.used >> n & 1 == 0 || ListRegister(hw.ci.lr[n]).intid() == TIMER);
+            assert!(timer.enabled && !timer.latch);
+            assert_eq!((lr.intid(), lr.physical_id()), (TIMER, TIMER_PHYS));
+        }
+        self.reserved[cpu] = reserved.map(|(n, lr)| (n, lr.0));
     }
 
     fn enter_all(&mut self) {
@@ -194,12 +239,12 @@ impl System {
     fn settle(&mut self, mut kick: CpuMask) {
         for _ in 0..1000 {
             let mut exits = kick;
-            for (cpu, hw) in self.hardware.iter_mut().enumerate() {
-                let timer = hw.deactivated.take();
+            for cpu in 0..self.setup.nr_cpus {
+                let timer = self.hardware[cpu].deactivated.take();
                 assert!(timer.is_none_or(|phys| phys == TIMER_PHYS));
                 // The physical interrupt fires again.
                 let refires = timer.is_some() && self.reference.irq(cpu, TIMER).line;
-                if hw.maintenance() || refires {
+                if self.hardware[cpu].maintenance() || refires && !self.rise(cpu) {
                     exits |= 1 << cpu;
                 }
             }
@@ -209,7 +254,7 @@ impl System {
             }
             kick = 0;
             for cpu in (0..self.setup.nr_cpus).filter(|n| exits & (1 << n) != 0) {
-                kick |= self.dut.fold(cpu, &mut self.hardware[cpu].ci);
+                kick |= self.fold(cpu);
                 self.enter(cpu);
             }
         }
@@ -272,6 +317,10 @@ impl System {
         if intid < 16 {
             return;
         }
+        if intid == TIMER && level && !self.reference.irq(cpu, intid).line && self.rise(cpu) {
+            self.reference.set_level(cpu, intid, level);
+            return self.settle(0);
+        }
         self.exit_all();
         self.dut.set_level(cpu, intid, level);
         self.reference.set_level(cpu, intid, level);
@@ -332,6 +381,16 @@ impl System {
             }
         }
         self.enter_all();
+    }
+
+    /// A timer that is set up as guests do, and fires.
+    fn fire_timer(&mut self, cpu: usize) {
+        self.set_level(cpu, TIMER, false);
+        for kind in [0, 3, 6] {
+            // GICD_CTLR gets 1; the others have no neighbours.
+            self.write(cpu, kind, TIMER, 0);
+        }
+        self.set_level(cpu, TIMER, true);
     }
 
     /// GICD_ISACTIVER or GICD_ICACTIVER, with EOImode 1: else what the guest
@@ -396,6 +455,7 @@ impl System {
             0xc8..=0xcb => self.write_active(cpu, intid, value & 1 != 0),
             0xcc..=0xcd => self.settle(1 << cpu),
             0xce..=0xcf => self.check_registers(cpu),
+            0xd0..=0xd3 => self.fire_timer(cpu),
             _ => self.write(cpu, (value >> 24) % 13, intid, value),
         }
     }
@@ -481,7 +541,7 @@ proptest! {
 fn delivers_what_a_gic_delivers_for_long() {
     let steps = std::env::var("VGIC_STEPS").map_or(100_000, |n| n.parse().unwrap());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut done = 0;
+    let (mut done, mut rises) = (0, 0);
     while done < steps {
         let mut system = System::new(Setup {
             nr_cpus: 1 + random.below(4) as usize,
@@ -494,5 +554,10 @@ fn delivers_what_a_gic_delivers_for_long() {
         }
         system.drain();
         done += 1000;
+        rises += system.rises;
     }
+    assert!(
+        rises > steps / 1000,
+        "{rises} rises of the timer in the guest"
+    );
 }
