@@ -15,7 +15,10 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-use crate::hyp::register::flush_page_to_poc;
+use super::page::{
+    flush_dcache_to_poc,
+    PAGE_SIZE, //
+};
 
 /// What is behind a user address.
 pub(crate) struct HostMapping {
@@ -265,33 +268,22 @@ impl Drop for ResidentPages {
     }
 }
 
-/// Writes RAM, which need not be mapped in the kernel, back to the point of coherency.
+/// Cleans and invalidates RAM, which need not be mapped in the kernel, to the point of coherency.
 ///
 /// # Safety
 ///
 /// `size` bytes at `pa`, whole pages, must be RAM of the host that stays in use during the call.
-pub(crate) unsafe fn flush_ram_to_poc(pa: Pa, size: u64) {
+#[cold]
+pub(crate) unsafe fn flush_ram_by_kmap(pa: Pa, size: u64) {
     let first = (pa.0 >> 12) as usize;
     for pfn in first..first + (size >> 12) as usize {
         // SAFETY: RAM has a `struct page`; the mapping is local to this function.
         unsafe {
             let page = glue::kvm_arm_pfn_to_page(pfn);
             let va = glue::kvm_arm_kmap_local_page(page);
-            flush_page_to_poc(va.cast());
+            flush_dcache_to_poc(va.cast(), PAGE_SIZE);
             glue::kvm_arm_kunmap_local(va);
         }
-    }
-}
-
-/// Writes the page at a user address of the current process back to the point of coherency, and has
-/// the caches forget it. Faults it in, for writing if `write`. May sleep.
-///
-/// If there is no page, nothing happens: an access by the process fails likewise.
-pub(crate) fn flush_user_page(address: usize, write: bool) {
-    let page = HostMapping::get(address, write).ok();
-    if let Some(page) = page.filter(HostMapping::is_ram) {
-        // SAFETY: The page is referenced.
-        unsafe { flush_ram_to_poc(page.pa(), armv7::addr::PAGE_SIZE) };
     }
 }
 

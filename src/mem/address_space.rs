@@ -81,8 +81,6 @@ use crate::{
         mmu_notifier::MmuCallbacks,
         task::is_killed,
         user_page::{
-            flush_ram_to_poc,
-            flush_user_page,
             is_huge_mapping,
             HostMapping,
             ResidentPages,
@@ -331,7 +329,7 @@ impl AddressSpace {
         };
         let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
         if !caches_on {
-            flush_user_page(hva, false);
+            self.flush_user_page(hva, false);
         }
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .reader()
@@ -352,13 +350,13 @@ impl AddressSpace {
         if !caches_on {
             // Else what is around the data in its cache line could be from before the guest wrote
             // there, and would go to memory along with it.
-            flush_user_page(hva, true);
+            self.flush_user_page(hva, true);
         }
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .writer()
             .write_slice(data)?;
         if !caches_on {
-            flush_user_page(hva, true);
+            self.flush_user_page(hva, true);
         }
         // The slot as it is now, and not as it was: a log that began meanwhile has to tell of it, if
         // the monitor can have copied the page before. One that begins later need not.
@@ -368,6 +366,18 @@ impl AddressSpace {
             log.mark(gfn - slot.gfn);
         }
         Ok(true)
+    }
+
+    /// Cleans and invalidates the page at a user address to the point of coherency. Faults it in,
+    /// for writing if `write`. May sleep.
+    ///
+    /// If there is no page, nothing happens: an access by the process fails likewise.
+    fn flush_user_page(&self, address: usize, write: bool) {
+        let page = HostMapping::get(address, write).ok();
+        if let Some(page) = page.filter(HostMapping::is_ram) {
+            // SAFETY: The page is referenced.
+            unsafe { self.lowvisor.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
+        }
     }
 
     /// The slot that has an address, and the number of its page.
@@ -611,7 +621,7 @@ impl AddressSpace {
                     // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                     // huge page after the page had been looked up, and nothing was invalidated
                     // in between: so the page is a part of that, which the reference keeps whole.
-                    unsafe { flush_ram_to_poc(pa, size.bytes()) };
+                    unsafe { self.lowvisor.flush_ram_to_poc(pa, size.bytes()) };
                 }
                 if access == Access::Execute {
                     invalidate_icache();
@@ -670,7 +680,7 @@ impl AddressSpace {
         let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
         for pa in pages.addresses() {
             // SAFETY: The page is referenced.
-            unsafe { flush_ram_to_poc(pa, MapSize::Page.bytes()) };
+            unsafe { self.lowvisor.flush_ram_to_poc(pa, MapSize::Page.bytes()) };
         }
         // The window is aligned, and so in one region.
         self.with_region(ipa_of(first), |region| {
@@ -865,7 +875,7 @@ impl AddressSpace {
                         if desc.memory() == Some(MemAttr::NormalWb) {
                             // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
                             // notifiers out.
-                            unsafe { flush_ram_to_poc(desc.address(), size) };
+                            unsafe { self.lowvisor.flush_ram_to_poc(desc.address(), size) };
                         }
                         None
                     });
