@@ -11,6 +11,7 @@ use armv7::{
 };
 use kernel::{
     bindings,
+    mm::virt::flags,
     prelude::*, //
 };
 use kvm_bindings as glue;
@@ -132,6 +133,43 @@ impl HostMapping {
     }
 }
 
+/// Does at a user address of the current process what a touch would do, for writing if `write`. May
+/// sleep.
+///
+/// True says that there may be a page now. All that is not simply a page that is missing, errors
+/// among it, is left to others.
+fn fault_in(address: usize, write: bool) -> bool {
+    let task = kernel::current!();
+    let Some(vma) = task.mm().and_then(|mm| mm.lock_vma_under_rcu(address)) else {
+        return false;
+    };
+    let (needed, write_flag) = if write {
+        (flags::WRITE, bindings::fault_flag_FAULT_FLAG_WRITE)
+    } else {
+        (flags::READ, 0)
+    };
+    if vma.flags() & (needed | flags::IO | flags::PFNMAP) != needed {
+        return false;
+    }
+    let fault_flags = bindings::fault_flag_FAULT_FLAG_VMA_LOCK
+        | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY
+        | bindings::fault_flag_FAULT_FLAG_KILLABLE
+        | write_flag;
+    // SAFETY: The lock of the vma, which the flags tell of, is held; the address is in it, and the
+    // access is one that it allows.
+    let fault = unsafe {
+        bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, core::ptr::null_mut())
+    };
+    let unlocked = bindings::vm_fault_reason_VM_FAULT_RETRY
+        | bindings::vm_fault_reason_VM_FAULT_COMPLETED;
+    if fault & unlocked != 0 {
+        // The callee has let go of the lock.
+        core::mem::forget(vma);
+    }
+    // After any error, the next look finds nothing.
+    fault & bindings::vm_fault_reason_VM_FAULT_RETRY == 0
+}
+
 /// A page of the current process, held by a reference for as long as the value lives.
 ///
 /// The reference only keeps the page from being reused; the process's mapping of it may change
@@ -155,14 +193,15 @@ impl UserPage {
     fn get(address: usize, write: bool) -> Result<Self> {
         let ways: &[bool] = if write { &[true] } else { &[true, false] };
         for &writable in ways {
-            let [page, ..] = ResidentPages::get(address, 1, writable).into_pages();
-            if let Some(page) = NonNull::new(page) {
-                // INVARIANT: The reference was the other value's.
-                return Ok(Self {
-                    page,
-                    writable,
-                    was_resident: true,
-                });
+            if let Some(page) = Self::get_resident(address, writable) {
+                return Ok(page);
+            }
+        }
+        // The fast way by itself costs less than what the slow one does around a fault.
+        if fault_in(address, write) {
+            if let Some(mut page) = Self::get_resident(address, write) {
+                page.was_resident = false;
+                return Ok(page);
             }
         }
         let mut page = core::ptr::null_mut();
@@ -181,16 +220,40 @@ impl UserPage {
         }
     }
 
+    /// The same for a page that is there, and may be written to if `write`. Does not sleep.
+    fn get_resident(address: usize, write: bool) -> Option<Self> {
+        let mut page = core::ptr::null_mut();
+        let flags = if write { bindings::FOLL_WRITE } else { 0 };
+        // SAFETY: At most one pointer is written to `page`. The callee checks the address.
+        let n = unsafe { glue::kvm_arm_get_user_pages_fast_only(address, 1, flags, &mut page) };
+        if n != 1 {
+            return None;
+        }
+        Some(Self {
+            // INVARIANT: The callee took a reference.
+            page: NonNull::new(page)?,
+            writable: write,
+            was_resident: true,
+        })
+    }
+
     /// The physical address.
     fn pa(&self) -> Pa {
         // SAFETY: The page is valid.
         Pa((unsafe { glue::kvm_arm_page_to_pfn(self.page.as_ptr()) } as u64) << 12)
     }
 
-    /// Tells the host that the page is in use, and that it may be written to from now on.
+    /// Tells the host that the page is in use, and whether it may be written to from now on. That
+    /// it is in use, the process's table tells if it was faulted in just now.
     fn mark_used(&self, dirty: bool) {
         // SAFETY: The page is valid and referenced.
-        unsafe { glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty) };
+        unsafe {
+            if self.was_resident {
+                glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty);
+            } else if dirty {
+                glue::kvm_arm_mark_page_dirty(self.page.as_ptr());
+            }
+        }
     }
 }
 
@@ -232,13 +295,6 @@ impl ResidentPages {
             pages,
             n: usize::try_from(n).unwrap_or(0),
         }
-    }
-
-    /// Gives the pages away, with the references. The rest is null.
-    fn into_pages(mut self) -> [*mut bindings::page; MOST_RESIDENT] {
-        // INVARIANT: No page is left.
-        self.n = 0;
-        self.pages
     }
 
     /// The physical addresses of the pages.
