@@ -34,8 +34,9 @@ impl HostMapping {
     /// Looks the address up, and faults in what is missing, for writing if `write`. May sleep.
     ///
     /// What a device driver or `/dev/mem` mapped has the memory type that it has in the process.
-    pub(crate) fn get(address: usize, write: bool) -> Result<Self> {
-        match UserPage::get(address, write) {
+    /// If the page is known to be missing, most likely, it is not looked for before.
+    pub(crate) fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
+        match UserPage::get(address, write, is_missing) {
             Ok(page) => Ok(Self {
                 pa: page.pa(),
                 writable: page.writable,
@@ -117,7 +118,17 @@ impl HostMapping {
 
     /// Whether it is a page that did not have to be faulted in.
     pub(crate) fn was_resident(&self) -> bool {
-        self.page.as_ref().is_some_and(|page| page.was_resident)
+        self.page.as_ref().is_some_and(UserPage::was_resident)
+    }
+
+    /// Whether it had to be faulted in, and the next page would have to be, too.
+    pub(crate) fn next_is_missing(&self) -> bool {
+        matches!(
+            self.page.as_ref().map(|page| &page.origin),
+            Some(Origin::Faulted {
+                next_is_missing: true
+            })
+        )
     }
 
     /// The memory type that it is mapped with. [`MemAttr::NormalWb`] is RAM, always.
@@ -160,8 +171,8 @@ fn fault_in(address: usize, write: bool) -> bool {
     let fault = unsafe {
         bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, core::ptr::null_mut())
     };
-    let unlocked = bindings::vm_fault_reason_VM_FAULT_RETRY
-        | bindings::vm_fault_reason_VM_FAULT_COMPLETED;
+    let unlocked =
+        bindings::vm_fault_reason_VM_FAULT_RETRY | bindings::vm_fault_reason_VM_FAULT_COMPLETED;
     if fault & unlocked != 0 {
         // The callee has let go of the lock.
         core::mem::forget(vma);
@@ -174,15 +185,21 @@ fn fault_in(address: usize, write: bool) -> bool {
 ///
 /// The reference only keeps the page from being reused; the process's mapping of it may change
 /// at any time, which an MMU notifier tells.
-///
-/// # Invariants
-///
-/// `page` is valid and a reference is held.
 struct UserPage {
-    page: NonNull<bindings::page>,
+    page: PageRef,
     writable: bool,
-    /// It did not have to be faulted in.
-    was_resident: bool,
+    origin: Origin,
+}
+
+/// How a page was got.
+enum Origin {
+    /// It was there.
+    Resident,
+    /// It had to be faulted in.
+    Faulted {
+        /// The next one would have to be, too.
+        next_is_missing: bool,
+    },
 }
 
 impl UserPage {
@@ -190,18 +207,33 @@ impl UserPage {
     ///
     /// A page that is only wanted for reading is looked up for writing too if it is mapped so
     /// already, which spares a later fault.
-    fn get(address: usize, write: bool) -> Result<Self> {
-        let ways: &[bool] = if write { &[true] } else { &[true, false] };
+    fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
+        let ways: &[bool] = match (is_missing, write) {
+            (true, _) => &[],
+            (false, true) => &[true],
+            (false, false) => &[true, false],
+        };
         for &writable in ways {
-            if let Some(page) = Self::get_resident(address, writable) {
-                return Ok(page);
+            let [page] = PageRef::get_resident(address, writable);
+            if let Some(page) = page {
+                return Ok(Self {
+                    page,
+                    writable,
+                    origin: Origin::Resident,
+                });
             }
         }
-        // The fast way by itself costs less than what the slow one does around a fault.
+        // Then the fast look-up costs less than what the slow one does around a fault. The next
+        // page takes but a look at the next entry.
         if fault_in(address, write) {
-            if let Some(mut page) = Self::get_resident(address, write) {
-                page.was_resident = false;
-                return Ok(page);
+            let [page, next] = PageRef::get_resident(address, write);
+            let next_is_missing = next.is_none();
+            if let Some(page) = page {
+                return Ok(Self {
+                    page,
+                    writable: write,
+                    origin: Origin::Faulted { next_is_missing },
+                });
             }
         }
         let mut page = core::ptr::null_mut();
@@ -211,56 +243,73 @@ impl UserPage {
         match n {
             1 => Ok(Self {
                 // INVARIANT: The callee took a reference.
-                page: NonNull::new(page).ok_or(EFAULT)?,
+                page: NonNull::new(page).map(PageRef).ok_or(EFAULT)?,
                 writable: write,
-                was_resident: false,
+                origin: Origin::Faulted {
+                    next_is_missing: false,
+                },
             }),
             n if n < 0 => Err(Error::from_errno(n as i32)),
             _ => Err(EFAULT),
         }
     }
 
-    /// The same for a page that is there, and may be written to if `write`. Does not sleep.
-    fn get_resident(address: usize, write: bool) -> Option<Self> {
-        let mut page = core::ptr::null_mut();
-        let flags = if write { bindings::FOLL_WRITE } else { 0 };
-        // SAFETY: At most one pointer is written to `page`. The callee checks the address.
-        let n = unsafe { glue::kvm_arm_get_user_pages_fast_only(address, 1, flags, &mut page) };
-        if n != 1 {
-            return None;
+    /// The physical address.
+    fn pa(&self) -> Pa {
+        self.page.pa()
+    }
+
+    /// Tells the host that the page is in use, and whether it may be written to from now on. If it
+    /// was faulted in just now, the process's table tells that it is in use.
+    fn mark_used(&self, dirty: bool) {
+        let page = self.page.0.as_ptr();
+        // SAFETY: The page is valid and referenced.
+        unsafe {
+            if self.was_resident() {
+                glue::kvm_arm_mark_page_used(page, dirty);
+            } else if dirty {
+                glue::kvm_arm_mark_page_dirty(page);
+            }
         }
-        Some(Self {
-            // INVARIANT: The callee took a reference.
-            page: NonNull::new(page)?,
-            writable: write,
-            was_resident: true,
-        })
+    }
+
+    fn was_resident(&self) -> bool {
+        matches!(self.origin, Origin::Resident)
+    }
+}
+
+/// A reference to a page of the host.
+///
+/// # Invariants
+///
+/// The page is valid and the reference is held.
+struct PageRef(NonNull<bindings::page>);
+
+impl PageRef {
+    /// The pages at an address of the current process and behind it, to the first that is not
+    /// there, or may not be written to if `write`. Faults nothing in, and does not sleep.
+    fn get_resident<const N: usize>(address: usize, write: bool) -> [Option<Self>; N] {
+        let mut pages = [core::ptr::null_mut(); N];
+        let flags = if write { bindings::FOLL_WRITE } else { 0 };
+        // SAFETY: No more than `N` pointers are written to `pages`. The callee checks the address.
+        unsafe {
+            glue::kvm_arm_get_user_pages_fast_only(address, N as i32, flags, pages.as_mut_ptr())
+        };
+        // INVARIANT: The callee took references to those that it wrote.
+        pages.map(|page| NonNull::new(page).map(Self))
     }
 
     /// The physical address.
     fn pa(&self) -> Pa {
         // SAFETY: The page is valid.
-        Pa((unsafe { glue::kvm_arm_page_to_pfn(self.page.as_ptr()) } as u64) << 12)
-    }
-
-    /// Tells the host that the page is in use, and whether it may be written to from now on. That
-    /// it is in use, the process's table tells if it was faulted in just now.
-    fn mark_used(&self, dirty: bool) {
-        // SAFETY: The page is valid and referenced.
-        unsafe {
-            if self.was_resident {
-                glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty);
-            } else if dirty {
-                glue::kvm_arm_mark_page_dirty(self.page.as_ptr());
-            }
-        }
+        Pa((unsafe { glue::kvm_arm_page_to_pfn(self.0.as_ptr()) } as u64) << 12)
     }
 }
 
-impl Drop for UserPage {
+impl Drop for PageRef {
     fn drop(&mut self) {
         // SAFETY: A reference is held, by the type's invariant.
-        unsafe { glue::kvm_arm_put_page(self.page.as_ptr()) };
+        unsafe { glue::kvm_arm_put_page(self.0.as_ptr()) };
     }
 }
 

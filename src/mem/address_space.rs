@@ -188,6 +188,24 @@ impl Wanted {
     }
 }
 
+/// What a vCPU's fault finds of those before it, and leaves for the next.
+pub(crate) struct Faults {
+    stock: TableStock,
+    /// A user address, just behind a page that had to be faulted in, at which nothing was then. A
+    /// guest that uses new memory page by page comes there next.
+    missing: Option<usize>,
+}
+
+impl Faults {
+    /// Before the first one.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            stock: TableStock::new()?,
+            missing: None,
+        })
+    }
+}
+
 /// What became of a fault.
 pub(crate) enum Faulted {
     /// The guest can go on.
@@ -373,7 +391,7 @@ impl AddressSpace {
     ///
     /// If there is no page, nothing happens: an access by the process fails likewise.
     fn flush_user_page(&self, address: usize, write: bool) {
-        let page = HostMapping::get(address, write).ok();
+        let page = HostMapping::get(address, write, false).ok();
         if let Some(page) = page.filter(HostMapping::is_ram) {
             // SAFETY: The page is referenced.
             unsafe { self.lowvisor.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
@@ -561,14 +579,15 @@ impl AddressSpace {
     }
 
     /// Resolves a fault of the guest at `ipa`, in the context of the process that made the VM.
-    ///
+    /// `was_mapped` if something was mapped there, and did not allow the access.
     pub(crate) fn fault(
         &self,
         ipa: Ipa,
         access: Access,
-        stock: &mut TableStock,
+        was_mapped: bool,
+        faults: &mut Faults,
     ) -> Result<Faulted> {
-        stock.fill()?;
+        faults.stock.fill()?;
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
         loop {
             let sequence = self.sequence.load(Ordering::SeqCst);
@@ -581,12 +600,16 @@ impl AddressSpace {
                 return Ok(Faulted::NoMemory);
             }
             let hva = slot.hva_of(gfn);
-            let host = match HostMapping::get(hva, write) {
+            let is_missing = faults.missing.take() == Some(hva);
+            let host = match HostMapping::get(hva, write, is_missing) {
                 // A signal; or somebody else is at it. If the guest still wants the page, it
                 // comes back here.
                 Err(e) if e == EINTR || e == EAGAIN => return Ok(Faulted::Mapped),
                 other => other?,
             };
+            if host.next_is_missing() {
+                faults.missing = Some(hva + PAGE_SIZE as usize);
+            }
             // While writes are logged, only what was written to is mapped for writing, and by the
             // page.
             let logging = slot.log.is_some();
@@ -616,7 +639,7 @@ impl AddressSpace {
             if is_current {
                 // The guest chooses its memory types: with its caches on, too, it can map a page as
                 // Non-cacheable, and would see what was there before the host wrote to it.
-                let must_clean = access == Access::Execute || !self.maps(&wanted);
+                let must_clean = access == Access::Execute || !was_mapped || !self.maps(&wanted);
                 if must_clean && wanted.memory == MemAttr::NormalWb {
                     // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                     // huge page after the page had been looked up, and nothing was invalidated
@@ -627,10 +650,10 @@ impl AddressSpace {
                     invalidate_icache();
                 }
             }
-            if is_current && self.map(wanted, sequence, stock)? {
+            if is_current && self.map(wanted, sequence, &mut faults.stock)? {
                 host.mark_used(writable);
                 if around {
-                    self.map_following(&slot, gfn, writable, sequence, stock);
+                    self.map_following(&slot, gfn, writable, sequence, &mut faults.stock);
                 }
                 return Ok(Faulted::Mapped);
             }
