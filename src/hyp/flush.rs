@@ -42,7 +42,8 @@ impl Lowvisor {
     /// CPUs.
     ///
     /// The mapping that this is done by has the kernel's attributes for RAM, Inner Shareable among
-    /// them, so it reaches the caches of all CPUs (B2.2.7), and is no mismatched alias (A3.5.7).
+    /// them, so it reaches the caches of all CPUs (B2.2, multiprocessor effects of maintenance), and
+    /// is no mismatched alias (A3.5.7).
     /// A page is mapped by the page: what else is around it may be no RAM, or be mapped otherwise.
     ///
     /// # Safety
