@@ -324,6 +324,7 @@ host_functions:
 	.word	tlb_flush_hyp - host_functions
 	.word	hyp_give_back - host_functions
 	.word	tlb_flush_local - host_functions
+	.word	flush_ram - host_functions
 	.word	identify - host_functions
 
 /* Everything for PL1 and PL0 of the VMID in r1, r2, on all CPUs. */
@@ -379,6 +380,51 @@ tlb_flush_hyp:
 hyp_give_back:
 	mov	r2, #0
 	b	hyp_leave
+
+/*
+ * Cleans and invalidates RAM to the point of coherency, by way of this CPU's
+ * window for pages or that for blocks (src/hyp/page_table.rs). Each is empty
+ * before and after, in the table and in the TLB, so there is no break before
+ * this make (B3.10.1). No other CPU uses it, so its TLB does not matter.
+ *
+ * r1, r2: HypDesc of the page or block. r3: FLUSH_ values, at least a page.
+ */
+flush_ram:
+	add	r4, r12, #HOST_PAGE_WINDOW
+	tst	r1, #DESC_PAGE
+	addeq	r4, r12, #HOST_BLOCK_WINDOW
+	ldmia	r4, {r4, r5}			@ the place of the descriptor, the window
+	mov	r6, r1
+	mov	r7, r2
+	strd	r6, r7, [r4]
+	dsb	ishst
+	isb
+	mrc	p15, 0, r9, c0, c0, 1		@ CTR
+	ubfx	r9, r9, #16, #4			@ DminLine: log2 of words (B4.1.42)
+	mov	r8, #4
+	mov	r8, r8, lsl r9			@ bytes in a line
+	add	r9, r9, #(2 + 4)		@ log2 of bytes in 16 of them
+	lsr	r6, r3, #12
+	add	r6, r5, r6, lsl #12
+	bfc	r3, #12, #20
+	lsl	r3, r3, #12
+	lsr	r3, r3, r9			@ a line is not above 256 bytes
+1:	.rept	16
+	mcr	p15, 0, r6, c7, c14, 1		@ DCCIMVAC
+	add	r6, r6, r8
+	.endr
+	subs	r3, r3, #1
+	bne	1b
+	dsb	sy
+	mov	r6, #0
+	mov	r7, #0
+	strd	r6, r7, [r4]
+	dsb	ishst
+	mcr	p15, 4, r5, c8, c7, 1		@ TLBIMVAH
+	dsb	nsh
+	isb
+	mov	r0, #0
+	eret
 
 identify:
 	ldr	r0, =HVC_IDENTITY

@@ -46,6 +46,7 @@ void kvm_arm_guest_state_enter_irqoff(void);
 void kvm_arm_guest_state_exit_irqoff(void);
 
 phys_addr_t kvm_arm_virt_to_phys(const void *va);
+void *kvm_arm_phys_to_virt(phys_addr_t pa);
 void *kvm_arm_page_address(struct page *page);
 unsigned long kvm_arm_page_to_pfn(struct page *page);
 struct page *kvm_arm_pfn_to_page(unsigned long pfn);

@@ -62,7 +62,9 @@
 #define HOST_GUEST_VECTORS	252	/* HVBAR while a guest runs */
 #define HOST_VFP_STATE		256	/* whose the VFP is: VFP_ below */
 #define HOST_DRAINS		260	/* an asynchronous abort is expected now */
-#define HOST_VFP		264	/* FPEXC, FPSCR, then d0-d31 */
+#define HOST_PAGE_WINDOW	264	/* the place of its descriptor, its address */
+#define HOST_BLOCK_WINDOW	272
+#define HOST_VFP		280	/* FPEXC, FPSCR, then d0-d31 */
 #define HOST_STACK_TOP		4096
 #define HOST_SIZE		4096
 
@@ -87,8 +89,14 @@
 #define HVC_TLB_FLUSH_HYP	0x103
 #define HVC_RESET		0x104	/* give HYP mode back to the stub */
 #define HVC_TLB_FLUSH_LOCAL	0x105	/* r1, r2: VTTBR */
-#define HVC_IDENTIFY		0x106	/* returns HVC_IDENTITY */
+#define HVC_FLUSH_RAM		0x106	/* r1, r2: HypDesc; r3: FLUSH_ below */
+#define HVC_IDENTIFY		0x107	/* returns HVC_IDENTITY */
 #define HVC_IDENTITY		0x6b766d32
+
+/* What of a page or block HVC_FLUSH_RAM is about: where it begins, and how many pages. */
+#define FLUSH_OFFSET_MASK	0x1ff000
+#define FLUSH_PAGES_MASK	0xfff
+#define DESC_PAGE		2	/* a descriptor with it is a page's, else a block's */
 
 /* --- Why HVC_RUN returned ----------------------------------------------- */
 #define EXIT_TRAP		0	/* a HYP trap: see CTX_HSR */

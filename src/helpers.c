@@ -202,6 +202,11 @@ phys_addr_t kvm_arm_virt_to_phys(const void *va)
 	return virt_to_phys(va);
 }
 
+void *kvm_arm_phys_to_virt(phys_addr_t pa)
+{
+	return phys_to_virt(pa);
+}
+
 void *kvm_arm_page_address(struct page *page)
 {
 	return page_address(page);

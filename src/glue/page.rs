@@ -96,12 +96,8 @@ pub(crate) fn lowmem_pa(va: *const u8) -> Pa {
 
 /// The kernel's address of a page of lowmem, by its physical address.
 pub(crate) fn lowmem_ptr(pa: Pa) -> *mut u8 {
-    // SAFETY: `pfn_to_page` is arithmetic on the memory map, and `page_address` of what is not in
-    // lowmem is null.
-    unsafe {
-        let page = glue::kvm_arm_pfn_to_page((pa.0 >> 12) as usize);
-        glue::kvm_arm_page_address(page).cast()
-    }
+    // SAFETY: Arithmetic only; for an address outside of lowmem the result means nothing.
+    unsafe { glue::kvm_arm_phys_to_virt(pa.0 as bindings::phys_addr_t) }.cast()
 }
 
 /// The physical address of something in the vmalloc or module area.

@@ -11,11 +11,15 @@ use armv7::{
 };
 use kernel::{
     bindings,
+    mm::virt::flags,
     prelude::*, //
 };
 use kvm_bindings as glue;
 
-use crate::hyp::register::flush_page_to_poc;
+use super::page::{
+    flush_dcache_to_poc,
+    PAGE_SIZE, //
+};
 
 /// What is behind a user address.
 pub(crate) struct HostMapping {
@@ -30,8 +34,9 @@ impl HostMapping {
     /// Looks the address up, and faults in what is missing, for writing if `write`. May sleep.
     ///
     /// What a device driver or `/dev/mem` mapped has the memory type that it has in the process.
-    pub(crate) fn get(address: usize, write: bool) -> Result<Self> {
-        match UserPage::get(address, write) {
+    /// If the page is known to be missing, most likely, it is not looked for before.
+    pub(crate) fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
+        match UserPage::get(address, write, is_missing) {
             Ok(page) => Ok(Self {
                 pa: page.pa(),
                 writable: page.writable,
@@ -113,7 +118,17 @@ impl HostMapping {
 
     /// Whether it is a page that did not have to be faulted in.
     pub(crate) fn was_resident(&self) -> bool {
-        self.page.as_ref().is_some_and(|page| page.was_resident)
+        self.page.as_ref().is_some_and(UserPage::was_resident)
+    }
+
+    /// Whether it had to be faulted in, and the next page would have to be, too.
+    pub(crate) fn next_is_missing(&self) -> bool {
+        matches!(
+            self.page.as_ref().map(|page| &page.origin),
+            Some(Origin::Faulted {
+                next_is_missing: true
+            })
+        )
     }
 
     /// The memory type that it is mapped with. [`MemAttr::NormalWb`] is RAM, always.
@@ -129,19 +144,62 @@ impl HostMapping {
     }
 }
 
+/// Does at a user address of the current process what a touch would do, for writing if `write`. May
+/// sleep.
+///
+/// True says that there may be a page now. All that is not simply a page that is missing, errors
+/// among it, is left to others.
+fn fault_in(address: usize, write: bool) -> bool {
+    let task = kernel::current!();
+    let Some(vma) = task.mm().and_then(|mm| mm.lock_vma_under_rcu(address)) else {
+        return false;
+    };
+    let (needed, write_flag) = if write {
+        (flags::WRITE, bindings::fault_flag_FAULT_FLAG_WRITE)
+    } else {
+        (flags::READ, 0)
+    };
+    if vma.flags() & (needed | flags::IO | flags::PFNMAP) != needed {
+        return false;
+    }
+    let fault_flags = bindings::fault_flag_FAULT_FLAG_VMA_LOCK
+        | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY
+        | bindings::fault_flag_FAULT_FLAG_KILLABLE
+        | write_flag;
+    // SAFETY: The lock of the vma, which the flags tell of, is held; the address is in it, and the
+    // access is one that it allows.
+    let fault = unsafe {
+        bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, core::ptr::null_mut())
+    };
+    let unlocked =
+        bindings::vm_fault_reason_VM_FAULT_RETRY | bindings::vm_fault_reason_VM_FAULT_COMPLETED;
+    if fault & unlocked != 0 {
+        // The callee has let go of the lock.
+        core::mem::forget(vma);
+    }
+    // After any error, the next look finds nothing.
+    fault & bindings::vm_fault_reason_VM_FAULT_RETRY == 0
+}
+
 /// A page of the current process, held by a reference for as long as the value lives.
 ///
 /// The reference only keeps the page from being reused; the process's mapping of it may change
 /// at any time, which an MMU notifier tells.
-///
-/// # Invariants
-///
-/// `page` is valid and a reference is held.
 struct UserPage {
-    page: NonNull<bindings::page>,
+    page: PageRef,
     writable: bool,
-    /// It did not have to be faulted in.
-    was_resident: bool,
+    origin: Origin,
+}
+
+/// How a page was got.
+enum Origin {
+    /// It was there.
+    Resident,
+    /// It had to be faulted in.
+    Faulted {
+        /// The next one would have to be, too.
+        next_is_missing: bool,
+    },
 }
 
 impl UserPage {
@@ -149,16 +207,32 @@ impl UserPage {
     ///
     /// A page that is only wanted for reading is looked up for writing too if it is mapped so
     /// already, which spares a later fault.
-    fn get(address: usize, write: bool) -> Result<Self> {
-        let ways: &[bool] = if write { &[true] } else { &[true, false] };
+    fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
+        let ways: &[bool] = match (is_missing, write) {
+            (true, _) => &[],
+            (false, true) => &[true],
+            (false, false) => &[true, false],
+        };
         for &writable in ways {
-            let [page, ..] = ResidentPages::get(address, 1, writable).into_pages();
-            if let Some(page) = NonNull::new(page) {
-                // INVARIANT: The reference was the other value's.
+            let [page] = PageRef::get_resident(address, writable);
+            if let Some(page) = page {
                 return Ok(Self {
                     page,
                     writable,
-                    was_resident: true,
+                    origin: Origin::Resident,
+                });
+            }
+        }
+        // Then the fast look-up costs less than what the slow one does around a fault. The next
+        // page takes but a look at the next entry.
+        if fault_in(address, write) {
+            let [page, next] = PageRef::get_resident(address, write);
+            let next_is_missing = next.is_none();
+            if let Some(page) = page {
+                return Ok(Self {
+                    page,
+                    writable: write,
+                    origin: Origin::Faulted { next_is_missing },
                 });
             }
         }
@@ -169,9 +243,11 @@ impl UserPage {
         match n {
             1 => Ok(Self {
                 // INVARIANT: The callee took a reference.
-                page: NonNull::new(page).ok_or(EFAULT)?,
+                page: NonNull::new(page).map(PageRef).ok_or(EFAULT)?,
                 writable: write,
-                was_resident: false,
+                origin: Origin::Faulted {
+                    next_is_missing: false,
+                },
             }),
             n if n < 0 => Err(Error::from_errno(n as i32)),
             _ => Err(EFAULT),
@@ -180,21 +256,60 @@ impl UserPage {
 
     /// The physical address.
     fn pa(&self) -> Pa {
-        // SAFETY: The page is valid.
-        Pa((unsafe { glue::kvm_arm_page_to_pfn(self.page.as_ptr()) } as u64) << 12)
+        self.page.pa()
     }
 
-    /// Tells the host that the page is in use, and that it may be written to from now on.
+    /// Tells the host that the page is in use, and whether it may be written to from now on. If it
+    /// was faulted in just now, the process's table tells that it is in use.
     fn mark_used(&self, dirty: bool) {
+        let page = self.page.0.as_ptr();
         // SAFETY: The page is valid and referenced.
-        unsafe { glue::kvm_arm_mark_page_used(self.page.as_ptr(), dirty) };
+        unsafe {
+            if self.was_resident() {
+                glue::kvm_arm_mark_page_used(page, dirty);
+            } else if dirty {
+                glue::kvm_arm_mark_page_dirty(page);
+            }
+        }
+    }
+
+    fn was_resident(&self) -> bool {
+        matches!(self.origin, Origin::Resident)
     }
 }
 
-impl Drop for UserPage {
+/// A reference to a page of the host.
+///
+/// # Invariants
+///
+/// The page is valid and the reference is held.
+struct PageRef(NonNull<bindings::page>);
+
+impl PageRef {
+    /// The pages at an address of the current process and behind it, to the first that is not
+    /// there, or may not be written to if `write`. Faults nothing in, and does not sleep.
+    fn get_resident<const N: usize>(address: usize, write: bool) -> [Option<Self>; N] {
+        let mut pages = [core::ptr::null_mut(); N];
+        let flags = if write { bindings::FOLL_WRITE } else { 0 };
+        // SAFETY: No more than `N` pointers are written to `pages`. The callee checks the address.
+        unsafe {
+            glue::kvm_arm_get_user_pages_fast_only(address, N as i32, flags, pages.as_mut_ptr())
+        };
+        // INVARIANT: The callee took references to those that it wrote.
+        pages.map(|page| NonNull::new(page).map(Self))
+    }
+
+    /// The physical address.
+    fn pa(&self) -> Pa {
+        // SAFETY: The page is valid.
+        Pa((unsafe { glue::kvm_arm_page_to_pfn(self.0.as_ptr()) } as u64) << 12)
+    }
+}
+
+impl Drop for PageRef {
     fn drop(&mut self) {
         // SAFETY: A reference is held, by the type's invariant.
-        unsafe { glue::kvm_arm_put_page(self.page.as_ptr()) };
+        unsafe { glue::kvm_arm_put_page(self.0.as_ptr()) };
     }
 }
 
@@ -231,13 +346,6 @@ impl ResidentPages {
         }
     }
 
-    /// Gives the pages away, with the references. The rest is null.
-    fn into_pages(mut self) -> [*mut bindings::page; MOST_RESIDENT] {
-        // INVARIANT: No page is left.
-        self.n = 0;
-        self.pages
-    }
-
     /// The physical addresses of the pages.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Pa> + '_ {
         self.pages.iter().take(self.n).map(|page| {
@@ -265,33 +373,22 @@ impl Drop for ResidentPages {
     }
 }
 
-/// Writes RAM, which need not be mapped in the kernel, back to the point of coherency.
+/// Cleans and invalidates RAM, which need not be mapped in the kernel, to the point of coherency.
 ///
 /// # Safety
 ///
 /// `size` bytes at `pa`, whole pages, must be RAM of the host that stays in use during the call.
-pub(crate) unsafe fn flush_ram_to_poc(pa: Pa, size: u64) {
+#[cold]
+pub(crate) unsafe fn flush_ram_by_kmap(pa: Pa, size: u64) {
     let first = (pa.0 >> 12) as usize;
     for pfn in first..first + (size >> 12) as usize {
         // SAFETY: RAM has a `struct page`; the mapping is local to this function.
         unsafe {
             let page = glue::kvm_arm_pfn_to_page(pfn);
             let va = glue::kvm_arm_kmap_local_page(page);
-            flush_page_to_poc(va.cast());
+            flush_dcache_to_poc(va.cast(), PAGE_SIZE);
             glue::kvm_arm_kunmap_local(va);
         }
-    }
-}
-
-/// Writes the page at a user address of the current process back to the point of coherency, and has
-/// the caches forget it. Faults it in, for writing if `write`. May sleep.
-///
-/// If there is no page, nothing happens: an access by the process fails likewise.
-pub(crate) fn flush_user_page(address: usize, write: bool) {
-    let page = HostMapping::get(address, write).ok();
-    if let Some(page) = page.filter(HostMapping::is_ram) {
-        // SAFETY: The page is referenced.
-        unsafe { flush_ram_to_poc(page.pa(), armv7::addr::PAGE_SIZE) };
     }
 }
 

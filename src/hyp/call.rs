@@ -2,6 +2,13 @@
 
 //! Calls from SVC mode into the lowvisor.
 
+use core::ops::Range;
+
+use armv7::{
+    addr::PAGE_SHIFT,
+    descriptor::HypDesc, //
+};
+
 use super::context::VcpuContext;
 use crate::glue::cpu::IrqsOff;
 use kvm_bindings as layout;
@@ -87,6 +94,23 @@ impl HypCpuRef<'_> {
     pub(crate) fn flush_tlb_hyp(&self) {
         // SAFETY: As above.
         unsafe { __hyp_call(layout::HVC_TLB_FLUSH_HYP, 0, 0, 0) };
+    }
+
+    /// Cleans and invalidates some pages of what `desc` maps, a page or a block, to the point of
+    /// coherency. False after a fault.
+    ///
+    /// # Safety
+    ///
+    /// `desc` must be of RAM that stays in use during the call, with the attributes that the kernel
+    /// maps RAM with. `pages` are to be in it, and some.
+    #[inline]
+    pub(super) unsafe fn flush_ram(&self, desc: HypDesc, pages: Range<u32>) -> bool {
+        let part = pages.start << PAGE_SHIFT & layout::FLUSH_OFFSET_MASK
+            | (pages.end - pages.start) & layout::FLUSH_PAGES_MASK;
+        let (low, high) = (desc.0 as u32, (desc.0 >> 32) as u32);
+        // SAFETY: HYP mode is ours by the type's invariant, and nobody else uses this CPU's windows
+        // while interrupts are off. Maintenance changes no contents.
+        unsafe { __hyp_call(layout::HVC_FLUSH_RAM, low, high, part) == 0 }
     }
 
     /// Gives HYP mode back to the kernel's stub.

@@ -8,7 +8,10 @@ use kvm_bindings as layout;
 use memoffset::offset_of;
 use static_assertions::const_assert_eq;
 
-use super::context::VcpuContext;
+use super::{
+    context::VcpuContext,
+    page_table::Window, //
+};
 
 /// Registers at a fault inside HYP mode, in the order in which `hyp_fault` stores them.
 #[repr(C)]
@@ -65,9 +68,12 @@ pub(crate) struct HypCpu {
     vfp_state: u32,
     /// The exit path takes an asynchronous abort of the guest's, if there is one.
     drains: u32,
+    /// Where `HVC_FLUSH_RAM` maps a page, and where a block.
+    pub(super) page_window: Window,
+    pub(super) block_window: Window,
     vfp: [u32; 2],
     d: [u64; 32],
-    stack: [u32; 892],
+    stack: [u32; 888],
 }
 
 const_assert_eq!(offset_of!(HypCpu, context), layout::HOST_CTX as usize);
@@ -96,6 +102,14 @@ const_assert_eq!(
     layout::HOST_VFP_STATE as usize
 );
 const_assert_eq!(offset_of!(HypCpu, drains), layout::HOST_DRAINS as usize);
+const_assert_eq!(
+    offset_of!(HypCpu, page_window),
+    layout::HOST_PAGE_WINDOW as usize
+);
+const_assert_eq!(
+    offset_of!(HypCpu, block_window),
+    layout::HOST_BLOCK_WINDOW as usize
+);
 const_assert_eq!(offset_of!(HypCpu, vfp), layout::HOST_VFP as usize);
 const_assert_eq!(
     core::mem::size_of::<HypCpu>(),

@@ -6,6 +6,7 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod cpu;
+pub(crate) mod flush;
 pub(crate) mod id_register;
 pub(crate) mod page_table;
 pub(crate) mod register;

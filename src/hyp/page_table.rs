@@ -11,6 +11,7 @@
 use armv7::{
     addr::{
         Pa,
+        PAGE_SHIFT,
         PAGE_SIZE, //
     },
     descriptor::{
@@ -22,9 +23,13 @@ use armv7::{
 };
 use kernel::prelude::*;
 
-use crate::glue::page::{
-    lowmem_ptr,
-    LowmemPages, //
+use crate::glue::{
+    cpu::MAX_CPUS,
+    page::{
+        lowmem_pa,
+        lowmem_ptr,
+        LowmemPages, //
+    },
 };
 use crate::hyp::register::dsb;
 
@@ -34,6 +39,55 @@ pub(crate) const BLOCK_SIZE: u64 = 2 << 20;
 /// Entries in a table of the second and third level.
 const ENTRIES: usize = 512;
 const ROOT_ENTRIES: usize = 4;
+
+/// A place in HYP mode's addresses for one page or block of RAM at a time, which HYP mode itself
+/// maps there and takes away again (`flush_ram` in `asm/interrupts.S`).
+///
+/// # Invariants
+///
+/// In a `HypCpu`, `entry` is that of `va` in the table, is mapped in HYP mode, and is of no other
+/// CPU's window.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    entry: *mut u64,
+    va: u32,
+}
+
+/// The windows of all CPUs.
+///
+/// They lie in blocks of addresses of which a [`HypPageTable`] has no other use: windows for pages
+/// are in the first one, and each of the others is a window for blocks.
+pub(crate) struct Windows {
+    va: u32,
+    second: *mut u64,
+    third: *mut u64,
+}
+
+impl Windows {
+    /// The CPU's window for pages, and that for blocks.
+    pub(crate) fn of_cpu(&self, cpu: usize) -> (Window, Window) {
+        let n = cpu % MAX_CPUS;
+        let page_va = self.va + ((n as u32) << PAGE_SHIFT);
+        let block_va = self.va + (n as u32 + 1) * BLOCK_SIZE as u32;
+        // INVARIANT: `second` and `third` are the tables that these addresses are in, as they do
+        // not leave the `Windows::SIZE` bytes at `va`; both are mapped.
+        (
+            Window {
+                entry: self.third.wrapping_add(index(page_va, 3)),
+                va: page_va,
+            },
+            Window {
+                entry: self.second.wrapping_add(index(block_va, 2)),
+                va: block_va,
+            },
+        )
+    }
+
+    const BLOCKS: u32 = MAX_CPUS as u32 + 1;
+    /// What they are aligned to: so they are in one table.
+    const SIZE: u32 = (Self::BLOCKS * BLOCK_SIZE as u32).next_power_of_two();
+}
 
 /// The tables.
 ///
@@ -106,6 +160,40 @@ impl HypPageTable {
         Self::write(third, index(va, 3), HypDesc::page(pa, memory, access));
         dsb();
         Ok(())
+    }
+
+    /// Maps pages of the kernel at their kernel address, read-write.
+    pub(crate) fn map_lowmem(&mut self, va: *mut u8, pa: Pa, size: usize) -> Result {
+        for offset in (0..size).step_by(PAGE_SIZE as usize) {
+            self.map_page(
+                va as usize + offset,
+                Pa(pa.0 + offset as u64),
+                HypMemory::Normal,
+                HypAccess::ReadWrite,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Makes the windows, below `limit`, at and above which the kernel has its own addresses.
+    pub(crate) fn make_windows(&mut self, limit: u32) -> Result<Windows> {
+        // Not at 0, so that a null pointer leads nowhere.
+        let mut va = Windows::SIZE;
+        while limit.saturating_sub(va) >= Windows::SIZE {
+            let second = Self::next(self.root.as_ptr().cast(), index(va, 1) % ROOT_ENTRIES)?;
+            let first = index(va, 2);
+            let is_free = (first..first + Windows::BLOCKS as usize)
+                .all(|at| Self::read(second, at).kind(2) == DescKind::Invalid);
+            if is_free {
+                let third = Self::next(second, first)?;
+                for table in [second, third] {
+                    self.map_lowmem(table.cast(), lowmem_pa(table.cast()), PAGE_SIZE as usize)?;
+                }
+                return Ok(Windows { va, second, third });
+            }
+            va += Windows::SIZE;
+        }
+        Err(ENOSPC)
     }
 
     /// Removes the mapping of one page. The caller invalidates the TLBs.

@@ -18,7 +18,6 @@ use core::{
 };
 
 use armv7::{
-    addr::Pa,
     descriptor::{
         HypAccess,
         HypMemory, //
@@ -59,6 +58,7 @@ use crate::glue::{
         LowmemPages,
         PAGE_SIZE, //
     },
+    user_page::user_limit,
 };
 
 /// What `__hyp_install` loads into registers, and what it stores.
@@ -131,6 +131,8 @@ pub(crate) struct Lowvisor {
     /// A CPU did not get it back. What is invalidated from there does not reach the other CPUs'
     /// TLBs, so no guest is entered any more.
     is_lost: AtomicBool,
+    /// The CPUs' windows for cleaning RAM cannot be used.
+    pub(super) no_windows: AtomicBool,
     httbr: u64,
 }
 
@@ -163,6 +165,7 @@ impl Lowvisor {
             return Err(e);
         }
 
+        let windows = table.make_windows(user_limit())?;
         let mut cpus = [const { None }; MAX_CPUS];
         for cpu in possible_cpus() {
             let slot = cpus.get_mut(cpu).ok_or_else(|| {
@@ -170,7 +173,10 @@ impl Lowvisor {
                 ENODEV
             })?;
             let pages = LowmemPages::new(0)?;
-            map_pages_in(&mut table, &pages)?;
+            table.map_lowmem(pages.as_ptr(), pages.pa(), pages.size())?;
+            let host: *mut HypCpu = pages.as_ptr().cast();
+            // SAFETY: The page is a `HypCpu`, and HYP mode does not use it yet.
+            unsafe { ((*host).page_window, (*host).block_window) = windows.of_cpu(cpu) };
             *slot = Some(pages);
         }
         let httbr = table.httbr();
@@ -183,6 +189,7 @@ impl Lowvisor {
                 owned: [const { AtomicBool::new(false) }; MAX_CPUS],
                 wanted: [const { AtomicBool::new(false) }; MAX_CPUS],
                 is_lost: AtomicBool::new(false),
+                no_windows: AtomicBool::new(false),
                 httbr,
             }),
             GFP_KERNEL,
@@ -222,7 +229,9 @@ impl Lowvisor {
 
     /// Maps pages of the host in HYP mode, read-write.
     pub(super) fn map_pages(&self, pages: &LowmemPages) -> Result {
-        map_pages_in(&mut self.table.lock(), pages)
+        self.table
+            .lock()
+            .map_lowmem(pages.as_ptr(), pages.pa(), pages.size())
     }
 
     /// Takes that back.
@@ -345,19 +354,6 @@ impl Lowvisor {
             unsafe { hyp.give_back() };
         }
     }
-}
-
-/// Maps whole pages at their kernel address.
-fn map_pages_in(table: &mut HypPageTable, pages: &LowmemPages) -> Result {
-    for offset in (0..pages.size()).step_by(PAGE_SIZE) {
-        table.map_page(
-            pages.as_ptr() as usize + offset,
-            Pa(pages.pa().0 + offset as u64),
-            HypMemory::Normal,
-            HypAccess::ReadWrite,
-        )?;
-    }
-    Ok(())
 }
 
 /// Maps the module's code and data at their kernel addresses.

@@ -150,9 +150,10 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     } else {
         Access::Read
     };
+    let was_mapped = !matches!(abort.fsc, FaultStatus::Translation(_));
     let faulted = vm
         .memory
-        .fault(ipa, access, &mut state.stock)
+        .fault(ipa, access, was_mapped, &mut state.faults)
         .inspect_err(|_| {
             let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
             vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);

@@ -72,7 +72,7 @@ use crate::{
         context::VcpuContext,
         shared::HypBox, //
     },
-    mem::table_pages::TableStock,
+    mem::address_space::Faults,
     trace::{
         self,
         trace, //
@@ -153,7 +153,7 @@ pub(crate) struct VcpuState {
     /// The features of KVM_ARM_VCPU_INIT, once that was called.
     pub(crate) features: Option<u32>,
     pub(crate) has_run: bool,
-    pub(crate) stock: TableStock,
+    pub(crate) faults: Faults,
     pub(crate) timers: VcpuTimers,
     pub(crate) interface: CpuInterface,
     /// The signals that are masked during KVM_RUN, if that is not what the thread masks anyway.
@@ -243,7 +243,7 @@ impl Vcpu {
             context: HypBox::zeroed(&host.lowvisor)?,
             features: None,
             has_run: false,
-            stock: TableStock::new()?,
+            faults: Faults::new()?,
             timers: VcpuTimers::new(),
             interface: CpuInterface::default(),
             signal_mask: None,

@@ -67,6 +67,7 @@ pub enum MapSize {
 }
 
 impl MapSize {
+    #[inline]
     const fn level(self) -> u32 {
         match self {
             Self::Page => LEVELS,
@@ -75,6 +76,7 @@ impl MapSize {
     }
 
     /// The size in bytes.
+    #[inline]
     pub const fn bytes(self) -> u64 {
         span(self.level())
     }
@@ -126,15 +128,18 @@ const LEVELS: u32 = 3;
 const ROOT_LEVEL: u32 = 1;
 const REGION_LEVEL: u32 = 2;
 
+#[inline]
 const fn shift(level: u32) -> u32 {
     12 + 9 * (LEVELS - level)
 }
 
 /// The size of what one entry of a level maps.
+#[inline]
 const fn span(level: u32) -> u64 {
     1 << shift(level)
 }
 
+#[inline]
 fn index(ipa: Ipa, level: u32) -> usize {
     let entries = if level == 1 {
         1 << (IPA_BITS - shift(1))
@@ -247,21 +252,25 @@ pub struct Region<'a, M: TableMemory> {
 }
 
 impl<M: TableMemory> Region<'_, M> {
+    #[inline]
     fn entry(&self, table: Pa, index: usize) -> Stage2Desc {
         Stage2Desc(self.memory.read(table, index))
     }
 
     /// The entry of the region.
+    #[inline]
     fn upper(&self) -> (usize, Stage2Desc) {
         let at = self.number as usize & (ENTRIES - 1);
         (at, self.entry(self.table, at))
     }
 
+    #[inline]
     fn has(&self, ipa: Ipa) -> bool {
         ipa.0 >> shift(REGION_LEVEL) == self.number
     }
 
     /// The entry that maps `ipa`, if one does.
+    #[inline]
     pub fn lookup(&self, ipa: Ipa) -> Option<Stage2Desc> {
         if !self.has(ipa) {
             return None;

@@ -81,8 +81,6 @@ use crate::{
         mmu_notifier::MmuCallbacks,
         task::is_killed,
         user_page::{
-            flush_ram_to_poc,
-            flush_user_page,
             is_huge_mapping,
             HostMapping,
             ResidentPages,
@@ -187,6 +185,24 @@ impl Wanted {
         let size = self.size.bytes() as usize;
         let start = self.hva & !(size - 1);
         start..start + size
+    }
+}
+
+/// What a vCPU's fault finds of those before it, and leaves for the next.
+pub(crate) struct Faults {
+    stock: TableStock,
+    /// A user address, just behind a page that had to be faulted in, at which nothing was then. A
+    /// guest that uses new memory page by page comes there next.
+    missing: Option<usize>,
+}
+
+impl Faults {
+    /// Before the first one.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            stock: TableStock::new()?,
+            missing: None,
+        })
     }
 }
 
@@ -331,7 +347,7 @@ impl AddressSpace {
         };
         let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
         if !caches_on {
-            flush_user_page(hva, false);
+            self.flush_user_page(hva, false);
         }
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .reader()
@@ -352,13 +368,13 @@ impl AddressSpace {
         if !caches_on {
             // Else what is around the data in its cache line could be from before the guest wrote
             // there, and would go to memory along with it.
-            flush_user_page(hva, true);
+            self.flush_user_page(hva, true);
         }
         UserSlice::new(UserPtr::from_addr(hva), data.len())
             .writer()
             .write_slice(data)?;
         if !caches_on {
-            flush_user_page(hva, true);
+            self.flush_user_page(hva, true);
         }
         // The slot as it is now, and not as it was: a log that began meanwhile has to tell of it, if
         // the monitor can have copied the page before. One that begins later need not.
@@ -368,6 +384,18 @@ impl AddressSpace {
             log.mark(gfn - slot.gfn);
         }
         Ok(true)
+    }
+
+    /// Cleans and invalidates the page at a user address to the point of coherency. Faults it in,
+    /// for writing if `write`. May sleep.
+    ///
+    /// If there is no page, nothing happens: an access by the process fails likewise.
+    fn flush_user_page(&self, address: usize, write: bool) {
+        let page = HostMapping::get(address, write, false).ok();
+        if let Some(page) = page.filter(HostMapping::is_ram) {
+            // SAFETY: The page is referenced.
+            unsafe { self.lowvisor.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
+        }
     }
 
     /// The slot that has an address, and the number of its page.
@@ -551,14 +579,15 @@ impl AddressSpace {
     }
 
     /// Resolves a fault of the guest at `ipa`, in the context of the process that made the VM.
-    ///
+    /// `was_mapped` if something was mapped there, and did not allow the access.
     pub(crate) fn fault(
         &self,
         ipa: Ipa,
         access: Access,
-        stock: &mut TableStock,
+        was_mapped: bool,
+        faults: &mut Faults,
     ) -> Result<Faulted> {
-        stock.fill()?;
+        faults.stock.fill()?;
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
         loop {
             let sequence = self.sequence.load(Ordering::SeqCst);
@@ -571,12 +600,16 @@ impl AddressSpace {
                 return Ok(Faulted::NoMemory);
             }
             let hva = slot.hva_of(gfn);
-            let host = match HostMapping::get(hva, write) {
+            let is_missing = faults.missing.take() == Some(hva);
+            let host = match HostMapping::get(hva, write, is_missing) {
                 // A signal; or somebody else is at it. If the guest still wants the page, it
                 // comes back here.
                 Err(e) if e == EINTR || e == EAGAIN => return Ok(Faulted::Mapped),
                 other => other?,
             };
+            if host.next_is_missing() {
+                faults.missing = Some(hva + PAGE_SIZE as usize);
+            }
             // While writes are logged, only what was written to is mapped for writing, and by the
             // page.
             let logging = slot.log.is_some();
@@ -606,21 +639,21 @@ impl AddressSpace {
             if is_current {
                 // The guest chooses its memory types: with its caches on, too, it can map a page as
                 // Non-cacheable, and would see what was there before the host wrote to it.
-                let must_clean = access == Access::Execute || !self.maps(&wanted);
+                let must_clean = access == Access::Execute || !was_mapped || !self.maps(&wanted);
                 if must_clean && wanted.memory == MemAttr::NormalWb {
                     // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                     // huge page after the page had been looked up, and nothing was invalidated
                     // in between: so the page is a part of that, which the reference keeps whole.
-                    unsafe { flush_ram_to_poc(pa, size.bytes()) };
+                    unsafe { self.lowvisor.flush_ram_to_poc(pa, size.bytes()) };
                 }
                 if access == Access::Execute {
                     invalidate_icache();
                 }
             }
-            if is_current && self.map(wanted, sequence, stock)? {
+            if is_current && self.map(wanted, sequence, &mut faults.stock)? {
                 host.mark_used(writable);
                 if around {
-                    self.map_following(&slot, gfn, writable, sequence, stock);
+                    self.map_following(&slot, gfn, writable, sequence, &mut faults.stock);
                 }
                 return Ok(Faulted::Mapped);
             }
@@ -670,7 +703,7 @@ impl AddressSpace {
         let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
         for pa in pages.addresses() {
             // SAFETY: The page is referenced.
-            unsafe { flush_ram_to_poc(pa, MapSize::Page.bytes()) };
+            unsafe { self.lowvisor.flush_ram_to_poc(pa, MapSize::Page.bytes()) };
         }
         // The window is aligned, and so in one region.
         self.with_region(ipa_of(first), |region| {
@@ -865,7 +898,7 @@ impl AddressSpace {
                         if desc.memory() == Some(MemAttr::NormalWb) {
                             // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
                             // notifiers out.
-                            unsafe { flush_ram_to_poc(desc.address(), size) };
+                            unsafe { self.lowvisor.flush_ram_to_poc(desc.address(), size) };
                         }
                         None
                     });
