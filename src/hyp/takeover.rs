@@ -18,6 +18,7 @@ use core::{
 };
 
 use armv7::{
+    addr::Pa,
     descriptor::{
         HypAccess,
         HypMemory, //
