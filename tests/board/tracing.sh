@@ -15,7 +15,7 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	trace=/sys/kernel/tracing/trace
 	debugfs=/sys/kernel/debug/kvm_arm
 	parameter=/sys/module/kvm_arm/parameters/debug
-	value() { sed -n "s/^$2 //p" "$1"; }
+	value() { sed -n "s/^$2 //p" $1; }
 	# The number of events of a kind in the trace that are like a pattern.
 	traced() { grep -E "^[^#]* $1: " /tmp/trace | grep -cE -- "${2:-.}"; }
 
@@ -46,6 +46,17 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	rmmod kvm_arm 2>/dev/null && fail "rmmod while files of debugfs are open"
 	exec 5<&- 6<&-
 	echo "debugfs: as it should be"
+
+	# Interrupts of the timer of a guest that runs are no exits.
+	monitor payload --payload payload --cpus 1 >/tmp/payload &
+	monitor=$!
+	while relayed=$(value "$debugfs/$monitor-*/stats" hyp_relayed_timer 2>/dev/null); [ "${relayed:-0}" -lt 100 ]; do
+		kill -0 $monitor || fail "the monitor ended, with ${relayed:-no} interrupts of the timer given in HYP mode"
+	done
+	kill -KILL $monitor
+	wait $monitor
+	while [ -n "$(ls $debugfs)" ]; do i=$((${i:-0} + 1)); [ $i -lt 10000 ] || fail "the directory stays"; done
+	echo "timer: given in HYP mode"
 
 	# VMs come and go while all files are read.
 	touch /tmp/reading
@@ -127,7 +138,7 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
 	echo "debug: as it should be"
 	rmmod kvm_arm || fail "rmmod"
 ' || fail "$(tail -n 1 <<<"$output")"
-for part in 'debugfs: as it should be' 'debugfs: read while VMs come and go' \
+for part in 'debugfs: as it should be' 'timer: given in HYP mode' 'debugfs: read while VMs come and go' \
 	'tracepoints: as they should be' 'tracepoints: unloaded and loaded' 'debug: as it should be'; do
 	expect "^$part"
 done
