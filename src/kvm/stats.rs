@@ -311,6 +311,7 @@ statistics! {
     remote_tlb_flush_requests: Count = |s, _| s.tlb_flushes.get(),
     pages_mapped: Count = |s, _| s.pages.get(),
     blocks_mapped: Count = |s, _| s.blocks.get(),
+    pages_cleaned: Count = |s, _| s.cleaned.get(),
     mmu_invalidations: Count = |s, _| s.invalidations.get(),
 }
 

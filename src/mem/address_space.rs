@@ -386,6 +386,17 @@ impl AddressSpace {
         Ok(true)
     }
 
+    /// Cleans and invalidates RAM, a page or a block, to the point of coherency.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Lowvisor::flush_ram_to_poc`].
+    unsafe fn flush_ram_to_poc(&self, pa: Pa, size: u64) {
+        self.stats.cleaned.add(size >> PAGE_SHIFT);
+        // SAFETY: The caller's promise.
+        unsafe { self.lowvisor.flush_ram_to_poc(pa, size) };
+    }
+
     /// Cleans and invalidates the page at a user address to the point of coherency. Faults it in,
     /// for writing if `write`. May sleep.
     ///
@@ -394,7 +405,7 @@ impl AddressSpace {
         let page = HostMapping::get(address, write, false).ok();
         if let Some(page) = page.filter(HostMapping::is_ram) {
             // SAFETY: The page is referenced.
-            unsafe { self.lowvisor.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
+            unsafe { self.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
         }
     }
 
@@ -644,7 +655,7 @@ impl AddressSpace {
                     // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                     // huge page after the page had been looked up, and nothing was invalidated
                     // in between: so the page is a part of that, which the reference keeps whole.
-                    unsafe { self.lowvisor.flush_ram_to_poc(pa, size.bytes()) };
+                    unsafe { self.flush_ram_to_poc(pa, size.bytes()) };
                 }
                 if access == Access::Execute {
                     invalidate_icache();
@@ -703,7 +714,7 @@ impl AddressSpace {
         let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
         for pa in pages.addresses() {
             // SAFETY: The page is referenced.
-            unsafe { self.lowvisor.flush_ram_to_poc(pa, MapSize::Page.bytes()) };
+            unsafe { self.flush_ram_to_poc(pa, MapSize::Page.bytes()) };
         }
         // The window is aligned, and so in one region.
         self.with_region(ipa_of(first), |region| {
@@ -898,7 +909,7 @@ impl AddressSpace {
                         if desc.memory() == Some(MemAttr::NormalWb) {
                             // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
                             // notifiers out.
-                            unsafe { self.lowvisor.flush_ram_to_poc(desc.address(), size) };
+                            unsafe { self.flush_ram_to_poc(desc.address(), size) };
                         }
                         None
                     });

@@ -15,7 +15,13 @@ impl SharedCounter {
     /// Counts one.
     #[inline]
     pub(crate) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    /// Counts so many.
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// The count.
@@ -33,6 +39,8 @@ pub(crate) struct MemoryStats {
     pub(crate) pages: SharedCounter,
     /// Blocks of 2 MiB, likewise.
     pub(crate) blocks: SharedCounter,
+    /// Pages of 4 KiB that were cleaned to the point of coherency.
+    pub(crate) cleaned: SharedCounter,
     /// Invalidations by the host: it took memory away or write-protected it.
     pub(crate) invalidations: SharedCounter,
 }

@@ -16,6 +16,7 @@ use crate::guest::{
     code, complete, init, new_vcpu, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE,
     SIZE,
 };
+use crate::stats::Stats;
 
 pub(crate) const TESTS: &[Test] = &[
     ("dirty log: capabilities", capabilities),
@@ -23,6 +24,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("dirty log: not there", not_there),
     ("dirty log: pages written to, once", once),
     ("dirty log: a bitmap that cannot be written", bad_bitmap),
+    (
+        "dirty log: a page is cleaned when the guest gets it, and not again",
+        cleaned,
+    ),
     ("dirty log: turned off and on", off_and_on),
     ("dirty log: with the slot as it moves", moved),
     ("dirty log: manual", manual),
@@ -263,6 +268,31 @@ fn once() -> Outcome {
     // What the monitor writes is not the guest's.
     writer.data.write_words(0, &[1]);
     writer.expect("after a write by the monitor", &[])
+}
+
+fn cleaned() -> Outcome {
+    const PAGES: usize = 16;
+    let writer = Writer::new(PAGES * PAGE, uapi::MEM_LOG_DIRTY_PAGES)?;
+    let stats = Stats::new(writer.guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    for page in 0..PAGES {
+        writer.data.write_words(page * PAGE, &[0]);
+    }
+    // The guest gets the program itself, and the first page.
+    writer.write(0, 1)?;
+    let cleaned = |what, pages, by: &dyn Fn() -> Outcome| {
+        let before = stats.value("pages_cleaned")?;
+        by()?;
+        equal(what, stats.value("pages_cleaned")? - before, pages)
+    };
+    let all = || writer.write(0, PAGES);
+    // Each is read before it is written to, and mapped read-only until then.
+    cleaned("the first time", PAGES as u64 - 1, &all)?;
+    cleaned("again", 0, &all)?;
+    writer.log()?;
+    cleaned("write-protected", 0, &all)?;
+    // Nothing is there: the page of zeroes, and then another one.
+    writer.data.advise(libc::MADV_DONTNEED)?;
+    cleaned("taken away", 2 * PAGES as u64, &all)
 }
 
 fn bad_bitmap() -> Outcome {

@@ -60,7 +60,7 @@ struct Descriptor {
 }
 
 /// The immutable part of a file of statistics.
-struct Stats {
+pub(crate) struct Stats {
     file: File,
     id: String,
     descriptors: HashMap<String, Descriptor>,
@@ -90,7 +90,7 @@ fn text(block: &[u8]) -> Result<String, String> {
 
 impl Stats {
     /// Parses the file as api.rst says, and checks all that it promises.
-    fn new(file: File) -> Result<Self, String> {
+    pub(crate) fn new(file: File) -> Result<Self, String> {
         let mut header = [0; HEADER_SIZE];
         file.read_exact_at(&mut header, 0).works("the header")?;
         let [flags, name_size, count, id_offset, descriptors, data] =
@@ -203,7 +203,7 @@ impl Stats {
             .collect())
     }
 
-    fn value(&self, name: &str) -> Result<u64, String> {
+    pub(crate) fn value(&self, name: &str) -> Result<u64, String> {
         self.values(name).map(|values| values[0])
     }
 
