@@ -578,7 +578,8 @@ guest_timer:					@ r2: the list register's value
 	str	r7, [r6]			@ GICD_ISACTIVER0
 	str	r2, [r5]
 	str	r8, [sp, #CTX_RELAYED]
-	dsb	sy				@ the GIC has seen both
+	ldr	r9, [r6]			@ so that it has come into effect
+	dsb	sy
 	ldmia	sp, {r0 - r12}
 	eret
 
