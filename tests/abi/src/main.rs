@@ -37,8 +37,8 @@ use std::time::{Duration, Instant};
 
 use check::{Outcome, Test};
 
-/// A test that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A test that takes longer than so many seconds hangs.
+const PATIENCE: u64 = 60;
 
 /// The argument by which this program runs one test in its own process.
 const ONE: &str = "--one";
@@ -76,12 +76,12 @@ fn run(name: &str) -> Outcome {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| e.to_string())?;
-    let start = Instant::now();
+    let (start, patience) = (Instant::now(), kvm::patience(PATIENCE));
     while child.try_wait().map_err(|e| e.to_string())?.is_none() {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("no end after {} s", PATIENCE.as_secs()));
+            return Err(format!("no end after {} s", patience.as_secs()));
         }
         thread::sleep(Duration::from_millis(2));
     }
