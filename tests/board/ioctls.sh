@@ -10,7 +10,7 @@ for board in virt-a15 virt-a7; do
 	result=0
 	# On one of them VFIO is there, which KVM's device for it asks.
 	[ $board = virt-a7 ] && export DRIVERS=vfio
-	BOARD=$board ADD=$programs/abi TIMEOUT=300 on_board '
+	BOARD=$board ADD=$programs/abi TIMEOUT=600 on_board '
 		abi; status=$?; rmmod kvm_arm || exit 1; exit $status
 	' || result=$?
 	# Each of its lines is a test.
