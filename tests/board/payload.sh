@@ -23,7 +23,7 @@ bare() {
 
 for core in a15 a7; do
 	BOARD=virt-$core ADD="$programs/monitor $programs/payload" \
-		TIMEOUT=${TIMEOUT:-420} on_board '
+		TIMEOUT=${TIMEOUT:-900} on_board '
 		# run WHAT OPTIONS…
 		run() {
 			local what=$1
