@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 # shellcheck disable=SC2016 # all that is the board's
-ADD="$module $programs/abi $programs/monitor $programs/payload" on_board '
+ADD="$module $programs/abi $programs/monitor $programs/payload" TIMEOUT=600 on_board '
 	fail() { echo "FAILED: $*"; exit 1; }
 	events=/sys/kernel/tracing/events/kvm_arm
 	[ -d $events ] || mount -t tracefs none /sys/kernel/tracing || fail "no tracefs"
