@@ -201,19 +201,12 @@ impl HostTimer {
         }
     }
 
-    /// HYP mode has made the interrupt of this CPU active for the guest.
+    /// While the guest ran, the interrupt of this CPU became active by HYP mode, or the guest has
+    /// deactivated it.
     #[inline]
-    pub(crate) fn activated_for_guest(&self, irqs: &IrqsOff) {
+    pub(crate) fn note_active(&self, irqs: &IrqsOff, active: bool) {
         if let Some(known) = self.active.get(irqs.cpu()) {
-            known.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The guest that ran on this CPU has deactivated the interrupt, if it was active.
-    #[inline]
-    pub(crate) fn deactivated_by_guest(&self, irqs: &IrqsOff) {
-        if let Some(known) = self.active.get(irqs.cpu()) {
-            known.store(false, Ordering::Relaxed);
+            known.store(active, Ordering::Relaxed);
         }
     }
 }

@@ -215,7 +215,7 @@ fn note_relayed(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) {
     let relayed = core::mem::take(&mut state.context.relayed);
     if relayed != 0 {
         vcpu.stats.relayed.add(relayed.into());
-        vm.host.timer.activated_for_guest(irqs);
+        vm.host.timer.note_active(irqs, true);
         state.interface.use_register(state.timer_register);
         state.lines.get_mut().virt = true;
         state.timer_rose = true;
@@ -244,7 +244,7 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
     }
     if timer_was_due {
         if !still_active {
-            vm.host.timer.deactivated_by_guest(irqs);
+            vm.host.timer.note_active(irqs, false);
         }
         // The guest may not be done with it; or its timer has fired once more.
         if still_active || VcpuTimers::hardware_level() {

@@ -137,7 +137,7 @@ impl VcpuTimers {
         self.virt.ctl = TimerCtl::from_bits_truncate(ctl) & (TimerCtl::ENABLE | TimerCtl::IMASK);
         self.virt.cval = register::cntv_cval();
         if !still_active {
-            host.deactivated_by_guest(irqs);
+            host.note_active(irqs, false);
         }
     }
 }
