@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kvm::snapshot::VcpuSnapshot;
 use kvm::uapi::{self, UserspaceMemoryRegion};
@@ -621,7 +621,7 @@ fn migrate_with(options: u64) -> Outcome {
     const PAGES: usize = 600;
     const ROUNDS: usize = 50;
     /// For the vCPUs to write to that many pages, which takes far less.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    let patience = kvm::patience(30);
     let writer = Writer::new(PAGES * PAGE, 0)?;
     if options != 0 {
         writer.manual(options)?;
@@ -679,7 +679,7 @@ fn migrate_with(options: u64) -> Outcome {
             }
             let start = Instant::now();
             let (mut dirty, mut rounds) = (0, 0);
-            while (dirty < 3 * PAGES || rounds < ROUNDS) && start.elapsed() < PATIENCE {
+            while (dirty < 3 * PAGES || rounds < ROUNDS) && start.elapsed() < patience {
                 dirty += round()?;
                 rounds += 1;
             }

@@ -187,7 +187,7 @@ fn run_on_first_cpu(
 }
 
 fn receive<T>(what: &str, from: &Receiver<Result<T, String>>) -> Result<T, String> {
-    from.recv_timeout(Duration::from_secs(30))
+    from.recv_timeout(kvm::patience(30))
         .map_err(|e| format!("{what}: {e}"))?
         .map_err(|e| format!("{what}: {e}"))
 }
@@ -244,9 +244,9 @@ fn turns(policy: libc::c_int) -> Outcome {
     let replacement = new_vcpu(&guest.kvm, &guest.vm, 2)?;
     let first = std::mem::replace(&mut guest.vcpu, replacement);
     let spinning = run_on_first_cpu(first, policy, uapi::EXIT_SYSTEM_EVENT);
-    let patience = Instant::now();
+    let since = Instant::now();
     while guest.memory.word(SPINS) == 0 {
-        ensure(patience.elapsed() < Duration::from_secs(20), "no guest")?;
+        ensure(since.elapsed() < kvm::patience(20), "no guest")?;
         thread::sleep(Duration::from_millis(1));
     }
     let working = run_on_first_cpu(second, policy, uapi::EXIT_MMIO);
@@ -276,12 +276,12 @@ fn real_time_wfi() -> Outcome {
         Ok::<_, String>(())
     });
     // The guest masks the interrupts that wake it: it waits again and again.
-    let patience = Instant::now();
+    let since = Instant::now();
     while !other.is_finished() {
         irq(&guest.vm, true)?;
         irq(&guest.vm, false)?;
         ensure(
-            patience.elapsed() < Duration::from_secs(30),
+            since.elapsed() < kvm::patience(30),
             "a thread of the same priority does not get the CPU",
         )?;
     }
@@ -325,11 +325,11 @@ fn guest_time() -> Outcome {
     let path = format!("/proc/self/task/{id}/stat");
     // Numbered as in proc(5), less the first two.
     let (utime, stime, guest_time) = (14 - 3, 15 - 3, 43 - 3);
-    let patience = Instant::now();
+    let since = Instant::now();
     let fields = loop {
         thread::sleep(Duration::from_millis(50));
         let fields = stat_fields(&path)?;
-        if fields[utime] + fields[stime] >= 100 || patience.elapsed() > Duration::from_secs(20) {
+        if fields[utime] + fields[stime] >= 100 || since.elapsed() > kvm::patience(20) {
             break fields;
         }
     };

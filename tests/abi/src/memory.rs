@@ -402,7 +402,7 @@ fn replaced_while(change: impl Fn(&Vm, &UserspaceMemoryRegion) -> Outcome + Sync
     const B_TO_MOV: u32 = 0xeaff_fff6;
     /// How often the page has to be taken away while the slot is not there or moves.
     const ENOUGH: u32 = 1000;
-    const PATIENCE: Duration = Duration::from_secs(20);
+    let patience = kvm::patience(20);
     let at = BASE + HUGE as u32;
     let mut program = Vec::new();
     // A store to the last page after a load from each 2 MiB, for there to be much to unmap.
@@ -465,7 +465,7 @@ fn replaced_while(change: impl Fn(&Vm, &UserspaceMemoryRegion) -> Outcome + Sync
             stay_on(0);
             be_first()?;
             let (mut meanwhile, mut current) = (0, 0);
-            while meanwhile < ENOUGH && start.elapsed() < PATIENCE {
+            while meanwhile < ENOUGH && start.elapsed() < patience {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
@@ -754,7 +754,7 @@ fn unmapped_later() -> Outcome {
 fn memory_file() -> Outcome {
     const ROUNDS: u32 = 300;
     const PAGES: usize = 4;
-    const PATIENCE: Duration = Duration::from_secs(20);
+    let patience = kvm::patience(20);
     let address = BASE + HUGE as u32;
     let mut program = Vec::new();
     program.extend(code::load(0, address));
@@ -792,7 +792,7 @@ fn memory_file() -> Outcome {
         let wait = |what: &str, holds: &dyn Fn() -> bool| -> Outcome {
             let start = Instant::now();
             while !holds() {
-                ensure(start.elapsed() < PATIENCE, format!("never came: {what}"))?;
+                ensure(start.elapsed() < patience, format!("never came: {what}"))?;
                 thread::yield_now();
             }
             Ok(())

@@ -125,12 +125,12 @@ impl Guest {
 
 /// Waits until the guest has come to its end, but not for ever.
 fn wait(stop: &Stop) -> Ending {
-    let start = Instant::now();
+    let (start, patience) = (Instant::now(), patience(PATIENCE));
     loop {
         if let Some(ending) = stop.ending() {
             return ending;
         }
-        let left = patience(PATIENCE).saturating_sub(start.elapsed());
+        let left = patience.saturating_sub(start.elapsed());
         if left.is_zero() {
             return Ending::Stopped;
         }
