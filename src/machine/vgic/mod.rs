@@ -340,7 +340,8 @@ where
 
     /// Changes the state of an interrupt and puts it where it belongs then. If
     /// it is in a list register, the CPU has to come out for the change to take
-    /// effect.
+    /// effect; and if it may get into one in the guest
+    /// ([`reserve`](Self::reserve)), for what it would be then.
     fn change(&mut self, cpu: VcpuIdx, intid: u32, f: impl FnOnce(&mut Irq)) -> CpuMask {
         let Some(irq) = self.irq_mut(cpu, intid) else {
             return 0;
@@ -348,6 +349,8 @@ where
         f(irq);
         if irq.is(State::IN_LR) {
             bit(Self::holder(cpu, intid, irq))
+        } else if irq.is(State::HW) {
+            self.refresh(cpu, intid) | bit(cpu)
         } else {
             self.refresh(cpu, intid)
         }

@@ -191,6 +191,33 @@ fn timer_that_rises_in_the_guest() {
     assert_eq!(gic.reserve(1, &ci, 27), None);
 }
 
+/// What list register it would get, and whether its physical interrupt has to be active, was settled
+/// at the last flush: after each change, there has to be another.
+#[test]
+fn changes_of_the_timers_interrupt_have_the_vcpu_flushed() {
+    let (mut gic, mut ci) = ready(2);
+    gic.map_hw(1, 27, 30);
+    gic.flush(1, &mut ci);
+    assert!(gic.reserve(1, &ci, 27).is_some());
+    let writes = [
+        ("GICD_ICENABLER", 0x180, 4, 1 << 27),
+        ("GICD_ISPENDR, disabled", 0x200, 4, 1 << 27),
+        ("GICD_ICPENDR, disabled", 0x280, 4, 1 << 27),
+        ("GICD_ISENABLER", 0x100, 4, 1 << 27),
+        ("GICD_IPRIORITYR", 0x400 + 27, 1, 0x50),
+        ("GICD_IGROUPR", 0x80, 4, 1 << 27),
+        ("GICD_ISACTIVER", 0x300, 4, 1 << 27),
+        ("GICD_ICACTIVER", 0x380, 4, 1 << 27),
+    ];
+    for (what, offset, len, value) in writes {
+        assert_eq!(gic.dist_write(1, offset, len, value), 0b10, "{what}");
+        gic.flush(1, &mut ci);
+        gic.reserve(1, &ci, 27);
+        // What it is already changes nothing.
+        assert_eq!(gic.dist_write(0, offset, len, value) & 0b10, 0, "{what}");
+    }
+}
+
 #[test]
 fn timer() {
     let (mut gic, mut ci) = ready(2);
