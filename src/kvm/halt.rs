@@ -92,10 +92,12 @@ fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> bool {
 
 /// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
 pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
+    // What changes from now on is looked for.
+    let lines = Lines::of(state);
     if !vcpu.has_requests() && !is_ready(vm, vcpu, state) {
         let limits = vm.halt.limits();
         let start = register::cntpct();
-        let found = look_out(vm, vcpu, state, start, limits.max);
+        let found = look_out(vm, vcpu, state, lines, start, limits.max);
         if state.halt_window.duration(limits.max) != 0 {
             let ticks = register::cntpct().wrapping_sub(start);
             let ns = vm.host.timer.frequency.ticks_to_ns(ticks);
@@ -113,13 +115,13 @@ pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
 }
 
 /// Stays awake for the time of the vCPU's window. Says whether there is something to do by then.
-fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, start: u64, max: u32) -> bool {
+/// Its devices' lines were `lines` before it was found that there is nothing.
+fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, max: u32) -> bool {
     let window = state.halt_window.duration(max);
     if window == 0 {
         return false;
     }
     let ticks = vm.host.timer.frequency.ns_to_ticks(window.into());
-    let lines = Lines::of(state);
     while register::cntpct().wrapping_sub(start) < ticks {
         // The vGIC's lock is not taken again and again: who changes what it would signal makes
         // a request, but for the vCPU's own devices.
