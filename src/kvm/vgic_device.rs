@@ -17,6 +17,7 @@ use machine::vgic::{
 };
 
 use super::{
+    lines::Lines,
     system::{
         self,
         ioctl, //
@@ -132,6 +133,10 @@ impl VgicDevice {
             Use::Set => system::read_user(address?)?,
             _ => 0,
         };
+        if is_dist {
+            // The vGIC may know the lines from before the guest dealt with its timer.
+            self.vm.interrupt_for(vcpu, &state, Lines::of(&state));
+        }
         let mut kick = 0;
         let result = self.vm.with_distributor(|gic| match (is_dist, how) {
             (true, Use::Set) => gic.uaccess_write(cpu, offset, value).map(|mask| {

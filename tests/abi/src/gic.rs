@@ -7,7 +7,7 @@ use kvm::uapi::{self, CreateDevice};
 use kvm::{ioctl_mut, ioctl_ref, Device, Vm};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, init, new_vcpu, new_vm, Guest, BASE, PSCI_SYSTEM_OFF};
+use crate::guest::{code, init, new_vcpu, new_vm, Gic, Guest, BASE, HOLE, PSCI_SYSTEM_OFF};
 
 pub(crate) const TESTS: &[Test] = &[
     ("CREATE_IRQCHIP: twice", irqchip_twice),
@@ -26,6 +26,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("vGIC: initialised", initialised),
     ("vGIC: initialised without a vCPU", initialised_without),
     ("vGIC: distributor registers", distributor),
+    (
+        "vGIC: a timer that the guest is done with is not pending",
+        timer_that_is_done_with,
+    ),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
     ("vGIC: RUN with addresses that overlap", run_with_overlap),
@@ -344,6 +348,23 @@ fn distributor() -> Outcome {
         .get_attr(uapi::VGIC_GRP_CPU_REGS, (1 << 32) | 4)
         .works("GICC_PMR of vCPU 1")?;
     ensure(pmr <= 0xff, format!("GICC_PMR is {pmr:#x}"))
+}
+
+/// What a monitor saves of it would be a timer interrupt for nothing where it is restored.
+fn timer_that_is_done_with() -> Outcome {
+    const GICD_ISPENDR0: u64 = 0x200;
+    const GICD_ISACTIVER0: u64 = 0x300;
+    let mut program = Gic::enable_all();
+    program.extend(Gic::take_timer());
+    program.extend(code::load(1, HOLE));
+    program.push(code::str(3, 1));
+    let guest = Guest::new(&program)?;
+    let gic = Gic::new(&guest)?;
+    gic.init()?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the interrupt", guest.get(3)?, 27)?;
+    equal("GICD_ISPENDR0", gic.distributor(GICD_ISPENDR0)?, 0)?;
+    equal("GICD_ISACTIVER0", gic.distributor(GICD_ISACTIVER0)?, 0)
 }
 
 fn run_without_addresses() -> Outcome {

@@ -446,6 +446,37 @@ impl Gic {
         program
     }
 
+    /// Reads a register of the distributor, as vCPU 0 has it.
+    pub(crate) fn distributor(&self, offset: u64) -> Result<u32, String> {
+        self.0
+            .get_attr(uapi::VGIC_GRP_DIST_REGS, offset)
+            .works(format!("the distributor's register at {offset:#x}"))
+    }
+
+    /// Instructions that have the virtual timer fire, look out for its interrupt, switch the timer
+    /// off and end the interrupt. They use r0 to r3.
+    pub(crate) fn take_timer() -> Vec<u32> {
+        let mut program = code::load(1, Self::CPU + 0xc).to_vec();
+        program.extend(code::load(2, 1023));
+        program.extend(code::load(0, 0));
+        program.extend(code::load(3, 1));
+        program.extend([
+            // CNTV_TVAL, CNTV_CTL
+            code::mcr(0, 0, 14, 3, 0),
+            code::mcr(3, 0, 14, 3, 1),
+            // GICC_IAR
+            code::ldr(3, 1),
+            // cmp r3, r2; beq to the load
+            0xe153_0002,
+            0x0aff_fffc,
+            code::mcr(0, 0, 14, 3, 1),
+        ]);
+        // GICC_EOIR
+        program.extend(code::load(1, Self::CPU + 0x10));
+        program.push(code::str(3, 1));
+        program
+    }
+
     /// Instructions that wait for an interrupt, without taking it, and store its number. They use
     /// r0 to r2.
     pub(crate) fn wait_and_store(address: u32) -> Vec<u32> {
