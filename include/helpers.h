@@ -95,7 +95,7 @@ bool kvm_arm_debug_allowed(void);
 void kvm_arm_sigmask_set(u64 mask);
 void kvm_arm_sigmask_restore(void);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
-void kvm_arm_mark_page_used(struct page *page, bool dirty);
+void kvm_arm_mark_page_accessed(struct page *page);
 void kvm_arm_mark_page_dirty(struct page *page);
 int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
 				     unsigned int flags, struct page **pages);

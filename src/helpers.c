@@ -365,14 +365,11 @@ unsigned int kvm_arm_irq_to_hwirq(unsigned int irq)
 	return data ? irqd_to_hwirq(data) : 0;
 }
 
-void kvm_arm_mark_page_used(struct page *page, bool dirty)
+void kvm_arm_mark_page_accessed(struct page *page)
 {
 	/* The zero page and other reserved pages have no such state. */
-	if (PageReserved(page))
-		return;
-	if (dirty)
-		SetPageDirty(page);
-	mark_page_accessed(page);
+	if (!PageReserved(page))
+		mark_page_accessed(page);
 }
 
 void kvm_arm_mark_page_dirty(struct page *page)
@@ -438,19 +435,21 @@ bool kvm_arm_is_huge_mapping(unsigned long addr)
 	unsigned long flags;
 	bool huge = false;
 	pgd_t *pgd;
-	p4d_t *p4d;
-	pud_t *pud;
+	pud_t pud;
 	pmd_t pmd;
 
+	/*
+	 * Entries are read once: that the tables are not freed does not keep
+	 * another CPU from clearing what leads to them. p4d and pud are folded
+	 * into pgd, so there is one entry above the pmd.
+	 */
+	BUILD_BUG_ON(!mm_p4d_folded(NULL) || !mm_pud_folded(NULL));
 	local_irq_save(flags);
 	pgd = pgd_offset(current->mm, addr);
-	if (pgd_none(READ_ONCE(*pgd)))
+	pud = READ_ONCE(*pud_offset(p4d_offset(pgd, addr), addr));
+	if (pud_none(pud))
 		goto out;
-	p4d = p4d_offset(pgd, addr);
-	pud = pud_offset(p4d, addr);
-	if (pud_none(READ_ONCE(*pud)))
-		goto out;
-	pmd = pmdp_get(pmd_offset(pud, addr));
+	pmd = pmdp_get(pmd_offset(&pud, addr));
 	huge = pmd_present(pmd) && pmd_leaf(pmd);
 out:
 	local_irq_restore(flags);

@@ -64,9 +64,12 @@ impl HostMapping {
             // SAFETY: The vma is the one at the address, and the mmap lock is held.
             if unsafe { bindings::follow_pfnmap_start(&mut args) } == 0 {
                 let (pfn, writable) = (args.pfn, args.writable);
-                // SAFETY: `args` was filled in by the call above; the helpers only look at values.
+                // What the driver chose for all of it: `args` does not have that of the entry, for
+                // which this architecture has no function.
+                // SAFETY: The vma is valid, and the lock held; `args` was filled in by the call
+                // above; the helpers only look at values.
                 let memory = unsafe {
-                    let memory = glue::kvm_arm_pgprot_memory(args.pgprot);
+                    let memory = glue::kvm_arm_pgprot_memory((*vma.as_ptr()).vm_page_prot);
                     let is_ram = glue::kvm_arm_pfn_valid(pfn);
                     bindings::follow_pfnmap_end(&mut args);
                     match memory {
@@ -136,10 +139,18 @@ impl HostMapping {
         self.memory
     }
 
-    /// Tells the host that the page is in use, and whether it may be written to from now on.
-    pub(crate) fn mark_used(&self, dirty: bool) {
+    /// Tells the host that the page is in use. If it was faulted in just now, the process's table
+    /// tells that.
+    pub(crate) fn mark_used(&self) {
+        if let Some(page) = self.page.as_ref().filter(|page| page.was_resident()) {
+            page.page.mark_used();
+        }
+    }
+
+    /// Tells the host that the page may be written to from now on, see [`PageRef::mark_dirty`].
+    pub(crate) fn mark_dirty(&self) {
         if let Some(page) = &self.page {
-            page.mark_used(dirty);
+            page.page.mark_dirty();
         }
     }
 }
@@ -214,7 +225,7 @@ impl UserPage {
             (false, false) => &[true, false],
         };
         for &writable in ways {
-            let [page] = PageRef::get_resident(address, writable);
+            let [page] = PageRef::get_resident(address, 1, writable);
             if let Some(page) = page {
                 return Ok(Self {
                     page,
@@ -226,7 +237,7 @@ impl UserPage {
         // Then the fast look-up costs less than what the slow one does around a fault. The next
         // page takes but a look at the next entry.
         if fault_in(address, write) {
-            let [page, next] = PageRef::get_resident(address, write);
+            let [page, next] = PageRef::get_resident(address, 2, write);
             let next_is_missing = next.is_none();
             if let Some(page) = page {
                 return Ok(Self {
@@ -259,20 +270,6 @@ impl UserPage {
         self.page.pa()
     }
 
-    /// Tells the host that the page is in use, and whether it may be written to from now on. If it
-    /// was faulted in just now, the process's table tells that it is in use.
-    fn mark_used(&self, dirty: bool) {
-        let page = self.page.0.as_ptr();
-        // SAFETY: The page is valid and referenced.
-        unsafe {
-            if self.was_resident() {
-                glue::kvm_arm_mark_page_used(page, dirty);
-            } else if dirty {
-                glue::kvm_arm_mark_page_dirty(page);
-            }
-        }
-    }
-
     fn was_resident(&self) -> bool {
         matches!(self.origin, Origin::Resident)
     }
@@ -283,26 +280,52 @@ impl UserPage {
 /// # Invariants
 ///
 /// The page is valid and the reference is held.
-struct PageRef(NonNull<bindings::page>);
+pub(crate) struct PageRef(NonNull<bindings::page>);
 
 impl PageRef {
-    /// The pages at an address of the current process and behind it, to the first that is not
-    /// there, or may not be written to if `write`. Faults nothing in, and does not sleep.
-    fn get_resident<const N: usize>(address: usize, write: bool) -> [Option<Self>; N] {
+    /// Up to `most` pages at an address of the current process and behind it, to the first that is
+    /// not there, or may not be written to if `write`. Faults nothing in, and does not sleep.
+    pub(crate) fn get_resident<const N: usize>(
+        address: usize,
+        most: usize,
+        write: bool,
+    ) -> [Option<Self>; N] {
         let mut pages = [core::ptr::null_mut(); N];
         let flags = if write { bindings::FOLL_WRITE } else { 0 };
-        // SAFETY: No more than `N` pointers are written to `pages`. The callee checks the address.
-        unsafe {
-            glue::kvm_arm_get_user_pages_fast_only(address, N as i32, flags, pages.as_mut_ptr())
+        let most = most.min(N) as i32;
+        // SAFETY: No more than `N` pointers are written to `pages`. The callee checks the
+        // addresses.
+        let n = unsafe {
+            glue::kvm_arm_get_user_pages_fast_only(address, most, flags, pages.as_mut_ptr())
         };
-        // INVARIANT: The callee took references to those that it wrote.
-        pages.map(|page| NonNull::new(page).map(Self))
+        let mut left = usize::try_from(n).unwrap_or(0);
+        pages.map(|page| {
+            left = left.checked_sub(1)?;
+            // INVARIANT: The callee took references to so many.
+            NonNull::new(page).map(Self)
+        })
     }
 
     /// The physical address.
-    fn pa(&self) -> Pa {
+    pub(crate) fn pa(&self) -> Pa {
         // SAFETY: The page is valid.
         Pa((unsafe { glue::kvm_arm_page_to_pfn(self.0.as_ptr()) } as u64) << 12)
+    }
+
+    /// Tells the host that the page is in use.
+    fn mark_used(&self) {
+        // SAFETY: The page is valid and referenced.
+        unsafe { glue::kvm_arm_mark_page_accessed(self.0.as_ptr()) };
+    }
+
+    /// Tells the host that the page may be written to from now on.
+    ///
+    /// Only for one that the guest can reach, with what keeps an invalidation from taking it away:
+    /// a file system that has begun to write a page back, for which it would have been taken away,
+    /// would never learn of what is written to it later.
+    pub(crate) fn mark_dirty(&self) {
+        // SAFETY: The page is valid and referenced.
+        unsafe { glue::kvm_arm_mark_page_dirty(self.0.as_ptr()) };
     }
 }
 
@@ -310,66 +333,6 @@ impl Drop for PageRef {
     fn drop(&mut self) {
         // SAFETY: A reference is held, by the type's invariant.
         unsafe { glue::kvm_arm_put_page(self.0.as_ptr()) };
-    }
-}
-
-/// How many pages [`ResidentPages`] holds at most.
-pub(crate) const MOST_RESIDENT: usize = 15;
-
-/// Pages at consecutive addresses of the current process which were there already, held by
-/// references as a page that faulted is.
-///
-/// # Invariants
-///
-/// The first `n` of `pages` are valid, and a reference to each is held.
-pub(crate) struct ResidentPages {
-    pages: [*mut bindings::page; MOST_RESIDENT],
-    n: usize,
-}
-
-impl ResidentPages {
-    /// Looks for up to `most` pages from an address on, to the first that is not there, or may not
-    /// be written to if `write`. Faults nothing in, and does not sleep.
-    pub(crate) fn get(address: usize, most: usize, write: bool) -> Self {
-        let mut pages = [core::ptr::null_mut(); MOST_RESIDENT];
-        let flags = if write { bindings::FOLL_WRITE } else { 0 };
-        let most = most.min(MOST_RESIDENT) as i32;
-        // SAFETY: No more than `most` pointers are written to `pages`. The callee checks the
-        // addresses.
-        let n = unsafe {
-            glue::kvm_arm_get_user_pages_fast_only(address, most, flags, pages.as_mut_ptr())
-        };
-        // INVARIANT: The callee took references to so many.
-        Self {
-            pages,
-            n: usize::try_from(n).unwrap_or(0),
-        }
-    }
-
-    /// The physical addresses of the pages.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Pa> + '_ {
-        self.pages.iter().take(self.n).map(|page| {
-            // SAFETY: The page is valid.
-            Pa((unsafe { glue::kvm_arm_page_to_pfn(*page) } as u64) << 12)
-        })
-    }
-
-    /// Tells the host that the pages may be written to from now on. Whether they are in use is not
-    /// known.
-    pub(crate) fn mark_dirty(&self) {
-        for page in self.pages.iter().take(self.n) {
-            // SAFETY: The page is valid and referenced.
-            unsafe { glue::kvm_arm_mark_page_dirty(*page) };
-        }
-    }
-}
-
-impl Drop for ResidentPages {
-    fn drop(&mut self) {
-        for page in self.pages.iter().take(self.n) {
-            // SAFETY: A reference is held, by the type's invariant.
-            unsafe { glue::kvm_arm_put_page(*page) };
-        }
     }
 }
 

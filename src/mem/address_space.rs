@@ -83,8 +83,7 @@ use crate::{
         user_page::{
             is_huge_mapping,
             HostMapping,
-            ResidentPages,
-            MOST_RESIDENT, //
+            PageRef, //
         },
     },
     hyp::{
@@ -655,14 +654,15 @@ impl AddressSpace {
                     // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                     // huge page after the page had been looked up, and nothing was invalidated
                     // in between: so the page is a part of that, which the reference keeps whole.
+                    // RAM that a driver has mapped without a page stays RAM, whoever has it next.
                     unsafe { self.flush_ram_to_poc(pa, size.bytes()) };
                 }
                 if access == Access::Execute {
                     invalidate_icache();
                 }
             }
-            if is_current && self.map(wanted, sequence, &mut faults.stock)? {
-                host.mark_used(writable);
+            if is_current && self.map(wanted, &host, sequence, &mut faults.stock)? {
+                host.mark_used();
                 if around {
                     self.map_following(&slot, gfn, writable, sequence, &mut faults.stock);
                 }
@@ -689,7 +689,8 @@ impl AddressSpace {
         sequence: u32,
         stock: &mut TableStock,
     ) {
-        const WINDOW: u32 = MOST_RESIDENT as u32 + 1;
+        const WINDOW: u32 = 16;
+        const MOST: usize = WINDOW as usize - 1;
         let first = gfn + 1;
         let end = (gfn | (WINDOW - 1)).min(slot.gfn + (slot.pages - 1));
         if first > end {
@@ -701,7 +702,8 @@ impl AddressSpace {
             return;
         }
         let hva = slot.hva_of(first);
-        let pages = ResidentPages::get(hva, (end - gfn) as usize, writable);
+        let pages: [_; MOST] = PageRef::get_resident(hva, (end - gfn) as usize, writable);
+        let pages = || pages.iter().map_while(Option::as_ref);
         let attrs = Stage2Attrs {
             memory: MemAttr::NormalWb,
             access: if writable {
@@ -711,31 +713,32 @@ impl AddressSpace {
             },
             execute_never: true,
         };
-        let hvas = hva..hva + (MOST_RESIDENT << PAGE_SHIFT);
-        for pa in pages.addresses() {
+        let hvas = hva..hva + (MOST << PAGE_SHIFT);
+        for page in pages() {
             // SAFETY: The page is referenced.
-            unsafe { self.flush_ram_to_poc(pa, MapSize::Page.bytes()) };
+            unsafe { self.flush_ram_to_poc(page.pa(), MapSize::Page.bytes()) };
         }
         // The window is aligned, and so in one region.
         self.with_region(ipa_of(first), |region| {
             if !self.is_current(&hvas, sequence) {
                 return;
             }
-            for (gfn, pa) in (first..).zip(pages.addresses()) {
+            for (gfn, page) in (first..).zip(pages()) {
                 let ipa = ipa_of(gfn);
-                // What is there stays. If there is no table any more, nor will there be one.
-                if region.lookup(ipa).is_none()
-                    && self
-                        .map_in(region, ipa, pa, MapSize::Page, attrs, stock)
-                        .is_err()
-                {
+                // What is there stays.
+                if region.lookup(ipa).is_some() {
+                    continue;
+                }
+                let mapped = self.map_in(region, ipa, page.pa(), MapSize::Page, attrs, stock);
+                // If there is no table any more, nor will there be one.
+                if mapped.is_err() {
                     break;
+                }
+                if writable {
+                    page.mark_dirty();
                 }
             }
         });
-        if writable {
-            pages.mark_dirty();
-        }
     }
 
     /// Whether the guest can reach what is wanted already, and just not write to it, say. Then it
@@ -798,9 +801,20 @@ impl AddressSpace {
     }
 
     /// Makes a mapping unless an invalidation came in between; says whether it did.
-    fn map(&self, wanted: Wanted, sequence: u32, stock: &mut TableStock) -> Result<bool> {
+    fn map(
+        &self,
+        wanted: Wanted,
+        host: &HostMapping,
+        sequence: u32,
+        stock: &mut TableStock,
+    ) -> Result<bool> {
         self.with_region(wanted.ipa, |region| {
-            self.map_wanted(region, &wanted, sequence, stock)
+            let mapped = self.map_wanted(region, &wanted, sequence, stock)?;
+            // Before an invalidation can come.
+            if mapped && wanted.writable {
+                host.mark_dirty();
+            }
+            Ok(mapped)
         })
         .unwrap_or(Err(EFAULT))
     }
