@@ -162,7 +162,7 @@ fn tables() -> Outcome {
     charged(
         "tables",
         group.kernel()? - before,
-        expected,
+        expected - SLACK,
         expected + SLACK,
     )?;
     // The tables go with the slots, and not just with the VM.

@@ -620,7 +620,7 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
 fn migrate_with(options: u64) -> Outcome {
     const PAGES: usize = 600;
     const ROUNDS: usize = 50;
-    /// For the vCPUs to write to that many pages, which takes far less.
+    // For the vCPUs to write to that many pages, which takes far less.
     let patience = kvm::patience(30);
     let writer = Writer::new(PAGES * PAGE, 0)?;
     if options != 0 {

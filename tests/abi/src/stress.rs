@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
-use kvm::{Vcpu, Vm};
+use kvm::{patience, Vcpu, Vm};
 
 use crate::check::{ensure, equal, Works};
 use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, PAGE};
@@ -40,9 +40,9 @@ const DATA: usize = HUGE;
 /// In [`Variant::Slots`] the data is there, or so much higher.
 const WINDOW: u32 = 0x1000_0000;
 /// What a vCPU does not get in that time it never will.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: u64 = 40;
 /// What there is of time besides, if something has not happened that has to.
-const EXTRA: Duration = Duration::from_secs(240);
+const EXTRA: u64 = 240;
 /// Offsets from the hole at which the guest reports what it found.
 const REPORT: u64 = 8;
 
@@ -482,7 +482,7 @@ impl Shared {
             if self.stopped() {
                 break Ok(());
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience(PATIENCE) {
                 break Err("a vCPU does not come to the end of its pass".into());
             }
             thread::sleep(Duration::from_millis(1));
@@ -526,7 +526,7 @@ fn run_vcpu(shared: &Shared, vcpu: &Vcpu, id: usize) -> Result<(), String> {
     loop {
         if let Err(e) = vcpu.run() {
             // The memory was away, or could not be written to: for a moment.
-            if e.raw_os_error() == Some(libc::EFAULT) && since.elapsed() < PATIENCE {
+            if e.raw_os_error() == Some(libc::EFAULT) && since.elapsed() < patience(PATIENCE) {
                 let fault = vcpu.run.memory_fault().gpa.wrapping_sub(BASE.into());
                 equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MEMORY_FAULT)?;
                 ensure(fault < RAM as u64, format!("a fault at {fault:#x}"))?;
@@ -625,7 +625,7 @@ fn discard(shared: &Shared, scratch: &Scratch, page: usize) -> Result<(), String
             return Ok(());
         }
         ensure(
-            start.elapsed() < PATIENCE,
+            start.elapsed() < patience(PATIENCE),
             "the guest writes to a page that was taken away",
         )?;
         thread::yield_now();
@@ -741,7 +741,7 @@ fn torment(
     let mut bitmap = vec![0u32; RAM / PAGE / 32];
     // A slow host gets more time for what has not happened yet.
     while Instant::now() < end
-        || (Instant::now() < end + EXTRA && shared.missing(&counts, before)?.is_some())
+        || (Instant::now() < end + patience(EXTRA) && shared.missing(&counts, before)?.is_some())
     {
         if shared.stopped() {
             break;
@@ -937,7 +937,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
         let start = Instant::now();
         while shared.shares.load(Ordering::Relaxed) == 0
             && !shared.stopped()
-            && start.elapsed() < PATIENCE
+            && start.elapsed() < patience(PATIENCE)
         {
             thread::sleep(Duration::from_millis(20));
         }
