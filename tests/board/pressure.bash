@@ -59,7 +59,7 @@ board='
 	case $variant in
 	none) ;;
 	thp-*) thp=${variant#thp-} ;;
-	log) more="--slot-every 200 --slot log" ;;
+	log) more="--slot-every 1000 --slot log" ;;
 	slots) more="--slot-every 500 --slot move" ;;
 	*) echo "no variant $variant"; exit 1 ;;
 	esac
