@@ -30,6 +30,7 @@ mod system;
 mod vcpu;
 mod vcpu_attributes;
 mod vfio;
+mod writeback;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -113,6 +114,9 @@ fn main() -> ExitCode {
             return stress::main(seconds, variant.first().map(String::as_str));
         }
         [argument, seed, mib] if argument == pattern::PATTERN => return pattern::main(seed, mib),
+        [argument, path, seconds] if argument == writeback::WRITEBACK => {
+            return writeback::main(path, seconds)
+        }
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         _ => {}
     }
