@@ -6,7 +6,8 @@ use core::marker::PhantomData;
 
 use kernel::{
     ffi,
-    prelude::*, //
+    prelude::*,
+    sync::SpinLock, //
 };
 use kvm_bindings as glue;
 
@@ -55,6 +56,18 @@ impl Drop for IrqsOff {
         // SAFETY: `flags` is what `local_irq_save` returned, on the same thread.
         unsafe { glue::kvm_arm_local_irq_restore(self.flags) };
     }
+}
+
+/// Runs `f` on what a lock guards that interrupt handlers take, too.
+pub(crate) fn with_lock_irqs_off<T: Unpin, R>(
+    lock: &SpinLock<T>,
+    f: impl FnOnce(&mut T) -> R,
+) -> R {
+    let _irqs = IrqsOff::new();
+    // A variable, which is dropped before `_irqs`: a temporary of the last expression would be
+    // dropped after it, and what is pending would interrupt with the lock held.
+    let mut guard = lock.lock();
+    f(&mut guard)
 }
 
 /// Whether the CPUs have a VFP.

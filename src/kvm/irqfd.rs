@@ -28,7 +28,7 @@ use super::{
     vm::Vm, //
 };
 use crate::glue::{
-    cpu::IrqsOff,
+    cpu::with_lock_irqs_off,
     eventfd::{
         EventFd,
         Listener,
@@ -121,8 +121,7 @@ impl Irqfds {
 
     /// Runs `f` on the table, which the callbacks use in hard interrupt context.
     fn with<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
-        let _irqs = IrqsOff::new();
-        f(&mut self.table.lock())
+        with_lock_irqs_off(&self.table, f)
     }
 
     /// The SPI that a GSI is.
@@ -260,8 +259,10 @@ impl Irqfds {
         let mut next = 0;
         loop {
             let resample = self.with(|table| {
-                let rest = table.irqfds.iter().map(|irqfd| irqfd.listener());
-                for irqfd in rest.filter(|irqfd| irqfd.number >= next) {
+                let irqfds = &table.irqfds;
+                let first = irqfds.partition_point(|irqfd| irqfd.listener().number < next);
+                let rest = irqfds.iter().skip(first).map(|irqfd| irqfd.listener());
+                for irqfd in rest {
                     let Some(resample) = &irqfd.resample else {
                         continue;
                     };

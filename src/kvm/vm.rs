@@ -74,6 +74,7 @@ use crate::{
     glue::{
         cpu::{
             cond_resched,
+            with_lock_irqs_off,
             IrqsOff,
             MAX_CPUS, //
         },
@@ -208,7 +209,11 @@ impl Vm {
 
     /// The vCPU with an id.
     pub(crate) fn vcpu(&self, id: usize) -> Option<&Arc<Vcpu>> {
-        self.members.vcpus.get(id)?.as_ref()
+        let vcpus = &self.members.vcpus;
+        if id >= vcpus.len() {
+            return None;
+        }
+        vcpus.get(machine::nospec::index(id, vcpus.len()))?.as_ref()
     }
 
     /// All vCPUs, in the order of their ids.
@@ -345,8 +350,7 @@ impl Vm {
     /// signalled in one.
     #[inline]
     fn with_gic<R>(&self, f: impl FnOnce(&mut Option<Distributor>) -> R) -> R {
-        let _irqs = IrqsOff::new();
-        f(&mut self.gic.lock())
+        with_lock_irqs_off(&self.gic, f)
     }
 
     /// Keeps the configuration from being changed.

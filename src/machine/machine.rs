@@ -19,7 +19,7 @@ pub mod cp15;
 pub mod firmware;
 pub mod halt;
 pub mod history;
-mod nospec;
+pub mod nospec;
 pub mod pmu;
 pub mod psci;
 pub mod slot;

@@ -10,7 +10,7 @@ use core::hint::black_box;
 
 /// The index, if it is below `len`, else zero. Neither is above `isize::MAX`.
 #[inline]
-pub(crate) fn index(index: usize, len: usize) -> usize {
+pub fn index(index: usize, len: usize) -> usize {
     // Having seen the check, the compiler would take it that there is nothing to be done.
     let index = black_box(index);
     // The sign of the difference, in all bits.

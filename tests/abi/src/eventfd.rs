@@ -2,12 +2,13 @@
 
 //! KVM_IRQFD, KVM_IOEVENTFD, KVM_SET_GSI_ROUTING, and coalesced MMIO.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use kvm::uapi::{self, CoalescedZone, IoEventFd, IrqRouting, IrqRoutingEntry, Irqfd};
-use kvm::{ioctl, ioctl_ref, Device, Vm};
+use kvm::{ioctl, ioctl_ref, patience, Device, Vm};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
@@ -22,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("irqfd: wrong ones", bad_irqfds),
     ("irqfd: an edge", edge),
     ("irqfd: signalled before", signalled_before),
+    ("irqfd: signalled in a hard interrupt", hard_interrupt),
     ("irqfd: a level until the guest has dealt with it", resample),
     ("irqfd: its eventfd is closed", closed),
     ("irqfd: the VM goes while it is signalled", vm_goes),
@@ -440,6 +442,133 @@ fn edge() -> Outcome {
     let event = new_event()?;
     machine.irqfd(&event, 5000, 0).works("a far pin")?;
     event.write(1).works("write")
+}
+
+/// A timer whose expiry signals an eventfd in the interrupt itself: through a poll by asynchronous
+/// I/O, as devices do it, too.
+struct HardSignal {
+    timer: OwnedFd,
+    context: libc::c_ulong,
+}
+
+/// `struct iocb` of the kernel (include/uapi/linux/aio_abi.h), little-endian.
+#[repr(C)]
+#[derive(Default)]
+struct Iocb {
+    data: u64,
+    key: u32,
+    rw_flags: u32,
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    buf: u64,
+    bytes: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    event: u32,
+}
+
+impl HardSignal {
+    fn new() -> Result<Self, String> {
+        // SAFETY: A new descriptor, if there is no error.
+        let timer = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK) };
+        ensure(timer >= 0, "timerfd_create")?;
+        let mut context: libc::c_ulong = 0;
+        // SAFETY: The descriptor is ours alone; io_setup writes to `context`.
+        let (timer, result) = unsafe {
+            (
+                OwnedFd::from_raw_fd(timer),
+                libc::syscall(libc::SYS_io_setup, 4, &mut context),
+            )
+        };
+        ensure(result == 0, "io_setup")?;
+        Ok(Self { timer, context })
+    }
+
+    /// Has `event` signalled in so many nanoseconds.
+    fn signal_in(&self, nanos: u32, event: &EventFd) -> Outcome {
+        const IOCB_CMD_POLL: u16 = 5;
+        const IOCB_FLAG_RESFD: u32 = 1;
+        let mut request = Iocb {
+            opcode: IOCB_CMD_POLL,
+            fd: self.timer.as_raw_fd() as u32,
+            buf: libc::POLLIN as u64,
+            flags: IOCB_FLAG_RESFD,
+            event: event.as_raw_fd() as u32,
+            ..Default::default()
+        };
+        let zero = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let time = libc::itimerspec {
+            it_interval: zero,
+            it_value: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: nanos as libc::c_long,
+            },
+        };
+        let requests = [&mut request as *mut Iocb];
+        // SAFETY: All are ours and live through the calls.
+        let (set, submitted) = unsafe {
+            (
+                libc::timerfd_settime(self.timer.as_raw_fd(), 0, &time, std::ptr::null_mut()),
+                libc::syscall(libc::SYS_io_submit, self.context, 1, requests.as_ptr()),
+            )
+        };
+        ensure(set == 0 && submitted == 1, "timerfd_settime and io_submit")
+    }
+
+    /// Whether it was signalled.
+    fn take(&self) -> bool {
+        let mut events = [0u64; 4];
+        let mut now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: One event of 32 bytes, and a time.
+        let n = unsafe {
+            libc::syscall(
+                libc::SYS_io_getevents,
+                self.context,
+                0,
+                1,
+                events.as_mut_ptr(),
+                &mut now,
+            )
+        };
+        n == 1
+    }
+}
+
+impl Drop for HardSignal {
+    fn drop(&mut self) {
+        // SAFETY: The context is ours.
+        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+    }
+}
+
+/// Whatever this CPU does with the vGIC meanwhile.
+fn hard_interrupt() -> Outcome {
+    const ROUNDS: u32 = 3000;
+    let machine = WithGic::new(&[])?;
+    machine.edges()?;
+    let event = new_event()?;
+    machine.irqfd(&event, 0, 0).works("KVM_IRQFD")?;
+    let signal = HardSignal::new()?;
+    for round in 0..ROUNDS {
+        signal.signal_in(20_000 + round * 137 % 100_000, &event)?;
+        let start = Instant::now();
+        while !signal.take() {
+            for level in [true, false, true, false] {
+                machine.guest.vm.spi_line(33, level).works("KVM_IRQ_LINE")?;
+            }
+            ensure(start.elapsed() < patience(10), "the timer does not expire")?;
+        }
+        ensure(machine.take_pending(0)?, format!("lost in round {round}"))?;
+    }
+    Ok(())
 }
 
 fn signalled_before() -> Outcome {
