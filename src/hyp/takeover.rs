@@ -293,6 +293,15 @@ impl Lowvisor {
 
     fn install(&self, irqs: &IrqsOff) -> Result {
         let cpu = irqs.cpu();
+        // One that was not there when all were looked at.
+        if Core::from_midr(register::midr()) != Some(self.core) {
+            pr_err!(
+                "CPU {cpu} (MIDR {:#010x}) is another core than those that guests run on: it has \
+                 to stay offline while the module is loaded\n",
+                register::midr()
+            );
+            return Err(ENODEV);
+        }
         match HypOwner::find(irqs) {
             HypOwner::Us => return Ok(()),
             HypOwner::Stub => (),
