@@ -490,6 +490,8 @@ guest_enter:					@ r1: VcpuContext
 	orr	r10, r10, r5
 	mcr	p15, 4, r10, c1, c1, 1
 	mcrr	p15, 4, r8, r9, c14		@ CNTVOFF
+	ldr	r2, [r1, #CTX_CNTV_CTL]		@ the timer is on with its offset only
+	mcr	p15, 0, r2, c14, c3, 1		@ CNTV_CTL
 	mov	r2, #CNTHCTL_GUEST
 	mcr	p15, 4, r2, c14, c1, 0		@ CNTHCTL
 	ldr	r2, [r1, #CTX_CP15]		@ the guest's MPIDR
@@ -653,6 +655,8 @@ guest_exit:
 	mov	r1, sp
 	mrc	p15, 4, r2, c1, c1, 0		@ HCR: VA goes when the guest takes it
 	str	r2, [r1, #CTX_HCR]
+	mrc	p15, 0, r2, c14, c3, 1		@ CNTV_CTL
+	str	r2, [r1, #CTX_CNTV_CTL]
 	save_guest_banked
 	/*
 	 * What the guest did may end in an asynchronous abort yet. It must
@@ -677,6 +681,7 @@ host_return:
 	mrc	p15, 4, r3, c1, c1, 1		@ HDCR: HPMN stays
 	and	r3, r3, #0x1f
 	mcr	p15, 4, r3, c1, c1, 1
+	mcr	p15, 0, r2, c14, c3, 1		@ CNTV_CTL
 	mcrr	p15, 4, r2, r2, c14		@ CNTVOFF
 	mov	r3, #CNTHCTL_HOST
 	mcr	p15, 4, r3, c14, c1, 0		@ CNTHCTL

@@ -44,6 +44,7 @@
 #define CTX_ANSWERED		616	/* what it has counted */
 #define CTX_RELAY		624	/* hyp::relay::Relay */
 #define CTX_RELAYED		640	/* how often its interrupt was given to the guest */
+#define CTX_CNTV_CTL		644	/* of the virtual timer, which is off otherwise */
 #define CTX_SIZE		648
 
 /* --- HypCpu: one host CPU -------------------------------------------- */

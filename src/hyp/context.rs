@@ -116,7 +116,9 @@ pub(crate) struct VcpuContext {
     /// How often the interrupt of `relay` was given to the guest. The highvisor takes it at each
     /// exit.
     pub(crate) relayed: u32,
-    _pad: u32,
+    /// CNTV_CTL: on while the guest runs, since only then the counter has its offset. At an exit
+    /// it is switched off, and what it was is here, with ISTATUS.
+    pub(crate) cntv_ctl: u32,
 }
 
 const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);
@@ -159,6 +161,10 @@ const_assert_eq!(offset_of!(VcpuContext, relay), layout::CTX_RELAY as usize);
 const_assert_eq!(
     offset_of!(VcpuContext, relayed),
     layout::CTX_RELAYED as usize
+);
+const_assert_eq!(
+    offset_of!(VcpuContext, cntv_ctl),
+    layout::CTX_CNTV_CTL as usize
 );
 const_assert_eq!(
     core::mem::size_of::<VcpuContext>(),

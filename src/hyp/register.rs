@@ -62,10 +62,6 @@ read32!(
     cntfrq, "0", "14", "0", "0"
 );
 read32!(
-    /// Virtual Timer Control register.
-    cntv_ctl, "0", "14", "3", "1"
-);
-read32!(
     /// Auxiliary Control Register.
     actlr, "0", "1", "0", "1"
 );

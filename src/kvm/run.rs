@@ -168,7 +168,9 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     if vm.comes_after_another(&irqs, vcpu.id) {
         hyp.flush_tlb_local(vttbr);
     }
-    state.timers.load(&irqs, &host.timer, keep_active);
+    state
+        .timers
+        .load(&irqs, &host.timer, &mut state.context, keep_active);
     if vm.has_gic() {
         host.gic.load(&irqs, &state.interface);
     }
@@ -202,7 +204,9 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         host.gic.save(guest.irqs(), &mut state.interface);
     }
     let still_active = vm.fold_gic(vcpu, state);
-    state.timers.save(guest.irqs(), &host.timer, still_active);
+    state
+        .timers
+        .save(guest.irqs(), &host.timer, &state.context, still_active);
     vcpu.leave();
     drop(guest);
     exit
@@ -247,7 +251,7 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
             vm.host.timer.note_active(irqs, false);
         }
         // The guest may not be done with it; or its timer has fired once more.
-        if still_active || VcpuTimers::hardware_level() {
+        if still_active || VcpuTimers::hardware_level(&state.context) {
             return false;
         }
         lines.virt = false;

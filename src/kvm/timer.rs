@@ -2,7 +2,8 @@
 
 //! The architected timers of a vCPU (Arm ARM B8).
 //!
-//! The virtual timer is the hardware's own while the guest runs. Outside of it
+//! The virtual timer is the hardware's own while the guest runs: the world switch
+//! puts it on and off, with the counter's offset. Outside of it
 //! the timer is off and its state is here: the output is worked out from the
 //! counter. It reaches the guest as a PPI, linked to the physical interrupt by
 //! the list register, so that the guest's deactivation deactivates both. While
@@ -19,7 +20,10 @@ use machine::timer::Timer;
 use super::host::HostTimer;
 use crate::{
     glue::cpu::IrqsOff,
-    hyp::register, //
+    hyp::{
+        context::VcpuContext,
+        register, //
+    },
 };
 
 /// The interrupts of the timers, by their INTIDs.
@@ -72,10 +76,10 @@ impl VcpuTimers {
         (self.virt.level(now), self.phys.level(now))
     }
 
-    /// The output of the virtual timer that is in the hardware.
+    /// The output of the virtual timer that is in the hardware, when the guest was left.
     #[inline]
-    pub(crate) fn hardware_level() -> bool {
-        let ctl = TimerCtl::from_bits_truncate(register::cntv_ctl());
+    pub(crate) fn hardware_level(context: &VcpuContext) -> bool {
+        let ctl = TimerCtl::from_bits_truncate(context.cntv_ctl);
         ctl == TimerCtl::ENABLE | TimerCtl::ISTATUS
     }
 
@@ -110,31 +114,36 @@ impl VcpuTimers {
         }
     }
 
-    /// Puts the virtual timer into the hardware. `keep_active` says whether the guest has yet to
-    /// deal with the output.
+    /// Puts the virtual timer into the hardware, which is off until the guest is entered.
+    /// `keep_active` says whether the guest has yet to deal with the output.
     #[inline]
-    pub(crate) fn load(&mut self, irqs: &IrqsOff, host: &HostTimer, keep_active: bool) {
+    pub(crate) fn load(
+        &mut self,
+        irqs: &IrqsOff,
+        host: &HostTimer,
+        context: &mut VcpuContext,
+        keep_active: bool,
+    ) {
         host.set_active(irqs, keep_active);
         // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
         unsafe { register::set_cntv_cval(self.virt.cval) };
-        if self.virt.is_armed() {
-            // It must not fire for what was there before.
-            register::isb();
-        }
-        // SAFETY: As above.
-        unsafe { register::set_cntv_ctl(self.virt.ctl.bits()) };
+        context.cntv_ctl = self.virt.ctl.bits();
     }
 
-    /// Takes the state of the virtual timer out of the hardware, and switches that off.
+    /// Takes the state of the virtual timer out of the hardware.
     ///
     /// `still_active` says whether the guest has yet to deactivate the interrupt; if it has done
     /// so, it deactivated the physical one too.
     #[inline]
-    pub(crate) fn save(&mut self, irqs: &IrqsOff, host: &HostTimer, still_active: bool) {
-        let ctl = register::cntv_ctl();
-        // SAFETY: The host does not use the virtual timer.
-        unsafe { register::set_cntv_ctl(0) };
-        self.virt.ctl = TimerCtl::from_bits_truncate(ctl) & (TimerCtl::ENABLE | TimerCtl::IMASK);
+    pub(crate) fn save(
+        &mut self,
+        irqs: &IrqsOff,
+        host: &HostTimer,
+        context: &VcpuContext,
+        still_active: bool,
+    ) {
+        let ctl = TimerCtl::from_bits_truncate(context.cntv_ctl);
+        self.virt.ctl = ctl & (TimerCtl::ENABLE | TimerCtl::IMASK);
         self.virt.cval = register::cntv_cval();
         if !still_active {
             host.note_active(irqs, false);
