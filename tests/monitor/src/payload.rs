@@ -25,7 +25,7 @@ use crate::vm::{open_kvm, Irqchip, Machine};
 /// What a payload may use, as `tests/payload/src/start.S` maps it.
 pub(crate) const RAM_MIB: u64 = 64;
 /// A payload that takes longer than so many seconds hangs.
-const PATIENCE: u64 = 120;
+const PATIENCE: u64 = 300;
 /// A check that takes longer than this is told about.
 const SLOW: Duration = Duration::from_millis(500);
 /// What the payload finds in R0: that there is a monitor (`tests/payload/src/board.rs`).
