@@ -13,8 +13,8 @@ use kvm::{ioctl, ioctl_ref};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
-    code, complete, init, new_vcpu, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE,
-    SIZE,
+    code, complete, init, new_vcpu, new_vm, run_passes, slot, Aligned, Guest, Memory, BASE, HOLE,
+    HUGE, PAGE, SIZE,
 };
 use crate::stats::Stats;
 
@@ -643,16 +643,6 @@ fn migrate_with(options: u64) -> Outcome {
         }
     }
     let stop = AtomicBool::new(false);
-    let work = |vcpu: &kvm::Vcpu| -> Result<usize, String> {
-        let mut passes = 0;
-        while !stop.load(Ordering::Relaxed) {
-            vcpu.run().works("KVM_RUN")?;
-            equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
-            equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
-            passes += 1;
-        }
-        Ok(passes)
-    };
     let other = Writer::new(PAGES * PAGE, 0)?;
     let copy = |page: usize| other.data.copy_page(&writer.data, page * PAGE);
     let round = || -> Result<usize, String> {
@@ -670,8 +660,8 @@ fn migrate_with(options: u64) -> Outcome {
         writer.data.write_words(page * PAGE + PAGE - 4, &[word]);
     }
     let passes = thread::scope(|scope| {
-        let first = scope.spawn(|| work(vcpu));
-        let last = scope.spawn(|| work(&second));
+        let first = scope.spawn(|| run_passes(vcpu, &stop));
+        let last = scope.spawn(|| run_passes(&second, &stop));
         let migration = (|| {
             writer.start_log()?;
             if options & uapi::DIRTY_LOG_INITIALLY_SET == 0 {

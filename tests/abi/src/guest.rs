@@ -3,11 +3,12 @@
 //! A guest of a few instructions, put together by hand.
 
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Device, Kvm, Vcpu, Vm};
 
-use crate::check::{fails, Outcome, Works};
+use crate::check::{equal, fails, Outcome, Works};
 
 /// Where a guest's memory starts, and its first instruction is.
 pub(crate) const BASE: u32 = 0x8000_0000;
@@ -322,6 +323,19 @@ pub(crate) fn complete(vcpu: &Vcpu) -> Outcome {
     let result = vcpu.run();
     vcpu.run.set_immediate_exit(false);
     fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
+}
+
+/// Runs a vCPU whose program accesses the hole after each pass, until it is to stop. Gives the number
+/// of passes.
+pub(crate) fn run_passes(vcpu: &Vcpu, stop: &AtomicBool) -> Result<usize, String> {
+    let mut passes = 0;
+    while !stop.load(Ordering::Relaxed) {
+        vcpu.run().works("KVM_RUN")?;
+        equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+        equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
+        passes += 1;
+    }
+    Ok(passes)
 }
 
 /// A VM with one vCPU and memory with a program in it.

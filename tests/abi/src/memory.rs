@@ -12,7 +12,9 @@ use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::Vm;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, new_vm, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE};
+use crate::guest::{
+    code, new_vm, run_passes, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("slot: made, moved, deleted", life),
@@ -781,14 +783,7 @@ fn memory_file() -> Outcome {
     let stop = AtomicBool::new(false);
     let vcpu = &guest.vcpu;
     thread::scope(|scope| {
-        let runner = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                vcpu.run().works("KVM_RUN")?;
-                equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
-                equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
-            }
-            Ok::<_, String>(())
-        });
+        let runner = scope.spawn(|| run_passes(vcpu, &stop));
         let wait = |what: &str, holds: &dyn Fn() -> bool| -> Outcome {
             let start = Instant::now();
             while !holds() {
@@ -822,7 +817,7 @@ fn memory_file() -> Outcome {
         let result = rounds();
         stop.store(true, Ordering::Relaxed);
         let run = runner.join().map_err(|_| "the vCPU's thread panicked")?;
-        result.and(run)
+        result.and(run.map(drop))
     })
 }
 

@@ -15,10 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvm::uapi;
-
 use crate::check::{ensure, equal, Works};
-use crate::guest::{code, slot, Guest, Memory, BASE, HOLE, HUGE, PAGE};
+use crate::guest::{code, run_passes, slot, Guest, Memory, BASE, HOLE, HUGE, PAGE};
 
 /// The argument by which this program does that: a path on the disk and seconds follow.
 pub(crate) const WRITEBACK: &str = "--writeback";
@@ -63,16 +61,7 @@ fn run(path: &str, seconds: u64) -> Result<String, String> {
     let stop = AtomicBool::new(false);
     let vcpu = &guest.vcpu;
     let (mut synced, passes) = thread::scope(|scope| {
-        let runner = scope.spawn(|| {
-            let mut passes = 0;
-            while !stop.load(Ordering::Relaxed) {
-                vcpu.run().works("KVM_RUN")?;
-                equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
-                equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
-                passes += 1;
-            }
-            Ok::<u32, String>(passes)
-        });
+        let runner = scope.spawn(|| run_passes(vcpu, &stop));
         let start = Instant::now();
         let mut synced = Ok(0);
         while start.elapsed() < Duration::from_secs(seconds) && !runner.is_finished() {
