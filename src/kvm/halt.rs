@@ -82,19 +82,19 @@ impl VmHalt {
     }
 }
 
-/// Whether there is something that ends a wait for an interrupt. An asynchronous abort does, masked
+/// Whether there is something that ends a wait for an interrupt, given its own devices' lines. An asynchronous abort does, masked
 /// or not (B1.8.13).
-fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> bool {
+fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> bool {
     vcpu.irq_lines() != 0
         || state.context.control.hcr & Hcr::VA.bits() != 0
-        || vm.interrupt_for(vcpu, state, Lines::of(state))
+        || vm.interrupt_for(vcpu, state, lines)
 }
 
 /// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
 pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
     // What changes from now on is looked for.
     let lines = Lines::of(state);
-    if !vcpu.has_requests() && !is_ready(vm, vcpu, state) {
+    if !vcpu.has_requests() && !is_ready(vm, vcpu, state, lines) {
         let limits = vm.halt.limits();
         let start = register::cntpct();
         let found = look_out(vm, vcpu, state, lines, start, limits.max);
@@ -128,7 +128,8 @@ fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, m
         if vcpu.has_requests() {
             return true;
         }
-        if Lines::of(state) != lines && is_ready(vm, vcpu, state) {
+        let now = Lines::of(state);
+        if now != lines && is_ready(vm, vcpu, state, now) {
             return true;
         }
         // A signal, which KVM_RUN finds.
@@ -144,7 +145,7 @@ fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, m
 }
 
 fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
-    let ready = || is_ready(vm, vcpu, state);
+    let ready = || is_ready(vm, vcpu, state, Lines::of(state));
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !vcpu.has_requests() && !ready() {
@@ -171,7 +172,7 @@ pub(super) fn suspended(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<O
         vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
         return Err(EINTR);
     }
-    if !is_ready(vm, vcpu, state) {
+    if !is_ready(vm, vcpu, state, Lines::of(state)) {
         return Ok(None);
     }
     vcpu.run_page

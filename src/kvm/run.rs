@@ -33,6 +33,7 @@ use crate::{
             IrqsOff, //
         },
         guest_time::GuestTime,
+        log,
         signal::with_mask,
         task::{
             is_over_memory_high,
@@ -355,16 +356,19 @@ fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
 
 /// A fault inside HYP mode: a bug of ours. The registers go to the log, the VM stops.
 fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
-    let irqs = IrqsOff::new();
-    if vector == u8::MAX {
-        pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu());
-    } else if let Some(fault) = vm.host.lowvisor.fault(&irqs) {
-        pr_err!(
-            "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
-             registers: {fault}\n",
-            irqs.cpu()
-        );
-    }
+    // User space may go on with KVM_RUN for as long as it likes.
+    log::ratelimited(|| {
+        let irqs = IrqsOff::new();
+        if vector == u8::MAX {
+            pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu());
+        } else if let Some(fault) = vm.host.lowvisor.fault(&irqs) {
+            pr_err!(
+                "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
+                 registers: {fault}\n",
+                irqs.cpu()
+            );
+        }
+    });
     vcpu.run_page.set_internal_error(
         uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
         &[vector.into()],

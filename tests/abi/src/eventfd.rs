@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Instant;
 
 use kvm::uapi::{self, CoalescedZone, IoEventFd, IrqRouting, IrqRoutingEntry, Irqfd};
-use kvm::{ioctl, ioctl_ref, patience, Device, Vm};
+use kvm::{ioctl, ioctl_ref, patience, Vm};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, Guest, BASE, HOLE, PAGE};
+use crate::guest::{code, Gic, Guest, BASE, HOLE, PAGE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("eventfd: capabilities", capabilities),
@@ -38,8 +38,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("coalesced MMIO: mappings", mappings),
 ];
 
-const DIST: u32 = 0x3fff_0000;
-const CPU: u32 = 0x3ffd_0000;
 /// A store here says that the guest is done.
 const DONE: u32 = 0x1800_0000;
 /// Where stores are looked for.
@@ -283,46 +281,23 @@ fn taken_away() -> Outcome {
 /// A guest with an initialised vGIC.
 struct WithGic {
     guest: Guest,
-    gic: Device,
+    gic: Gic,
 }
 
 impl WithGic {
     fn new(program: &[u32]) -> Result<Self, String> {
         let guest = Guest::new(program)?;
-        let gic = guest
-            .vm
-            .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
-            .works("KVM_CREATE_DEVICE")?;
-        for (kind, address) in [
-            (uapi::VGIC_V2_ADDR_TYPE_DIST, DIST),
-            (uapi::VGIC_V2_ADDR_TYPE_CPU, CPU),
-        ] {
-            gic.set_attr(uapi::VGIC_GRP_ADDR, kind, &u64::from(address))
-                .works("address")?;
-        }
-        gic.set_attr(uapi::VGIC_GRP_CTRL, uapi::VGIC_CTRL_INIT, &0u32)
-            .works("CTRL_INIT")?;
+        let gic = Gic::new(&guest)?;
+        gic.init()?;
         Ok(Self { guest, gic })
-    }
-
-    fn dist(&self, offset: u64) -> Result<u32, String> {
-        self.gic
-            .get_attr(uapi::VGIC_GRP_DIST_REGS, offset)
-            .works(format!("distributor register {offset:#x}"))
-    }
-
-    fn set_dist(&self, offset: u64, value: u32) -> Outcome {
-        self.gic
-            .set_attr(uapi::VGIC_GRP_DIST_REGS, offset, &value)
-            .works(format!("distributor register {offset:#x}"))
     }
 
     /// Whether SPI 32 + `pin` is pending; it is made not to be.
     fn take_pending(&self, pin: u32) -> Result<bool, String> {
         let bit = 1 << (pin % 32);
         let word = u64::from(pin / 32) * 4;
-        let pending = self.dist(0x204 + word)? & bit != 0;
-        self.set_dist(0x284 + word, bit)?;
+        let pending = self.gic.distributor(0x204 + word)? & bit != 0;
+        self.gic.set_distributor(0x284 + word, bit)?;
         Ok(pending)
     }
 
@@ -338,7 +313,7 @@ impl WithGic {
 
     /// Makes the SPIs from 32 to 47 edge-triggered.
     fn edges(&self) -> Outcome {
-        self.set_dist(0xc08, 0xaaaa_aaaa)
+        self.gic.set_distributor(0xc08, 0xaaaa_aaaa)
     }
 }
 
@@ -585,7 +560,7 @@ const PIN: u32 = 8;
 
 fn resample() -> Outcome {
     let mut program = Vec::new();
-    program.extend(code::load(2, CPU));
+    program.extend(code::load(2, Gic::CPU));
     program.extend(code::load(12, DONE));
     // cpsie i, and wait.
     program.extend([0xf108_0080, code::LOOP]);
@@ -607,14 +582,11 @@ fn resample() -> Outcome {
         .vcpu
         .set_reg(uapi::cp15_reg(0, 12, 0, 0), BASE + vectors as u32)
         .works("VBAR")?;
-    machine.set_dist(0x000, 1)?;
-    machine.set_dist(0x104, 1 << PIN)?;
-    machine.set_dist(0x820 + u64::from(PIN), 1)?;
-    for (offset, value) in [(0x00, 1u32), (0x04, 0xf0)] {
-        machine
-            .gic
-            .set_attr(uapi::VGIC_GRP_CPU_REGS, offset, &value)
-            .works("CPU interface")?;
+    machine.gic.set_distributor(0x000, 1)?;
+    machine.gic.set_distributor(0x104, 1 << PIN)?;
+    machine.gic.set_distributor(0x820 + u64::from(PIN), 1)?;
+    for (offset, value) in [(0x00, 1), (0x04, 0xf0)] {
+        machine.gic.set_interface(offset, value)?;
     }
     let (event, again) = (new_event()?, new_event()?);
     let request = Irqfd {
@@ -635,7 +607,7 @@ fn resample() -> Outcome {
         guest.complete()?;
         equal(format!("resampled, round {round}"), count(&again), 1)?;
         // The line is low again.
-        let pending = machine.dist(0x204)? & (1 << PIN);
+        let pending = machine.gic.distributor(0x204)? & (1 << PIN);
         equal("pending", pending, 0)?;
     }
     Ok(())
@@ -951,7 +923,7 @@ fn lowered() -> Outcome {
     };
     ioctl_ref(vm, uapi::IRQFD(), &request).works("KVM_IRQFD")?;
     event.write(1).works("write")?;
-    let pending = || Ok::<_, String>((machine.dist(GICD_ISPENDR1)? >> GSI) & 1);
+    let pending = || Ok::<_, String>((machine.gic.distributor(GICD_ISPENDR1)? >> GSI) & 1);
     equal("pending", pending()?, 1)?;
     request.flags = uapi::IRQFD_DEASSIGN;
     ioctl_ref(vm, uapi::IRQFD(), &request).works("DEASSIGN")?;

@@ -417,7 +417,7 @@ pub(crate) struct Gic(Device);
 
 impl Gic {
     const DIST: u32 = 0x3fff_0000;
-    const CPU: u32 = 0x3ffd_0000;
+    pub(crate) const CPU: u32 = 0x3ffd_0000;
 
     /// Makes the vGIC of a guest.
     pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
@@ -465,6 +465,20 @@ impl Gic {
         self.0
             .get_attr(uapi::VGIC_GRP_DIST_REGS, offset)
             .works(format!("the distributor's register at {offset:#x}"))
+    }
+
+    /// Writes a register of the distributor, as vCPU 0 would.
+    pub(crate) fn set_distributor(&self, offset: u64, value: u32) -> Outcome {
+        self.0
+            .set_attr(uapi::VGIC_GRP_DIST_REGS, offset, &value)
+            .works(format!("the distributor's register at {offset:#x}"))
+    }
+
+    /// Writes a register of vCPU 0's CPU interface.
+    pub(crate) fn set_interface(&self, offset: u64, value: u32) -> Outcome {
+        self.0
+            .set_attr(uapi::VGIC_GRP_CPU_REGS, offset, &value)
+            .works(format!("the CPU interface's register at {offset:#x}"))
     }
 
     /// Instructions that have the virtual timer fire, look out for its interrupt, switch the timer

@@ -6,6 +6,7 @@
 //! [`uapi`], and [`Kvm`], [`Vm`], [`Vcpu`] and [`Device`] are the files behind which the ioctls are.
 //! [`snapshot`] saves and restores a machine.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub mod files;
@@ -17,7 +18,10 @@ pub use files::{ioctl, ioctl_mut, ioctl_ref, Device, Kvm, RunPage, Vcpu, Vm};
 /// How long to wait for what takes some seconds before it counts as hanging: so many, times
 /// `TIMEOUT_FACTOR` of the environment, since a host with a kernel that looks for defects is slow.
 pub fn patience(seconds: u64) -> Duration {
-    let factor = std::env::var("TIMEOUT_FACTOR").ok();
-    let factor = factor.and_then(|factor| factor.parse().ok());
-    Duration::from_secs(seconds * factor.unwrap_or(1))
+    static FACTOR: OnceLock<u64> = OnceLock::new();
+    let factor = FACTOR.get_or_init(|| {
+        let factor = std::env::var("TIMEOUT_FACTOR").ok();
+        factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+    });
+    Duration::from_secs(seconds * factor)
 }
