@@ -313,6 +313,9 @@ statistics! {
     blocks_mapped: Count = |s, _| s.blocks.get(),
     pages_cleaned: Count = |s, _| s.cleaned.get(),
     mmu_invalidations: Count = |s, _| s.invalidations.get(),
+    pages_aged: Count = |s, _| s.aged.get(),
+    access_flag_faults: Count = |s, _| s.access_flag_faults.get(),
+    icache_invalidations: Count = |s, _| s.icache_invalidations.get(),
 }
 
 statistics! {

@@ -274,8 +274,9 @@ impl AddressSpace {
             Change::None => Ok(()),
             Change::New { set, after } => {
                 let set = Arc::new(set, GFP_KERNEL_ACCOUNT)?;
-                for slot in set.iter() {
-                    self.prepare(slot.ipas())?;
+                // The others' tables are there for as long as the VM is.
+                if let Some(new) = set.with_id(region.slot) {
+                    self.prepare(new.ipas())?;
                 }
                 let going = match &after {
                     After::Unmap(gone) => Some(gone.clone()),
@@ -658,6 +659,7 @@ impl AddressSpace {
                     unsafe { self.flush_ram_to_poc(pa, size.bytes()) };
                 }
                 if access == Access::Execute {
+                    self.stats.icache_invalidations.count();
                     invalidate_icache();
                 }
             }
@@ -697,13 +699,26 @@ impl AddressSpace {
             return;
         }
         let ipa_of = |gfn: u32| Ipa(u64::from(gfn) << PAGE_SHIFT);
-        let is_there = |region: &mut Region<'_>| region.lookup(ipa_of(first)).is_some();
-        if self.with_region(ipa_of(first), is_there) != Some(false) {
+        // What is mapped already: it stays, and was cleaned then. The window is aligned, and so in
+        // one region.
+        let mapped = self.with_region(ipa_of(first), |region| {
+            (first..=end).fold(0u32, |mapped, gfn| {
+                let is_mapped = region.lookup(ipa_of(gfn)).is_some();
+                mapped | u32::from(is_mapped) << (gfn - first)
+            })
+        });
+        // If the next one is, so were those behind it, most likely.
+        let Some(mapped) = mapped.filter(|mapped| mapped & 1 == 0) else {
             return;
-        }
+        };
         let hva = slot.hva_of(first);
         let pages: [_; MOST] = PageRef::get_resident(hva, (end - gfn) as usize, writable);
-        let pages = || pages.iter().map_while(Option::as_ref);
+        let pages = || {
+            let pages = pages.iter().map_while(Option::as_ref);
+            (first..)
+                .zip(pages)
+                .filter(|(gfn, _)| mapped >> (gfn - first) & 1 == 0)
+        };
         let attrs = Stage2Attrs {
             memory: MemAttr::NormalWb,
             access: if writable {
@@ -714,18 +729,17 @@ impl AddressSpace {
             execute_never: true,
         };
         let hvas = hva..hva + (MOST << PAGE_SHIFT);
-        for page in pages() {
+        for (_, page) in pages() {
             // SAFETY: The page is referenced.
             unsafe { self.flush_ram_to_poc(page.pa(), MapSize::Page.bytes()) };
         }
-        // The window is aligned, and so in one region.
         self.with_region(ipa_of(first), |region| {
             if !self.is_current(&hvas, sequence) {
                 return;
             }
-            for (gfn, page) in (first..).zip(pages()) {
+            for (gfn, page) in pages() {
                 let ipa = ipa_of(gfn);
-                // What is there stays.
+                // Another vCPU's fault may have been faster.
                 if region.lookup(ipa).is_some() {
                     continue;
                 }
@@ -767,6 +781,9 @@ impl AddressSpace {
         self.with_region(range.start, |region| {
             let _ = region.update(range, |_, desc| {
                 found = true;
+                if !desc.accessed() {
+                    self.stats.access_flag_faults.count();
+                }
                 Some(desc.with_accessed(true))
             });
         });
@@ -1046,7 +1063,10 @@ impl MmuCallbacks for Arc<AddressSpace> {
             let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
                 young |= was;
-                was.then(|| desc.with_accessed(false))
+                was.then(|| {
+                    self.stats.aged.count();
+                    desc.with_accessed(false)
+                })
             });
             stale.flush && flush
         });

@@ -43,4 +43,10 @@ pub(crate) struct MemoryStats {
     pub(crate) cleaned: SharedCounter,
     /// Invalidations by the host: it took memory away or write-protected it.
     pub(crate) invalidations: SharedCounter,
+    /// Pages and blocks that the host made old, to see whether the guest still uses them.
+    pub(crate) aged: SharedCounter,
+    /// Pages and blocks that the guest used after that.
+    pub(crate) access_flag_faults: SharedCounter,
+    /// Invalidations of the instruction caches of all CPUs.
+    pub(crate) icache_invalidations: SharedCounter,
 }
