@@ -7,6 +7,40 @@
 //! without a kernel is in the crates `armv7` (the architecture) and `machine` (the
 //! models of devices and firmware); what the kernel offers, and the kernel crate
 //! does not wrap, is in [`glue`].
+//!
+//! # Locking order
+//!
+//! Outermost first; any may be left out, and no two of one line are held at once, unless it says
+//! so. It is kept under a kernel with lockdep (`make test-debug`).
+//!
+//! Mutexes:
+//!
+//! 1. `VfioDevice::files`
+//! 2. `Vcpu::state`: by KVM_RUN, and by ioctls of the vCPU. What is about all vCPUs of a VM only
+//!    tries to get them, under `Vm::config`, too, and fails if one runs
+//! 3. `Vm::config`: what is configured of the vGIC and of timers
+//! 4. `AddressSpace::changes`: changes of slots, and what is done with dirty logs
+//! 5. `AddressSpace::root_right` and `Lowvisor::table`: entries of the first level of a VM's table,
+//!    and the table of HYP mode; nothing is taken under them
+//! 6. the process's mmap lock, which is the kernel's; MMU notifiers come with it held
+//!
+//! Spinlocks of memory, under which nothing is allocated, as notifiers can come from reclaim:
+//!
+//! 7. `AddressSpace::slots`: which set of slots is the present one
+//! 8. `AddressSpace::stripes`: regions of 2 MiB of the stage-2 table, dealt out to 16 locks
+//! 9. `AddressSpace::invalidated`: what the host is about to change
+//!
+//! Spinlocks of interrupts, the last two with interrupts off, as an eventfd can be signalled in
+//! one:
+//!
+//! 7. `Bus::entries`: ioeventfds and zones of coalesced MMIO
+//! 8. an eventfd's own, which is the kernel's
+//! 9. `Irqfds::table`: routes and irqfds
+//! 10. `Vm::gic`: the distributor
+//!
+//! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::next`,
+//! which waits for all CPUs when numbers run out. Inside of anything, and with nothing inside:
+//! `Vcpu::power`, `Vm::counter_offset`.
 
 use glue::{
     cpu::CpuHotplug,

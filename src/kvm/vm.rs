@@ -100,7 +100,7 @@ pub(crate) const MAX_VCPUS: usize = machine::vgic::MAX_CPUS;
 ///
 /// The file of the VM and those of its vCPUs and devices each hold a reference.
 ///
-/// Locking order: a vCPU's `state`, then `config`, then `gic`; `memory` has its own.
+/// The locking order stands at the head of the module, in `kvm_arm.rs`.
 #[pin_data]
 pub(crate) struct Vm {
     // Dropped first: after it no notifier comes any more.

@@ -76,6 +76,7 @@ use crate::{
     glue::{
         cpu::{
             cond_resched,
+            on_each_cpu,
             IrqsOff, //
         },
         mmu_notifier::MmuCallbacks,
@@ -580,12 +581,21 @@ impl AddressSpace {
         }
     }
 
-    /// Invalidates what any TLB holds of this VM.
+    /// Invalidates what any TLB holds of this VM. Interrupts must be on.
     fn flush_tlb(&self) {
         self.stats.tlb_flushes.count();
-        let irqs = IrqsOff::new();
-        if let Some(hyp) = self.lowvisor.this_cpu(&irqs) {
-            hyp.flush_tlb_vmid(self.vttbr());
+        let vttbr = self.vttbr();
+        let flush = |irqs: &IrqsOff| {
+            let hyp = self.lowvisor.this_cpu(irqs);
+            hyp.map(|hyp| hyp.flush_tlb_vmid(vttbr)).is_some()
+        };
+        if !flush(&IrqsOff::new()) {
+            // HYP mode is not ours on this CPU: it is going offline, or the machine down, or the
+            // firmware did not give it back. Others have it still; or the guests there have just
+            // exited to answer this, and are not entered again.
+            on_each_cpu(|irqs| {
+                flush(irqs);
+            });
         }
     }
 

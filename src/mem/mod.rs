@@ -8,15 +8,14 @@
 //! notifier takes it away before the host changes anything. A fault that races
 //! with an invalidation sees it in the sequence count and starts again.
 //!
-//! Locking order: the mutex of slot changes, the mmap lock, the spinlock of the present set of
-//! slots, the spinlock of one stripe of the stage-2 table, that of the invalidated addresses. The
-//! mutex of the root of the table is for a moment taken inside of that of slot changes, nothing in
-//! it. MMU notifiers take the spinlocks with the mmap lock, locks of page tables or those of
-//! reclaim held: nothing is allocated under them, and no last reference to a set of slots is
-//! dropped. Under the vCPU's mutex all of them may be taken.
+//! The locking order stands at the head of the module, in `kvm_arm.rs`. MMU notifiers take the
+//! spinlocks with the mmap lock, locks of page tables or those of reclaim held: nothing is allocated
+//! under them, and no last reference to a set of slots is dropped.
 //!
-//! Faults in different regions of 2 MiB take different stripes: they wait for each other at the
-//! host's page tables at most.
+//! Faults in different regions of 2 MiB take different stripes (one of 16 regions has the same), and
+//! each looks its slot up under a lock for a moment, which a notifier keeps while it goes through
+//! some of the process's memory. Beyond that they wait for each other at the host's page tables at
+//! most.
 
 pub(crate) mod address_space;
 pub(crate) mod dirty_log;
