@@ -26,7 +26,11 @@
 	.arch_extension virt
 	.fpu	neon-vfpv4
 
-	.section ".hyp.text", "ax", %progbits
+	/*
+	 * Where the kernel puts no probes: in HYP mode nobody knows their
+	 * undefined instructions.
+	 */
+	.section ".kprobes.text", "ax", %progbits
 	.arm
 
 /* --- CP15 of PL1 and PL0 ---------------------------------------------- */

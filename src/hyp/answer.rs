@@ -117,6 +117,8 @@ enum Answer {
 /// In HYP mode only. `context` is that of the vCPU whose world is loaded, with the general-purpose
 /// registers, PC, CPSR and HSR saved in it, and with nobody else using it.
 #[no_mangle]
+// Where the kernel puts no probes.
+#[link_section = ".kprobes.text"]
 unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
     // SAFETY: As the function's requirement says.
     let context = unsafe { &mut *context };

@@ -136,6 +136,8 @@ impl HypPageTable {
             DescKind::Invalid => {
                 let page = LowmemPages::new(0)?;
                 let va = page.as_ptr();
+                // That it is empty must be seen before the table is (B3.10.1).
+                dsb();
                 Self::write(table, index, HypDesc::table(page.into_pa()));
                 Ok(va.cast())
             }

@@ -160,7 +160,7 @@ impl Lowvisor {
         if let Err(e) = table.map_identity_block(identity.pa()) {
             pr_err!(
                 "the page at {:#x} cannot be mapped at its own address in HYP mode: this board's \
-                 RAM lies where the kernel's virtual addresses are\n",
+                 RAM lies above 4 GiB, or where the kernel's virtual addresses are\n",
                 identity.pa().0
             );
             return Err(e);

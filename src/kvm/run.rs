@@ -125,7 +125,10 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             Some(Exit::Retry) => Outcome::Resume,
             Some(Exit::Trap) => exit::handle(vm, vcpu, state)?,
             Some(Exit::HypFault(vector)) => {
-                hyp_fault(vm, vcpu, vector);
+                vcpu.run_page.set_internal_error(
+                    uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+                    &[vector.into()],
+                );
                 Outcome::ToUser
             }
         };
@@ -145,7 +148,9 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
 
     let irqs = IrqsOff::new();
     let Some(hyp) = host.lowvisor.for_guests(&irqs) else {
-        // Given back for a reboot, or lost when the CPU was resumed.
+        // Given back for a reboot, or lost when the CPU was resumed. User space may go on with
+        // KVM_RUN for as long as it likes.
+        log::ratelimited(|| pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu()));
         return Some(Exit::HypFault(u8::MAX));
     };
     if !vcpu.try_enter() {
@@ -187,6 +192,9 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
             Some(hyp) => guest.in_guest(|| unsafe { hyp.run(context) }),
             None => Exit::Retry,
         };
+        if let Exit::HypFault(vector) = exit {
+            report_fault(vm, vector, guest.irqs());
+        }
         vcpu.note_exit(exit, state);
         let may_reenter = exit == Exit::Trap && vm.is_distributor(state.context.fault.ipa_page);
         if !may_reenter || !reenters(vm, vcpu, state, guest.irqs()) {
@@ -354,14 +362,12 @@ fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
     true
 }
 
-/// A fault inside HYP mode: a bug of ours. The registers go to the log, the VM stops.
-fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
-    // User space may go on with KVM_RUN for as long as it likes.
+/// A fault inside HYP mode, which has just returned: a bug of ours. The registers go to the log, and
+/// the VM stops.
+#[cold]
+fn report_fault(vm: &Vm, vector: u8, irqs: &IrqsOff) {
     log::ratelimited(|| {
-        let irqs = IrqsOff::new();
-        if vector == u8::MAX {
-            pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu());
-        } else if let Some(fault) = vm.host.lowvisor.fault(&irqs) {
+        if let Some(fault) = vm.host.lowvisor.fault(irqs) {
             pr_err!(
                 "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
                  registers: {fault}\n",
@@ -369,8 +375,4 @@ fn hyp_fault(vm: &Vm, vcpu: &Vcpu, vector: u8) {
             );
         }
     });
-    vcpu.run_page.set_internal_error(
-        uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-        &[vector.into()],
-    );
 }
