@@ -85,6 +85,8 @@ bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
 unsigned int kvm_arm_user_limit(void);
 bool kvm_arm_pfn_valid(unsigned long pfn);
+bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size);
+bool kvm_arm_make_writable(unsigned long addr, size_t size);
 #define KVM_ARM_MEMORY_DEVICE		0
 #define KVM_ARM_MEMORY_UNCACHED		1
 #define KVM_ARM_MEMORY_WRITEBACK	2

@@ -394,6 +394,16 @@ bool kvm_arm_pfn_valid(unsigned long pfn)
 	return pfn_valid(pfn);
 }
 
+bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size)
+{
+	return !copy_to_user_nofault((void __user *)addr, data, size);
+}
+
+bool kvm_arm_make_writable(unsigned long addr, size_t size)
+{
+	return !fault_in_safe_writeable((const char __user *)addr, size);
+}
+
 /* Both formats of the host's tables have these names for the memory type. */
 unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
 {

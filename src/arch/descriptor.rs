@@ -148,6 +148,20 @@ impl Stage2Desc {
         kind(self.0, level)
     }
 
+    /// The same page or block, not mapped any more. The hardware ignores all else of an invalid
+    /// entry (B3.6.1).
+    #[inline]
+    #[must_use]
+    pub const fn removed(self) -> Self {
+        Self(self.0 & !VALID)
+    }
+
+    /// Whether it is a page or block that is not mapped any more.
+    #[inline]
+    pub const fn is_removed(self) -> bool {
+        self.0 & VALID == 0 && self.0 != 0
+    }
+
     /// Where it leads: a table, page or block.
     #[inline]
     pub const fn address(self) -> Pa {

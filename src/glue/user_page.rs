@@ -355,6 +355,23 @@ pub(crate) unsafe fn flush_ram_by_kmap(pa: Pa, size: u64) {
     }
 }
 
+/// Writes to the current process's memory, if that can be done without a fault; says whether it was.
+/// Does not sleep.
+pub(crate) fn write_resident(address: usize, data: &[u8]) -> bool {
+    // SAFETY: `data` can be read. The callee checks the address.
+    unsafe { glue::kvm_arm_write_resident(address, data.as_ptr().cast(), data.len()) }
+}
+
+/// Does what a write by the process would do, but for the writing. May sleep.
+pub(crate) fn make_writable(address: usize, size: usize) -> Result {
+    // SAFETY: The callee checks the address.
+    if unsafe { glue::kvm_arm_make_writable(address, size) } {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
 /// Whether the current process maps the 2 MiB around a user address as one huge page.
 ///
 /// The answer can change at once, unless the caller keeps the mapping from being invalidated.

@@ -61,6 +61,74 @@ impl History {
     }
 }
 
+/// How many changes under way are told apart.
+const APART: usize = 8;
+
+/// The user addresses of changes that have begun and not ended.
+///
+/// # Invariants
+///
+/// Each such change is one of the first `len` of `ranges`, or one of `others`, which are all within
+/// `hull`.
+#[derive(Debug)]
+pub struct UnderWay {
+    ranges: [(usize, usize); APART],
+    len: usize,
+    others: u32,
+    hull: (usize, usize),
+}
+
+impl Default for UnderWay {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl UnderWay {
+    /// No change is under way.
+    pub const fn new() -> Self {
+        Self {
+            ranges: [(0, 0); APART],
+            len: 0,
+            others: 0,
+            hull: (0, 0),
+        }
+    }
+
+    /// A change of what is at `range` begins.
+    pub fn begin(&mut self, range: &Range<usize>) {
+        if let Some(free) = self.ranges.get_mut(self.len) {
+            *free = (range.start, range.end);
+            self.len += 1;
+            return;
+        }
+        self.hull = if self.others == 0 {
+            (range.start, range.end)
+        } else {
+            (self.hull.0.min(range.start), self.hull.1.max(range.end))
+        };
+        self.others += 1;
+    }
+
+    /// One that began has ended.
+    pub fn end(&mut self, range: &Range<usize>) {
+        let mut known = self.ranges.iter().take(self.len);
+        if let Some(at) = known.position(|known| *known == (range.start, range.end)) {
+            // INVARIANT: The last one takes its place. An equal one that is of the others stays so.
+            self.len -= 1;
+            self.ranges.swap(at, self.len);
+        } else {
+            self.others = self.others.saturating_sub(1);
+        }
+    }
+
+    /// Whether a change is under way of something in `range`, or may be.
+    pub fn may_be_changing(&self, range: &Range<usize>) -> bool {
+        let overlaps = |&(start, end): &(usize, usize)| start < range.end && range.start < end;
+        self.ranges.iter().take(self.len).any(overlaps) || self.others != 0 && overlaps(&self.hull)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -88,6 +156,41 @@ mod tests {
             let hit = newer.iter().any(|(start, len)| *start < range.end && range.start < start + len);
             let told = history.may_have_changed(first.wrapping_add(since as u32), &range);
             prop_assert_eq!(told, hit || newer.len() > KEPT);
+        }
+    }
+
+    proptest! {
+        /// No change under way is missed, whatever ends first; where there are few, nothing else is
+        /// taken for one.
+        #[test]
+        fn all_that_is_under_way_is_known(
+            steps in prop::collection::vec((any::<bool>(), 0..64usize, 1..8usize), 0..60),
+            at in (0..64usize, 1..8usize),
+        ) {
+            let mut under_way = UnderWay::new();
+            let mut model: std::vec::Vec<Range<usize>> = std::vec::Vec::new();
+            let mut most = 0;
+            let range = at.0..at.0 + at.1;
+            for (begins, n, len) in steps {
+                if begins || model.is_empty() {
+                    model.push(n..n + len);
+                    under_way.begin(&(n..n + len));
+                } else {
+                    let gone = model.swap_remove(n % model.len());
+                    under_way.end(&gone);
+                }
+                most = most.max(model.len());
+                let hit = model.iter().any(|known| known.start < range.end && range.start < known.end);
+                let told = under_way.may_be_changing(&range);
+                prop_assert!(told || !hit);
+                if most <= APART {
+                    prop_assert_eq!(told, hit);
+                }
+            }
+            for gone in model {
+                under_way.end(&gone);
+            }
+            prop_assert!(!under_way.may_be_changing(&(0..usize::MAX)));
         }
     }
 }

@@ -24,6 +24,7 @@ use armv7::{
     },
     descriptor::{
         DescKind,
+        MemAttr,
         Stage2Access,
         Stage2Attrs,
         Stage2Desc, //
@@ -370,6 +371,24 @@ impl<M: TableMemory> Region<'_, M> {
         flush();
     }
 
+    /// Calls `f` for each entry that maps something of `range` or could: with its table, index,
+    /// level and value. Nothing outside of the region is visited.
+    fn entries(&mut self, range: Range<Ipa>, mut f: impl FnMut(Pa, usize, u32, Stage2Desc)) {
+        let start = range.start.0.max(self.number << shift(REGION_LEVEL));
+        let end = range.end.0.min((self.number + 1) << shift(REGION_LEVEL));
+        if start >= end {
+            return;
+        }
+        let (upper_at, upper) = self.upper();
+        if upper.kind(REGION_LEVEL) != DescKind::Table {
+            return f(self.table, upper_at, REGION_LEVEL, upper);
+        }
+        let lower = upper.address();
+        for at in index(Ipa(start), LEVELS)..=index(Ipa(end - 1), LEVELS) {
+            f(lower, at, LEVELS, self.entry(lower, at));
+        }
+    }
+
     /// Calls `visit` for each page or block that has something in `range`, with its size; what it
     /// returns, if anything, replaces the entry. Nothing outside of the region is visited.
     pub fn update(
@@ -378,39 +397,53 @@ impl<M: TableMemory> Region<'_, M> {
         mut visit: impl FnMut(u64, Stage2Desc) -> Option<Stage2Desc>,
     ) -> Stale {
         let mut stale = Stale::default();
-        let start = range.start.0.max(self.number << shift(REGION_LEVEL));
-        let end = range.end.0.min((self.number + 1) << shift(REGION_LEVEL));
-        if start >= end {
-            return stale;
-        }
-        let mut change = |table, at, level, desc| {
+        let memory = self.memory;
+        self.entries(range, |table, at, level, desc| {
+            if !matches!(desc.kind(level), DescKind::Block | DescKind::Page) {
+                return;
+            }
             if let Some(new) = visit(span(level), desc) {
-                self.memory.write(table, at, new.0);
+                memory.write(table, at, new.0);
                 stale.flush = true;
             }
-        };
-        let (upper_at, upper) = self.upper();
-        match upper.kind(REGION_LEVEL) {
-            DescKind::Block => change(self.table, upper_at, REGION_LEVEL, upper),
-            DescKind::Table => {
-                for at in index(Ipa(start), LEVELS)..=index(Ipa(end - 1), LEVELS) {
-                    let desc = self.entry(upper.address(), at);
-                    if desc.kind(LEVELS) == DescKind::Page {
-                        change(upper.address(), at, LEVELS, desc);
-                    }
-                }
-            }
-            DescKind::Page | DescKind::Invalid => (),
-        }
+        });
         if stale.flush {
-            self.memory.publish();
+            memory.publish();
         }
         stale
     }
 
-    /// Removes the mappings of all pages in `range`.
-    pub fn unmap(&mut self, range: Range<Ipa>) -> Stale {
-        self.update(range, |_, _| Some(Stage2Desc::invalid()))
+    /// Removes the mappings of all pages in `range`; that of a whole block, too, of which but a
+    /// part is in it. Says whether there were any.
+    ///
+    /// Then `flush` is called, when TLBs may hold what is not in the table any more, and after it,
+    /// when no guest can reach it, `clean` with each page or block that was RAM, and its size. The
+    /// guest may have written to it past the caches, which can hold what was there before: by way
+    /// of another mapping, a CPU may read into them whatever it likes to (A3.5.7).
+    pub fn unmap(
+        &mut self,
+        range: Range<Ipa>,
+        flush: impl FnOnce(),
+        mut clean: impl FnMut(Pa, u64),
+    ) -> bool {
+        let stale = self.update(range.clone(), |_, desc| {
+            Some(match desc.memory() {
+                Some(MemAttr::NormalWb) => desc.removed(),
+                _ => Stage2Desc::invalid(),
+            })
+        });
+        if !stale.flush {
+            return false;
+        }
+        flush();
+        let memory = self.memory;
+        self.entries(range, |table, at, level, desc| {
+            if desc.is_removed() {
+                clean(desc.address(), span(level));
+                memory.write(table, at, Stage2Desc::invalid().0);
+            }
+        });
+        true
     }
 
     /// Takes the right to write away from all pages in `range`; from a whole block, too, of which

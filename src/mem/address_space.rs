@@ -40,7 +40,10 @@ use kernel::{
 };
 use kvm_bindings as uapi;
 use machine::{
-    history::History,
+    history::{
+        History,
+        UnderWay, //
+    },
     stage2::{
         self,
         MapError,
@@ -83,6 +86,8 @@ use crate::{
         task::is_killed,
         user_page::{
             is_huge_mapping,
+            make_writable,
+            write_resident,
             HostMapping,
             PageRef, //
         },
@@ -133,8 +138,8 @@ pub(crate) struct AddressSpace {
 
 /// What the host has changed of the process's memory, or is about to.
 struct Invalidated {
-    /// All user addresses that invalidations under way are about, and maybe more.
-    under_way: Range<usize>,
+    /// What invalidations under way are about.
+    under_way: UnderWay,
     /// Those that have ended, and changes of slots.
     history: History,
 }
@@ -214,6 +219,16 @@ pub(crate) enum Faulted {
     NoMemory,
 }
 
+/// Before something is tried again that the host's or the monitor's changes came in between: others
+/// get their turns. Fails if that is no use.
+fn pause() -> Result {
+    cond_resched();
+    if is_killed() {
+        return Err(EINTR);
+    }
+    Ok(())
+}
+
 impl AddressSpace {
     /// An address space without memory.
     pub(crate) fn new(lowvisor: &Arc<Lowvisor>) -> Result<Arc<Self>> {
@@ -239,7 +254,7 @@ impl AddressSpace {
                 invalidating: AtomicU32::new(0),
                 invalidated <- new_spinlock!(
                     Invalidated {
-                        under_way: 0..0,
+                        under_way: UnderWay::new(),
                         history: History::new(),
                     },
                     "kvm_arm_invalidated"
@@ -298,7 +313,6 @@ impl AddressSpace {
                             self.unmap(region, range);
                             region.prune(|| self.flush_tlb());
                         });
-                        // What a notifier unmapped first is flushed when we have the lock.
                         let gone = self.slots.lock().going.take();
                         // Not under the lock: it may have the last reference to its log.
                         drop(gone);
@@ -309,7 +323,6 @@ impl AddressSpace {
                                 self.flush_tlb();
                             }
                         });
-                        self.wait_for_flushes();
                     }
                     After::Rebuild(slot) => self.rebuild_blocks(&slot),
                 }
@@ -343,48 +356,72 @@ impl AddressSpace {
     /// Reads memory of the guest, within a page. False if there is none. Unless the guest's caches
     /// are on, this is what it has written past those of the host.
     pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8], caches_on: bool) -> Result<bool> {
-        let Some((slot, gfn)) = self.slot_at(ipa) else {
-            return Ok(false);
-        };
-        let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
-        if !caches_on {
-            self.flush_user_page(hva, false);
+        loop {
+            let Some((slot, hva, sequence)) = self.user_address(ipa) else {
+                return Ok(false);
+            };
+            if !caches_on {
+                self.flush_user_page(hva, false);
+            }
+            let read = UserSlice::new(UserPtr::from_addr(hva), data.len())
+                .reader()
+                .read_slice(data);
+            // What was read is the guest's if the slot was there until now.
+            if self.is_current(&(hva..hva + data.len()), sequence) {
+                return read.map(|()| true);
+            }
+            drop(slot);
+            pause()?;
         }
-        UserSlice::new(UserPtr::from_addr(hva), data.len())
-            .reader()
-            .read_slice(data)?;
-        Ok(true)
     }
 
     /// Writes to memory of the guest, within a page. False if there is none that can be written
     /// to. Unless the guest's caches are on, it finds the data where it looks then: in memory.
     pub(crate) fn write(&self, ipa: Ipa, data: &[u8], caches_on: bool) -> Result<bool> {
-        let Some((slot, gfn)) = self.slot_at(ipa) else {
-            return Ok(false);
-        };
-        if slot.read_only {
-            return Ok(false);
+        loop {
+            let Some((slot, hva, sequence)) = self.user_address(ipa) else {
+                return Ok(false);
+            };
+            if slot.read_only {
+                return Ok(false);
+            }
+            if !caches_on {
+                // Else what is around the data in its cache line could be from before the guest
+                // wrote there, and would go to memory along with it.
+                self.flush_user_page(hva, true);
+            }
+            let range = hva..hva + data.len();
+            // As for a mapping that is made: with the region's lock, what is there is the guest's,
+            // and who deletes the slot, or starts a log, waits.
+            let written = self.with_region(ipa, |_| {
+                let written = self.is_current(&range, sequence) && write_resident(hva, data);
+                if let (true, Some(log)) = (written, &slot.log) {
+                    log.mark((ipa.0 >> PAGE_SHIFT) as u32 - slot.gfn);
+                }
+                written
+            });
+            if written == Some(true) {
+                if !caches_on {
+                    self.flush_user_page(hva, false);
+                }
+                return Ok(true);
+            }
+            let made = make_writable(hva, data.len());
+            if made.is_err() && self.is_current(&range, sequence) {
+                return Err(EFAULT);
+            }
+            pause()?;
         }
+    }
+
+    /// The slot that has an address, where that is in the process, and the sequence count from
+    /// before that was looked up.
+    fn user_address(&self, ipa: Ipa) -> Option<(Slot, usize, u32)> {
+        let sequence = self.sequence.load(Ordering::SeqCst);
+        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
+        let slot = self.slots.lock().set.find(gfn)?.clone();
         let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
-        if !caches_on {
-            // Else what is around the data in its cache line could be from before the guest wrote
-            // there, and would go to memory along with it.
-            self.flush_user_page(hva, true);
-        }
-        UserSlice::new(UserPtr::from_addr(hva), data.len())
-            .writer()
-            .write_slice(data)?;
-        if !caches_on {
-            self.flush_user_page(hva, true);
-        }
-        // The slot as it is now, and not as it was: a log that began meanwhile has to tell of it, if
-        // the monitor can have copied the page before. One that begins later need not.
-        let slots = self.slots();
-        let now = slots.with_id(slot.id).filter(|now| now.hva == slot.hva);
-        if let Some(log) = now.and_then(|now| now.log.as_ref()) {
-            log.mark(gfn - slot.gfn);
-        }
-        Ok(true)
+        Some((slot, hva, sequence))
     }
 
     /// Cleans and invalidates RAM, a page or a block, to the point of coherency.
@@ -408,12 +445,6 @@ impl AddressSpace {
             // SAFETY: The page is referenced.
             unsafe { self.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
         }
-    }
-
-    /// The slot that has an address, and the number of its page.
-    fn slot_at(&self, ipa: Ipa) -> Option<(Slot, u32)> {
-        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
-        Some((self.slots().find(gfn)?.clone(), gfn))
     }
 
     /// Takes all memory away from the guest, for it to be faulted in anew.
@@ -570,15 +601,18 @@ impl AddressSpace {
         if flush {
             self.flush_tlb();
         }
-        self.wait_for_flushes();
     }
 
-    /// Takes mappings of a region away, from TLBs, too.
+    /// Takes mappings of a region away, from TLBs, too, and leaves the host in memory what the guest
+    /// had there.
     fn unmap(&self, region: &mut Region<'_>, range: Range<Ipa>) {
         trace!(kvm_unmap(range.start.0, range.end.0));
-        if region.unmap(range).flush {
-            self.flush_tlb();
-        }
+        region.unmap(
+            range,
+            || self.flush_tlb(),
+            // SAFETY: What was mapped so is RAM, and stays it while the lock keeps notifiers out.
+            |pa, size| unsafe { self.flush_ram_to_poc(pa, size) },
+        );
     }
 
     /// Invalidates what any TLB holds of this VM. Interrupts must be on.
@@ -610,24 +644,35 @@ impl AddressSpace {
     ) -> Result<Faulted> {
         faults.stock.fill()?;
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
+        // How often a block is tried: to clean it takes so long that much can change meanwhile.
+        let mut blocks = 2;
         loop {
-            let sequence = self.sequence.load(Ordering::SeqCst);
-            let slot = match self.slots.lock().set.find(gfn) {
-                Some(slot) => slot.clone(),
-                None => return Ok(Faulted::NoMemory),
+            let Some((slot, hva, sequence)) = self.user_address(ipa.page_align_down()) else {
+                return Ok(Faulted::NoMemory);
             };
             let write = access == Access::Write;
             if slot.read_only && write {
                 return Ok(Faulted::NoMemory);
             }
-            let hva = slot.hva_of(gfn);
             let is_missing = faults.missing.take() == Some(hva);
             let host = match HostMapping::get(hva, write, is_missing) {
                 // A signal; or somebody else is at it. If the guest still wants the page, it
                 // comes back here.
                 Err(e) if e == EINTR || e == EAGAIN => return Ok(Faulted::Mapped),
+                // The slot may be gone, and with it what was there.
+                Err(_) if !self.is_current(&(hva..hva + PAGE_SIZE as usize), sequence) => {
+                    cond_resched();
+                    if kernel::current!().signal_pending() {
+                        return Ok(Faulted::Mapped);
+                    }
+                    continue;
+                }
                 other => other?,
             };
+            // What is fetched ahead from a device would be lost to it (B3.7.2): not executable, ever.
+            if access == Access::Execute && host.memory() == MemAttr::Device {
+                return Ok(Faulted::NoMemory);
+            }
             if host.next_is_missing() {
                 faults.missing = Some(hva + PAGE_SIZE as usize);
             }
@@ -635,12 +680,17 @@ impl AddressSpace {
             // page.
             let logging = slot.log.is_some();
             let writable = host.is_writable() && !slot.read_only && (write || !logging);
-            let size =
-                if host.is_ram() && !logging && slot.can_be_block(gfn) && is_huge_mapping(hva) {
-                    MapSize::Block
-                } else {
-                    MapSize::Page
-                };
+            let is_block = blocks != 0
+                && host.is_ram()
+                && !logging
+                && slot.can_be_block(gfn)
+                && is_huge_mapping(hva);
+            let size = if is_block {
+                blocks -= 1;
+                MapSize::Block
+            } else {
+                MapSize::Page
+            };
             let pa = Pa(host.pa().0 & !(size.bytes() - 1));
             let wanted = Wanted {
                 ipa: Ipa(ipa.0 & !(size.bytes() - 1)),
@@ -812,13 +862,10 @@ impl AddressSpace {
             return true;
         }
         let invalidated = self.invalidated.lock();
-        let under_way = &invalidated.under_way;
-        let is_under_way = self.invalidating.load(Ordering::Relaxed) != 0
-            && hvas.start < under_way.end
-            && under_way.start < hvas.end;
         // Under pressure the host takes one page after the other, and to clean a block takes longer
         // than that: what was about other pages is no reason to begin again.
-        !is_under_way && !invalidated.history.may_have_changed(sequence, hvas)
+        !invalidated.under_way.may_be_changing(hvas)
+            && !invalidated.history.may_have_changed(sequence, hvas)
     }
 
     /// Notes that what is at user addresses has changed, or slots have.
@@ -961,8 +1008,8 @@ impl AddressSpace {
     }
 
     /// Calls `f` for each region that has some of what is at some user addresses; it says whether
-    /// TLBs hold what is not there any more, and is to be invalidated in them before the host goes
-    /// on. With `may_sleep`, other tasks get their turns meanwhile.
+    /// TLBs are to be invalidated before the host goes on, which is done every `step` bytes. With
+    /// `may_sleep`, other tasks get their turns meanwhile.
     ///
     /// Slots may change between two steps. What is made then of addresses that have been gone
     /// through already, cannot be mapped before the invalidation has ended; what moves or goes is
@@ -970,37 +1017,25 @@ impl AddressSpace {
     fn for_each_range(
         &self,
         hvas: &Range<usize>,
+        step: usize,
         may_sleep: bool,
         mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> bool,
     ) {
         let mut rest = hvas.clone();
         while !rest.is_empty() {
-            let step = (rest.start & !(STEP - 1))
-                .saturating_add(STEP)
+            let step = (rest.start & !(step - 1))
+                .saturating_add(step)
                 .min(rest.end);
             let part = rest.start..step;
             rest.start = step;
             {
                 let mut flush = false;
                 // The lock and not a reference to the slots: the last one cannot be let go of here,
-                // where nothing may sleep. And whoever has to know that TLBs hold no more than the
-                // table, takes it (`wait_for_flushes`).
+                // where nothing may sleep.
                 let slots = self.slots.lock();
-                // Other memory is not mapped before TLBs have forgotten what was there (B3.10.1).
-                // That can be where a slot was that is going; and around a part of a region of
-                // which all has to go, as it was a block.
-                let is_going = slots.going.is_some();
                 for ipas in slots.ipas_of(&part) {
                     for part in stage2::regions(ipas) {
-                        let is_part = part.end.0 - part.start.0 != MapSize::Block.bytes();
-                        let at_once = is_going || is_part;
-                        let stale = self.with_region(part.start, |region| {
-                            let stale = f(region, part);
-                            if stale && at_once {
-                                self.flush_tlb();
-                            }
-                            stale && !at_once
-                        });
+                        let stale = self.with_region(part.start, |region| f(region, part));
                         flush |= stale == Some(true);
                     }
                 }
@@ -1013,38 +1048,27 @@ impl AddressSpace {
             }
         }
     }
-
-    /// Waits until TLBs hold no more than the table did before the call: a notifier first unmaps,
-    /// and then flushes for several regions at once. Who finds nothing to take away there might
-    /// think that the guest has nothing.
-    fn wait_for_flushes(&self) {
-        drop(self.slots.lock());
-    }
 }
 
 /// How much of the process's memory a notifier goes through before it lets go of the lock. A VM can
-/// have many slots of it, but few have more than one.
-const STEP: usize = 16 << 20;
+/// have many slots of it, but few have more than one. What is unmapped has to be cleaned meanwhile.
+const UNMAP_STEP: usize = 2 << 20;
+const AGE_STEP: usize = 16 << 20;
 
 impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
         {
             let mut invalidated = self.invalidated.lock();
-            let before = invalidated.under_way.clone();
-            invalidated.under_way = if self.invalidating.load(Ordering::Relaxed) == 0 {
-                range.clone()
-            } else {
-                before.start.min(range.start)..before.end.max(range.end)
-            };
+            invalidated.under_way.begin(&range);
             // A fault that has its region's lock before this has it is undone below; one that gets
             // it afterwards sees this.
             let more = self.invalidating.load(Ordering::Relaxed).wrapping_add(1);
             self.invalidating.store(more, Ordering::SeqCst);
             self.stats.invalidations.count();
         }
-        self.for_each_range(&range, may_sleep, |region, ipas| {
-            trace!(kvm_unmap(ipas.start.0, ipas.end.0));
-            region.unmap(ipas).flush
+        self.for_each_range(&range, UNMAP_STEP, may_sleep, |region, ipas| {
+            self.unmap(region, ipas);
+            false
         });
     }
 
@@ -1062,13 +1086,14 @@ impl MmuCallbacks for Arc<AddressSpace> {
             // Before the count goes down: a fault that missed the whole invalidation must see it.
             self.note_change(&mut invalidated, &range);
         }
+        invalidated.under_way.end(&range);
         let left = self.invalidating.load(Ordering::Relaxed).saturating_sub(1);
         self.invalidating.store(left, Ordering::SeqCst);
     }
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
-        self.for_each_range(&range, false, |region, ipas| {
+        self.for_each_range(&range, AGE_STEP, false, |region, ipas| {
             // The access flag is managed by software: a page without it faults when it is used.
             let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
@@ -1085,7 +1110,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn test_young(&self, range: Range<usize>) -> bool {
         let mut young = false;
-        self.for_each_range(&range, false, |region, ipas| {
+        self.for_each_range(&range, AGE_STEP, false, |region, ipas| {
             let stale = region.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
@@ -1096,8 +1121,9 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn release(&self) {
-        self.for_each_range(&(0..usize::MAX), true, |region, ipas| {
-            region.unmap(ipas).flush
+        self.for_each_range(&(0..usize::MAX), UNMAP_STEP, true, |region, ipas| {
+            self.unmap(region, ipas);
+            false
         });
     }
 }

@@ -286,14 +286,36 @@ proptest! {
                 }
                 Step::Unmap { page, pages } => {
                     let had = !model.touched(page, pages).is_empty();
-                    let stale = stage2.each(range_of(page, pages), |region, part| region.unmap(part));
+                    let flushed = RefCell::new(BTreeSet::new());
+                    let cleaned = RefCell::new(BTreeSet::new());
+                    let stale = stage2.each(range_of(page, pages), |region, part| {
+                        let number = part.start.0 / MapSize::Block.bytes();
+                        let flush = region.unmap(
+                            part,
+                            || {
+                                flushed.borrow_mut().insert(number);
+                            },
+                            |pa, size| {
+                                // Not while a guest can reach it still.
+                                assert!(flushed.borrow().contains(&number), "cleaned before the flush");
+                                cleaned.borrow_mut().extend((pa.0..pa.0 + size).step_by(4096));
+                            },
+                        );
+                        Stale { flush }
+                    });
                     prop_assert_eq!(stale.flush, had);
+                    let gone: BTreeSet<u64> = model
+                        .touched(page, pages)
+                        .iter()
+                        .map(|p| model.0[p].pa * PAGE_SIZE)
+                        .collect();
+                    prop_assert_eq!(cleaned.into_inner(), gone, "cleaned is what was mapped");
                     model.remove(page, pages);
                 }
                 Step::Remove { page, pages } => {
                     model.remove(page, pages);
                     let _ = stage2.each(range_of(page, pages), |region, part| {
-                        let stale = region.unmap(part);
+                        let flush = region.unmap(part, || (), |_, _| ());
                         let before = freed.borrow().len();
                         let flushed = RefCell::new(false);
                         region.prune(|| {
@@ -301,7 +323,7 @@ proptest! {
                             *flushed.borrow_mut() = true;
                         });
                         assert_eq!(*flushed.borrow(), freed.borrow().len() > before);
-                        stale
+                        Stale { flush }
                     });
                 }
                 Step::Protect { page, pages } => {
@@ -338,9 +360,9 @@ proptest! {
         }
         for (base, pages) in [(0, 2 << 18), ((1 << 28) - 1024, 1024)] {
             let _ = stage2.each(range_of(base, pages), |region, part| {
-                let stale = region.unmap(part);
+                let flush = region.unmap(part, || (), |_, _| ());
                 region.prune(|| ());
-                stale
+                Stale { flush }
             });
         }
         prop_assert_eq!(stage2.tables(), upper, "empty tables stay");
@@ -366,8 +388,7 @@ fn addresses_out_of_the_region_are_refused() {
     let result = region.map(other, Pa(0), MapSize::Block, attrs(true), || None, || ());
     assert_eq!(result, Err(MapError::OutOfRange));
     assert_eq!(region.lookup(other), None);
-    let stale = region.unmap(other..Ipa(other.0 + PAGE_SIZE));
-    assert_eq!(stale, Stale::default());
+    assert!(!region.unmap(other..Ipa(other.0 + PAGE_SIZE), || (), |_, _| ()));
 }
 
 #[test]
@@ -460,8 +481,8 @@ fn threads_share_a_table() {
                             .unwrap();
                         model.insert(ipa.0, pa.0);
                     } else {
-                        let stale = region.unmap(ipa..Ipa(ipa.0 + PAGE_SIZE));
-                        assert_eq!(stale.flush, model.remove(&ipa.0).is_some());
+                        let mapped = region.unmap(ipa..Ipa(ipa.0 + PAGE_SIZE), || (), |_, _| ());
+                        assert_eq!(mapped, model.remove(&ipa.0).is_some());
                         region.prune(|| ());
                     }
                 }
