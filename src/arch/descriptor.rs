@@ -30,6 +30,9 @@ const TABLE_OR_PAGE: u64 = 1 << 1;
 const AF: u64 = 1 << 10;
 const SH_INNER: u64 = 0b11 << 8;
 const XN: u64 = 1 << 54;
+/// One of those that are left to software ([58:55]): the guest may have written there, by this
+/// entry or one before it for the same memory.
+const WAS_WRITABLE: u64 = 1 << 55;
 
 /// `[39:12]`: descriptors hold physical addresses in place.
 const ADDRESS_MASK: u64 = ((1 << IPA_BITS) - 1) & !0xfff;
@@ -90,7 +93,7 @@ pub struct Stage2Desc(pub u64);
 impl Stage2Desc {
     const MEM_ATTR_SHIFT: u32 = 2;
     const HAP_SHIFT: u32 = 6;
-    const HAP_MASK: u64 = 0b11 << Self::HAP_SHIFT;
+    const HAP_WRITE: u64 = 0b10;
 
     /// Maps nothing.
     #[inline]
@@ -134,7 +137,13 @@ impl Stage2Desc {
     /// All memory is Inner Shareable: a vCPU moves between CPUs, and guests have several.
     const fn leaf(pa: Pa, attrs: Stage2Attrs) -> u64 {
         let xn = if attrs.execute_never { XN } else { 0 };
+        let was_writable = if attrs.access as u64 & Self::HAP_WRITE != 0 {
+            WAS_WRITABLE
+        } else {
+            0
+        };
         pa.0 & ADDRESS_MASK
+            | was_writable
             | (attrs.memory as u64) << Self::MEM_ATTR_SHIFT
             | (attrs.access as u64) << Self::HAP_SHIFT
             | SH_INNER
@@ -193,7 +202,20 @@ impl Stage2Desc {
     /// Whether the guest may write to the page or block.
     #[inline]
     pub const fn writable(self) -> bool {
-        self.0 & (0b10 << Self::HAP_SHIFT) != 0
+        self.0 & (Self::HAP_WRITE << Self::HAP_SHIFT) != 0
+    }
+
+    /// Whether the guest may have written there.
+    #[inline]
+    pub const fn was_writable(self) -> bool {
+        self.0 & WAS_WRITABLE != 0
+    }
+
+    /// The same, where the guest may have written if it could by `before`.
+    #[inline]
+    #[must_use]
+    pub const fn with_writes_of(self, before: Self) -> Self {
+        Self(self.0 | before.0 & WAS_WRITABLE)
     }
 
     /// Whether no instructions are fetched from the page or block.
@@ -209,11 +231,11 @@ impl Stage2Desc {
         self.0 & AF != 0
     }
 
-    /// The same, with other permissions.
+    /// The same, without the right to write, but for what was written before.
     #[inline]
     #[must_use]
-    pub const fn with_access(self, access: Stage2Access) -> Self {
-        Self(self.0 & !Self::HAP_MASK | (access as u64) << Self::HAP_SHIFT)
+    pub const fn write_protected(self) -> Self {
+        Self(self.0 & !(Self::HAP_WRITE << Self::HAP_SHIFT))
     }
 
     /// The same, with the access flag set or not.
@@ -384,8 +406,14 @@ mod tests {
             access: Stage2Access::ReadWrite,
             execute_never: false,
         };
-        assert_eq!(Stage2Desc::page(Pa(0x8_1234_5000), ram).0, 0x8_1234_57ff);
-        assert_eq!(Stage2Desc::block(Pa(0x4020_0000), ram).0, 0x4020_07fd);
+        assert_eq!(
+            Stage2Desc::page(Pa(0x8_1234_5000), ram).0,
+            1 << 55 | 0x8_1234_57ff
+        );
+        assert_eq!(
+            Stage2Desc::block(Pa(0x4020_0000), ram).0,
+            1 << 55 | 0x4020_07fd
+        );
         assert_eq!(Stage2Desc::table(Pa(0x4000_1000)).0, 0x4000_1003);
         assert_eq!(
             HypDesc::page(Pa(0x4000_0000), HypMemory::Normal, HypAccess::ReadWrite).0,
@@ -428,7 +456,20 @@ mod tests {
                 page.writable(),
                 matches!(attrs.access, Stage2Access::WriteOnly | Stage2Access::ReadWrite)
             );
-            prop_assert_eq!(page.with_access(other), Stage2Desc::page(pa, Stage2Attrs { access: other, ..attrs }));
+            prop_assert_eq!(page.was_writable(), page.writable());
+            let protected = page.write_protected();
+            prop_assert!(!protected.writable());
+            prop_assert_eq!(protected.was_writable(), page.writable());
+            let other = Stage2Desc::page(pa, Stage2Attrs { access: other, ..attrs });
+            prop_assert_eq!(other.with_writes_of(protected).access(), other.access());
+            prop_assert_eq!(
+                other.with_writes_of(protected).was_writable(),
+                page.writable() || other.writable()
+            );
+            prop_assert!(page.removed().is_removed());
+            prop_assert!(!page.is_removed() && !Stage2Desc::invalid().is_removed());
+            prop_assert_eq!(page.removed().kind(3), DescKind::Invalid);
+            prop_assert_eq!(page.removed().address(), pa);
             prop_assert_eq!(page.with_accessed(flag).accessed(), flag);
             prop_assert_eq!(page.with_accessed(false).with_accessed(true), page);
         }

@@ -25,7 +25,6 @@ use armv7::{
     descriptor::{
         DescKind,
         MemAttr,
-        Stage2Access,
         Stage2Attrs,
         Stage2Desc, //
     },
@@ -307,7 +306,7 @@ impl<M: TableMemory> Region<'_, M> {
             return Err(MapError::OutOfRange);
         }
         let (upper_at, upper) = self.upper();
-        let (table, at, new) = match size {
+        let (table, at, mut new) = match size {
             MapSize::Block => (self.table, upper_at, Stage2Desc::block(pa, attrs)),
             MapSize::Page => {
                 let lower = match upper.kind(REGION_LEVEL) {
@@ -331,11 +330,19 @@ impl<M: TableMemory> Region<'_, M> {
         let level = size.level();
         let old = self.entry(table, at);
         let kind = old.kind(level);
+        if kind == DescKind::Table {
+            for at in 0..ENTRIES {
+                new = new.with_writes_of(self.entry(old.address(), at));
+            }
+        }
         if kind == DescKind::Block || kind == DescKind::Page {
+            let same_memory = old.address() == new.address() && old.memory() == new.memory();
+            if same_memory {
+                new = new.with_writes_of(old);
+            }
             if old == new {
                 return Ok(());
             }
-            let same_memory = old.address() == new.address() && old.memory() == new.memory();
             if same_memory && kind == new.kind(level) {
                 self.memory.write(table, at, new.0);
                 self.memory.publish();
@@ -417,9 +424,9 @@ impl<M: TableMemory> Region<'_, M> {
     /// part is in it. Says whether there were any.
     ///
     /// Then `flush` is called, when TLBs may hold what is not in the table any more, and after it,
-    /// when no guest can reach it, `clean` with each page or block that was RAM, and its size. The
-    /// guest may have written to it past the caches, which can hold what was there before: by way
-    /// of another mapping, a CPU may read into them whatever it likes to (A3.5.7).
+    /// when no guest can reach it, `clean` with each page or block that was RAM to which the guest
+    /// could write, and its size. It may have done so past the caches, which can hold what was there
+    /// before: by way of another mapping, a CPU may read into them whatever it likes to (A3.5.7).
     pub fn unmap(
         &mut self,
         range: Range<Ipa>,
@@ -428,7 +435,7 @@ impl<M: TableMemory> Region<'_, M> {
     ) -> bool {
         let stale = self.update(range.clone(), |_, desc| {
             Some(match desc.memory() {
-                Some(MemAttr::NormalWb) => desc.removed(),
+                Some(MemAttr::NormalWb) if desc.was_writable() => desc.removed(),
                 _ => Stage2Desc::invalid(),
             })
         });
@@ -450,8 +457,7 @@ impl<M: TableMemory> Region<'_, M> {
     /// but a part is in it.
     pub fn write_protect(&mut self, range: Range<Ipa>) -> Stale {
         self.update(range, |_, desc| {
-            desc.writable()
-                .then(|| desc.with_access(Stage2Access::ReadOnly))
+            desc.writable().then(|| desc.write_protected())
         })
     }
 

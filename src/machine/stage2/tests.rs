@@ -137,6 +137,7 @@ enum Step {
         pa: u64,
         block: bool,
         xn: bool,
+        writable: bool,
     },
     Unmap {
         page: u64,
@@ -168,13 +169,24 @@ fn pages() -> impl Strategy<Value = u64> {
 
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (pages(), 0u64..1 << 20, any::<bool>(), any::<bool>()).prop_map(|(page, pa, block, xn)| {
-            Step::Map {
-                page,
-                pa,
-                block,
-                xn,
+        (pages(), 0u64..1 << 20, any::<[bool; 3]>()).prop_map(
+            |(page, pa, [block, xn, writable])| {
+                Step::Map {
+                    page,
+                    pa,
+                    block,
+                    xn,
+                    writable,
+                }
             }
+        ),
+        // What is executed, or written to, for the first time.
+        (pages(), any::<[bool; 3]>()).prop_map(|(page, [block, xn, writable])| Step::Map {
+            page,
+            pa: page,
+            block,
+            xn,
+            writable,
         }),
         (pages(), 1u64..700).prop_map(|(page, pages)| Step::Unmap { page, pages }),
         (pages(), 1u64..700).prop_map(|(page, pages)| Step::Age { page, pages }),
@@ -191,6 +203,13 @@ fn attrs(xn: bool) -> Stage2Attrs {
     }
 }
 
+fn read_only(attrs: Stage2Attrs) -> Stage2Attrs {
+    Stage2Attrs {
+        access: Stage2Access::ReadOnly,
+        ..attrs
+    }
+}
+
 const BLOCK_PAGES: u64 = MapSize::Block.bytes() / PAGE_SIZE;
 
 /// What is known of a page that is mapped.
@@ -201,6 +220,8 @@ struct Mapped {
     xn: bool,
     accessed: bool,
     writable: bool,
+    /// It was, some time since this memory is mapped here.
+    was_writable: bool,
 }
 
 /// Page -> how it is mapped.
@@ -240,7 +261,7 @@ fn range_of(page: u64, pages: u64) -> Range<Ipa> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// The table maps what a plain map of pages does, whatever was done to it, and owns
     /// exactly the tables that it was given and has not given back.
@@ -253,25 +274,38 @@ proptest! {
         let mut model = Model::default();
         for step in steps {
             match step {
-                Step::Map { page, pa, block, xn } => {
+                Step::Map { page, pa, block, xn, writable } => {
                     let size = if block { MapSize::Block } else { MapSize::Page };
                     let n = size.bytes() / PAGE_SIZE;
                     let (page, pa) = (page & !(n - 1), pa & !(n - 1));
                     let wanted = |i| Mapped {
-                        pa: pa + i, in_block: block, xn, accessed: true, writable: true,
+                        pa: pa + i, in_block: block, xn, accessed: true, writable,
+                        was_writable: writable,
                     };
                     let flushes = RefCell::new(0);
                     let replaced = model.0.range(page..page + n).next().is_some();
                     // The access flag is nothing that a TLB could have wrong.
                     let same = (0..n).all(|i| model.0.get(&(page + i)).is_some_and(|old| {
-                        Mapped { accessed: true, ..*old } == wanted(i)
+                        Mapped { accessed: true, was_writable: writable, ..*old } == wanted(i)
                     }));
+                    // Where the same memory stays mapped, it is known that it was written to. A
+                    // block in the place of pages has that of any of them.
+                    let before: std::vec::Vec<Mapped> = model
+                        .0
+                        .range(page..page + n)
+                        .filter(|(at, old)| {
+                            (block && !old.in_block) || old.pa == wanted(*at - page).pa
+                        })
+                        .map(|(_, old)| *old)
+                        .collect();
+                    let was_writable = before.iter().any(|old| old.was_writable);
                     let ipa = Ipa(page * PAGE_SIZE);
                     stage2
                         .region(ipa)
                         .unwrap()
                         .map(
-                            ipa, Pa(pa * PAGE_SIZE), size, attrs(xn),
+                            ipa, Pa(pa * PAGE_SIZE), size,
+                            if writable { attrs(xn) } else { read_only(attrs(xn)) },
                             || new_table(&fake), || *flushes.borrow_mut() += 1,
                         )
                         .unwrap();
@@ -281,7 +315,9 @@ proptest! {
                     // What surrounds a page in a block stays.
                     model.change(page, n, |mapped| mapped.in_block = false);
                     for i in 0..n {
-                        model.0.insert(page + i, wanted(i));
+                        let mut wanted = wanted(i);
+                        wanted.was_writable |= was_writable;
+                        model.0.insert(page + i, wanted);
                     }
                 }
                 Step::Unmap { page, pages } => {
@@ -307,9 +343,11 @@ proptest! {
                     let gone: BTreeSet<u64> = model
                         .touched(page, pages)
                         .iter()
-                        .map(|p| model.0[p].pa * PAGE_SIZE)
+                        .map(|p| model.0[p])
+                        .filter(|mapped| mapped.was_writable)
+                        .map(|mapped| mapped.pa * PAGE_SIZE)
                         .collect();
-                    prop_assert_eq!(cleaned.into_inner(), gone, "cleaned is what was mapped");
+                    prop_assert_eq!(cleaned.into_inner(), gone, "cleaned is what was written to");
                     model.remove(page, pages);
                 }
                 Step::Remove { page, pages } => {
