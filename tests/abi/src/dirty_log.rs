@@ -13,8 +13,8 @@ use kvm::{ioctl, ioctl_ref};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
-    code, complete, init, new_vcpu, new_vm, run_passes, slot, Aligned, Guest, Memory, BASE, HOLE,
-    HUGE, PAGE, SIZE,
+    code, complete, init, new_vcpu, new_vm, run_passes, slot, Aligned, Guest, Memory, Quiet, BASE,
+    HOLE, HUGE, MADV_COLLAPSE, PAGE, SIZE,
 };
 use crate::stats::Stats;
 
@@ -34,6 +34,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("dirty log: initially set", initially_set),
     ("dirty log: cleared wrongly", cleared_wrongly),
     ("dirty log: huge pages split and rebuilt", huge),
+    (
+        "memory: a huge page that the host splits and collapses",
+        split_by_the_host,
+    ),
     ("dirty log: huge pages, initially set", huge_initially_set),
     ("dirty log: by the guest's own translation", translated),
     ("dirty log: the last write to a page", last_write),
@@ -459,41 +463,121 @@ fn huge_kib(address: usize) -> Result<usize, String> {
     Err("no AnonHugePages in smaps".into())
 }
 
-fn huge() -> Outcome {
-    let writer = Writer::new(2 * HUGE, 0)?;
+/// A writer to memory that is all of huge pages, and what it counts. It has written to none of it,
+/// and its program and what that needs are mapped.
+fn huge_writer(blocks: usize) -> Result<(Writer, Quiet, Stats), String> {
+    let writer = Writer::new(blocks * HUGE, 0)?;
+    let quiet = Quiet::new(&writer.guest)?;
     writer.data.advise(libc::MADV_HUGEPAGE)?;
-    let all = 2 * HUGE / PAGE;
-    writer.write(0, all)?;
+    for page in 0..blocks * HUGE / PAGE {
+        writer.data.write_words(page * PAGE, &[0]);
+    }
+    expect_huge(&writer)?;
+    writer.write_at(BASE + 0x8000, 1)?;
+    let stats = Stats::new(writer.guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    Ok((writer, quiet, stats))
+}
+
+fn expect_huge(writer: &Writer) -> Outcome {
     let kib = huge_kib(writer.data.address())?;
-    equal("KiB of huge pages", kib, 2 * HUGE / 1024)?;
+    equal("KiB of huge pages", kib, writer.data.size() / 1024)
+}
+
+/// How many blocks and how many pages are mapped while something is done.
+fn mapped(stats: &Stats, by: impl FnOnce() -> Outcome) -> Result<[u64; 2], String> {
+    stats.growth(["blocks_mapped", "pages_mapped"], by)
+}
+
+fn huge() -> Outcome {
+    let all = 2 * HUGE / PAGE;
+    let (writer, _quiet, stats) = huge_writer(2)?;
+    let of_vcpu = Stats::new(writer.guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let found = mapped(&stats, || writer.write(0, all))?;
+    equal("blocks and pages mapped at first", found, [2, 0])?;
     writer.start_log()?;
     writer.expect("at first", &[])?;
-    writer.write(0, 1)?;
-    writer.write(700, 2)?;
-    writer.expect("after writes", &[0, 700, 701])?;
-    writer.write(511, 2)?;
-    writer.expect("around the seam", &[511, 512])?;
+    // A store to a block makes a page of that, and leaves the rest as it is: no load faults, and of
+    // the stores each to another page.
+    for (first, pages) in [(0, 1), (700, 2), (511, 2), (700, 2)] {
+        let mut found = [0; 2];
+        let [faults] = of_vcpu.growth(["data_aborts"], || {
+            found = mapped(&stats, || writer.write(first, pages))?;
+            Ok(())
+        })?;
+        equal("blocks and pages with a log", found, [0, pages as u64])?;
+        // And the access to the hole.
+        equal("faults with a log", faults, pages as u64 + 1)?;
+        let dirty: Vec<usize> = (first..first + pages).collect();
+        writer.expect("after writes", &dirty)?;
+    }
+    // The guest may write to all of the second one, and would not have to fault any more.
+    let found = mapped(&stats, || writer.write(512, 512))?;
+    equal("blocks and pages of the second half", found, [0, 512])?;
     writer.flags(0)?;
-    writer.write(0, all)?;
+    let found = mapped(&stats, || writer.write(0, all))?;
+    equal("blocks and pages after the log", found, [2, 0])?;
     writer.start_log()?;
     writer.write(1023, 1)?;
     writer.expect("after a second start", &[1023])?;
     for page in 0..all {
         let extra = match page {
-            0 | 700 | 701 | 511 | 512 | 1023 => 1,
+            0 | 511 | 512 | 1023 => 1,
+            700 | 701 => 2,
             _ => 0,
-        };
+        } + u32::from(page >= 512);
         equal(
             format!("page {page}"),
             writer.data.word(page * PAGE),
             2 + extra,
         )?;
     }
-    equal(
-        "KiB of huge pages at the end",
-        huge_kib(writer.data.address())?,
-        2 * HUGE / 1024,
-    )
+    expect_huge(&writer)
+}
+
+/// What the host makes of a huge page is what the guest has: pages, when it takes one page of it
+/// away, and a block again when they are collapsed.
+fn split_by_the_host() -> Outcome {
+    const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+    const PAGES: usize = HUGE / PAGE;
+    const CHANGED: usize = 100;
+    let (writer, _quiet, stats) = huge_writer(1)?;
+    let data = &writer.data;
+    let protect = || {
+        data.protect_part(CHANGED * PAGE, PAGE, libc::PROT_READ)?;
+        data.protect_part(CHANGED * PAGE, PAGE, READ_WRITE)
+    };
+    let discard = || {
+        data.advise_part(CHANGED * PAGE, PAGE, libc::MADV_DONTNEED)?;
+        // Not the page of zeroes.
+        data.write_words(CHANGED * PAGE, &[100]);
+        Ok(())
+    };
+    let ways: [(&str, &dyn Fn() -> Outcome); 2] =
+        [("protected", &protect), ("thrown away", &discard)];
+    for (way, change) in ways {
+        let found = mapped(&stats, || writer.write(0, PAGES))?;
+        equal("blocks and pages at first", found, [1, 0])?;
+        let found = mapped(&stats, || writer.write(0, PAGES))?;
+        equal("blocks and pages when it is there", found, [0, 0])?;
+        // Nobody but this test is to make it huge again.
+        data.advise(libc::MADV_NOHUGEPAGE)?;
+        change()?;
+        equal("KiB of huge pages", huge_kib(data.address())?, 0)?;
+        let found = mapped(&stats, || writer.write(0, PAGES))?;
+        let what = format!("blocks and pages after one was {way}");
+        equal(what, found, [0, PAGES as u64])?;
+        data.advise(libc::MADV_HUGEPAGE)?;
+        data.advise(MADV_COLLAPSE)?;
+        expect_huge(&writer)?;
+    }
+    let found = mapped(&stats, || writer.write(0, PAGES))?;
+    equal("blocks and pages at the end", found, [1, 0])?;
+    for page in 0..PAGES {
+        // All but what was thrown away.
+        let expected = if page == CHANGED { 102 } else { 7 };
+        equal(format!("page {page}"), data.word(page * PAGE), expected)?;
+    }
+    Ok(())
 }
 
 fn huge_initially_set() -> Outcome {

@@ -2,6 +2,7 @@
 
 //! A guest of a few instructions, put together by hand.
 
+use std::fs;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +21,8 @@ pub(crate) const HOLE: u32 = 0x1000_0000;
 pub(crate) const PAGE: usize = 4096;
 /// The size of a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
+/// `MADV_COLLAPSE`, which libc does not have for this architecture.
+pub(crate) const MADV_COLLAPSE: i32 = 25;
 
 /// Instructions in the Arm encoding.
 pub(crate) mod code {
@@ -135,8 +138,13 @@ impl Memory {
 
     /// Changes what may be done with it.
     pub(crate) fn protect(&self, protection: i32) -> Result<(), String> {
+        self.protect_part(0, self.size, protection)
+    }
+
+    fn protect_part(&self, offset: usize, size: usize, protection: i32) -> Result<(), String> {
+        assert!(offset + size <= self.size);
         // SAFETY: Our own mapping.
-        let result = unsafe { libc::mprotect(self.start.cast(), self.size, protection) };
+        let result = unsafe { libc::mprotect(self.start.add(offset).cast(), size, protection) };
         match result {
             0 => Ok(()),
             _ => Err(format!("mprotect: {}", std::io::Error::last_os_error())),
@@ -248,7 +256,17 @@ impl Aligned {
     }
 
     pub(crate) fn advise(&self, advice: i32) -> Outcome {
-        self.memory.advise_part(self.offset, self.size, advice)
+        self.advise_part(0, self.size, advice)
+    }
+
+    pub(crate) fn advise_part(&self, offset: usize, size: usize, advice: i32) -> Outcome {
+        self.memory.advise_part(self.offset + offset, size, advice)
+    }
+
+    /// Changes what may be done with a part of it.
+    pub(crate) fn protect_part(&self, offset: usize, size: usize, protection: i32) -> Outcome {
+        self.memory
+            .protect_part(self.offset + offset, size, protection)
     }
 
     pub(crate) fn word(&self, offset: usize) -> u32 {
@@ -409,6 +427,35 @@ impl Guest {
     pub(crate) fn answer(&self, value: u32) {
         let [a, b, c, d] = value.to_le_bytes();
         self.vcpu.run.set_mmio_data([a, b, c, d, 0, 0, 0, 0]);
+    }
+}
+
+/// While it lives, the host does nothing to a guest's memory by itself: tests that count faults would
+/// count those.
+pub(crate) struct Quiet {
+    ageing: bool,
+}
+
+impl Quiet {
+    /// The stock kernel ages all memory a little all the time, to tell how much is idle.
+    const AGEING: &'static str = "/sys/module/damon_stat/parameters/enabled";
+
+    pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
+        // Else the daemon that makes pages huge could come along.
+        guest.memory.advise_part(0, SIZE, libc::MADV_NOHUGEPAGE)?;
+        let ageing = fs::read_to_string(Self::AGEING).is_ok_and(|now| now.trim() == "Y");
+        if ageing {
+            fs::write(Self::AGEING, "N").works(Self::AGEING)?;
+        }
+        Ok(Self { ageing })
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if self.ageing {
+            let _ = fs::write(Self::AGEING, "Y");
+        }
     }
 }
 

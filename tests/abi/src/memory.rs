@@ -15,6 +15,7 @@ use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
     code, new_vm, run_passes, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE,
 };
+use crate::stats::Stats;
 
 pub(crate) const TESTS: &[Test] = &[
     ("slot: made, moved, deleted", life),
@@ -880,7 +881,6 @@ fn protected_later() -> Outcome {
 }
 
 fn hugetlbfs() -> Outcome {
-    const HUGE: usize = 2 << 20;
     const NUMBER: &str = "/proc/sys/vm/nr_hugepages";
     std::fs::write(NUMBER, "2").works(NUMBER)?;
     let address = BASE + 0x100_0000;
@@ -896,7 +896,10 @@ fn hugetlbfs() -> Outcome {
     extra.write_words(HUGE, &[0x4321]);
     let region = slot(1, address.into(), &extra, 2 * HUGE);
     guest.vm.set_user_memory_region(&region).works("make")?;
-    guest.run_to(uapi::EXIT_MMIO)?;
+    let stats = Stats::new(guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    // The other slot is too small for one.
+    let [blocks] = stats.growth(["blocks_mapped"], || guest.run_to(uapi::EXIT_MMIO))?;
+    equal("blocks mapped", blocks, 1)?;
     equal("the word", extra.word(HUGE - 8), 0x1234)?;
     equal("the monitor's word", extra.word(HUGE), 0x4321)?;
     drop(extra);

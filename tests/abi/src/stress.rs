@@ -20,12 +20,11 @@ use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{patience, Vcpu, Vm};
 
 use crate::check::{ensure, equal, Works};
-use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, PAGE};
+use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, HUGE, MADV_COLLAPSE, PAGE};
 
 /// The argument by which this program runs the test, for some seconds, in a variant of that name.
 pub(crate) const STRESS: &str = "--stress";
 
-const HUGE: usize = 2 << 20;
 const RAM: usize = 8 << 20;
 /// vCPUs that go through the pages: an odd number, so that each has pages of both kinds. There is
 /// one more, for the zone of pages that are thrown away.
@@ -292,10 +291,16 @@ impl Ram {
                 return Err(format!("MAP_HUGETLB: {}", io::Error::last_os_error()));
             }
         }
-        Ok(Self {
+        let ram = Self {
             start,
             away: start + RAM,
-        })
+        };
+        if variant == Variant::Hugetlb {
+            // So that all blocks that are mapped are of hugetlbfs.
+            let pages = ram.advise(0, DATA, libc::MADV_NOHUGEPAGE);
+            ensure(pages, "MADV_NOHUGEPAGE")?;
+        }
+        Ok(ram)
     }
 
     fn word(&self, offset: usize) -> u32 {
@@ -733,8 +738,6 @@ fn torment(
     random: &mut Random,
 ) -> Result<Counts, String> {
     const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
-    /// `MADV_COLLAPSE`, which libc does not have.
-    const MADV_COLLAPSE: i32 = 25;
     let variant = shared.variant;
     let ram = &shared.ram;
     let mut counts = Counts::default();
@@ -773,6 +776,8 @@ fn torment(
             4 => drop(ram.advise(offset, size, libc::MADV_COLD)),
             // Otherwise the host's setting says where there are huge pages.
             5..=8 if variant == Variant::HugeAlways => {}
+            // What is not of hugetlbfs, stays pages.
+            5..=8 if variant == Variant::Hugetlb => {}
             5 => drop(ram.advise(huge, HUGE, libc::MADV_HUGEPAGE)),
             6 => drop(ram.advise(huge, HUGE, libc::MADV_NOHUGEPAGE)),
             7 | 8 => {
