@@ -136,14 +136,8 @@ const SLACK: i64 = 768 << 10;
 fn tables() -> Outcome {
     const STEP: u32 = 0x20_0000;
     const SLOTS: u32 = 500;
-    const ADD_R0_R2: u32 = 0xe080_0002;
-    const SUBS_R1_1: u32 = 0xe251_1001;
-    const BNE_TO_STORE: u32 = 0x1aff_fffb;
     let group = Group::enter("tables")?;
-    let mut program = vec![code::str(0, 0), ADD_R0_R2, SUBS_R1_1, BNE_TO_STORE];
-    program.extend(code::load(0, HOLE));
-    program.extend([code::ldr(2, 0), code::LOOP]);
-    let guest = Guest::new(&program)?;
+    let guest = Guest::new(&code::store_to_each())?;
     let memory = Memory::new(PAGE)?;
     memory.write_words(0, &[0]);
     let base = BASE + 0x100_0000;

@@ -76,8 +76,26 @@ pub(crate) mod code {
     }
 
     /// `mcr p15, opc1, rt, crn, crm, opc2`.
-    pub(crate) fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
+    pub(crate) const fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
         0xee00_0f10 | (opc1 << 21) | (crn << 16) | (rt << 12) | (opc2 << 5) | crm
+    }
+
+    /// Stores r0 to where it points to, r1 times, each r2 bytes further on; then reads from the hole.
+    pub(crate) fn store_to_each() -> Vec<u32> {
+        const ADD_R0_R2: u32 = 0xe080_0002;
+        const SUBS_R1_1: u32 = 0xe251_1001;
+        const BNE_TO_STORE: u32 = 0x1aff_fffb;
+        let [low, high] = load(0, super::HOLE);
+        vec![
+            str(0, 0),
+            ADD_R0_R2,
+            SUBS_R1_1,
+            BNE_TO_STORE,
+            low,
+            high,
+            ldr(2, 0),
+            LOOP,
+        ]
     }
 
     pub(crate) const HVC: u32 = 0xe140_0070;

@@ -221,20 +221,13 @@ fn deleted_twice() -> Outcome {
 fn many() -> Outcome {
     /// The distance of slots, and of the pages that the guest writes to.
     const STEP: u32 = 0x20_0000;
-    const ADD_R0_R2: u32 = 0xe080_0002;
-    const SUBS_R1_1: u32 = 0xe251_1001;
-    const BNE_TO_STORE: u32 = 0x1aff_fffb;
     let slots = new_vm()?
         .1
         .check_extension(uapi::CAP_NR_MEMSLOTS)
         .works("KVM_CAP_NR_MEMSLOTS")? as u32;
     ensure(slots >= 32, "fewer slots than there always were")?;
     let others = slots - 1;
-    // Writes its address to each.
-    let mut program = vec![code::str(0, 0), ADD_R0_R2, SUBS_R1_1, BNE_TO_STORE];
-    program.extend(code::load(0, HOLE));
-    program.extend([code::ldr(2, 0), code::LOOP]);
-    let guest = Guest::new(&program)?;
+    let guest = Guest::new(&code::store_to_each())?;
     let memory = Memory::new(others as usize * PAGE)?;
     let base = BASE + 0x100_0000;
     let region = |n: u32, pages: usize| {
