@@ -11,7 +11,7 @@ use kvm::Kvm;
 use vmm_sys_util::signal::register_signal_handler;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, new_vcpu, new_vm, slot, Guest, Memory, BASE, HOLE, PAGE};
+use crate::guest::{code, new_vcpu, new_vm, slot, Guest, Memory, BASE, PAGE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("accounting: stage-2 tables, and their end", tables),
