@@ -120,6 +120,7 @@ fn main() -> ExitCode {
             return writeback::main(path, seconds)
         }
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
+        [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}
     }
     let (mut passed, mut failed) = (0, 0);

@@ -366,10 +366,11 @@ struct Counts {
     dirty: u32,
 }
 
-struct Random(u32);
+/// Numbers that follow from a seed, which is not zero.
+pub(crate) struct Random(pub(crate) u32);
 
 impl Random {
-    fn next(&mut self) -> usize {
+    pub(crate) fn next(&mut self) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
