@@ -486,8 +486,12 @@ impl Gic {
 
     /// Makes the vGIC of a guest.
     pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
-        let device = guest
-            .vm
+        Self::of_vm(&guest.vm)
+    }
+
+    /// Makes that of a VM.
+    pub(crate) fn of_vm(vm: &Vm) -> Result<Self, String> {
+        let device = vm
             .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
             .works("KVM_CREATE_DEVICE")?;
         for (kind, address) in [

@@ -145,6 +145,7 @@ fn turned() -> Outcome {
     const NORMAL: u32 = 0x1c02;
     const ISB: u32 = 0xf57f_f06f;
     const SET_WAY: &str = "by set and way";
+    const STILL_ON: &str = "caches on still";
     let storing = Storing::new(PAGES, 0)?;
     let guest = &storing.guest;
     // Sections where the program runs and for the hole.
@@ -169,7 +170,7 @@ fn turned() -> Outcome {
             false,
         ),
         ("caches on", ON, true, false),
-        ("caches on still", ON, false, false),
+        (STILL_ON, ON, false, false),
         // DCCISW, DCCSW, DCISW: the guest can be about to turn the caches off.
         (SET_WAY, &[code::mcr(2, 0, 7, 14, 2)], true, true),
         (
@@ -244,6 +245,9 @@ fn turned() -> Outcome {
         if *what == SET_WAY && trapped == 0 {
             traps = false;
             continue;
+        }
+        if *what == STILL_ON {
+            equal("traps while the caches are on", trapped, 0)?;
         }
         let expected = [if *cleans { all } else { 0 }, 0];
         equal(format!("pages cleaned and mapped: {what}"), found, expected)?;
