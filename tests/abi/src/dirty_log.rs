@@ -3,6 +3,7 @@
 //! The dirty log: pages that the guest writes to, and no others.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -13,8 +14,8 @@ use kvm::{ioctl, ioctl_ref};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
-    code, complete, init, new_vcpu, new_vm, run_passes, slot, Aligned, Guest, Memory, BASE, HOLE,
-    HUGE, PAGE, SIZE,
+    code, complete, init, new_vcpu, new_vm, run_passes, slot, Aligned, Guest, Memory, Quiet, BASE,
+    HOLE, HUGE, MADV_COLLAPSE, PAGE, SIZE,
 };
 use crate::stats::Stats;
 
@@ -34,6 +35,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("dirty log: initially set", initially_set),
     ("dirty log: cleared wrongly", cleared_wrongly),
     ("dirty log: huge pages split and rebuilt", huge),
+    (
+        "memory: a huge page that the host splits and collapses",
+        split_by_the_host,
+    ),
     ("dirty log: huge pages, initially set", huge_initially_set),
     ("dirty log: by the guest's own translation", translated),
     ("dirty log: the last write to a page", last_write),
@@ -459,41 +464,121 @@ fn huge_kib(address: usize) -> Result<usize, String> {
     Err("no AnonHugePages in smaps".into())
 }
 
-fn huge() -> Outcome {
-    let writer = Writer::new(2 * HUGE, 0)?;
+/// A writer to memory that is all of huge pages, and what it counts. It has written to none of it,
+/// and its program and what that needs are mapped.
+fn huge_writer(blocks: usize) -> Result<(Writer, Quiet, Stats), String> {
+    let writer = Writer::new(blocks * HUGE, 0)?;
+    let quiet = Quiet::new(&writer.guest)?;
     writer.data.advise(libc::MADV_HUGEPAGE)?;
-    let all = 2 * HUGE / PAGE;
-    writer.write(0, all)?;
+    for page in 0..blocks * HUGE / PAGE {
+        writer.data.write_words(page * PAGE, &[0]);
+    }
+    expect_huge(&writer)?;
+    writer.write_at(BASE + 0x8000, 1)?;
+    let stats = Stats::new(writer.guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    Ok((writer, quiet, stats))
+}
+
+fn expect_huge(writer: &Writer) -> Outcome {
     let kib = huge_kib(writer.data.address())?;
-    equal("KiB of huge pages", kib, 2 * HUGE / 1024)?;
+    equal("KiB of huge pages", kib, writer.data.size() / 1024)
+}
+
+/// How many blocks and how many pages are mapped while something is done.
+fn mapped(stats: &Stats, by: impl FnOnce() -> Outcome) -> Result<[u64; 2], String> {
+    stats.growth(["blocks_mapped", "pages_mapped"], by)
+}
+
+fn huge() -> Outcome {
+    let all = 2 * HUGE / PAGE;
+    let (writer, _quiet, stats) = huge_writer(2)?;
+    let of_vcpu = Stats::new(writer.guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let found = mapped(&stats, || writer.write(0, all))?;
+    equal("blocks and pages mapped at first", found, [2, 0])?;
     writer.start_log()?;
     writer.expect("at first", &[])?;
-    writer.write(0, 1)?;
-    writer.write(700, 2)?;
-    writer.expect("after writes", &[0, 700, 701])?;
-    writer.write(511, 2)?;
-    writer.expect("around the seam", &[511, 512])?;
+    // A store to a block makes a page of that, and leaves the rest as it is: no load faults, and of
+    // the stores each to another page.
+    for (first, pages) in [(0, 1), (700, 2), (511, 2), (700, 2)] {
+        let mut found = [0; 2];
+        let [faults] = of_vcpu.growth(["data_aborts"], || {
+            found = mapped(&stats, || writer.write(first, pages))?;
+            Ok(())
+        })?;
+        equal("blocks and pages with a log", found, [0, pages as u64])?;
+        // And the access to the hole.
+        equal("faults with a log", faults, pages as u64 + 1)?;
+        let dirty: Vec<usize> = (first..first + pages).collect();
+        writer.expect("after writes", &dirty)?;
+    }
+    // The guest may write to all of the second one, and would not have to fault any more.
+    let found = mapped(&stats, || writer.write(512, 512))?;
+    equal("blocks and pages of the second half", found, [0, 512])?;
     writer.flags(0)?;
-    writer.write(0, all)?;
+    let found = mapped(&stats, || writer.write(0, all))?;
+    equal("blocks and pages after the log", found, [2, 0])?;
     writer.start_log()?;
     writer.write(1023, 1)?;
     writer.expect("after a second start", &[1023])?;
     for page in 0..all {
         let extra = match page {
-            0 | 700 | 701 | 511 | 512 | 1023 => 1,
+            0 | 511 | 512 | 1023 => 1,
+            700 | 701 => 2,
             _ => 0,
-        };
+        } + u32::from(page >= 512);
         equal(
             format!("page {page}"),
             writer.data.word(page * PAGE),
             2 + extra,
         )?;
     }
-    equal(
-        "KiB of huge pages at the end",
-        huge_kib(writer.data.address())?,
-        2 * HUGE / 1024,
-    )
+    expect_huge(&writer)
+}
+
+/// What the host makes of a huge page is what the guest has: pages, when it takes one page of it
+/// away, and a block again when they are collapsed.
+fn split_by_the_host() -> Outcome {
+    const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+    const PAGES: usize = HUGE / PAGE;
+    const CHANGED: usize = 100;
+    let (writer, _quiet, stats) = huge_writer(1)?;
+    let data = &writer.data;
+    let protect = || {
+        data.protect_part(CHANGED * PAGE, PAGE, libc::PROT_READ)?;
+        data.protect_part(CHANGED * PAGE, PAGE, READ_WRITE)
+    };
+    let discard = || {
+        data.advise_part(CHANGED * PAGE, PAGE, libc::MADV_DONTNEED)?;
+        // Not the page of zeroes.
+        data.write_words(CHANGED * PAGE, &[100]);
+        Ok(())
+    };
+    let ways: [(&str, &dyn Fn() -> Outcome); 2] =
+        [("protected", &protect), ("thrown away", &discard)];
+    for (way, change) in ways {
+        let found = mapped(&stats, || writer.write(0, PAGES))?;
+        equal("blocks and pages at first", found, [1, 0])?;
+        let found = mapped(&stats, || writer.write(0, PAGES))?;
+        equal("blocks and pages when it is there", found, [0, 0])?;
+        // Nobody but this test is to make it huge again.
+        data.advise(libc::MADV_NOHUGEPAGE)?;
+        change()?;
+        equal("KiB of huge pages", huge_kib(data.address())?, 0)?;
+        let found = mapped(&stats, || writer.write(0, PAGES))?;
+        let what = format!("blocks and pages after one was {way}");
+        equal(what, found, [0, PAGES as u64])?;
+        data.advise(libc::MADV_HUGEPAGE)?;
+        data.advise(MADV_COLLAPSE)?;
+        expect_huge(&writer)?;
+    }
+    let found = mapped(&stats, || writer.write(0, PAGES))?;
+    equal("blocks and pages at the end", found, [1, 0])?;
+    for page in 0..PAGES {
+        // All but what was thrown away.
+        let expected = if page == CHANGED { 102 } else { 7 };
+        equal(format!("page {page}"), data.word(page * PAGE), expected)?;
+    }
+    Ok(())
 }
 
 fn huge_initially_set() -> Outcome {
@@ -617,9 +702,16 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
 
 /// Copies a running guest's memory into that of another VM by its log, as a migration does, checks
 /// that it is the same in the end, and has the other VM go on.
+///
+/// The guest has written to all of its memory, and goes on with a part of it: what is left to be copied
+/// from then on, and at last while nothing runs, is of that part.
 fn migrate_with(options: u64) -> Outcome {
     const PAGES: usize = 600;
     const ROUNDS: usize = 50;
+    const FIRST: usize = 480;
+    /// Some are in a huge page of the host, others are not.
+    const WORKING: usize = 70;
+    const WORKING_SET: Range<usize> = FIRST..FIRST + WORKING;
     // For the vCPUs to write to that many pages, which takes far less.
     let patience = kvm::patience(30);
     let writer = Writer::new(PAGES * PAGE, 0)?;
@@ -629,13 +721,15 @@ fn migrate_with(options: u64) -> Outcome {
     let Guest { vcpu, vm, kvm, .. } = &writer.guest;
     let second = new_vcpu(kvm, vm, 1)?;
     init(vm, &second)?;
+    writer.write(0, PAGES)?;
+    writer.guest.complete()?;
     // Both go through the same pages, at different distances.
     for (vcpu, distance) in [(vcpu, 1u32), (&second, 7)] {
         for (word, value) in [
             (uapi::CORE_PC, BASE),
             (2, distance * PAGE as u32),
-            (7, DATA),
-            (8, PAGES as u32 / distance),
+            (7, DATA + (FIRST * PAGE) as u32),
+            (8, WORKING as u32 / distance),
             (9, 1),
         ] {
             vcpu.set_reg(uapi::core_reg(word), value)
@@ -645,7 +739,7 @@ fn migrate_with(options: u64) -> Outcome {
     let stop = AtomicBool::new(false);
     let other = Writer::new(PAGES * PAGE, 0)?;
     let copy = |page: usize| other.data.copy_page(&writer.data, page * PAGE);
-    let round = || -> Result<usize, String> {
+    let round = || -> Result<Vec<usize>, String> {
         let bitmap = writer.log()?;
         if options != 0 {
             // First clean, then copy: what is written to afterwards is dirty again.
@@ -653,7 +747,17 @@ fn migrate_with(options: u64) -> Outcome {
         }
         let dirty = set_bits(&bitmap);
         dirty.iter().copied().for_each(copy);
-        Ok(dirty.len())
+        Ok(dirty)
+    };
+    let later_round = || -> Result<usize, String> {
+        let dirty = round()?;
+        let other = dirty.iter().find(|page| !WORKING_SET.contains(page));
+        match other {
+            None => Ok(dirty.len()),
+            Some(page) => Err(format!(
+                "page {page} is dirty, which nobody writes to any more"
+            )),
+        }
     };
     // What the guest never writes to.
     for (page, word) in (0..PAGES).zip((0x1000..).step_by(3)) {
@@ -666,14 +770,17 @@ fn migrate_with(options: u64) -> Outcome {
             writer.start_log()?;
             if options & uapi::DIRTY_LOG_INITIALLY_SET == 0 {
                 (0..PAGES).for_each(copy);
+            } else {
+                equal("pages of the first round", round()?.len(), PAGES)?;
             }
             let start = Instant::now();
             let (mut dirty, mut rounds) = (0, 0);
-            while (dirty < 3 * PAGES || rounds < ROUNDS) && start.elapsed() < patience {
-                dirty += round()?;
+            while (dirty < 10 * WORKING || rounds < ROUNDS) && start.elapsed() < patience {
+                dirty += later_round()?;
                 rounds += 1;
             }
-            ensure(dirty >= 3 * PAGES, format!("just {dirty} pages were dirty"))
+            let enough = dirty >= 10 * WORKING && rounds >= ROUNDS;
+            ensure(enough, format!("just {dirty} pages in {rounds} rounds"))
         })();
         stop.store(true, Ordering::Relaxed);
         let joined = |thread: thread::ScopedJoinHandle<'_, Result<usize, String>>| {
@@ -691,7 +798,7 @@ fn migrate_with(options: u64) -> Outcome {
         complete(vcpu)?;
         states.push(VcpuSnapshot::save(vcpu).works("the state of a vCPU")?);
     }
-    round()?;
+    later_round()?;
     for at in (0..PAGES * PAGE).step_by(4) {
         let (copied, original) = (other.data.word(at), writer.data.word(at));
         equal(format!("the word at {at:#x}"), copied, original)?;
@@ -710,10 +817,9 @@ fn migrate_with(options: u64) -> Outcome {
         equal("exit for", vcpu.run.mmio().phys_addr, HOLE.into())?;
     }
     for page in 0..PAGES {
-        let more = if page % 7 == 0 && page / 7 < PAGES / 7 {
-            2
-        } else {
-            1
+        let more = match page.checked_sub(FIRST) {
+            Some(page) if page < WORKING => 1 + u32::from(page % 7 == 0),
+            _ => 0,
         };
         let (found, before) = (other.data.word(page * PAGE), writer.data.word(page * PAGE));
         equal(format!("page {page} of the other VM"), found, before + more)?;

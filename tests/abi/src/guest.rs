@@ -2,6 +2,7 @@
 
 //! A guest of a few instructions, put together by hand.
 
+use std::fs;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +21,8 @@ pub(crate) const HOLE: u32 = 0x1000_0000;
 pub(crate) const PAGE: usize = 4096;
 /// The size of a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
+/// `MADV_COLLAPSE`, which libc does not have for this architecture.
+pub(crate) const MADV_COLLAPSE: i32 = 25;
 
 /// Instructions in the Arm encoding.
 pub(crate) mod code {
@@ -73,8 +76,26 @@ pub(crate) mod code {
     }
 
     /// `mcr p15, opc1, rt, crn, crm, opc2`.
-    pub(crate) fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
+    pub(crate) const fn mcr(rt: u32, opc1: u32, crn: u32, crm: u32, opc2: u32) -> u32 {
         0xee00_0f10 | (opc1 << 21) | (crn << 16) | (rt << 12) | (opc2 << 5) | crm
+    }
+
+    /// Stores r0 to where it points to, r1 times, each r2 bytes further on; then reads from the hole.
+    pub(crate) fn store_to_each() -> Vec<u32> {
+        const ADD_R0_R2: u32 = 0xe080_0002;
+        const SUBS_R1_1: u32 = 0xe251_1001;
+        const BNE_TO_STORE: u32 = 0x1aff_fffb;
+        let [low, high] = load(0, super::HOLE);
+        vec![
+            str(0, 0),
+            ADD_R0_R2,
+            SUBS_R1_1,
+            BNE_TO_STORE,
+            low,
+            high,
+            ldr(2, 0),
+            LOOP,
+        ]
     }
 
     pub(crate) const HVC: u32 = 0xe140_0070;
@@ -135,8 +156,13 @@ impl Memory {
 
     /// Changes what may be done with it.
     pub(crate) fn protect(&self, protection: i32) -> Result<(), String> {
+        self.protect_part(0, self.size, protection)
+    }
+
+    fn protect_part(&self, offset: usize, size: usize, protection: i32) -> Result<(), String> {
+        assert!(offset + size <= self.size);
         // SAFETY: Our own mapping.
-        let result = unsafe { libc::mprotect(self.start.cast(), self.size, protection) };
+        let result = unsafe { libc::mprotect(self.start.add(offset).cast(), size, protection) };
         match result {
             0 => Ok(()),
             _ => Err(format!("mprotect: {}", std::io::Error::last_os_error())),
@@ -248,7 +274,17 @@ impl Aligned {
     }
 
     pub(crate) fn advise(&self, advice: i32) -> Outcome {
-        self.memory.advise_part(self.offset, self.size, advice)
+        self.advise_part(0, self.size, advice)
+    }
+
+    pub(crate) fn advise_part(&self, offset: usize, size: usize, advice: i32) -> Outcome {
+        self.memory.advise_part(self.offset + offset, size, advice)
+    }
+
+    /// Changes what may be done with a part of it.
+    pub(crate) fn protect_part(&self, offset: usize, size: usize, protection: i32) -> Outcome {
+        self.memory
+            .protect_part(self.offset + offset, size, protection)
     }
 
     pub(crate) fn word(&self, offset: usize) -> u32 {
@@ -412,6 +448,35 @@ impl Guest {
     }
 }
 
+/// While it lives, the host does nothing to a guest's memory by itself: tests that count faults would
+/// count those.
+pub(crate) struct Quiet {
+    ageing: bool,
+}
+
+impl Quiet {
+    /// The stock kernel ages all memory a little all the time, to tell how much is idle.
+    const AGEING: &'static str = "/sys/module/damon_stat/parameters/enabled";
+
+    pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
+        // Else the daemon that makes pages huge could come along.
+        guest.memory.advise_part(0, SIZE, libc::MADV_NOHUGEPAGE)?;
+        let ageing = fs::read_to_string(Self::AGEING).is_ok_and(|now| now.trim() == "Y");
+        if ageing {
+            fs::write(Self::AGEING, "N").works(Self::AGEING)?;
+        }
+        Ok(Self { ageing })
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if self.ageing {
+            let _ = fs::write(Self::AGEING, "Y");
+        }
+    }
+}
+
 /// A guest's vGIC, and programs that use it.
 pub(crate) struct Gic(Device);
 
@@ -421,8 +486,12 @@ impl Gic {
 
     /// Makes the vGIC of a guest.
     pub(crate) fn new(guest: &Guest) -> Result<Self, String> {
-        let device = guest
-            .vm
+        Self::of_vm(&guest.vm)
+    }
+
+    /// Makes that of a VM.
+    pub(crate) fn of_vm(vm: &Vm) -> Result<Self, String> {
+        let device = vm
             .create_device(uapi::DEV_TYPE_ARM_VGIC_V2)
             .works("KVM_CREATE_DEVICE")?;
         for (kind, address) in [

@@ -17,6 +17,7 @@ mod guest;
 mod halt;
 mod irq_line;
 mod lifetime;
+mod mapping;
 mod memory;
 mod mmio_forms;
 mod pattern;
@@ -49,6 +50,7 @@ fn tests() -> Vec<Test> {
         system::TESTS,
         memory::TESTS,
         dirty_log::TESTS,
+        mapping::TESTS,
         vcpu::TESTS,
         vcpu_attributes::TESTS,
         pmu::TESTS,
@@ -118,6 +120,7 @@ fn main() -> ExitCode {
             return writeback::main(path, seconds)
         }
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
+        [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}
     }
     let (mut passed, mut failed) = (0, 0);

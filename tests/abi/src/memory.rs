@@ -4,7 +4,8 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
     code, new_vm, run_passes, slot, Aligned, Guest, Memory, BASE, HOLE, HUGE, PAGE, SIZE,
 };
+use crate::stats::Stats;
 
 pub(crate) const TESTS: &[Test] = &[
     ("slot: made, moved, deleted", life),
@@ -42,6 +44,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("memory: unmapped under the guest", unmapped_later),
     ("memory: protected under the guest", protected_later),
     ("memory: a file in memory, and holes in it", memory_file),
+    (
+        "memory: a file that is truncated under the guest",
+        truncated,
+    ),
     ("memory: KVM_EXIT_MEMORY_FAULT", memory_fault),
     ("memory: huge pages of hugetlbfs", hugetlbfs),
     ("memory: a device, through /dev/mem", device),
@@ -220,20 +226,13 @@ fn deleted_twice() -> Outcome {
 fn many() -> Outcome {
     /// The distance of slots, and of the pages that the guest writes to.
     const STEP: u32 = 0x20_0000;
-    const ADD_R0_R2: u32 = 0xe080_0002;
-    const SUBS_R1_1: u32 = 0xe251_1001;
-    const BNE_TO_STORE: u32 = 0x1aff_fffb;
     let slots = new_vm()?
         .1
         .check_extension(uapi::CAP_NR_MEMSLOTS)
         .works("KVM_CAP_NR_MEMSLOTS")? as u32;
     ensure(slots >= 32, "fewer slots than there always were")?;
     let others = slots - 1;
-    // Writes its address to each.
-    let mut program = vec![code::str(0, 0), ADD_R0_R2, SUBS_R1_1, BNE_TO_STORE];
-    program.extend(code::load(0, HOLE));
-    program.extend([code::ldr(2, 0), code::LOOP]);
-    let guest = Guest::new(&program)?;
+    let guest = Guest::new(&code::store_to_each())?;
     let memory = Memory::new(others as usize * PAGE)?;
     let base = BASE + 0x100_0000;
     let region = |n: u32, pages: usize| {
@@ -300,6 +299,7 @@ fn twice() -> Outcome {
 /// hole.
 fn under_a_vcpu() -> Outcome {
     const ROUNDS: u32 = 300;
+    let patience = kvm::patience(20);
     let address = BASE + 0x100_0000;
     let mut program = Vec::new();
     program.extend(code::load(0, address));
@@ -312,9 +312,10 @@ fn under_a_vcpu() -> Outcome {
     memories[1].write_words(0, &[0x2222]);
     let stop = AtomicBool::new(false);
     let (vcpu, vm) = (&guest.vcpu, &guest.vm);
-    let seen = thread::scope(|scope| {
+    // How often the vCPU read what the first memory has, the second one, and nothing.
+    let seen: [AtomicU32; 3] = Default::default();
+    thread::scope(|scope| {
         let runner = scope.spawn(|| {
-            let mut seen = [0u32; 3];
             while !stop.load(Ordering::Relaxed) {
                 vcpu.run().works("KVM_RUN")?;
                 equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
@@ -325,14 +326,15 @@ fn under_a_vcpu() -> Outcome {
                     continue;
                 }
                 equal("the report", mmio.phys_addr, HOLE.into())?;
-                match mmio.data[..4] {
-                    [0x11, 0x11, 0, 0] => seen[0] += 1,
-                    [0x22, 0x22, 0, 0] => seen[1] += 1,
-                    [0x33, 0x33, 0, 0] => seen[2] += 1,
+                let which = match mmio.data[..4] {
+                    [0x11, 0x11, 0, 0] => 0,
+                    [0x22, 0x22, 0, 0] => 1,
+                    [0x33, 0x33, 0, 0] => 2,
                     _ => return Err(format!("the guest read {:x?}", mmio.data)),
-                }
+                };
+                seen[which].fetch_add(1, Ordering::SeqCst);
             }
-            Ok(seen)
+            Ok(())
         });
         let away = u64::from(address) + 0x100_0000;
         let change = |index: usize, gpa: u64, size: usize| {
@@ -340,31 +342,96 @@ fn under_a_vcpu() -> Outcome {
             vm.set_user_memory_region(&region)
                 .works(format!("slot {index} at {gpa:#x}, {size} bytes"))
         };
+        // Every now and then what is there stays until the vCPU has read it.
+        let is_read = |round: u32, which: usize| -> Outcome {
+            let count = || seen[which].load(Ordering::SeqCst);
+            let (start, before) = (Instant::now(), count());
+            // The read before may have been under way.
+            while round % 10 == 0 && count() < before + 2 {
+                ensure(!runner.is_finished(), "the vCPU came to its end")?;
+                let what = ["the first memory", "the second", "nothing"][which];
+                ensure(start.elapsed() < patience, format!("never read: {what}"))?;
+                thread::yield_now();
+            }
+            thread::yield_now();
+            Ok(())
+        };
         let changes = || -> Outcome {
             change(1, away, PAGE)?;
-            for _ in 0..ROUNDS {
+            for round in 0..ROUNDS {
                 change(0, address.into(), PAGE)?;
-                thread::yield_now();
+                is_read(round, 0)?;
                 change(0, address.into(), 0)?;
+                is_read(round, 2)?;
                 change(1, address.into(), PAGE)?;
-                thread::yield_now();
+                is_read(round, 1)?;
                 change(1, away, PAGE)?;
+                is_read(round, 2)?;
             }
             Ok(())
         };
         let changed = changes();
         stop.store(true, Ordering::Relaxed);
-        let seen = runner.join().map_err(|_| "the vCPU's thread panicked")?;
-        changed.and(seen)
-    })?;
-    ensure(
-        seen.iter().sum::<u32>() > 0,
-        "the vCPU read nothing meanwhile",
-    )
+        let run = runner.join().map_err(|_| "the vCPU's thread panicked")?;
+        run.and(changed)
+    })
+}
+
+/// A file that is truncated under a guest that uses it is no memory any more, and not a reason to try
+/// for ever; and memory again when it is long enough.
+fn truncated() -> Outcome {
+    const PAGES: usize = 4;
+    let patience = kvm::patience(20);
+    let address = BASE + HUGE as u32;
+    // str r1, [r0]; add r1, r1, #1, for ever
+    let mut program = code::load(0, address + (3 * PAGE) as u32).to_vec();
+    program.extend([code::str(1, 0), 0xe281_1001, 0xeaff_fffc]);
+    let guest = Guest::new(&program)?;
+    let file = memfd(PAGES * PAGE)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let fd = file.as_raw_fd();
+    let memory = Memory::map(PAGES * PAGE, libc::MAP_SHARED, fd, protection, 0)?;
+    let region = slot(1, address.into(), &memory, PAGES * PAGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    for round in 0..3u32 {
+        thread::scope(|scope| {
+            let start = Instant::now();
+            let runner = scope.spawn(|| expect_memory_fault(&guest, address + (3 * PAGE) as u32));
+            let wait = |what: &str, holds: &dyn Fn() -> bool| -> Outcome {
+                while !holds() {
+                    ensure(start.elapsed() < patience, format!("never came: {what}"))?;
+                    thread::yield_now();
+                }
+                Ok(())
+            };
+            // By way of the file, as the mapping may not be there any more.
+            let word = || {
+                let mut word = [0; 4];
+                let read = file.read_at(&mut word, (3 * PAGE) as u64);
+                read.map_or(0, |_| u32::from_le_bytes(word))
+            };
+            let first = word();
+            let used = wait("the guest's stores", &|| word() > first + 1);
+            file.set_len((3 * PAGE) as u64).works("ftruncate")?;
+            // If that does not end KVM_RUN, this test does not end.
+            used?;
+            runner.join().map_err(|_| "the vCPU's thread panicked")?
+        })?;
+        // Again, from where it was: there is nothing still.
+        expect_memory_fault(&guest, address + (3 * PAGE) as u32)?;
+        equal(
+            "length",
+            file.metadata().works("fstat")?.len(),
+            3 * PAGE as u64,
+        )?;
+        file.set_len((PAGES * PAGE) as u64)
+            .works(format!("ftruncate, round {round}"))?;
+    }
+    Ok(())
 }
 
 /// A file in memory.
-fn memfd(size: usize) -> Result<File, String> {
+pub(crate) fn memfd(size: usize) -> Result<File, String> {
     // SAFETY: Makes a descriptor.
     let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC) };
     ensure(fd >= 0, "memfd_create")?;
@@ -880,7 +947,6 @@ fn protected_later() -> Outcome {
 }
 
 fn hugetlbfs() -> Outcome {
-    const HUGE: usize = 2 << 20;
     const NUMBER: &str = "/proc/sys/vm/nr_hugepages";
     std::fs::write(NUMBER, "2").works(NUMBER)?;
     let address = BASE + 0x100_0000;
@@ -896,7 +962,10 @@ fn hugetlbfs() -> Outcome {
     extra.write_words(HUGE, &[0x4321]);
     let region = slot(1, address.into(), &extra, 2 * HUGE);
     guest.vm.set_user_memory_region(&region).works("make")?;
-    guest.run_to(uapi::EXIT_MMIO)?;
+    let stats = Stats::new(guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    // The other slot is too small for one.
+    let [blocks] = stats.growth(["blocks_mapped"], || guest.run_to(uapi::EXIT_MMIO))?;
+    equal("blocks mapped", blocks, 1)?;
     equal("the word", extra.word(HUGE - 8), 0x1234)?;
     equal("the monitor's word", extra.word(HUGE), 0x4321)?;
     drop(extra);

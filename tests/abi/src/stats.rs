@@ -207,6 +207,28 @@ impl Stats {
         self.values(name).map(|values| values[0])
     }
 
+    /// By how much statistics grow while something is done.
+    pub(crate) fn growth<const N: usize>(
+        &self,
+        names: [&str; N],
+        what: impl FnOnce() -> Outcome,
+    ) -> Result<[u64; N], String> {
+        let values = || {
+            let mut values = [0; N];
+            for (value, name) in values.iter_mut().zip(names) {
+                *value = self.value(name)?;
+            }
+            Ok::<_, String>(values)
+        };
+        let before = values()?;
+        what()?;
+        let mut after = values()?;
+        for (after, before) in after.iter_mut().zip(before) {
+            *after -= before;
+        }
+        Ok(after)
+    }
+
     /// Fails unless there is such a statistic.
     fn expect(&self, name: &str, kind: u32, unit: u32, exponent: i16) -> Outcome {
         let descriptor = self

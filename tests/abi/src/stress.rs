@@ -8,6 +8,7 @@
 //! dirty, and throws pages away whose loss the guest expects. What happened is counted, and not
 //! to have happened is a failure, too. A [`Variant`] does more of one of these things.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -20,12 +21,11 @@ use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{patience, Vcpu, Vm};
 
 use crate::check::{ensure, equal, Works};
-use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, PAGE};
+use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, HUGE, MADV_COLLAPSE, PAGE};
 
 /// The argument by which this program runs the test, for some seconds, in a variant of that name.
 pub(crate) const STRESS: &str = "--stress";
 
-const HUGE: usize = 2 << 20;
 const RAM: usize = 8 << 20;
 /// vCPUs that go through the pages: an odd number, so that each has pages of both kinds. There is
 /// one more, for the zone of pages that are thrown away.
@@ -292,10 +292,16 @@ impl Ram {
                 return Err(format!("MAP_HUGETLB: {}", io::Error::last_os_error()));
             }
         }
-        Ok(Self {
+        let ram = Self {
             start,
             away: start + RAM,
-        })
+        };
+        if variant == Variant::Hugetlb {
+            // So that all blocks that are mapped are of hugetlbfs.
+            let pages = ram.advise(0, DATA, libc::MADV_NOHUGEPAGE);
+            ensure(pages, "MADV_NOHUGEPAGE")?;
+        }
+        Ok(ram)
     }
 
     fn word(&self, offset: usize) -> u32 {
@@ -360,10 +366,11 @@ struct Counts {
     dirty: u32,
 }
 
-struct Random(u32);
+/// Numbers that follow from a seed, which is not zero.
+pub(crate) struct Random(pub(crate) u32);
 
 impl Random {
-    fn next(&mut self) -> usize {
+    pub(crate) fn next(&mut self) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
@@ -419,6 +426,8 @@ struct Shared {
     /// The most pages that KSM shared at a time.
     shares: AtomicU32,
     discards: AtomicU32,
+    /// How often the host was made to age its memory.
+    generations: AtomicU32,
 }
 
 impl Shared {
@@ -445,6 +454,17 @@ impl Shared {
                 self.answered.load(Ordering::Relaxed),
             ),
             ("blocks", blocks, vm_statistic("blocks_mapped")? as u32),
+            (
+                "generations",
+                true,
+                self.generations.load(Ordering::Relaxed),
+            ),
+            ("pages aged", true, vm_statistic("pages_aged")? as u32),
+            (
+                "pages used that were aged",
+                true,
+                vm_statistic("access_flag_faults")? as u32,
+            ),
         ];
         for (what, wanted, count) in of_program {
             if wanted && count == 0 {
@@ -632,6 +652,45 @@ fn discard(shared: &Shared, scratch: &Scratch, page: usize) -> Result<(), String
     }
 }
 
+/// The generations of the host's memory (Documentation/admin-guide/mm/multigen_lru.rst).
+const GENERATIONS: &str = "/sys/kernel/debug/lru_gen";
+
+/// Has the host take some of the oldest memory there is, of each memory cgroup. It ages what it comes
+/// across, and leaves alone what was used since the last time.
+///
+/// MADV_COLD and MADV_PAGEOUT do neither: they call no notifier for a page's age, and ask nobody.
+fn age() -> Result<(), String> {
+    /// As many are left to the memory that is in use (`MIN_NR_GENS`).
+    const LEFT: u64 = 2;
+    /// How much is taken at a time, so that the guest gets on.
+    const PAGES: u32 = 32;
+    let text = fs::read_to_string(GENERATIONS).works(GENERATIONS)?;
+    let (mut group, mut node) = ("", "");
+    let mut newest = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("memcg"), Some(id)) => group = id,
+            (Some("node"), Some(id)) => node = id,
+            (Some(number), _) => {
+                let number: u64 = number.parse().map_err(|e| format!("{line}: {e}"))?;
+                newest.insert((group, node), number);
+            }
+            _ => {}
+        }
+    }
+    for ((group, node), newest) in newest {
+        // Somebody else can have made one meanwhile, or the group be gone.
+        let _ = fs::write(GENERATIONS, format!("+ {group} {node} {newest} 200 1"));
+        let oldest = (newest + 1).saturating_sub(LEFT);
+        let _ = fs::write(
+            GENERATIONS,
+            format!("- {group} {node} {oldest} 200 {PAGES}"),
+        );
+    }
+    Ok(())
+}
+
 /// A page of memory.
 struct Scratch(*mut u32);
 
@@ -733,8 +792,6 @@ fn torment(
     random: &mut Random,
 ) -> Result<Counts, String> {
     const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
-    /// `MADV_COLLAPSE`, which libc does not have.
-    const MADV_COLLAPSE: i32 = 25;
     let variant = shared.variant;
     let ram = &shared.ram;
     let mut counts = Counts::default();
@@ -770,9 +827,12 @@ fn torment(
         }
         match random.next() % 16 {
             0..=3 => drop(ram.advise(offset, size, libc::MADV_PAGEOUT)),
+            // The first to be taken then.
             4 => drop(ram.advise(offset, size, libc::MADV_COLD)),
             // Otherwise the host's setting says where there are huge pages.
             5..=8 if variant == Variant::HugeAlways => {}
+            // What is not of hugetlbfs, stays pages.
+            5..=8 if variant == Variant::Hugetlb => {}
             5 => drop(ram.advise(huge, HUGE, libc::MADV_HUGEPAGE)),
             6 => drop(ram.advise(huge, HUGE, libc::MADV_NOHUGEPAGE)),
             7 | 8 => {
@@ -867,6 +927,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
         faults: AtomicU32::new(0),
         shares: AtomicU32::new(0),
         discards: AtomicU32::new(0),
+        generations: AtomicU32::new(0),
     };
     let mut vcpus = Vec::new();
     for id in 0..=VCPUS {
@@ -932,6 +993,15 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
             }
             Ok::<_, String>(())
         });
+        let ager = scope.spawn(move || {
+            while !shared.stopped() {
+                age().inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
+                shared.generations.fetch_add(1, Ordering::Relaxed);
+                // The guest is to come to something, too.
+                thread::sleep(Duration::from_millis(50));
+            }
+            Ok::<_, String>(())
+        });
         let tormented = torment(shared, &vm, region, end, &before, &mut Random(0x2545_f491));
         // KSM wants pages to stay the same for a while.
         let start = Instant::now();
@@ -946,6 +1016,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
             runner.join().map_err(|_| "a vCPU's thread panicked")??;
         }
         watcher.join().map_err(|_| "a thread panicked")??;
+        ager.join().map_err(|_| "a thread panicked")??;
         tormented
     })?;
     fs::write(format!("{KSM}/run"), "2").works(KSM)?;
@@ -975,6 +1046,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
     for (name, count) in [
         ("discards", &shared.discards),
         ("KSM shares", &shared.shares),
+        ("generations", &shared.generations),
         ("accesses where the slot was not", &shared.answered),
     ] {
         println!("{name}: {}", count.load(Ordering::Relaxed));
@@ -985,6 +1057,9 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
     }
     let blocks = vm_statistic("blocks_mapped")?;
     println!("blocks: {blocks}");
+    println!("pages aged: {}", vm_statistic("pages_aged")?);
+    let used = vm_statistic("access_flag_faults")?;
+    println!("pages used that were aged: {used}");
     if let Some(what) = shared.missing(&counts, &before)? {
         return Err(format!("there were no {what}"));
     }
