@@ -4,7 +4,7 @@
 # (Kbuild), and the scripts that do the work are under tools/.
 
 export BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
-export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG LOG DTB MACHINE_ARGS
+export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS
 export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS JOBS TIMEOUT_FACTOR
 
 # The steps follow each other; each uses all CPUs by itself.
@@ -25,6 +25,9 @@ test: module programs
 
 test-debug: kernel vendor programs
 	@tools/test-debug
+
+test-pressure: module programs
+	@tools/test-pressure
 
 bench: module programs
 	@tools/bench
@@ -60,4 +63,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test test-debug bench module programs clippy fmt vendor kernel update root clean help
+.PHONY: run board test test-debug test-pressure bench module programs clippy fmt vendor kernel update root clean help

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a command prints, and its status, come back unchanged; time-outs are failures.
+# What a command prints, and its status, come back unchanged; time-outs are failures, and so is
+# what the host's log has of defects.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
@@ -15,3 +16,35 @@ cmp "$work/output" <(printf 'a\r\n\000berr\n') || fail "the output was changed"
 status=0
 LOAD=0 TIMEOUT=3 RUN='sleep 100' LOG=$work/host.log "$tree/tools/board" || status=$?
 [ "$status" = 124 ] || fail "status $status instead of 124 after a time-out"
+
+status=0
+CHECK_LOG=1 DEFECTS='swap is (lost|gone)' LOAD=0 RUN='echo "swap is gone" >/dev/kmsg' LOG=$work/host.log \
+	"$tree/tools/board" || status=$?
+[ "$status" = 3 ] || fail "status $status instead of 3 after a line in the log"
+
+# The stock kernel does not look for defects, which a board that is to have one that does finds out.
+status=0
+CHECK_LOG=1 DEBUG_KERNEL=1 HOST_KERNEL='' HOST_MODULES='' HOST_CMDLINE='' LOAD=0 RUN=true \
+	LOG=$work/host.log "$tree/tools/board" || status=$?
+[ "$status" = 3 ] || fail "status $status instead of 3 with a kernel that does not look for defects"
+for what in lockdep kmemleak 'page poisoning'; do
+	grep -aq "kvm_arm: the kernel does not look for defects: no $what" "$work/host.log" ||
+		fail "$what was not missed"
+done
+
+# The module's alarms: each as the module has it, or the log would be searched in vain.
+while read -r alarm; do
+	grep -rqF "${alarm#CPU 1}" "$tree/src" || fail "the module does not say \"$alarm\""
+	echo "[    5.0] kvm_arm: $alarm and more" >"$work/alarm.log"
+	! "$tree/tools/check-log" "$work/alarm.log" 2>/dev/null || fail "\"$alarm\" passes"
+done <<-ALARMS
+	CPU 1: HYP mode is lost
+	CPU 1: HYP mode is not available
+	CPU 1: HYP mode did not come up
+	CPU 1 was not booted in HYP mode
+	fault inside HYP mode (vector
+	fault inside HYP mode while cleaning RAM
+	a guest caused a trap that cannot be
+ALARMS
+echo '[    5.0] kvm_arm: a guest accessed device memory at 0x0' >"$work/alarm.log"
+"$tree/tools/check-log" "$work/alarm.log" || fail "what a guest may do is an alarm"

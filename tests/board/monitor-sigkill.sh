@@ -7,25 +7,42 @@
 . "$(dirname "$0")/common.sh"
 
 ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
+	# wait_for COMMAND: until it succeeds, but not for ever.
+	wait_for() {
+		local tries=$((900 * TIMEOUT_FACTOR))
+		until "$@"; do
+			tries=$((tries - 1))
+			[ $tries -gt 0 ] || return
+			usleep 100000
+		done
+	}
 	# With the pages that each CPU has put aside, thousands from run to run, which MemFree leaves out.
 	free_kib() {
 		sync
 		echo 3 >/proc/sys/vm/drop_caches
 		awk "/^MemFree/ { n += \$2 } /^ +count:/ { n += 4 * \$2 } END { print n }" /proc/meminfo /proc/zoneinfo
 	}
+	says() { grep -q "$1" /tmp/console; }
+	no_vm() { [ "$(cat /sys/module/kvm_arm/refcnt)" = 0 ]; }
 	turn() {
+		: >/tmp/console
 		monitor run --kernel vmlinuz --initrd guest.cpio --cpus 2 --mem 256 </dev/null >/tmp/console 2>&1 &
 		# In the middle of the guest'"'"'s start: its CPUs run and touch new memory.
-		sleep "$1"
-		kill -KILL $! || { cat /tmp/console; exit 1; }
+		wait_for says "$1" && kill -KILL $! || { cat /tmp/console; exit 1; }
 		wait $! 2>/dev/null
-		sleep 1
+		wait_for no_vm || { echo "the VM is still there"; exit 1; }
 	}
-	turn 4    # what the first VM costs for ever (slabs, module memory) is not a leak
+	# What is freed later, when nobody can use it any more, comes within some seconds.
+	is_back() {
+		after=$(free_kib)
+		[ $((before - after)) -lt 2048 ]
+	}
+	turn "Run /init"    # what the first VM costs for ever (slabs, module memory) is not a leak
 	before=$(free_kib)
-	for seconds in 2 4 6; do turn $seconds; done
-	after=$(free_kib)
+	for line in "Booting Linux" "Brought up .* 2 CPUs" "Run /init"; do turn "$line"; done
+	wait_for is_back
+	status=$?
 	echo "free: $before KiB before, $after KiB after three killed VMs"
-	[ $((before - after)) -lt 2048 ] || exit 1
+	[ $status = 0 ] || exit
 	rmmod kvm_arm
 ' || fail "memory did not come back, or the module could not be unloaded"

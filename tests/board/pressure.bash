@@ -7,9 +7,13 @@
 # PRESSURE_SECONDS of the board's time. Then one after the other goes through all of its
 # memory once more, and ends.
 #
-# PRESSURE_VARIANT adds to that: thp-madvise, thp-never (the host's setting; it is `always`
-# otherwise), log (the monitors turn the dirty log on and off all the time), slots (the guests'
-# memory moves all the time).
+# PRESSURE_VARIANT changes that:
+#   thp-madvise  the host has huge pages only for who asks for them: guests 1 and 2 do
+#                (otherwise it is `always`, and all have some)
+#   thp-never    the host has none
+#   hugetlb      guests 1 and 2 have a part of their memory in hugetlbfs; there are no others
+#   log          the monitors turn the dirty log on and off all the time
+#   slots        the guests' memory moves all the time
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,17 +21,24 @@
 seconds=${PRESSURE_SECONDS:-600}
 host_mib=${PRESSURE_MIB:-768}
 variant=${PRESSURE_VARIANT:-none}
-# Pages that are to be swapped in, and out. On a slow machine most of that is at the end, when
-# each guest needs all of its memory.
+factor=${TIMEOUT_FACTOR:-1}
+hugetlb_mib=64
+# Pages that are to be swapped in, and out, while the guests check their memory, and in all. On a
+# slow machine most of that is at the end, when each guest needs all of its memory.
+enough_meanwhile=5000
 enough=50000
 
 # A guest's CPU has a part of an emulated one, and has to wait for its memory. The kernel's tests
 # of its own ciphers, which let nobody else in, then take longer than the 21 s after which RCU
-# calls that a stall.
-guests='cryptomgr.notests=1 rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60'
+# calls that a stall. RCU takes no limit of more than 300 s.
+stall=$((factor > 2 ? 300 : 120 * factor))
+guests="cryptomgr.notests=1 rcupdate.rcu_cpu_stall_timeout=$stall watchdog_thresh=$((60 * factor))"
 # DAMON would look at each guest's memory 200 times a second, to no end but the guest's aborts.
 # The reclaim ages it.
 host='cma=8M damon_stat.enabled=N'
+
+# That memory or swap is short is a failure, too, of the host and of the guests.
+short='Out of memory|oom-kill|page allocation failure|Bad swap|(Read|Write)-error on swap'
 
 # What the board does, once its swap is there.
 # shellcheck disable=SC2016 # it is the board that expands it
@@ -36,10 +47,14 @@ board='
 	# A guest is the monitor, with its console in a file; lines tell it what to do.
 	boot() {
 		busybox mkfifo orders$1
+		local own=
+		[ $1 -gt 2 ] || own=$some
 		{
 			monitor run --kernel /add/vmlinuz --initrd /add/pressure.cpio --cpus 2 --mem $guest_mib \
-				--advise mergeable $more --cmdline "console=ttyS0 quiet $guests guest=pattern seed=$1" \
-				<>orders$1 >vm$1 2>&1
+				--advise mergeable $more $own --cmdline "console=ttyS0 quiet $guests guest=pattern seed=$1" \
+				<>orders$1 >vm$1 2>&1 &
+			echo $! >monitor$1
+			wait $!
 			echo $? >status$1
 		} &
 		eval "pid$1=$!"
@@ -52,13 +67,28 @@ board='
 	}
 	alive() { [ ! -e status$1 ]; }
 	order() { echo "$2" 1<>orders$1; }
+	rounds() { grep -c "round .* verified" vm$1 || true; }
+	was_through() { [ "$(rounds $1)" -ge 1 ]; }
+	tell_rounds() { echo "vm $1: rounds meanwhile: $(rounds $1)"; }
+	# The directory of a VM begins with the number of the thread that made it.
+	tell_statistics() {
+		sed -nE "/^((pages|blocks)_mapped|mmu_invalidations|pages_aged|access_flag_faults) /s/^/vm $1: /p" \
+			/sys/kernel/debug/kvm_arm/$(cat monitor$1)-*/stats
+	}
 
 	uptime() { cut -d. -f1 /proc/uptime; }
 
-	more= thp=always
+	more= thp=always some=
 	case $variant in
 	none) ;;
-	thp-*) thp=${variant#thp-} ;;
+	thp-madvise) thp=madvise some="--advise hugepage" ;;
+	thp-never) thp=never ;;
+	hugetlb)
+		thp=never some="--hugetlb $hugetlb_mib"
+		echo $hugetlb_mib >/proc/sys/vm/nr_hugepages
+		# Two guests, and pages of 2 MiB.
+		[ "$(cat /proc/sys/vm/nr_hugepages)" = $hugetlb_mib ] || exit
+		;;
 	log) more="--slot-every 1000 --slot log" ;;
 	slots) more="--slot-every 500 --slot move" ;;
 	*) echo "no variant $variant"; exit 1 ;;
@@ -67,12 +97,17 @@ board='
 	echo 1 >/sys/kernel/mm/ksm/run
 	all boot
 	start=$(uptime) now=$(uptime) merged=0 lap=0
-	while all alive && [ $((now - start)) -lt $seconds ]; do
+	# As long as it is to be, and on a slow machine until enough has happened.
+	while all alive && [ $((now - start)) -lt $((seconds + 600 * factor)) ]; do
+		if [ $((now - start)) -ge $seconds ] && all was_through &&
+			[ "$(counter pswpin)" -ge $enough ] && [ "$(counter pswpout)" -ge $enough ]; then
+			break
+		fi
 		sharing=$(cat /sys/kernel/mm/ksm/pages_sharing)
 		[ "$sharing" -le $merged ] || merged=$sharing
 		if [ $((lap % 20)) = 0 ]; then
 			echo 1 >/proc/sys/vm/compact_memory
-			echo "after $((now - start)) s: rounds $(grep -ch "round .* verified" vm? | tr "\n" " ")," \
+			echo "after $((now - start)) s: rounds $(all rounds | tr "\n" " ")," \
 				"swapped in $(counter pswpin) out $(counter pswpout), shared by KSM $sharing"
 		fi
 		lap=$((lap + 1))
@@ -80,10 +115,11 @@ board='
 		sleep 1
 		now=$(uptime)
 	done
-	for stats in /sys/kernel/debug/kvm_arm/*/stats; do
-		grep -E "^(pages|blocks)_mapped|^mmu_inv" $stats | tr "\n" " "
-		echo
-	done
+	echo "seconds meanwhile: $((now - start))"
+	echo "swapped in meanwhile: $(counter pswpin)"
+	echo "swapped out meanwhile: $(counter pswpout)"
+	all tell_rounds
+	all tell_statistics
 	for vm in 1 2 3 4; do
 		order $vm rest
 	done
@@ -105,22 +141,38 @@ pressure() {
 	local vm what initrd=$work/pressure.cpio
 	"$tree/tools/in-root" env KVM_ARM_STOCK="$cache/kernel/$version/arm" KVM_ARM_RELEASE="$release" \
 		"$tree/tools/initramfs" "$initrd" "$tree/tools/guest-init" -- "$programs/abi=bin/abi"
-	HOST_MEM=$host_mib HOST_CMDLINE=$host ADD="$programs/monitor $zimage $initrd" TIMEOUT=$((seconds + 1800)) \
-		on_board "seconds=$seconds variant=$variant guests='$guests' guest_mib=$((host_mib / 2)); $1 $board" || fail "status $?"
+	HOST_MEM=$host_mib HOST_CMDLINE="$host ${HOST_CMDLINE:-}" DEFECTS=$short \
+		ADD="$programs/monitor $zimage $initrd" TIMEOUT=$((seconds + 1800)) \
+		on_board "seconds=$seconds variant=$variant guests='$guests' guest_mib=$((host_mib / 2))
+			factor=$factor enough=$enough_meanwhile hugetlb_mib=$hugetlb_mib
+			$1 $board" || fail "status $?"
+	! grep -aE "MISMATCH|Oops|BUG: (unable|Bad)|Bad page|Internal error|soft lockup|rcu.*stall|$short" <<<"$output" ||
+		fail "a guest suffered"
 	for vm in 1 2 3 4; do
 		expect "^vm $vm: status 0"
 		expect "^vm $vm: guest: 2 CPUs"
 		expect "^vm $vm: guest: [0-9]+ rounds verified"
+		# All before the end, when a guest has the host for itself.
+		at_least 1 "vm $vm: rounds meanwhile:"
+		at_least 1 "vm $vm: pages_aged"
+		at_least 1 "vm $vm: access_flag_faults"
+		case $variant-$vm in
+		# All but what the guest left alone.
+		hugetlb-[12]) at_least $((hugetlb_mib * 3 / 8)) "vm $vm: blocks_mapped" ;;
+		thp-never-? | hugetlb-? | thp-madvise-[34])
+			expect "^vm $vm: blocks_mapped 0$"
+			;;
+		*) at_least 1 "vm $vm: blocks_mapped" ;;
+		esac
+		case $variant in
+		log) at_least 1000 "vm $vm: monitor: the log had" " dirty pages.*" ;;
+		esac
+		case $variant in
+		log | slots) at_least 20 "vm $vm: monitor: the slot has changed" " times.*" ;;
+		esac
 	done
-	case $variant in
-	log | slots)
-		for vm in 1 2 3 4; do
-			at_least 20 "vm $vm: monitor: the slot has changed" " times.*"
-		done
-		;;
-	esac
-	! grep -aE 'MISMATCH|Oops|BUG: (unable|Bad)|Bad page|Internal error|soft lockup|rcu.*stall' <<<"$output" ||
-		fail "a guest suffered"
+	at_least $enough_meanwhile 'swapped in meanwhile:'
+	at_least $enough_meanwhile 'swapped out meanwhile:'
 	# Far more than what a guest has was away, and came back.
 	at_least $enough 'swapped in:'
 	at_least $enough 'swapped out:'

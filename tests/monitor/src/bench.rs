@@ -39,6 +39,8 @@ const TOUCHED: usize = 4 << 20;
 const TOUCHES: usize = 5;
 /// How many VMs are kept alive at once.
 const MANY_VMS: usize = 64;
+/// The row of the payload's for a machine with 500 slots.
+const MANY_SLOTS: &str = "first touch, resident, 500 slots";
 
 /// Memory for the payload's tests of a first touch: with huge pages, and without. The offsets are
 /// those of `tests/payload/src/bench.rs`.
@@ -112,8 +114,25 @@ fn measure<E>(
     Ok((ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds))
 }
 
-/// What the payload measures.
-fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
+/// Slots of a page each, beside the one of the guest's memory: `slots` are their numbers, and
+/// where they are follows from these.
+fn add_slots(vm: &Vm, memory: &AlignedMapping, slots: Range<usize>) -> Result<()> {
+    for slot in slots {
+        let region = UserspaceMemoryRegion {
+            slot: slot as u32,
+            flags: 0,
+            guest_phys_addr: 0xc000_0000 + slot as u64 * (2 << 20),
+            memory_size: PAGE_SIZE as u64,
+            userspace_addr: (memory.as_ptr() as usize + (slot - 1) * PAGE_SIZE) as u64,
+        };
+        vm.set_user_memory_region(&region)
+            .map_err(|e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e))?;
+    }
+    Ok(())
+}
+
+/// What the payload measures, in a machine with so many slots.
+fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()> {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
     let listener = move |report| {
@@ -124,14 +143,19 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
             eprintln!("monitor: the payload told {report:?}");
         }
     };
-    let guest = Guest::new(
-        kvm,
-        payload,
-        1,
-        irqchip,
-        Wishes::new(Mode::Bench, 1),
-        listener,
-    )?;
+    let row = vec![MANY_SLOTS.to_owned()];
+    let (only, skip) = match slots {
+        1 => (Vec::new(), row),
+        _ => (row, Vec::new()),
+    };
+    let wishes = Wishes {
+        only,
+        skip,
+        ..Wishes::new(Mode::Bench, 1)
+    };
+    let more = AlignedMapping::new(slots * PAGE_SIZE)?;
+    let guest = Guest::new(kvm, payload, 1, irqchip, wishes, listener)?;
+    add_slots(&guest.machine.vm, &more, 1..slots)?;
     let mapping = &guest.memory.mapping;
     mapping
         .advise(HUGE, libc::MADV_HUGEPAGE)
@@ -215,23 +239,14 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
     let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
     print("KVM_RUN to an MMIO exit, 1 slot", cost);
 
-    let more = AlignedMapping::new(9 * PAGE_SIZE)?;
-    for index in 0..9 {
-        let region = UserspaceMemoryRegion {
-            slot: index as u32 + 1,
-            flags: 0,
-            guest_phys_addr: 0xc000_0000 + (index as u64) * (2 << 20),
-            memory_size: PAGE_SIZE as u64,
-            userspace_addr: (more.as_ptr() as usize + index * PAGE_SIZE) as u64,
-        };
-        guest
-            .machine
-            .vm
-            .set_user_memory_region(&region)
-            .map_err(|e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e))?;
+    let more = AlignedMapping::new(500 * PAGE_SIZE)?;
+    let mut slots = 1;
+    for many in [10, 500] {
+        add_slots(&guest.machine.vm, &more, slots..many)?;
+        slots = many;
+        let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
+        print(&format!("KVM_RUN to an MMIO exit, {many} slots"), cost);
     }
-    let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
-    print("KVM_RUN to an MMIO exit, 10 slots", cost);
 
     vcpu.run.set_immediate_exit(true);
     let cost = measure(BATCHES, ROUNDS, |_| match vcpu.run() {
@@ -319,7 +334,8 @@ fn creation(kvm: &Kvm) -> Result<()> {
 pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
     println!("{:<36} {:>10} {:>10}", "operation", "here", "C peer");
-    guest(&kvm, &options.payload, options.irqchip)?;
+    guest(&kvm, &options.payload, options.irqchip, 1)?;
+    guest(&kvm, &options.payload, options.irqchip, 500)?;
     native_sleep()?;
     native_touch("native first touch, THP always", libc::MADV_HUGEPAGE)?;
     native_touch("native first touch, THP never", libc::MADV_NOHUGEPAGE)?;

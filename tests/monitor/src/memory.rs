@@ -68,6 +68,35 @@ impl AlignedMapping {
         self.start
     }
 
+    /// Has hugetlbfs behind a part of this memory, which is new and empty then. The host has to
+    /// have set its pages aside (`/proc/sys/vm/nr_hugepages`).
+    pub(crate) fn use_hugetlb(&self, part: Range<usize>) -> Result<()> {
+        if part.start > part.end || part.end > self.size || (part.start | part.end) % BLOCK != 0 {
+            return Err(Error::new(format!(
+                "huge pages are of {} MiB, and are the end of the guest's memory",
+                BLOCK >> 20
+            )));
+        }
+        // SAFETY: The range is ours, and nothing refers to it yet.
+        let mapping = unsafe {
+            libc::mmap(
+                self.start.add(part.start).cast(),
+                part.len(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+        if mapping == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error()).context(format!(
+                "no {} MiB of huge pages (is /proc/sys/vm/nr_hugepages large enough?)",
+                part.len() >> 20
+            ));
+        }
+        Ok(())
+    }
+
     /// Says how the host should fill a part of this memory (`MADV_HUGEPAGE`, …).
     pub(crate) fn advise(&self, part: Range<usize>, advice: i32) -> std::io::Result<()> {
         if part.start > part.end || part.end > self.size {

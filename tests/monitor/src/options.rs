@@ -11,7 +11,8 @@ use crate::vm::Irqchip;
 pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
                    [--disk FILE]... [--irqchip device|legacy] [--move-every MS [--moves N]]
-                   [--advise mergeable|hugepage|nohugepage]... [--slot-every MS --slot log|move]
+                   [--advise mergeable|hugepage|nohugepage]... [--hugetlb MIB]
+                   [--slot-every MS --slot log|move]
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy] [--only NAME]...
                        [--skip NAME]... [--timer-interrupts N]
        monitor bench --payload FILE
@@ -20,8 +21,9 @@ run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leav
          Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
          With --move-every, the running guest is saved each MS milliseconds and goes on in a
          new machine; N times, or until it ends. --advise is madvise() of the guest's memory.
-         With --slot-every, each MS milliseconds the dirty log of the guest's memory is turned on,
-         read and turned off, or its vCPUs pause while the memory moves elsewhere and back.
+         --hugetlb takes the last MIB of the memory from hugetlbfs. With --slot-every, each MS
+         milliseconds the dirty log of the guest's memory is on for a quarter of the time, and
+         then read and turned off, or its vCPUs pause while the memory moves elsewhere and back.
 payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
          by how their names begin.
 bench    measures what operations cost, in instructions under QEMU's -icount.";
@@ -32,7 +34,7 @@ const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
 /// What is done to the slot of the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotChange {
-    /// Its dirty log is turned on, read and turned off.
+    /// Its dirty log is turned on, and read and turned off after a while.
     Log,
     /// It moves to other guest-physical addresses, and back.
     Move,
@@ -54,6 +56,8 @@ pub(crate) struct RunOptions {
     pub moves: u32,
     /// What the host is told of the guest's memory (`MADV_MERGEABLE`, …).
     pub advice: Vec<i32>,
+    /// How many MiB at the end of the memory are huge pages of hugetlbfs.
+    pub hugetlb: u64,
     /// What is done to the slot, and how often.
     pub slot: Option<(Duration, SlotChange)>,
 }
@@ -93,6 +97,7 @@ struct Values {
     move_every: Option<Duration>,
     moves: Option<u32>,
     advice: Vec<i32>,
+    hugetlb: Option<u64>,
     slot_every: Option<Duration>,
     slot: Option<SlotChange>,
     only: Vec<String>,
@@ -141,6 +146,7 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
                     ))
                 }
             }),
+            "--hugetlb" => values.hugetlb = Some(number(&option, &value)?),
             "--slot-every" => {
                 values.slot_every = Some(Duration::from_millis(number(&option, &value)?));
             }
@@ -211,6 +217,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 "--move-every",
                 "--moves",
                 "--advise",
+                "--hugetlb",
                 "--slot-every",
                 "--slot",
             ];
@@ -234,6 +241,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 move_every: values.move_every,
                 moves: values.moves.unwrap_or(u32::MAX),
                 advice: values.advice,
+                hugetlb: values.hugetlb.unwrap_or(0),
                 slot: values.slot_every.zip(values.slot),
             }))
         }
@@ -264,6 +272,7 @@ mod tests {
         assert_eq!(options.irqchip, Irqchip::Legacy);
         assert_eq!(options.cmdline, DEFAULT_CMDLINE);
         assert_eq!(options.advice, []);
+        assert_eq!(options.hugetlb, 0);
     }
 
     #[test]
@@ -285,6 +294,7 @@ mod tests {
             ("run --kernel z --cpus 9", "--cpus 9"),
             ("run --kernel z --mem lots", "--mem lots"),
             ("run --kernel z --advise less", "mergeable"),
+            ("run --kernel z --hugetlb some", "--hugetlb some"),
             ("run --kernel z --slot log", "--slot-every"),
             ("payload --disk x", "--disk"),
         ] {

@@ -33,6 +33,8 @@ const HUGE: usize = 0x8100_0000;
 const SMALL: usize = 0x8240_0000;
 /// The same without huge pages, and the host has the pages already.
 const RESIDENT: usize = 0x8380_0000;
+/// The row for a machine that has 500 slots, which is all that is wanted of such a machine.
+const MANY_SLOTS: &str = "first touch, resident, 500 slots";
 const TOUCHES: usize = 5;
 const RESIDENT_TOUCHES: usize = 2;
 const PAGES: u32 = 1024;
@@ -85,6 +87,9 @@ fn spin_until_taken(intid: u32, before: u32) {
 }
 
 pub(crate) fn run() {
+    if doorbell::is_wanted(MANY_SLOTS) {
+        return touch_pages::<RESIDENT_TOUCHES>(MANY_SLOTS, RESIDENT);
+    }
     // The first of anything finds caches of the host cold.
     for _ in 0..8 {
         black_box(psci::version());
