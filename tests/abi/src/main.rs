@@ -28,6 +28,7 @@ mod state;
 mod stats;
 mod stress;
 mod system;
+mod userfault;
 mod vcpu;
 mod vcpu_attributes;
 mod vfio;
@@ -65,6 +66,7 @@ fn tests() -> Vec<Test> {
         vfio::TESTS,
         eventfd::TESTS,
         stats::TESTS,
+        userfault::TESTS,
         lifetime::TESTS,
         accounting::TESTS,
     ]

@@ -21,6 +21,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("neighbours: none while writes are logged", logged),
     ("caches: all is cleaned when they are turned, once", turned),
     ("caches: a page is cleaned before it is executed", executed),
+    (
+        "caches: a page that was written to is cleaned when it goes",
+        taken,
+    ),
     ("ageing: the host sees what the guest uses", ageing),
 ];
 
@@ -318,6 +322,63 @@ fn executed() -> Outcome {
                 expected,
             )?;
         }
+    }
+    Ok(())
+}
+
+fn taken() -> Outcome {
+    // Reads a word of the only page.
+    let mut reads = code::load(0, DATA).to_vec();
+    reads.push(code::ldr(3, 0));
+    reads.extend(code::load(5, HOLE));
+    reads.extend([code::ldr(4, 5), code::LOOP]);
+    for flags in [0, uapi::MEM_LOG_DIRTY_PAGES] {
+        let storing = Storing::new(WINDOW, flags)?;
+        let cleaned = |what: &str, pages: u64, by: &dyn Fn() -> Outcome| {
+            let [cleaned] = storing.vm.growth(["pages_cleaned"], by)?;
+            equal(
+                format!("pages cleaned: {what} (flags {flags})"),
+                cleaned,
+                pages,
+            )
+        };
+        let take = || storing.data.advise(libc::MADV_DONTNEED);
+        storing.populate(0..WINDOW)?;
+        storing.run(DATA, WINDOW)?;
+        cleaned("taken by the host", WINDOW as u64, &take)?;
+        cleaned("taken when nothing is there", 0, &take)?;
+        // The right to write is gone, what was written is not.
+        storing.populate(0..WINDOW)?;
+        storing.run(DATA, WINDOW)?;
+        if flags != 0 {
+            let log = storing.guest.vm.get_dirty_log(SLOT, &mut [0]);
+            log.works("KVM_GET_DIRTY_LOG")?;
+        }
+        cleaned(
+            "write-protected, if logged, and taken",
+            WINDOW as u64,
+            &take,
+        )?;
+        // Or the slot goes.
+        storing.populate(0..WINDOW)?;
+        storing.run(DATA, WINDOW)?;
+        let vm = &storing.guest.vm;
+        let delete = || {
+            let gone = storing.data.slot(SLOT, DATA, 0, 0);
+            vm.set_user_memory_region(&gone).works("delete")
+        };
+        cleaned("the slot is deleted", WINDOW as u64, &delete)?;
+        // The page of zeroes, which the guest can only read.
+        let again = storing.data.slot(SLOT, DATA, 0, PAGE);
+        vm.set_user_memory_region(&again).works("make again")?;
+        take()?;
+        let offset = 0x1000;
+        storing.guest.memory.write_words(offset, &reads);
+        storing.guest.complete()?;
+        storing.guest.set(uapi::CORE_PC, BASE + offset as u32)?;
+        storing.guest.run_to(uapi::EXIT_MMIO)?;
+        equal("the word", storing.guest.get(3)?, 0)?;
+        cleaned("read, and taken", 0, &take)?;
     }
     Ok(())
 }

@@ -52,6 +52,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("memory: huge pages of hugetlbfs", hugetlbfs),
     ("memory: a device, through /dev/mem", device),
     ("memory: a device that may only be read", device_read_only),
+    ("memory: a device is not executed", device_executed),
 ];
 
 fn life() -> Outcome {
@@ -1029,4 +1030,41 @@ fn device_read_only() -> Outcome {
     guest.set(uapi::CORE_PC, BASE + 7 * 4)?;
     guest.run_to(uapi::EXIT_MMIO)?;
     equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())
+}
+
+/// Code in a device is a prefetch abort, whether its memory is a slot or not.
+fn device_executed() -> Outcome {
+    let address = BASE + 0x100_0000;
+    let vectors = 0x1000;
+    // bx r0.
+    let program: Vec<u32> = code::load(0, address)
+        .into_iter()
+        .chain([0xe12f_ff10])
+        .collect();
+    let guest = Guest::new(&program)?;
+    // That of a prefetch abort: says where, of what kind, and that it came.
+    let mut handler = code::load(1, HOLE).to_vec();
+    handler.extend([
+        code::mrc(2, 0, 6, 0, 2), // IFAR
+        code::mrc(3, 0, 5, 0, 1), // IFSR
+        code::ldr(4, 1),
+    ]);
+    guest.memory.write_words(vectors + 0xc, &handler);
+    guest
+        .vcpu
+        .set_reg(uapi::cp15_reg(0, 12, 0, 0), BASE + vectors as u32)
+        .works("VBAR")?;
+    let registers = device_memory(libc::PROT_READ | libc::PROT_WRITE)?;
+    for what in ["no slot", "a slot"] {
+        guest.set(uapi::CORE_PC, BASE)?;
+        guest.run_to(uapi::EXIT_MMIO)?;
+        equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())?;
+        equal(format!("IFAR: {what}"), guest.get(2)?, address)?;
+        // A synchronous external abort.
+        equal(format!("IFSR: {what}"), guest.get(3)? & 0x40f, 8)?;
+        guest.complete()?;
+        let region = slot(1, address.into(), &registers, PAGE);
+        guest.vm.set_user_memory_region(&region).works("make")?;
+    }
+    Ok(())
 }
