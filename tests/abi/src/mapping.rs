@@ -139,7 +139,7 @@ fn logged() -> Outcome {
 
 /// SCTLR.
 fn mrc_sctlr(rt: u32) -> u32 {
-    code::mcr(rt, 0, 1, 0, 0) | 1 << 20
+    code::mcr(rt, 0, 1, 0, 0) | (1 << 20)
 }
 
 fn turned() -> Outcome {
