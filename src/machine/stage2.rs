@@ -286,6 +286,22 @@ impl<M: TableMemory> Region<'_, M> {
         }
     }
 
+    /// Which of `n` pages, up to 32, from `ipa` on are mapped: a bit for each.
+    #[inline]
+    pub fn mapped(&self, ipa: Ipa, n: u32) -> u32 {
+        let (_, upper) = self.upper();
+        let first = index(ipa, LEVELS);
+        match upper.kind(REGION_LEVEL) {
+            _ if !self.has(ipa) => 0,
+            DescKind::Block => u32::MAX,
+            DescKind::Table => (0..n.min(32).min((ENTRIES - first) as u32)).fold(0, |mapped, i| {
+                let desc = self.entry(upper.address(), first + i as usize);
+                mapped | u32::from(desc.kind(LEVELS) == DescKind::Page) << i
+            }),
+            DescKind::Page | DescKind::Invalid => 0,
+        }
+    }
+
     /// Maps a page or a block at `ipa`, which is aligned to its size, as `pa` is.
     ///
     /// A table is taken from `stock` if needed. Where a page is mapped into a block, the block is

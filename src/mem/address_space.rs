@@ -762,10 +762,7 @@ impl AddressSpace {
         // What is mapped already: it stays, and was cleaned then. The window is aligned, and so in
         // one region.
         let mapped = self.with_region(ipa_of(first), |region| {
-            (first..=end).fold(0u32, |mapped, gfn| {
-                let is_mapped = region.lookup(ipa_of(gfn)).is_some();
-                mapped | u32::from(is_mapped) << (gfn - first)
-            })
+            region.mapped(ipa_of(first), end - gfn)
         });
         // If the next one is, so were those behind it, most likely.
         let Some(mapped) = mapped.filter(|mapped| mapped & 1 == 0) else {
@@ -1121,10 +1118,10 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn release(&self) {
-        self.for_each_range(&(0..usize::MAX), UNMAP_STEP, true, |region, ipas| {
-            self.unmap(region, ipas);
-            false
-        });
+        // Nobody runs with this memory, or uses the VM, any more: its slots stay as they are.
+        for slot in self.slots().iter() {
+            self.in_pieces(slot.ipas(), |region, ipas| self.unmap(region, ipas));
+        }
     }
 }
 

@@ -392,8 +392,15 @@ proptest! {
         }
         for base in [0u64, 1 << 18, (1 << 28) - 1024] {
             for page in base..base + 1024 {
-                let mapped = stage2.lookup(Ipa(page * PAGE_SIZE)).is_some();
+                let ipa = Ipa(page * PAGE_SIZE);
+                let mapped = stage2.lookup(ipa).is_some();
                 prop_assert_eq!(mapped, model.0.contains_key(&page));
+                let n = (BLOCK_PAGES - page % BLOCK_PAGES).min(32);
+                let expected = (0..n).fold(0, |mask, i| {
+                    mask | u32::from(model.0.contains_key(&(page + i))) << i
+                });
+                let mask = stage2.region(ipa).unwrap().mapped(ipa, 32);
+                prop_assert_eq!(u64::from(mask) & ((1 << n) - 1), u64::from(expected));
             }
         }
         for (base, pages) in [(0, 2 << 18), ((1 << 28) - 1024, 1024)] {
