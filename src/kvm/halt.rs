@@ -82,8 +82,8 @@ impl VmHalt {
     }
 }
 
-/// Whether there is something that ends a wait for an interrupt, given its own devices' lines. An asynchronous abort does, masked
-/// or not (B1.8.13).
+/// Whether there is something that ends a wait for an interrupt, given the lines of the vCPU's own
+/// devices. An asynchronous abort does, masked or not (B1.8.13).
 fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> bool {
     vcpu.irq_lines() != 0
         || state.context.control.hcr & Hcr::VA.bits() != 0

@@ -1018,6 +1018,10 @@ impl AddressSpace {
         may_sleep: bool,
         mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> bool,
     ) {
+        // Most of what happens in a process is not about its guest.
+        if self.slots.lock().ipas_of(hvas).next().is_none() {
+            return;
+        }
         let mut rest = hvas.clone();
         while !rest.is_empty() {
             let step = (rest.start & !(step - 1))

@@ -10,7 +10,7 @@
 
 seconds=${STRESS_SECONDS:-20}
 stress() {
-	HOST_MEM=256 ADD=$programs/abi TIMEOUT=$((seconds * 2 + 100)) on_board "$1
+	HOST_MEM=256 ADD=$programs/abi TIMEOUT=$((seconds * 2 + 400)) on_board "$1
 		export MALLOC_ARENA_MAX=1
 		abi --stress $seconds && rmmod kvm_arm
 	" || fail "status $?"

@@ -10,7 +10,7 @@
 
 seconds=${STRESS_SECONDS:-15}
 variants='thp-always thp-madvise thp-never hugetlb log slots'
-DRIVERS=zram HOST_MEM=256 ADD=$programs/abi TIMEOUT=$((seconds * 6 + 300)) on_board "
+DRIVERS=zram HOST_MEM=256 ADD=$programs/abi TIMEOUT=$((seconds * 6 + 600)) on_board "
 	echo 128M >/sys/block/zram0/disksize || exit
 	busybox mkswap /dev/zram0 >/dev/null && busybox swapon /dev/zram0 || exit
 	export MALLOC_ARENA_MAX=1

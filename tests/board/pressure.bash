@@ -142,7 +142,7 @@ pressure() {
 	"$tree/tools/in-root" env KVM_ARM_STOCK="$cache/kernel/$version/arm" KVM_ARM_RELEASE="$release" \
 		"$tree/tools/initramfs" "$initrd" "$tree/tools/guest-init" -- "$programs/abi=bin/abi"
 	HOST_MEM=$host_mib HOST_CMDLINE="$host ${HOST_CMDLINE:-}" DEFECTS=$short \
-		ADD="$programs/monitor $zimage $initrd" TIMEOUT=$((seconds + 1800)) \
+		ADD="$programs/monitor $zimage $initrd" TIMEOUT=$((seconds + 2400)) \
 		on_board "seconds=$seconds variant=$variant guests='$guests' guest_mib=$((host_mib / 2))
 			factor=$factor enough=$enough_meanwhile hugetlb_mib=$hugetlb_mib
 			$1 $board" || fail "status $?"

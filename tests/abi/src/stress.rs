@@ -43,6 +43,8 @@ const WINDOW: u32 = 0x1000_0000;
 const PATIENCE: u64 = 40;
 /// What there is of time besides, if something has not happened that has to.
 const EXTRA: u64 = 240;
+/// How many seconds the guest gets to use its first huge page.
+const CALM: u64 = 5;
 /// Offsets from the hole at which the guest reports what it found.
 const REPORT: u64 = 8;
 
@@ -428,6 +430,8 @@ struct Shared {
     discards: AtomicU32,
     /// How often the host was made to age its memory.
     generations: AtomicU32,
+    /// Nothing but the guest is to use its memory for now.
+    calm: AtomicBool,
 }
 
 impl Shared {
@@ -783,6 +787,29 @@ fn relocate(vm: &Vm, region: &mut UserspaceMemoryRegion, at_once: bool) -> Resul
         .works("the slot elsewhere")
 }
 
+/// Has the host make the 2 MiB at `offset` a huge page. If the guest has not had one yet, all else
+/// leaves it alone until the guest has used it, or for a while: a busy host comes to no huge page,
+/// or takes it apart before the guest comes there.
+fn collapse(shared: &Shared, region: &UserspaceMemoryRegion, offset: usize) -> Result<(), String> {
+    let start = Instant::now();
+    let is_first = || -> Result<bool, String> {
+        // While writes are logged, there are no blocks.
+        Ok(region.flags == 0 && vm_statistic("blocks_mapped")? == 0)
+    };
+    let first = is_first()?;
+    shared.calm.store(first, Ordering::Relaxed);
+    loop {
+        // Quick if it is one already.
+        shared.ram.advise(offset, HUGE, MADV_COLLAPSE);
+        if !first || !is_first()? || shared.stopped() || start.elapsed() > patience(CALM) {
+            break;
+        }
+        thread::yield_now();
+    }
+    shared.calm.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
 fn torment(
     shared: &Shared,
     vm: &Vm,
@@ -839,7 +866,7 @@ fn torment(
                 ram.advise(huge, HUGE, libc::MADV_HUGEPAGE);
                 // That is done whatever the setting is.
                 if variant != Variant::HugeNever {
-                    ram.advise(huge, HUGE, MADV_COLLAPSE);
+                    collapse(shared, &region, huge)?;
                 }
             }
             // What is done for the guest needs the data where it is.
@@ -928,6 +955,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
         shares: AtomicU32::new(0),
         discards: AtomicU32::new(0),
         generations: AtomicU32::new(0),
+        calm: AtomicBool::new(false),
     };
     let mut vcpus = Vec::new();
     for id in 0..=VCPUS {
@@ -995,6 +1023,10 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
         });
         let ager = scope.spawn(move || {
             while !shared.stopped() {
+                if shared.calm.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                    continue;
+                }
                 age().inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
                 shared.generations.fetch_add(1, Ordering::Relaxed);
                 // The guest is to come to something, too.
