@@ -25,8 +25,8 @@ factor=${TIMEOUT_FACTOR:-1}
 hugetlb_mib=64
 # Pages that are to be swapped in, and out, while the guests check their memory, and in all. On a
 # slow machine most of that is at the end, when each guest needs all of its memory.
-enough_meanwhile=5000
-enough=50000
+enough_meanwhile=20000
+enough=100000
 
 # A guest's CPU has a part of an emulated one, and has to wait for its memory. The kernel's tests
 # of its own ciphers, which let nobody else in, then take longer than the 21 s after which RCU
@@ -165,7 +165,7 @@ pressure() {
 		*) at_least 1 "vm $vm: blocks_mapped" ;;
 		esac
 		case $variant in
-		log) at_least 1000 "vm $vm: monitor: the log had" " dirty pages.*" ;;
+		log) at_least 10000 "vm $vm: monitor: the log had" " dirty pages.*" ;;
 		esac
 		case $variant in
 		log | slots) at_least 20 "vm $vm: monitor: the slot has changed" " times.*" ;;
