@@ -24,7 +24,7 @@ const SLOT: u32 = 1;
 
 /// `_IOWR(0xaa, number, size)` (linux/userfaultfd.h).
 const fn uffdio(number: u32, size: usize) -> u32 {
-    3 << 30 | (size as u32) << 16 | 0xaa << 8 | number
+    (3 << 30) | ((size as u32) << 16) | (0xaa << 8) | number
 }
 
 #[repr(C)]
