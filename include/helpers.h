@@ -92,6 +92,7 @@ bool kvm_arm_make_writable(unsigned long addr, size_t size);
 #define KVM_ARM_MEMORY_WRITEBACK	2
 unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
+bool kvm_arm_fault_log_allowed(void);
 bool kvm_arm_log_allowed(void);
 bool kvm_arm_debug_allowed(void);
 void kvm_arm_sigmask_set(u64 mask);

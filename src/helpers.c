@@ -417,6 +417,15 @@ unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
 	return KVM_ARM_MEMORY_DEVICE;
 }
 
+/* A state of its own: what guests can log must not hide it. */
+bool kvm_arm_fault_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}
+
 bool kvm_arm_log_allowed(void)
 {
 	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,

@@ -59,7 +59,8 @@ impl Cond {
 /// For an Arm instruction the syndrome has the condition. For a Thumb instruction
 /// it may leave it out; then it is that of the IT block, if the instruction is in
 /// one (B3.13.6, "the CV and COND fields").
-#[inline]
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
 pub fn condition_holds(hsr: Hsr, cpsr: u32) -> bool {
     let psr = Psr(cpsr);
     let cond = match hsr.condition() {
@@ -84,7 +85,8 @@ fn has_condition(class: ExceptionClass) -> bool {
 }
 
 /// The status register after one instruction of an IT block (A2.5.2, ITAdvance).
-#[inline]
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
 #[must_use]
 pub const fn advance_it(cpsr: u32) -> u32 {
     let psr = Psr(cpsr);

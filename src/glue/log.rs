@@ -12,6 +12,14 @@ pub(crate) fn ratelimited(print: impl FnOnce()) {
     }
 }
 
+/// The same, for what is wrong with the host: nothing that guests can cause counts.
+pub(crate) fn ratelimited_fault(print: impl FnOnce()) {
+    // SAFETY: The state is the callee's own.
+    if unsafe { glue::kvm_arm_fault_log_allowed() } {
+        print();
+    }
+}
+
 /// Calls `print` if the module parameter `debug` is on, unless that happened too often lately.
 pub(crate) fn debugging(print: impl FnOnce()) {
     // SAFETY: The state is the callee's own.

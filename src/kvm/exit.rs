@@ -143,8 +143,10 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             return Ok(Outcome::Resume);
         }
     }
-    let is_missing = matches!(abort.fsc, FaultStatus::Translation(_));
-    // Cache maintenance is told as a write, and needs but a page to be there (B3.13.6).
+    let was_mapped = !matches!(abort.fsc, FaultStatus::Translation(_));
+    // Cache maintenance is told as a write, and needs but a page to be there (B3.13.6), unless it was
+    // there already.
+    let is_missing = !matches!(abort.fsc, FaultStatus::Permission(_));
     // The walk for a fetch only reads, and what is read is tables.
     let access = if is_fetch && !abort.s1ptw {
         Access::Execute
@@ -155,7 +157,7 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     };
     let faulted = vm
         .memory
-        .fault(ipa, access, !is_missing, &mut state.faults)
+        .fault(ipa, access, was_mapped, &mut state.faults)
         .inspect_err(|_| {
             let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
             vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);

@@ -366,7 +366,7 @@ fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
 /// the VM stops.
 #[cold]
 fn report_fault(vm: &Vm, vector: u8, irqs: &IrqsOff) {
-    log::ratelimited(|| {
+    log::ratelimited_fault(|| {
         if let Some(fault) = vm.host.lowvisor.fault(irqs) {
             pr_err!(
                 "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \

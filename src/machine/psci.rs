@@ -261,6 +261,8 @@ const fn exists(id: u32, firmware: &Firmware) -> bool {
 
 /// PSCI_FEATURES: zero says that a function exists, and for CPU_SUSPEND also that power states have
 /// the original format and are chosen by the platform.
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
 fn features(id: u32, firmware: &Firmware) -> u32 {
     if exists(id, firmware) || id == crate::smccc::FN_VERSION {
         SUCCESS

@@ -443,15 +443,16 @@ impl<M: TableMemory> Region<'_, M> {
     /// when no guest can reach it, `clean` with each page or block that was RAM to which the guest
     /// could write, and its size. It may have done so past the caches, which can hold what was there
     /// before: by way of another mapping, a CPU may read into them whatever it likes to (A3.5.7).
+    /// Without `clean`, nobody is to read what was there.
     pub fn unmap(
         &mut self,
         range: Range<Ipa>,
         flush: impl FnOnce(),
-        mut clean: impl FnMut(Pa, u64),
+        clean: Option<impl FnMut(Pa, u64)>,
     ) -> bool {
         let stale = self.update(range.clone(), |_, desc| {
             Some(match desc.memory() {
-                Some(MemAttr::NormalWb) if desc.was_writable() => desc.removed(),
+                Some(MemAttr::NormalWb) if desc.was_writable() && clean.is_some() => desc.removed(),
                 _ => Stage2Desc::invalid(),
             })
         });
@@ -459,6 +460,9 @@ impl<M: TableMemory> Region<'_, M> {
             return false;
         }
         flush();
+        let Some(mut clean) = clean else {
+            return true;
+        };
         let memory = self.memory;
         self.entries(range, |table, at, level, desc| {
             if desc.is_removed() {

@@ -447,6 +447,16 @@ impl AddressSpace {
         }
     }
 
+    /// Whether some of the region that has an address is of a slot that is being unmapped.
+    #[inline]
+    fn is_going(&self, ipa: Ipa) -> bool {
+        let region = ipa.0 & !(MapSize::Block.bytes() - 1);
+        self.slots.lock().going.as_ref().is_some_and(|going| {
+            let gone = going.ipas();
+            gone.start.0 < region + MapSize::Block.bytes() && region < gone.end.0
+        })
+    }
+
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
         for slot in self.slots().iter() {
@@ -606,12 +616,17 @@ impl AddressSpace {
     /// Takes mappings of a region away, from TLBs, too, and leaves the host in memory what the guest
     /// had there.
     fn unmap(&self, region: &mut Region<'_>, range: Range<Ipa>) {
+        self.unmap_as(region, range, true);
+    }
+
+    /// The same; unless `clean`, nobody is to read what the guest had there.
+    fn unmap_as(&self, region: &mut Region<'_>, range: Range<Ipa>, clean: bool) {
         trace!(kvm_unmap(range.start.0, range.end.0));
         region.unmap(
             range,
             || self.flush_tlb(),
             // SAFETY: What was mapped so is RAM, and stays it while the lock keeps notifiers out.
-            |pa, size| unsafe { self.flush_ram_to_poc(pa, size) },
+            clean.then_some(|pa, size| unsafe { self.flush_ram_to_poc(pa, size) }),
         );
     }
 
@@ -650,6 +665,15 @@ impl AddressSpace {
             let Some((slot, hva, sequence)) = self.user_address(ipa.page_align_down()) else {
                 return Ok(Faulted::NoMemory);
             };
+            // What is mapped of a slot that goes, is unmapped and cleaned before something else is
+            // mapped there: then what is replaced here is always of the same memory.
+            if self.is_going(ipa) {
+                cond_resched();
+                if kernel::current!().signal_pending() {
+                    return Ok(Faulted::Mapped);
+                }
+                continue;
+            }
             let write = access == Access::Write;
             if slot.read_only && write {
                 return Ok(Faulted::NoMemory);
@@ -1067,8 +1091,10 @@ impl MmuCallbacks for Arc<AddressSpace> {
             self.invalidating.store(more, Ordering::SeqCst);
             self.stats.invalidations.count();
         }
+        // What must not sleep is the reaper, after the host has run out of memory (mm/oom_kill.c): it
+        // only takes private memory of a process that is killed, for good, and is in a hurry.
         self.for_each_range(&range, UNMAP_STEP, may_sleep, |region, ipas| {
-            self.unmap(region, ipas);
+            self.unmap_as(region, ipas, may_sleep);
             false
         });
     }

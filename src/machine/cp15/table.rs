@@ -146,6 +146,8 @@ pub(super) const fn row64(opc1: u8, crm: u8, action: Action) -> Entry {
 ///
 /// A binary search that is written out, as the library's has a panic in it when overflow is
 /// checked.
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
 pub(super) fn find(table: &[Entry], key: Key) -> Option<Action> {
     let mut rest = table;
     loop {

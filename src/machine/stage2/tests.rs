@@ -331,11 +331,11 @@ proptest! {
                             || {
                                 flushed.borrow_mut().insert(number);
                             },
-                            |pa, size| {
+                            Some(|pa: Pa, size| {
                                 // Not while a guest can reach it still.
                                 assert!(flushed.borrow().contains(&number), "cleaned before the flush");
                                 cleaned.borrow_mut().extend((pa.0..pa.0 + size).step_by(4096));
-                            },
+                            }),
                         );
                         Stale { flush }
                     });
@@ -353,7 +353,7 @@ proptest! {
                 Step::Remove { page, pages } => {
                     model.remove(page, pages);
                     let _ = stage2.each(range_of(page, pages), |region, part| {
-                        let flush = region.unmap(part, || (), |_, _| ());
+                        let flush = region.unmap(part, || (), Some(|_, _| ()));
                         let before = freed.borrow().len();
                         let flushed = RefCell::new(false);
                         region.prune(|| {
@@ -405,7 +405,7 @@ proptest! {
         }
         for (base, pages) in [(0, 2 << 18), ((1 << 28) - 1024, 1024)] {
             let _ = stage2.each(range_of(base, pages), |region, part| {
-                let flush = region.unmap(part, || (), |_, _| ());
+                let flush = region.unmap(part, || (), Some(|_, _| ()));
                 region.prune(|| ());
                 Stale { flush }
             });
@@ -433,7 +433,7 @@ fn addresses_out_of_the_region_are_refused() {
     let result = region.map(other, Pa(0), MapSize::Block, attrs(true), || None, || ());
     assert_eq!(result, Err(MapError::OutOfRange));
     assert_eq!(region.lookup(other), None);
-    assert!(!region.unmap(other..Ipa(other.0 + PAGE_SIZE), || (), |_, _| ()));
+    assert!(!region.unmap(other..Ipa(other.0 + PAGE_SIZE), || (), Some(|_, _| ())));
 }
 
 #[test]
@@ -526,7 +526,8 @@ fn threads_share_a_table() {
                             .unwrap();
                         model.insert(ipa.0, pa.0);
                     } else {
-                        let mapped = region.unmap(ipa..Ipa(ipa.0 + PAGE_SIZE), || (), |_, _| ());
+                        let mapped =
+                            region.unmap(ipa..Ipa(ipa.0 + PAGE_SIZE), || (), Some(|_, _| ()));
                         assert_eq!(mapped, model.remove(&ipa.0).is_some());
                         region.prune(|| ());
                     }
