@@ -261,7 +261,7 @@ fn range_of(page: u64, pages: u64) -> Range<Ipa> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     /// The table maps what a plain map of pages does, whatever was done to it, and owns
     /// exactly the tables that it was given and has not given back.
@@ -334,7 +334,7 @@ proptest! {
                             Some(|pa: Pa, size| {
                                 // Not while a guest can reach it still.
                                 assert!(flushed.borrow().contains(&number), "cleaned before the flush");
-                                cleaned.borrow_mut().extend((pa.0..pa.0 + size).step_by(4096));
+                                cleaned.borrow_mut().extend((pa.0..pa.0 + size).step_by(PAGE_SIZE as usize));
                             }),
                         );
                         Stale { flush }

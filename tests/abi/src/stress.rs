@@ -430,7 +430,7 @@ struct Shared {
     discards: AtomicU32,
     /// How often the host was made to age its memory.
     generations: AtomicU32,
-    /// Nothing but the guest is to use its memory for now.
+    /// The host is not made to age its memory.
     calm: AtomicBool,
 }
 
