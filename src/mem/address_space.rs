@@ -219,6 +219,16 @@ pub(crate) enum Faulted {
     NoMemory,
 }
 
+/// What an address of the guest is in the process.
+struct UserAddress {
+    slot: Slot,
+    hva: usize,
+    /// The sequence count from before it was looked up.
+    sequence: u32,
+    /// Some of the region that it is in is of a slot that is being unmapped.
+    is_going: bool,
+}
+
 /// Before something is tried again that the host's or the monitor's changes came in between: others
 /// get their turns. Fails if that is no use.
 fn pause() -> Result {
@@ -357,7 +367,7 @@ impl AddressSpace {
     /// are on, this is what it has written past those of the host.
     pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8], caches_on: bool) -> Result<bool> {
         loop {
-            let Some((slot, hva, sequence)) = self.user_address(ipa) else {
+            let Some(UserAddress { hva, sequence, .. }) = self.user_address(ipa) else {
                 return Ok(false);
             };
             if !caches_on {
@@ -370,7 +380,6 @@ impl AddressSpace {
             if self.is_current(&(hva..hva + data.len()), sequence) {
                 return read.map(|()| true);
             }
-            drop(slot);
             pause()?;
         }
     }
@@ -379,9 +388,10 @@ impl AddressSpace {
     /// to. Unless the guest's caches are on, it finds the data where it looks then: in memory.
     pub(crate) fn write(&self, ipa: Ipa, data: &[u8], caches_on: bool) -> Result<bool> {
         loop {
-            let Some((slot, hva, sequence)) = self.user_address(ipa) else {
+            let Some(at) = self.user_address(ipa) else {
                 return Ok(false);
             };
+            let (slot, hva, sequence) = (at.slot, at.hva, at.sequence);
             if slot.read_only {
                 return Ok(false);
             }
@@ -414,14 +424,24 @@ impl AddressSpace {
         }
     }
 
-    /// The slot that has an address, where that is in the process, and the sequence count from
-    /// before that was looked up.
-    fn user_address(&self, ipa: Ipa) -> Option<(Slot, usize, u32)> {
+    /// Where in the process an address of the guest is, if it is in a slot.
+    fn user_address(&self, ipa: Ipa) -> Option<UserAddress> {
         let sequence = self.sequence.load(Ordering::SeqCst);
         let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
-        let slot = self.slots.lock().set.find(gfn)?.clone();
+        let region = ipa.0 & !(MapSize::Block.bytes() - 1);
+        let slots = self.slots.lock();
+        let slot = slots.set.find(gfn)?.clone();
+        let is_going = slots.going.as_ref().is_some_and(|going| {
+            let gone = going.ipas();
+            gone.start.0 < region + MapSize::Block.bytes() && region < gone.end.0
+        });
         let hva = slot.hva_of(gfn) + ipa.0 as usize % PAGE_SIZE as usize;
-        Some((slot, hva, sequence))
+        Some(UserAddress {
+            slot,
+            hva,
+            sequence,
+            is_going,
+        })
     }
 
     /// Cleans and invalidates RAM, a page or a block, to the point of coherency.
@@ -445,16 +465,6 @@ impl AddressSpace {
             // SAFETY: The page is referenced.
             unsafe { self.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
         }
-    }
-
-    /// Whether some of the region that has an address is of a slot that is being unmapped.
-    #[inline]
-    fn is_going(&self, ipa: Ipa) -> bool {
-        let region = ipa.0 & !(MapSize::Block.bytes() - 1);
-        self.slots.lock().going.as_ref().is_some_and(|going| {
-            let gone = going.ipas();
-            gone.start.0 < region + MapSize::Block.bytes() && region < gone.end.0
-        })
     }
 
     /// Takes all memory away from the guest, for it to be faulted in anew.
@@ -658,107 +668,116 @@ impl AddressSpace {
         faults: &mut Faults,
     ) -> Result<Faulted> {
         faults.stock.fill()?;
-        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
         // How often a block is tried: to clean it takes so long that much can change meanwhile.
         let mut blocks = 2;
         loop {
-            let Some((slot, hva, sequence)) = self.user_address(ipa.page_align_down()) else {
-                return Ok(Faulted::NoMemory);
-            };
-            // What is mapped of a slot that goes, is unmapped and cleaned before something else is
-            // mapped there: then what is replaced here is always of the same memory.
-            if self.is_going(ipa) {
-                cond_resched();
-                if kernel::current!().signal_pending() {
-                    return Ok(Faulted::Mapped);
-                }
-                continue;
-            }
-            let write = access == Access::Write;
-            if slot.read_only && write {
-                return Ok(Faulted::NoMemory);
-            }
-            let is_missing = faults.missing.take() == Some(hva);
-            let host = match HostMapping::get(hva, write, is_missing) {
-                // A signal; or somebody else is at it. If the guest still wants the page, it
-                // comes back here.
-                Err(e) if e == EINTR || e == EAGAIN => return Ok(Faulted::Mapped),
-                // The slot may be gone, and with it what was there.
-                Err(_) if !self.is_current(&(hva..hva + PAGE_SIZE as usize), sequence) => {
-                    cond_resched();
-                    if kernel::current!().signal_pending() {
-                        return Ok(Faulted::Mapped);
-                    }
-                    continue;
-                }
-                other => other?,
-            };
-            // What is fetched ahead from a device would be lost to it (B3.7.2): not executable, ever.
-            if access == Access::Execute && host.memory() == MemAttr::Device {
-                return Ok(Faulted::NoMemory);
-            }
-            if host.next_is_missing() {
-                faults.missing = Some(hva + PAGE_SIZE as usize);
-            }
-            // While writes are logged, only what was written to is mapped for writing, and by the
-            // page.
-            let logging = slot.log.is_some();
-            let writable = host.is_writable() && !slot.read_only && (write || !logging);
-            let is_block = blocks != 0
-                && host.is_ram()
-                && !logging
-                && slot.can_be_block(gfn)
-                && is_huge_mapping(hva);
-            let size = if is_block {
-                blocks -= 1;
-                MapSize::Block
-            } else {
-                MapSize::Page
-            };
-            let pa = Pa(host.pa().0 & !(size.bytes() - 1));
-            let wanted = Wanted {
-                ipa: Ipa(ipa.0 & !(size.bytes() - 1)),
-                pa,
-                size,
-                hva,
-                execute: access == Access::Execute,
-                writable,
-                memory: host.memory(),
-                log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
-            };
-            // With a log, nothing is mapped for writing that was not written to. Where the host has
-            // to fault pages in, it will not have the next ones.
-            let around = size == MapSize::Page && host.was_resident() && !logging;
-            // Before the work of cleaning, and for it: what was looked up is what is mapped still.
-            let is_current = self.is_current(&wanted.hvas(), sequence);
-            if is_current {
-                // The guest chooses its memory types: with its caches on, too, it can map a page as
-                // Non-cacheable, and would see what was there before the host wrote to it.
-                let must_clean = access == Access::Execute || !was_mapped || !self.maps(&wanted);
-                if must_clean && wanted.memory == MemAttr::NormalWb {
-                    // SAFETY: The page is referenced. If this is a block, the mapping was that of a
-                    // huge page after the page had been looked up, and nothing was invalidated
-                    // in between: so the page is a part of that, which the reference keeps whole.
-                    // RAM that a driver has mapped without a page stays RAM, whoever has it next.
-                    unsafe { self.flush_ram_to_poc(pa, size.bytes()) };
-                }
-                if access == Access::Execute {
-                    self.stats.icache_invalidations.count();
-                    invalidate_icache();
-                }
-            }
-            if is_current && self.map(wanted, &host, sequence, &mut faults.stock)? {
-                host.mark_used();
-                if around {
-                    self.map_following(&slot, gfn, writable, sequence, &mut faults.stock);
-                }
-                return Ok(Faulted::Mapped);
+            let faulted = self.try_fault(ipa, access, was_mapped, &mut blocks, faults)?;
+            if let Some(faulted) = faulted {
+                return Ok(faulted);
             }
             cond_resched();
             if kernel::current!().signal_pending() {
                 return Ok(Faulted::Mapped);
             }
         }
+    }
+
+    /// Tries it once. `None` if something changed meanwhile.
+    fn try_fault(
+        &self,
+        ipa: Ipa,
+        access: Access,
+        was_mapped: bool,
+        blocks: &mut u32,
+        faults: &mut Faults,
+    ) -> Result<Option<Faulted>> {
+        let gfn = (ipa.0 >> PAGE_SHIFT) as u32;
+        let Some(at) = self.user_address(ipa.page_align_down()) else {
+            return Ok(Some(Faulted::NoMemory));
+        };
+        let (slot, hva, sequence) = (at.slot, at.hva, at.sequence);
+        // What is mapped of a slot that goes, is unmapped and cleaned before something else is
+        // mapped there: then what is replaced here is always of the same memory.
+        if at.is_going {
+            return Ok(None);
+        }
+        let write = access == Access::Write;
+        if slot.read_only && write {
+            return Ok(Some(Faulted::NoMemory));
+        }
+        let is_missing = faults.missing.take() == Some(hva);
+        let host = match HostMapping::get(hva, write, is_missing) {
+            // A signal; or somebody else is at it. If the guest still wants the page, it
+            // comes back here.
+            Err(e) if e == EINTR || e == EAGAIN => return Ok(Some(Faulted::Mapped)),
+            // The slot may be gone, and with it what was there.
+            Err(_) if !self.is_current(&(hva..hva + PAGE_SIZE as usize), sequence) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        // What is fetched ahead from a device would be lost to it (B3.7.2): not executable, ever.
+        if access == Access::Execute && host.memory() == MemAttr::Device {
+            return Ok(Some(Faulted::NoMemory));
+        }
+        if host.next_is_missing() {
+            faults.missing = Some(hva + PAGE_SIZE as usize);
+        }
+        // While writes are logged, only what was written to is mapped for writing, and by the
+        // page.
+        let logging = slot.log.is_some();
+        let writable = host.is_writable() && !slot.read_only && (write || !logging);
+        let is_block = *blocks != 0
+            && host.is_ram()
+            && !logging
+            && slot.can_be_block(gfn)
+            && is_huge_mapping(hva);
+        let size = if is_block {
+            *blocks -= 1;
+            MapSize::Block
+        } else {
+            MapSize::Page
+        };
+        let pa = Pa(host.pa().0 & !(size.bytes() - 1));
+        let wanted = Wanted {
+            ipa: Ipa(ipa.0 & !(size.bytes() - 1)),
+            pa,
+            size,
+            hva,
+            execute: access == Access::Execute,
+            writable,
+            memory: host.memory(),
+            log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
+        };
+        // With a log, nothing is mapped for writing that was not written to. Where the host has
+        // to fault pages in, it will not have the next ones.
+        let around = size == MapSize::Page && host.was_resident() && !logging;
+        // Before the work of cleaning, and for it: what was looked up is what is mapped still.
+        let is_current = self.is_current(&wanted.hvas(), sequence);
+        if is_current {
+            // The guest chooses its memory types: with its caches on, too, it can map a page as
+            // Non-cacheable, and would see what was there before the host wrote to it.
+            let must_clean = access == Access::Execute || !was_mapped || !self.maps(&wanted);
+            if must_clean && wanted.memory == MemAttr::NormalWb {
+                // SAFETY: The page is referenced. If this is a block, the mapping was that of a
+                // huge page after the page had been looked up, and nothing was invalidated
+                // in between: so the page is a part of that, which the reference keeps whole.
+                // RAM that a driver has mapped without a page stays RAM, whoever has it next.
+                unsafe { self.flush_ram_to_poc(pa, size.bytes()) };
+            }
+            if access == Access::Execute {
+                self.stats.icache_invalidations.count();
+                invalidate_icache();
+            }
+        }
+        if is_current && self.map(wanted, &host, sequence, &mut faults.stock)? {
+            host.mark_used();
+            if around {
+                self.map_following(&slot, gfn, writable, sequence, &mut faults.stock);
+            }
+            return Ok(Some(Faulted::Mapped));
+        }
+        Ok(None)
     }
 
     /// Maps what the host has already of the pages after one that was just mapped, up to a multiple
