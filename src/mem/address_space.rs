@@ -629,15 +629,16 @@ impl AddressSpace {
         self.unmap_as(region, range, true);
     }
 
-    /// The same; unless `clean`, nobody is to read what the guest had there.
-    fn unmap_as(&self, region: &mut Region<'_>, range: Range<Ipa>, clean: bool) {
+    /// The same; unless `clean`, nobody is to read what the guest had there. Says whether there were
+    /// any.
+    fn unmap_as(&self, region: &mut Region<'_>, range: Range<Ipa>, clean: bool) -> bool {
         trace!(kvm_unmap(range.start.0, range.end.0));
         region.unmap(
             range,
             || self.flush_tlb(),
             // SAFETY: What was mapped so is RAM, and stays it while the lock keeps notifiers out.
             clean.then_some(|pa, size| unsafe { self.flush_ram_to_poc(pa, size) }),
-        );
+        )
     }
 
     /// Invalidates what any TLB holds of this VM. Interrupts must be on.
@@ -1047,9 +1048,8 @@ impl AddressSpace {
         }
     }
 
-    /// Calls `f` for each region that has some of what is at some user addresses; it says whether
-    /// TLBs are to be invalidated before the host goes on, which is done every `step` bytes. With
-    /// `may_sleep`, other tasks get their turns meanwhile.
+    /// Calls `f` for each region that has some of what is at some user addresses. With `may_sleep`,
+    /// other tasks get their turns meanwhile.
     ///
     /// Slots may change between two steps. What is made then of addresses that have been gone
     /// through already, cannot be mapped before the invalidation has ended; what moves or goes is
@@ -1057,9 +1057,8 @@ impl AddressSpace {
     fn for_each_range(
         &self,
         hvas: &Range<usize>,
-        step: usize,
         may_sleep: bool,
-        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> bool,
+        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> Done,
     ) {
         // Most of what happens in a process is not about its guest.
         if self.slots.lock().ipas_of(hvas).next().is_none() {
@@ -1067,37 +1066,65 @@ impl AddressSpace {
         }
         let mut rest = hvas.clone();
         while !rest.is_empty() {
-            let step = (rest.start & !(step - 1))
-                .saturating_add(step)
-                .min(rest.end);
-            let part = rest.start..step;
-            rest.start = step;
-            {
-                let mut flush = false;
-                // The lock and not a reference to the slots: the last one cannot be let go of here,
-                // where nothing may sleep.
-                let slots = self.slots.lock();
-                for ipas in slots.ipas_of(&part) {
-                    for part in stage2::regions(ipas) {
-                        let stale = self.with_region(part.start, |region| f(region, part));
-                        flush |= stale == Some(true);
-                    }
-                }
-                if flush {
-                    self.flush_tlb();
-                }
+            let end = (rest.start & !(STEP - 1)).saturating_add(STEP);
+            let part = rest.start..end.min(rest.end);
+            rest.start = part.end;
+            while !self.for_each_slot(&part, may_sleep, &mut f) {
+                cond_resched();
             }
             if may_sleep {
                 cond_resched();
             }
         }
     }
+
+    /// The same within one step. Says whether it is done: if not, it has to be called again, after
+    /// others had their turns.
+    fn for_each_slot(
+        &self,
+        hvas: &Range<usize>,
+        may_sleep: bool,
+        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> Done,
+    ) -> bool {
+        let (mut flush, mut unmapped, mut is_done) = (false, 0, true);
+        // The lock and not a reference to the slots: the last one cannot be let go of here, where
+        // nothing may sleep.
+        let slots = self.slots.lock();
+        for part in slots.ipas_of(hvas).flat_map(stage2::regions) {
+            // Hundreds of slots can be of the same memory. What is unmapped will not be found again.
+            if may_sleep && unmapped == MOST_UNMAPPED {
+                is_done = false;
+                break;
+            }
+            match self.with_region(part.start, |region| f(region, part)) {
+                Some(Done::Unmapped) => unmapped += 1,
+                Some(Done::Stale) => flush = true,
+                Some(Done::Nothing) | None => (),
+            }
+        }
+        if flush {
+            self.flush_tlb();
+        }
+        is_done
+    }
 }
 
-/// How much of the process's memory a notifier goes through before it lets go of the lock. A VM can
-/// have many slots of it, but few have more than one. What is unmapped has to be cleaned meanwhile.
-const UNMAP_STEP: usize = 2 << 20;
-const AGE_STEP: usize = 16 << 20;
+/// What was done to a region for the host.
+enum Done {
+    Nothing,
+    /// Entries have changed: TLBs are to be invalidated before the host goes on.
+    Stale,
+    /// Something was unmapped, in TLBs, too, and perhaps cleaned, which takes its time.
+    Unmapped,
+}
+
+/// How much of the process's memory a notifier goes through before it lets go of the lock, a power
+/// of two.
+const STEP: usize = MapSize::Block.bytes() as usize;
+
+/// And the most regions in which it unmaps something before: a step is in two if the slot is
+/// aligned otherwise for the guest.
+const MOST_UNMAPPED: u32 = 2;
 
 impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
@@ -1112,9 +1139,12 @@ impl MmuCallbacks for Arc<AddressSpace> {
         }
         // What must not sleep is the reaper, after the host has run out of memory (mm/oom_kill.c): it
         // only takes private memory of a process that is killed, for good, and is in a hurry.
-        self.for_each_range(&range, UNMAP_STEP, may_sleep, |region, ipas| {
-            self.unmap_as(region, ipas, may_sleep);
-            false
+        self.for_each_range(&range, may_sleep, |region, ipas| {
+            if self.unmap_as(region, ipas, may_sleep) {
+                Done::Unmapped
+            } else {
+                Done::Nothing
+            }
         });
     }
 
@@ -1139,7 +1169,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         let mut young = false;
-        self.for_each_range(&range, AGE_STEP, false, |region, ipas| {
+        self.for_each_range(&range, false, |region, ipas| {
             // The access flag is managed by software: a page without it faults when it is used.
             let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
@@ -1149,19 +1179,23 @@ impl MmuCallbacks for Arc<AddressSpace> {
                     desc.with_accessed(false)
                 })
             });
-            stale.flush && flush
+            if stale.flush && flush {
+                Done::Stale
+            } else {
+                Done::Nothing
+            }
         });
         young
     }
 
     fn test_young(&self, range: Range<usize>) -> bool {
         let mut young = false;
-        self.for_each_range(&range, AGE_STEP, false, |region, ipas| {
-            let stale = region.update(ipas, |_, desc| {
+        self.for_each_range(&range, false, |region, ipas| {
+            let _ = region.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
             });
-            stale.flush
+            Done::Nothing
         });
         young
     }

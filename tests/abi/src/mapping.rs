@@ -25,6 +25,10 @@ pub(crate) const TESTS: &[Test] = &[
         "caches: a page that was written to is cleaned when it goes",
         taken,
     ),
+    (
+        "one memory in a hundred slots: what the host takes is taken from each",
+        taken_from_each,
+    ),
     ("ageing: the host sees what the guest uses", ageing),
 ];
 
@@ -379,6 +383,57 @@ fn taken() -> Outcome {
         storing.guest.run_to(uapi::EXIT_MMIO)?;
         equal("the word", storing.guest.get(3)?, 0)?;
         cleaned("read, and taken", 0, &take)?;
+    }
+    Ok(())
+}
+
+fn taken_from_each() -> Outcome {
+    const SLOTS: u32 = 100;
+    const STRIDE: u32 = 2 * HUGE as u32;
+    let guest = Guest::new(&code::store_to_each())?;
+    let _quiet = Quiet::new(&guest)?;
+    let vm = Stats::new(guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let vcpu = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let data = Aligned::new(HUGE)?;
+    data.advise(libc::MADV_HUGEPAGE)?;
+    // Every other one is aligned as a huge page is, and mapped by a block.
+    let place = |n: u32| DATA + n * STRIDE + n % 2 * PAGE as u32;
+    for n in 0..SLOTS {
+        let region = data.slot(SLOT + n, place(n), 0, HUGE);
+        guest.vm.set_user_memory_region(&region).works("a slot")?;
+    }
+    let run = |address: u32, times: u32| {
+        guest.complete()?;
+        for (register, value) in [(0, address), (1, times), (2, 2 * STRIDE)] {
+            guest.set(register, value)?;
+        }
+        guest.set(uapi::CORE_PC, BASE)?;
+        guest.run_to(uapi::EXIT_MMIO)
+    };
+    let store = || {
+        for n in [0, 1] {
+            run(place(n), SLOTS / 2)?;
+            equal("the word", data.word(0), place(SLOTS - 2 + n))?;
+        }
+        Ok(())
+    };
+    // The program itself.
+    run(BASE + 0x8000, 1)?;
+    for what in ["first", "again"] {
+        data.write_words(0, &[0]);
+        let (mut pages, mut blocks) = (0, 0);
+        let [aborts] = vcpu.growth(["data_aborts"], || {
+            [pages, blocks] = vm.growth(["pages_mapped", "blocks_mapped"], store)?;
+            Ok(())
+        })?;
+        // Two are for the hole.
+        let found = (aborts - 2, blocks);
+        let expected = (SLOTS.into(), (SLOTS / 2).into());
+        equal(format!("faults and blocks, {what}"), found, expected)?;
+        let take = || data.advise(libc::MADV_DONTNEED);
+        let [cleaned] = vm.growth(["pages_cleaned"], take)?;
+        let all = pages + blocks * (HUGE / PAGE) as u64;
+        equal(format!("pages cleaned, {what}"), cleaned, all)?;
     }
     Ok(())
 }
