@@ -11,11 +11,15 @@ use std::thread;
 use kvm::uapi;
 
 use crate::check::{ensure, equal, Outcome, Test, Works};
-use crate::guest::{code, slot, Guest, Memory, BASE, HOLE, PAGE};
+use crate::guest::{code, init, new_vcpu, slot, Guest, Memory, BASE, HOLE, PAGE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("userfault: a page comes while the guest waits", comes),
     ("userfault: the slot goes while the guest waits", goes),
+    (
+        "userfault: the faults of another vCPU do not wait for it",
+        passes_by,
+    ),
 ];
 
 /// Where the guest stores to.
@@ -91,6 +95,22 @@ impl Userfaults {
         )
     }
 
+    /// Gives a page of some memory to who waits for it, with a word in it.
+    fn give(&self, memory: &Memory) -> Outcome {
+        let from = Memory::new(PAGE)?;
+        from.write_words(4, &[GIVEN]);
+        self.ioctl(
+            uffdio(3, size_of::<Copy>()),
+            &mut Copy {
+                dst: memory.address(),
+                src: from.address(),
+                len: PAGE as u64,
+                mode: 0,
+                copied: 0,
+            },
+        )
+    }
+
     /// Waits for one, and gives its address.
     fn wait(&mut self) -> Result<u64, String> {
         let mut message = [0; 32];
@@ -131,23 +151,47 @@ fn with_waiting_guest(what: impl FnOnce(&Guest, Memory, Userfaults) -> Outcome) 
 
 /// What the guest stores.
 const VALUE: u32 = 0x1234_5678;
+/// What is in the page that comes, behind that.
+const GIVEN: u32 = 7;
 
 fn comes() -> Outcome {
     with_waiting_guest(|guest, memory, faults| {
-        let from = Memory::new(PAGE)?;
-        from.write_words(4, &[7]);
-        faults.ioctl(
-            uffdio(3, size_of::<Copy>()),
-            &mut Copy {
-                dst: memory.address(),
-                src: from.address(),
-                len: PAGE as u64,
-                mode: 0,
-                copied: 0,
-            },
-        )?;
+        faults.give(&memory)?;
         wait_for(&memory, 0, VALUE)?;
-        equal("what was copied", memory.word(4), 7)?;
+        equal("what was copied", memory.word(4), GIVEN)?;
+        delete(guest)
+    })
+}
+
+/// Of the same 2 MiB, in a slot that is new, and with a vCPU that is.
+fn passes_by() -> Outcome {
+    const PAGES: usize = 16;
+    const PROGRAM: usize = 0x1000;
+    let other = Memory::new(PAGES * PAGE)?;
+    with_waiting_guest(|guest, memory, faults| {
+        let at = DATA + PAGE as u32;
+        let region = slot(SLOT + 1, at.into(), &other, PAGES * PAGE);
+        guest.vm.set_user_memory_region(&region).works("a slot")?;
+        guest.memory.write_words(PROGRAM, &code::store_to_each());
+        let vcpu = new_vcpu(&guest.kvm, &guest.vm, 1)?;
+        init(&guest.vm, &vcpu)?;
+        for (register, value) in [
+            (0, at),
+            (1, PAGES as u32),
+            (2, PAGE as u32),
+            (uapi::CORE_PC, BASE + PROGRAM as u32),
+        ] {
+            let set = vcpu.set_reg(uapi::core_reg(register), value);
+            set.works("KVM_SET_ONE_REG")?;
+        }
+        vcpu.run().works("KVM_RUN")?;
+        equal("exit", vcpu.run.exit_reason(), uapi::EXIT_MMIO)?;
+        for page in 0..PAGES {
+            let stored = at + (page * PAGE) as u32;
+            equal("stored", other.word(page * PAGE), stored)?;
+        }
+        faults.give(&memory)?;
+        wait_for(&memory, 0, VALUE)?;
         delete(guest)
     })
 }
