@@ -54,6 +54,11 @@ impl HostMapping {
         let mm = task.mm().ok_or(EFAULT)?;
         let lock = mm.mmap_read_lock();
         let vma = lock.vma_lookup(address).ok_or(EFAULT)?;
+        // An entry that the process may not use at all is there for the look-up all the same.
+        let needed = if write { flags::WRITE } else { flags::READ };
+        if vma.flags() & needed == 0 {
+            return Err(EFAULT);
+        }
         let mut faulted = false;
         loop {
             let mut args = bindings::follow_pfnmap_args {

@@ -129,10 +129,7 @@ impl SlotSet {
 
     /// Whether a range of guest-physical addresses has something in common with a slot.
     pub(crate) fn overlap(&self, start: u64, size: u64) -> bool {
-        self.iter().any(|slot| {
-            let ipas = slot.ipas();
-            start < ipas.end.0 && ipas.start.0 < start + size
-        })
+        self.iter().any(|slot| slot.has_any(start, start + size))
     }
 
     /// Checks `KVM_SET_USER_MEMORY_REGION` and works out what comes of it. `all_dirty` says how a
@@ -170,8 +167,8 @@ impl SlotSet {
                 after: After::Unmap(gone.clone()),
             });
         }
-        // Here the frame number may be but the low bits of what was asked for: what depends on it
-        // comes after the check of `end`.
+        // Here the frame number may be but the low bits of what was asked for: until `end` is checked,
+        // nothing may depend on it.
         let log = region.flags & uapi::KVM_MEM_LOG_DIRTY_PAGES != 0;
         let mut slot = Slot {
             id: region.slot,
@@ -190,17 +187,18 @@ impl SlotSet {
                 return Err(EINVAL);
             }
         }
-        if end > 1 << armv7::regs::IPA_BITS {
-            return Err(EFAULT);
-        }
-        if old.is_some_and(|old| old.gfn == slot.gfn && old.log.is_some() == log) {
+        let start = region.guest_phys_addr;
+        if old.is_some_and(|old| old.ipas().start.0 == start && old.log.is_some() == log) {
             return Ok(Change::None);
         }
         if self
             .iter()
-            .any(|other| other.id != slot.id && other.overlaps(&slot))
+            .any(|other| other.id != slot.id && other.has_any(start, end))
         {
             return Err(EEXIST);
+        }
+        if end > 1 << armv7::regs::IPA_BITS {
+            return Err(EFAULT);
         }
         if log {
             slot.log = match old.and_then(|old| old.log.clone()) {

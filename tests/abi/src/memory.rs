@@ -51,7 +51,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("memory: KVM_EXIT_MEMORY_FAULT", memory_fault),
     ("memory: huge pages of hugetlbfs", hugetlbfs),
     ("memory: a device, through /dev/mem", device),
-    ("memory: a device that may only be read", device_read_only),
+    (
+        "memory: a device that may only be read, or not at all",
+        device_read_only,
+    ),
     ("memory: a device is not executed", device_executed),
 ];
 
@@ -106,7 +109,13 @@ fn overlapping() -> Outcome {
         fails(format!("a slot at {gpa:#x}"), result, &[libc::EEXIST])?;
     }
     let region = slot(1, base + SIZE as u64, &memory, PAGE);
-    vm.set_user_memory_region(&region).works("the one behind")
+    vm.set_user_memory_region(&region).works("the one behind")?;
+    // Also where it would go beyond what guests can have.
+    let end = 1 << 40;
+    let last = slot(2, end - PAGE as u64, &memory, PAGE);
+    vm.set_user_memory_region(&last).works("the last page")?;
+    let beyond = vm.set_user_memory_region(&slot(3, last.guest_phys_addr, &memory, 2 * PAGE));
+    fails("beyond the last page", beyond, &[libc::EEXIST])
 }
 
 fn out_of_range() -> Outcome {
@@ -1027,9 +1036,18 @@ fn device_read_only() -> Outcome {
     guest.vm.set_user_memory_region(&region).works("make")?;
     expect_memory_fault(&guest, address)?;
     // Behind the store: the reads.
-    guest.set(uapi::CORE_PC, BASE + 7 * 4)?;
+    let read = || {
+        guest.set(0, address)?;
+        guest.set(uapi::CORE_PC, BASE + 7 * 4)
+    };
+    read()?;
     guest.run_to(uapi::EXIT_MMIO)?;
-    equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())
+    equal("exit for", guest.vcpu.run.mmio().phys_addr, HOLE.into())?;
+    guest.complete()?;
+    // Not even that.
+    registers.protect(libc::PROT_NONE)?;
+    read()?;
+    expect_memory_fault(&guest, address)
 }
 
 /// Code in a device is a prefetch abort, whether its memory is a slot or not.
