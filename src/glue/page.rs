@@ -15,7 +15,7 @@ use kvm_bindings as glue;
 /// Bytes in a page.
 pub(crate) const PAGE_SIZE: usize = 4096;
 
-/// `1 << order` zeroed pages, aligned to their size, charged to the current memory cgroup.
+/// `1 << order` zeroed pages, aligned to their size.
 ///
 /// # Invariants
 ///
@@ -31,9 +31,18 @@ unsafe impl Send for LowmemPages {}
 unsafe impl Sync for LowmemPages {}
 
 impl LowmemPages {
-    /// Allocates.
+    /// Allocates for the current process, to whose memory cgroup it is charged.
     pub(crate) fn new(order: u32) -> Result<Self> {
-        let gfp = bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_ZERO;
+        Self::allocate(order, bindings::GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Allocates for the host itself: what outlives the process.
+    pub(crate) fn of_host(order: u32) -> Result<Self> {
+        Self::allocate(order, bindings::GFP_KERNEL)
+    }
+
+    fn allocate(order: u32, gfp: bindings::gfp_t) -> Result<Self> {
+        let gfp = gfp | bindings::__GFP_ZERO;
         // SAFETY: No preconditions; the flags give lowmem and allow sleeping.
         let page = unsafe { glue::kvm_arm_alloc_pages(gfp, order) };
         if page.is_null() {

@@ -108,7 +108,7 @@ impl HypPageTable {
     /// Makes an empty table.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            root: LowmemPages::new(0)?,
+            root: LowmemPages::of_host(0)?,
         })
     }
 
@@ -134,7 +134,7 @@ impl HypPageTable {
         match desc.kind(1) {
             DescKind::Table => Ok(lowmem_ptr(desc.address()).cast()),
             DescKind::Invalid => {
-                let page = LowmemPages::new(0)?;
+                let page = LowmemPages::of_host(0)?;
                 let va = page.as_ptr();
                 // That it is empty must be seen before the table is (B3.10.1).
                 dsb();

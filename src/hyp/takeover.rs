@@ -144,7 +144,7 @@ impl Lowvisor {
         let mut table = HypPageTable::new()?;
         map_module(&mut table)?;
 
-        let identity = LowmemPages::new(0)?;
+        let identity = LowmemPages::of_host(0)?;
         // SAFETY: The symbols delimit code of ours, which is smaller than a page; the page is
         // ours. The code is only run after it was cleaned to the point of coherency.
         unsafe {
@@ -173,7 +173,7 @@ impl Lowvisor {
                 pr_err!("CPU {cpu}: at most {MAX_CPUS} CPUs are supported\n");
                 ENODEV
             })?;
-            let pages = LowmemPages::new(0)?;
+            let pages = LowmemPages::of_host(0)?;
             table.map_lowmem(pages.as_ptr(), pages.pa(), pages.size())?;
             let host: *mut HypCpu = pages.as_ptr().cast();
             // SAFETY: The page is a `HypCpu`, and HYP mode does not use it yet.
