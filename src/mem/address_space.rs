@@ -180,11 +180,26 @@ struct Wanted {
     execute: bool,
     writable: bool,
     memory: MemAttr,
+    /// It was cleaned just now, or need not be. Else it need not be as long as it is mapped already.
+    is_clean: bool,
     /// The log of the slot, and the page's number there.
     log: Option<(Arc<DirtyLog>, u32)>,
 }
 
 impl Wanted {
+    /// Whether the guest can reach it already, and just not write to it, say. Then it was cleaned
+    /// when that was mapped.
+    fn is_mapped(&self, region: &Region<'_>) -> bool {
+        region.lookup(self.ipa).is_some_and(|old| {
+            let size = if old.is_block() {
+                MapSize::Block
+            } else {
+                MapSize::Page
+            };
+            size.bytes() >= self.size.bytes() && old.address().0 == self.pa.0 & !(size.bytes() - 1)
+        })
+    }
+
     /// All user addresses that it is about.
     fn hvas(&self) -> Range<usize> {
         let size = self.size.bytes() as usize;
@@ -461,8 +476,8 @@ impl AddressSpace {
     /// If there is no page, nothing happens: an access by the process fails likewise.
     fn flush_user_page(&self, address: usize, write: bool) {
         let page = HostMapping::get(address, write, false).ok();
-        if let Some(page) = page.filter(HostMapping::is_ram) {
-            // SAFETY: The page is referenced.
+        if let Some(page) = page.filter(|page| page.memory() == MemAttr::NormalWb) {
+            // SAFETY: The page is referenced; RAM that a driver has mapped without one stays RAM.
             unsafe { self.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
         }
     }
@@ -476,6 +491,8 @@ impl AddressSpace {
             }
             self.in_pieces(slot.ipas(), |region, range| self.unmap(region, range));
         }
+        // A fault that has cleaned its page before this, and not mapped it yet, begins again.
+        self.note_change(&mut self.invalidated.lock(), &(0..usize::MAX));
     }
 
     /// Unmaps what is mapped by pages and could be by blocks: the guest's next use maps it so.
@@ -629,16 +646,21 @@ impl AddressSpace {
         self.unmap_as(region, range, true);
     }
 
-    /// The same; unless `clean`, nobody is to read what the guest had there. Says whether there were
-    /// any.
-    fn unmap_as(&self, region: &mut Region<'_>, range: Range<Ipa>, clean: bool) -> bool {
+    /// The same; unless `clean`, nobody is to read what the guest had there. Says how many bytes were
+    /// cleaned.
+    fn unmap_as(&self, region: &mut Region<'_>, range: Range<Ipa>, clean: bool) -> u64 {
         trace!(kvm_unmap(range.start.0, range.end.0));
+        let mut cleaned = 0;
         region.unmap(
             range,
             || self.flush_tlb(),
-            // SAFETY: What was mapped so is RAM, and stays it while the lock keeps notifiers out.
-            clean.then_some(|pa, size| unsafe { self.flush_ram_to_poc(pa, size) }),
-        )
+            clean.then_some(|pa, size| {
+                cleaned += size;
+                // SAFETY: What was mapped so is RAM, and stays it while the lock keeps notifiers out.
+                unsafe { self.flush_ram_to_poc(pa, size) };
+            }),
+        );
+        cleaned
     }
 
     /// Invalidates what any TLB holds of this VM. Interrupts must be on.
@@ -740,7 +762,7 @@ impl AddressSpace {
             MapSize::Page
         };
         let pa = Pa(host.pa().0 & !(size.bytes() - 1));
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             ipa: Ipa(ipa.0 & !(size.bytes() - 1)),
             pa,
             size,
@@ -748,6 +770,7 @@ impl AddressSpace {
             execute: access == Access::Execute,
             writable,
             memory: host.memory(),
+            is_clean: host.memory() != MemAttr::NormalWb,
             log: slot.log.clone().map(|log| (log, gfn - slot.gfn)),
         };
         // With a log, nothing is mapped for writing that was not written to. Where the host has
@@ -759,12 +782,13 @@ impl AddressSpace {
             // The guest chooses its memory types: with its caches on, too, it can map a page as
             // Non-cacheable, and would see what was there before the host wrote to it.
             let must_clean = access == Access::Execute || !was_mapped || !self.maps(&wanted);
-            if must_clean && wanted.memory == MemAttr::NormalWb {
+            if must_clean && !wanted.is_clean {
                 // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                 // huge page after the page had been looked up, and nothing was invalidated
                 // in between: so the page is a part of that, which the reference keeps whole.
                 // RAM that a driver has mapped without a page stays RAM, whoever has it next.
                 unsafe { self.flush_ram_to_poc(pa, size.bytes()) };
+                wanted.is_clean = true;
             }
             if access == Access::Execute {
                 self.stats.icache_invalidations.count();
@@ -856,19 +880,10 @@ impl AddressSpace {
         });
     }
 
-    /// Whether the guest can reach what is wanted already, and just not write to it, say. Then it
-    /// was cleaned when that was mapped.
+    /// [`Wanted::is_mapped`] just now.
     fn maps(&self, wanted: &Wanted) -> bool {
-        let old = self.with_region(wanted.ipa, |region| region.lookup(wanted.ipa));
-        old.flatten().is_some_and(|old| {
-            let size = if old.is_block() {
-                MapSize::Block
-            } else {
-                MapSize::Page
-            };
-            size.bytes() >= wanted.size.bytes()
-                && old.address().0 == wanted.pa.0 & !(size.bytes() - 1)
-        })
+        let is_mapped = self.with_region(wanted.ipa, |region| wanted.is_mapped(region));
+        is_mapped == Some(true)
     }
 
     /// Resolves an access flag fault: the page is there, and the host wants to know of its use.
@@ -946,6 +961,10 @@ impl AddressSpace {
         }
         // With the region's lock, and without an invalidation, the host's mapping stays as it is.
         if wanted.size == MapSize::Block && !is_huge_mapping(wanted.hva) {
+            return Ok(false);
+        }
+        // It went, and may have been written to by the process since: it has to be cleaned after all.
+        if !wanted.is_clean && !wanted.is_mapped(region) {
             return Ok(false);
         }
         // A page that was executed stays executable when it gets other permissions: else one
@@ -1068,9 +1087,8 @@ impl AddressSpace {
         while !rest.is_empty() {
             let end = (rest.start & !(STEP - 1)).saturating_add(STEP);
             let part = rest.start..end.min(rest.end);
-            rest.start = part.end;
-            while !self.for_each_slot(&part, may_sleep, &mut f) {
-                cond_resched();
+            if self.for_each_slot(&part, &mut f) {
+                rest.start = part.end;
             }
             if may_sleep {
                 cond_resched();
@@ -1083,26 +1101,25 @@ impl AddressSpace {
     fn for_each_slot(
         &self,
         hvas: &Range<usize>,
-        may_sleep: bool,
         mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> Done,
     ) -> bool {
-        let (mut flush, mut unmapped, mut is_done) = (false, 0, true);
+        let (mut stale, mut cleaned, mut is_done) = (false, 0, true);
         // The lock and not a reference to the slots: the last one cannot be let go of here, where
         // nothing may sleep.
         let slots = self.slots.lock();
         for part in slots.ipas_of(hvas).flat_map(stage2::regions) {
-            // Hundreds of slots can be of the same memory. What is unmapped will not be found again.
-            if may_sleep && unmapped == MOST_UNMAPPED {
+            // Hundreds of slots can be of the same memory. What was cleaned is not mapped any more,
+            // and costs little when it is come by again.
+            if cleaned >= MOST_CLEANED {
                 is_done = false;
                 break;
             }
-            match self.with_region(part.start, |region| f(region, part)) {
-                Some(Done::Unmapped) => unmapped += 1,
-                Some(Done::Stale) => flush = true,
-                Some(Done::Nothing) | None => (),
-            }
+            let done = self.with_region(part.start, |region| f(region, part));
+            let done = done.unwrap_or_default();
+            stale |= done.stale;
+            cleaned += done.cleaned;
         }
-        if flush {
+        if stale {
             self.flush_tlb();
         }
         is_done
@@ -1110,21 +1127,21 @@ impl AddressSpace {
 }
 
 /// What was done to a region for the host.
-enum Done {
-    Nothing,
-    /// Entries have changed: TLBs are to be invalidated before the host goes on.
-    Stale,
-    /// Something was unmapped, in TLBs, too, and perhaps cleaned, which takes its time.
-    Unmapped,
+#[derive(Default)]
+struct Done {
+    /// TLBs are to be invalidated before the host goes on.
+    stale: bool,
+    /// So many bytes were unmapped and cleaned, which takes its time.
+    cleaned: u64,
 }
 
 /// How much of the process's memory a notifier goes through before it lets go of the lock, a power
 /// of two.
 const STEP: usize = MapSize::Block.bytes() as usize;
 
-/// And the most regions in which it unmaps something before: a step is in two if the slot is
-/// aligned otherwise for the guest.
-const MOST_UNMAPPED: u32 = 2;
+/// And how much it cleans until then: a step is in two regions if the slot is aligned otherwise for
+/// the guest.
+const MOST_CLEANED: u64 = 2 * MapSize::Block.bytes();
 
 impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
@@ -1139,12 +1156,9 @@ impl MmuCallbacks for Arc<AddressSpace> {
         }
         // What must not sleep is the reaper, after the host has run out of memory (mm/oom_kill.c): it
         // only takes private memory of a process that is killed, for good, and is in a hurry.
-        self.for_each_range(&range, may_sleep, |region, ipas| {
-            if self.unmap_as(region, ipas, may_sleep) {
-                Done::Unmapped
-            } else {
-                Done::Nothing
-            }
+        self.for_each_range(&range, may_sleep, |region, ipas| Done {
+            stale: false,
+            cleaned: self.unmap_as(region, ipas, may_sleep),
         });
     }
 
@@ -1179,10 +1193,9 @@ impl MmuCallbacks for Arc<AddressSpace> {
                     desc.with_accessed(false)
                 })
             });
-            if stale.flush && flush {
-                Done::Stale
-            } else {
-                Done::Nothing
+            Done {
+                stale: stale.flush && flush,
+                cleaned: 0,
             }
         });
         young
@@ -1195,7 +1208,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
                 young |= desc.accessed();
                 None
             });
-            Done::Nothing
+            Done::default()
         });
         young
     }
