@@ -454,6 +454,16 @@ struct Shared {
 }
 
 impl Shared {
+    /// With a root.
+    fn new() -> Self {
+        let shared = Self {
+            tables: RwLock::new(BTreeMap::new()),
+            next: AtomicU64::new(ROOT.0),
+        };
+        shared.allocate(1024);
+        shared
+    }
+
     fn allocate(&self, entries: usize) -> Pa {
         let table = self.next.fetch_add(PAGE_SIZE * 2, Ordering::Relaxed);
         let entries = (0..entries).map(|_| AtomicU64::new(0)).collect();
@@ -483,15 +493,44 @@ impl TableMemory for &Shared {
     }
 }
 
+/// Regions that are next to each other are of different stripes, and change while the rights to all
+/// of these are held.
+#[test]
+fn neighbours_change_at_once() {
+    let shared = Shared::new();
+    let (mut stage2, mut root, mut stripes) = Stage2::new(&shared);
+    let ipas: [_; STRIPES] = core::array::from_fn(|n| Ipa(n as u64 * MapSize::Block.bytes()));
+    let all = Ipa(0)..Ipa(1 << 30);
+    stage2
+        .prepare(&mut root, all, || Ok::<_, ()>(shared.allocate(ENTRIES)))
+        .unwrap();
+    let mut regions: Vec<_> = stripes
+        .iter_mut()
+        .enumerate()
+        .map(|(n, stripe)| stage2.region(stripe, ipas[n]).unwrap())
+        .collect();
+    for (region, ipa) in regions.iter_mut().zip(ipas) {
+        let stock = || Some(shared.allocate(ENTRIES));
+        region
+            .map(ipa, Pa(ipa.0), MapSize::Page, attrs(true), stock, || ())
+            .unwrap();
+    }
+    assert!(regions.len() > 4);
+    for (region, ipa) in regions.iter().zip(ipas) {
+        assert_eq!(
+            region.lookup(ipa).map(|desc| desc.address()),
+            Some(Pa(ipa.0))
+        );
+    }
+    drop(regions);
+    stage2.clear(|| ());
+}
+
 /// Threads that map, unmap and prune around the same boundaries, each with nothing but the lock of
 /// a stripe, never see what they did not do themselves.
 #[test]
 fn threads_share_a_table() {
-    let shared = Shared {
-        tables: RwLock::new(BTreeMap::new()),
-        next: AtomicU64::new(ROOT.0),
-    };
-    shared.allocate(1024);
+    let shared = Shared::new();
     let (mut stage2, mut root, stripes) = Stage2::new(&shared);
     let all = Ipa(0)..Ipa(2 << 30);
     stage2
