@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use kvm::uapi;
+use kvm::uapi::{self, UserspaceMemoryRegion};
 
 use crate::check::{ensure, equal, Outcome, Test, Works};
 use crate::guest::{code, run_passes, Aligned, Guest, Quiet, BASE, HOLE, HUGE, PAGE, SIZE};
@@ -49,12 +49,21 @@ struct Storing {
 
 impl Storing {
     fn new(pages: usize, flags: u32) -> Result<Self, String> {
-        let guest = Guest::new(&code::store_to_each())?;
         let data = Aligned::new(pages * PAGE)?;
         data.advise(libc::MADV_NOHUGEPAGE)?;
         let mut region = data.slot(SLOT, DATA, 0, pages * PAGE);
         region.flags = flags;
-        guest.vm.set_user_memory_region(&region).works("the slot")?;
+        Self::with_slots(data, [region])
+    }
+
+    fn with_slots(
+        data: Aligned,
+        slots: impl IntoIterator<Item = UserspaceMemoryRegion>,
+    ) -> Result<Self, String> {
+        let guest = Guest::new(&code::store_to_each())?;
+        for region in slots {
+            guest.vm.set_user_memory_region(&region).works("a slot")?;
+        }
         let storing = Self {
             _quiet: Quiet::new(&guest)?,
             vm: Stats::new(guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?,
@@ -77,8 +86,13 @@ impl Storing {
     }
 
     fn run(&self, address: u32, pages: usize) -> Outcome {
+        self.run_each(address, pages as u32, PAGE as u32)
+    }
+
+    /// The guest stores so many times, each `step` bytes further on.
+    fn run_each(&self, address: u32, times: u32, step: u32) -> Outcome {
         self.guest.complete()?;
-        for (register, value) in [(0, address), (1, pages as u32), (2, PAGE as u32)] {
+        for (register, value) in [(0, address), (1, times), (2, step)] {
             self.guest.set(register, value)?;
         }
         self.guest.set(uapi::CORE_PC, BASE)?;
@@ -390,39 +404,25 @@ fn taken() -> Outcome {
 fn taken_from_each() -> Outcome {
     const SLOTS: u32 = 100;
     const STRIDE: u32 = 2 * HUGE as u32;
-    let guest = Guest::new(&code::store_to_each())?;
-    let _quiet = Quiet::new(&guest)?;
-    let vm = Stats::new(guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
-    let vcpu = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
     let data = Aligned::new(HUGE)?;
     data.advise(libc::MADV_HUGEPAGE)?;
     // Every other one is aligned as a huge page is, and mapped by a block.
     let place = |n: u32| DATA + n * STRIDE + n % 2 * PAGE as u32;
-    for n in 0..SLOTS {
-        let region = data.slot(SLOT + n, place(n), 0, HUGE);
-        guest.vm.set_user_memory_region(&region).works("a slot")?;
-    }
-    let run = |address: u32, times: u32| {
-        guest.complete()?;
-        for (register, value) in [(0, address), (1, times), (2, 2 * STRIDE)] {
-            guest.set(register, value)?;
-        }
-        guest.set(uapi::CORE_PC, BASE)?;
-        guest.run_to(uapi::EXIT_MMIO)
-    };
+    let slot = |n: u32| data.slot(SLOT + n, place(n), 0, HUGE);
+    let slots: Vec<_> = (0..SLOTS).map(slot).collect();
+    let storing = Storing::with_slots(data, slots)?;
+    let (data, vm) = (&storing.data, &storing.vm);
     let store = || {
         for n in [0, 1] {
-            run(place(n), SLOTS / 2)?;
+            storing.run_each(place(n), SLOTS / 2, 2 * STRIDE)?;
             equal("the word", data.word(0), place(SLOTS - 2 + n))?;
         }
         Ok(())
     };
-    // The program itself.
-    run(BASE + 0x8000, 1)?;
     for what in ["first", "again"] {
         data.write_words(0, &[0]);
         let (mut pages, mut blocks) = (0, 0);
-        let [aborts] = vcpu.growth(["data_aborts"], || {
+        let [aborts] = storing.vcpu.growth(["data_aborts"], || {
             [pages, blocks] = vm.growth(["pages_mapped", "blocks_mapped"], store)?;
             Ok(())
         })?;
