@@ -781,7 +781,8 @@ impl AddressSpace {
         if is_current {
             // The guest chooses its memory types: with its caches on, too, it can map a page as
             // Non-cacheable, and would see what was there before the host wrote to it.
-            let must_clean = access == Access::Execute || !was_mapped || !self.maps(&wanted);
+            let maps = || self.with_region(ipa, |region| wanted.is_mapped(region)) == Some(true);
+            let must_clean = access == Access::Execute || !was_mapped || !maps();
             if must_clean && !wanted.is_clean {
                 // SAFETY: The page is referenced. If this is a block, the mapping was that of a
                 // huge page after the page had been looked up, and nothing was invalidated
@@ -878,12 +879,6 @@ impl AddressSpace {
                 }
             }
         });
-    }
-
-    /// [`Wanted::is_mapped`] just now.
-    fn maps(&self, wanted: &Wanted) -> bool {
-        let is_mapped = self.with_region(wanted.ipa, |region| wanted.is_mapped(region));
-        is_mapped == Some(true)
     }
 
     /// Resolves an access flag fault: the page is there, and the host wants to know of its use.
