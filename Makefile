@@ -4,8 +4,8 @@
 # (Kbuild), and the scripts that do the work are under tools/.
 
 export BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
-export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS
-export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS JOBS TIMEOUT_FACTOR
+export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS
+export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS NAME JOBS TIMEOUT_FACTOR
 
 # The steps follow each other; each uses all CPUs by itself.
 .NOTPARALLEL:
@@ -22,6 +22,9 @@ board: kernel
 
 test: module programs
 	@tools/test
+
+abi: module programs
+	@tools/abi
 
 test-debug: kernel vendor programs
 	@tools/test-debug
@@ -63,4 +66,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test test-debug test-pressure bench module programs clippy fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-pressure bench module programs clippy fmt vendor kernel update root clean help

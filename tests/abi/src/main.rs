@@ -3,7 +3,8 @@
 //! Tests of `/dev/kvm`: every ioctl, used rightly and wrongly.
 //!
 //! Each test runs in a process of its own, so that one that hangs or dies is a failure like any
-//! other. Without arguments all of them run; with arguments, those whose names contain one.
+//! other. Without arguments all of them run; with arguments, those whose names contain one, in capital
+//! letters or not.
 //! What is expected stands in Documentation/virt/kvm/api.rst of the kernel, and where that is
 //! silent, in what Linux 5.6 answered on this architecture.
 
@@ -126,8 +127,14 @@ fn main() -> ExitCode {
         _ => {}
     }
     let (mut passed, mut failed) = (0, 0);
+    let parts: Vec<String> = arguments.iter().map(|part| part.to_lowercase()).collect();
+    let is_asked = |name: &str| {
+        parts
+            .iter()
+            .any(|part| name.to_lowercase().contains(part.as_str()))
+    };
     for (name, _) in &tests {
-        if !arguments.is_empty() && !arguments.iter().any(|part| name.contains(part.as_str())) {
+        if !parts.is_empty() && !is_asked(name) {
             continue;
         }
         match run(name) {
@@ -140,6 +147,10 @@ fn main() -> ExitCode {
                 println!("not ok {name}: {why}");
             }
         }
+    }
+    if passed + failed == 0 {
+        let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
+        eprintln!("no test has such a name; there are\n{}", names.join("\n"));
     }
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 {
