@@ -54,7 +54,7 @@ use kvm::{
         HostGuard, //
     },
     system::System,
-    vm::MAX_VCPUS, //
+    vcpus::MAX_VCPUS, //
 };
 
 mod glue;

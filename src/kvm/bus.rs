@@ -18,8 +18,8 @@ use kernel::{
 use kvm_bindings as uapi;
 
 use super::{
+    abi, //
     coalesced::Ring,
-    system, //
 };
 use crate::glue::eventfd::EventFd;
 
@@ -144,7 +144,7 @@ impl Bus {
 
     /// Carries out KVM_IOEVENTFD.
     pub(crate) fn ioeventfd(&self, arg: usize) -> Result {
-        let request: uapi::kvm_ioeventfd = system::read_user(arg)?;
+        let request: uapi::kvm_ioeventfd = abi::read_user(arg)?;
         const PIO: u32 = 1 << uapi::kvm_ioeventfd_flag_nr_pio;
         const DATAMATCH: u32 = 1 << uapi::kvm_ioeventfd_flag_nr_datamatch;
         const DEASSIGN: u32 = 1 << uapi::kvm_ioeventfd_flag_nr_deassign;
@@ -239,7 +239,7 @@ impl Bus {
 }
 
 fn read_zone(arg: usize) -> Result<Zone> {
-    let zone: uapi::kvm_coalesced_mmio_zone = system::read_user(arg)?;
+    let zone: uapi::kvm_coalesced_mmio_zone = abi::read_user(arg)?;
     // SAFETY: Both members are the same integer.
     let space = match unsafe { zone.__bindgen_anon_1.pio } {
         0 => Space::Memory,

@@ -1,21 +1,86 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Capabilities that have to be turned on: `KVM_ENABLE_CAP` of a VM.
+//! What this KVM can do: `KVM_CHECK_EXTENSION`, the target of its vCPUs, and the capabilities that
+//! have to be turned on (`KVM_ENABLE_CAP` of a VM).
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
+use machine::cp15::Core;
 
 use super::{
-    system,
+    abi,
+    host::Host,
+    irqfd,
     vm::Vm, //
 };
+
+/// The target of KVM_ARM_VCPU_INIT that is this machine's core.
+pub(crate) fn target(host: &Host) -> u32 {
+    match host.lowvisor.core() {
+        Core::CortexA15 => uapi::KVM_ARM_TARGET_CORTEX_A15,
+        Core::CortexA7 => uapi::KVM_ARM_TARGET_CORTEX_A7,
+    }
+}
+
+/// KVM_CHECK_EXTENSION.
+pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
+    match capability as u32 {
+        uapi::KVM_CAP_USER_MEMORY
+        | uapi::KVM_CAP_DESTROY_MEMORY_REGION_WORKS
+        | uapi::KVM_CAP_JOIN_MEMORY_REGIONS_WORKS
+        | uapi::KVM_CAP_SYNC_MMU
+        | uapi::KVM_CAP_IRQCHIP
+        | uapi::KVM_CAP_ONE_REG
+        | uapi::KVM_CAP_DEVICE_CTRL
+        | uapi::KVM_CAP_ARM_PSCI
+        | uapi::KVM_CAP_ARM_PSCI_0_2
+        | uapi::KVM_CAP_ARM_SET_DEVICE_ADDR
+        | uapi::KVM_CAP_READONLY_MEM
+        | uapi::KVM_CAP_USER_MEMORY2
+        | uapi::KVM_CAP_MEMORY_FAULT_INFO
+        | uapi::KVM_CAP_IMMEDIATE_EXIT
+        | uapi::KVM_CAP_ARM_IRQ_LINE_LAYOUT_2
+        | uapi::KVM_CAP_MP_STATE
+        | uapi::KVM_CAP_ARM_PMU_V3
+        | uapi::KVM_CAP_VCPU_ATTRIBUTES
+        | uapi::KVM_CAP_VCPU_EVENTS
+        | uapi::KVM_CAP_ARM_INJECT_EXT_DABT
+        | uapi::KVM_CAP_ARM_NISV_TO_USER
+        | uapi::KVM_CAP_IRQFD
+        | uapi::KVM_CAP_IRQFD_RESAMPLE
+        | uapi::KVM_CAP_IOEVENTFD
+        | uapi::KVM_CAP_IOEVENTFD_ANY_LENGTH
+        | uapi::KVM_CAP_COALESCED_PIO
+        | uapi::KVM_CAP_INTERNAL_ERROR_DATA
+        | uapi::KVM_CAP_ENABLE_CAP_VM
+        | uapi::KVM_CAP_SYSTEM_EVENT_DATA
+        | uapi::KVM_CAP_ARM_SYSTEM_SUSPEND
+        | uapi::KVM_CAP_PTP_KVM
+        | uapi::KVM_CAP_HALT_POLL
+        | uapi::KVM_CAP_BINARY_STATS_FD
+        | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
+        uapi::KVM_CAP_ARM_USER_IRQ => 1,
+        uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
+            crate::mem::address_space::MANUAL_PROTECT_OPTIONS as isize
+        }
+        uapi::KVM_CAP_IRQ_ROUTING => irqfd::MAX_ROUTES as isize,
+        // Where the ring is in a vCPU's mapping, in pages.
+        uapi::KVM_CAP_COALESCED_MMIO => uapi::KVM_COALESCED_MMIO_PAGE_OFFSET as isize,
+        uapi::KVM_CAP_NR_VCPUS => {
+            (crate::glue::cpu::possible_cpus().count()).min(host.max_vcpus) as isize
+        }
+        uapi::KVM_CAP_MAX_VCPUS | uapi::KVM_CAP_MAX_VCPU_ID => host.max_vcpus as isize,
+        uapi::KVM_CAP_NR_MEMSLOTS => crate::mem::slots::MAX_SLOTS as isize,
+        _ => 0,
+    }
+}
 
 /// Carries out `KVM_ENABLE_CAP` on a VM.
 ///
 /// What a capability does not know, in `flags` or in its arguments, is `EINVAL`, and so is a
 /// capability that is not here.
 pub(crate) fn enable(vm: &Vm, arg: usize) -> Result {
-    let request: uapi::kvm_enable_cap = system::read_user(arg)?;
+    let request: uapi::kvm_enable_cap = abi::read_user(arg)?;
     if request.flags != 0 {
         return Err(EINVAL);
     }

@@ -15,10 +15,7 @@ use kernel::{
     fmt,
     prelude::*,
     str::CString,
-    sync::{
-        Arc,
-        SetOnce, //
-    },
+    sync::Arc, //
 };
 use machine::stats::Decimal;
 
@@ -29,12 +26,10 @@ use super::{
         VCPU_STATISTICS,
         VM_STATISTICS, //
     },
-    vcpu::Vcpu,
-    vm::MAX_VCPUS, //
+    vcpus::Vcpus, //
 };
 use crate::{
     glue::debugfs::{
-        Directory,
         Shown,
         TextFile, //
     },
@@ -43,22 +38,17 @@ use crate::{
 
 /// The parts of a VM that its files show.
 pub(crate) struct Members {
-    pub(crate) vcpus: [SetOnce<Arc<Vcpu>>; MAX_VCPUS],
+    pub(crate) vcpus: Vcpus,
     memory: Arc<AddressSpace>,
 }
 
 impl Members {
-    /// No vCPUs yet.
+    /// Those of a new VM.
     pub(crate) fn new(memory: Arc<AddressSpace>) -> Self {
         Self {
-            vcpus: [const { SetOnce::new() }; MAX_VCPUS],
+            vcpus: Vcpus::new(),
             memory,
         }
-    }
-
-    /// All vCPUs, in the order of their ids.
-    pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
-        self.vcpus.iter().filter_map(SetOnce::as_ref)
     }
 
     fn show_stats(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +57,8 @@ impl Members {
         }
         for (name, value) in VCPU_STATISTICS.numbers() {
             let sum = self
-                .vcpus()
+                .vcpus
+                .iter()
                 .map(|vcpu| value(&vcpu.stats, 0))
                 .fold(0, u64::wrapping_add);
             writeln!(f, "{name} {}", Decimal(sum))?;
@@ -77,7 +68,7 @@ impl Members {
 
     fn show_vcpus(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("statistic")?;
-        for vcpu in self.vcpus() {
+        for vcpu in self.vcpus.iter() {
             write!(f, " vcpu{}", vcpu.id)?;
         }
         f.write_str("\n")?;
@@ -87,7 +78,7 @@ impl Members {
         }
         // What makes the guest exit, by the class in HSR; there are few.
         for class in 0..EXIT_CLASSES {
-            if self.vcpus().any(|vcpu| vcpu.stats.traps(class) != 0) {
+            if self.vcpus.iter().any(|vcpu| vcpu.stats.traps(class) != 0) {
                 write!(f, "traps_ec_{class:#04x}")?;
                 self.show_row(f, |stats| stats.traps(class))?;
             }
@@ -100,7 +91,7 @@ impl Members {
         f: &mut fmt::Formatter<'_>,
         value: impl Fn(&VcpuStats) -> u64,
     ) -> fmt::Result {
-        for vcpu in self.vcpus() {
+        for vcpu in self.vcpus.iter() {
             write!(f, " {}", Decimal(value(&vcpu.stats)))?;
         }
         f.write_str("\n")
@@ -118,11 +109,6 @@ impl Shown for Members {
             write: Self::show_vcpus,
         },
     ];
-}
-
-/// The directory of all VMs.
-pub(crate) fn root() -> Directory {
-    Directory::at_top(c"kvm_arm")
 }
 
 /// The name of a new VM's directory.

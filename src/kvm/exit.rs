@@ -40,11 +40,11 @@ use super::{
     firmware,
     halt,
     mmio,
-    run::Outcome,
+    next::Next,
     vcpu::{
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
+    vcpu_state::VcpuState,
     vm::Vm, //
 };
 use crate::{
@@ -56,21 +56,15 @@ use crate::{
     trace::trace, //
 };
 
-/// Goes on behind the trapped instruction.
-pub(crate) fn skip_instruction(state: &mut VcpuState, hsr: Hsr) {
-    let core = &mut state.context.core;
-    (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, hsr.il());
-}
-
 /// Deals with a trap.
-pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
+pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> {
     let hsr = Hsr(state.context.fault.hsr);
     let class = hsr.ec();
     // An instruction whose condition fails may trap all the same on some cores (B1.14.1): it does
     // nothing then.
     if !cond::condition_holds(hsr, state.context.core.cpsr) {
-        skip_instruction(state, hsr);
-        return Ok(Outcome::Resume);
+        state.skip_instruction(hsr);
+        return Ok(Next::Resume);
     }
     match class {
         ExceptionClass::DataAbort => abort(vm, vcpu, state, hsr, false),
@@ -84,13 +78,13 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
         // The preferred return address of HVC is behind it.
         ExceptionClass::Hvc => firmware::call(vm, vcpu, state),
         ExceptionClass::Smc => {
-            skip_instruction(state, hsr);
+            state.skip_instruction(hsr);
             firmware::call(vm, vcpu, state)
         }
         ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
             debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
-            Ok(Outcome::Resume)
+            Ok(Next::Resume)
         }
         _ => {
             crate::glue::log::ratelimited(|| {
@@ -103,13 +97,13 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outc
                 uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
                 &[u64::from(hsr.0), u64::from(state.context.core.pc)],
             );
-            Ok(Outcome::ToUser)
+            Ok(Next::ToUser)
         }
     }
 }
 
 /// An abort at stage 2.
-fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) -> Result<Outcome> {
+fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) -> Result<Next> {
     let fault = state.context.fault;
     let address = if is_fetch { fault.hifar } else { fault.hdfar };
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
@@ -126,7 +120,7 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     }
     match abort.fsc {
         FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
         fault if fault.is_asynchronous() => {
@@ -134,13 +128,13 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             // guest takes its own when it does not mask it.
             debug!("a guest gets an asynchronous abort: HSR {:#010x}\n", hsr.0);
             state.context.control.hcr |= Hcr::VA.bits();
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         }
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
             inject_abort(state, is_fetch, abort.write, address);
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         }
     }
     let was_mapped = !matches!(abort.fsc, FaultStatus::Translation(_));
@@ -163,7 +157,7 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);
         })?;
     match faulted {
-        Faulted::Mapped => Ok(Outcome::Resume),
+        Faulted::Mapped => Ok(Next::Resume),
         Faulted::NoMemory if abort.s1ptw => {
             // Tables in a device.
             let fault = mmio::walk_fault(vm, vcpu, state, address)?;
@@ -173,19 +167,19 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             } else {
                 exception::inject_data_fault(&mut *state.context, fault, address, abort.write);
             }
-            Ok(Outcome::Resume)
+            Ok(Next::Resume)
         }
         Faulted::NoMemory if is_fetch => {
             // Code in a device.
             inject_abort(state, is_fetch, abort.write, address);
-            Ok(Outcome::Resume)
+            Ok(Next::Resume)
         }
         Faulted::NoMemory if abort.cm => {
             // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15 are
             // of four bytes.
             let core = &mut state.context.core;
             (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, true);
-            Ok(Outcome::Resume)
+            Ok(Next::Resume)
         }
         Faulted::NoMemory => mmio::emulate(vm, vcpu, state, hsr, &abort, ipa),
     }
@@ -217,18 +211,18 @@ fn debug_undefined(state: &VcpuState, hsr: Hsr) {
 }
 
 /// WFI sleeps until there is something to take; WFE lets others run.
-fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
     trace!(kvm_wfx(
         state.context.core.pc,
         matches!(hsr.wfx(), Wfx::Wfe)
     ));
-    skip_instruction(state, hsr);
+    state.skip_instruction(hsr);
     vcpu.stats.count_wfx(hsr.wfx());
     match hsr.wfx() {
         Wfx::Wfi => halt::wait_for_interrupt(vm, vcpu, state),
         Wfx::Wfe => halt::wait_for_event(vm, vcpu, state),
     }
-    Ok(Outcome::Resume)
+    Ok(Next::Resume)
 }
 
 /// The registers of a vCPU, as the CP15 tables use them.
@@ -258,7 +252,7 @@ fn finish_cp(
     hsr: Hsr,
     outcome: Cp15Outcome,
     access: CpAccess,
-) -> Outcome {
+) -> Next {
     trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
     match outcome {
         Cp15Outcome::Read(value) => access.load(state, value),
@@ -287,18 +281,18 @@ fn finish_cp(
                 pmu::Outcome::Written => (),
                 pmu::Outcome::Undefined => {
                     exception::inject_undefined(&mut *state.context);
-                    return Outcome::Resume;
+                    return Next::Resume;
                 }
             }
         }
         Cp15Outcome::Undefined => {
             debug_undefined(state, hsr);
             exception::inject_undefined(&mut *state.context);
-            return Outcome::Resume;
+            return Next::Resume;
         }
     }
-    skip_instruction(state, hsr);
-    Outcome::Resume
+    state.skip_instruction(hsr);
+    Next::Resume
 }
 
 /// The general-purpose registers of an MCR, MRC, MCRR or MRRC.
@@ -346,7 +340,7 @@ impl CpAccess {
     }
 }
 
-fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
     let trapped = hsr.cp_access();
     let access = CpAccess::of32(&trapped);
     let value = access.stored(state) as u32;
@@ -356,7 +350,7 @@ fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
     Ok(finish_cp(vm, state, hsr, outcome, access))
 }
 
-fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
     let trapped = hsr.cp64_access();
     let access = CpAccess::of64(&trapped);
     let value = access.stored(state);
@@ -367,21 +361,21 @@ fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
 }
 
 /// The debug and trace registers: none are implemented, so all read as zero.
-fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Outcome> {
+fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
     trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
     let access = match hsr.ec() {
         ExceptionClass::Cp14 => CpAccess::of32(&hsr.cp_access()),
         ExceptionClass::Cp14Double => CpAccess::of64(&hsr.cp64_access()),
         _ => {
             exception::inject_undefined(&mut *state.context);
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         }
     };
     if access.is_read {
         access.load(state, cp15::CP14_READS_AS.into());
     }
-    skip_instruction(state, hsr);
-    Ok(Outcome::Resume)
+    state.skip_instruction(hsr);
+    Ok(Next::Resume)
 }
 
 /// An access to the emulated physical timer.

@@ -6,12 +6,6 @@
 //! What calls and registers come to is in the crate `machine`; this is what it takes
 //! to do it.
 
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU32,
-    Ordering, //
-};
-
 use armv7::psr::Psr;
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -29,20 +23,20 @@ use machine::{
     smccc::{
         self,
         Counter,
-        Firmware,
-        Services, //
+        Firmware, //
     },
     trng, //
 };
 
 use super::{
-    run::Outcome,
+    next::Next,
     vcpu::{
         request,
         Start,
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
+    vcpu_state::VcpuState,
+    vcpus::MAX_VCPUS,
     vm::Vm, //
 };
 use crate::{
@@ -58,64 +52,19 @@ use crate::{
     trace::trace,
 };
 
-/// The firmware of a VM, as its monitor chose it.
-pub(crate) struct VmFirmware {
-    /// The version of PSCI for vCPUs that have the standard one.
-    psci: AtomicU32,
-    /// [`Services`].
-    services: AtomicU32,
-    /// A vCPU has run: the services are fixed.
-    fixed: AtomicBool,
-}
-
-impl VmFirmware {
-    /// All that there is.
-    pub(crate) const fn new() -> Self {
-        Self {
-            psci: AtomicU32::new(Version::LATEST.bits()),
-            services: AtomicU32::new(Services::DEFAULT.bits()),
-            fixed: AtomicBool::new(false),
-        }
-    }
-
-    /// Fixes the services, as a vCPU begins to run.
-    pub(crate) fn fix(&self) {
-        self.fixed.store(true, Ordering::Relaxed);
-    }
-
-    /// Lets the guest suspend the system (KVM_CAP_ARM_SYSTEM_SUSPEND).
-    pub(crate) fn allow_suspend(&self) {
-        self.services
-            .fetch_or(Services::SYSTEM_SUSPEND.bits(), Ordering::Relaxed);
-    }
-
-    /// Replaces those of the services that are in `mask`.
-    fn set_services(&self, mask: Services, on: Services) -> Result {
-        let change = |old| {
-            let new = Services::from_bits_truncate(old) & !mask | on;
-            let is_same = new.bits() == old;
-            (is_same || !self.fixed.load(Ordering::Relaxed)).then_some(new.bits())
-        };
-        self.services
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change)
-            .map_err(|_| EBUSY)?;
-        Ok(())
-    }
-}
-
 /// What a vCPU finds.
 fn of_vcpu(vm: &Vm, state: &VcpuState) -> Firmware {
     let has_psci_0_2 = state
         .features
         .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PSCI_0_2 != 0);
     let psci = if has_psci_0_2 {
-        Version::from_bits(vm.firmware.psci.load(Ordering::Relaxed)).unwrap_or(Version::LATEST)
+        vm.firmware.psci()
     } else {
         Version::V0_1
     };
     Firmware {
         psci,
-        services: Services::from_bits_truncate(vm.firmware.services.load(Ordering::Relaxed)),
+        services: vm.firmware.services(),
         core: vm.host.lowvisor.core(),
     }
 }
@@ -162,7 +111,7 @@ pub(super) fn set(vm: &Vm, state: &VcpuState, id: u64, value: u64) -> Result {
         // KVM's own version goes with the lack of a feature, not with this.
         Change::Nothing | Change::Psci(Version::V0_1) => Ok(()),
         Change::Psci(version) => {
-            vm.firmware.psci.store(version.bits(), Ordering::Relaxed);
+            vm.firmware.set_psci(version);
             Ok(())
         }
         Change::Services { mask, on } => vm.firmware.set_services(mask, on),
@@ -178,7 +127,7 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
 }
 
 /// A call of the guest's firmware.
-pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
+pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> {
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
     trace!(kvm_hvc(state.context.core.pc, r0));
     let call = smccc::Call {
@@ -201,7 +150,7 @@ pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcom
         }
     };
     set_results(state, results);
-    Ok(Outcome::Resume)
+    Ok(Next::Resume)
 }
 
 /// The wall clock of the host with the guest's counter of that moment.
@@ -219,7 +168,7 @@ fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
 
 /// Changes power states.
 #[inline(always)]
-fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) -> Outcome {
+fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) -> Next {
     match outcome {
         psci::Outcome::Return(value) => state.context.set_reg(0, value),
         psci::Outcome::Suspend => {
@@ -262,14 +211,14 @@ fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) ->
             // finds when it goes on (api.rst, KVM_SYSTEM_EVENT_SUSPEND).
             vcpu.run_page
                 .set_system_event(uapi::KVM_SYSTEM_EVENT_SUSPEND, None);
-            return Outcome::ToUser;
+            return Next::ToUser;
         }
     }
-    Outcome::Resume
+    Next::Resume
 }
 
 /// The machine is turned off or reset: no vCPU runs on, and the monitor decides.
-fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, kind: u32, flags: u64) -> Outcome {
+fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, kind: u32, flags: u64) -> Next {
     debug!("vCPU {}: system event {kind}\n", vcpu.id);
     for other in vm.vcpus() {
         other.power.lock().off = true;
@@ -282,7 +231,7 @@ fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, kind: u32, flags: u
     state.context.set_reg(0, psci::INTERNAL_FAILURE);
     state.off = true;
     vcpu.run_page.set_system_event(kind, Some(flags));
-    Outcome::ToUser
+    Next::ToUser
 }
 
 /// The power states of a VM's vCPUs.
@@ -290,7 +239,7 @@ struct PowerStates<'a>(&'a Vm);
 
 impl psci::Topology for PowerStates<'_> {
     fn cpus(&self) -> usize {
-        super::vm::MAX_VCPUS
+        MAX_VCPUS
     }
 
     fn mpidr(&self, cpu: usize) -> u32 {

@@ -12,28 +12,19 @@
 //! an interrupt has ended the guest's run, as it takes one to bring them, so that
 //! other exits do not pay for it.
 
-use core::sync::atomic::{
-    AtomicU32,
-    AtomicU64,
-    Ordering, //
-};
-
 use armv7::regs::Hcr;
 use kernel::prelude::*;
 use kvm_bindings as uapi;
-use machine::halt::Limits;
 
 use super::{
     lines::Lines,
-    run::Outcome,
+    next::Next,
     vcpu::{
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
-    vm::{
-        Vm,
-        MAX_VCPUS, //
-    },
+    vcpu_state::VcpuState,
+    vcpus::MAX_VCPUS,
+    vm::Vm, //
 };
 use crate::{
     glue::{
@@ -42,45 +33,10 @@ use crate::{
             single_task_running,
             yield_now, //
         },
-        parameter,
         task::yield_to, //
     },
     hyp::register, //
 };
-
-/// What a VM has of its own for waiting.
-pub(crate) struct VmHalt {
-    /// The largest window that the monitor set; `u64::MAX` for the module's.
-    max: AtomicU64,
-    /// The vCPU that was last given a spinning one's CPU.
-    boosted: AtomicU32,
-}
-
-impl VmHalt {
-    const UNSET: u64 = u64::MAX;
-
-    pub(crate) const fn new() -> Self {
-        Self {
-            max: AtomicU64::new(Self::UNSET),
-            boosted: AtomicU32::new(0),
-        }
-    }
-
-    /// Sets the largest window, in nanoseconds (KVM_CAP_HALT_POLL).
-    pub(crate) fn set_max(&self, max: u32) {
-        self.max.store(max.into(), Ordering::Relaxed);
-    }
-
-    fn limits(&self) -> Limits {
-        let own = u32::try_from(self.max.load(Ordering::Relaxed));
-        Limits {
-            max: own.unwrap_or_else(|_| parameter::halt_poll_ns()),
-            grow: parameter::halt_poll_ns_grow(),
-            grow_start: parameter::halt_poll_ns_grow_start(),
-            shrink: parameter::halt_poll_ns_shrink(),
-        }
-    }
-}
 
 /// Whether there is something that ends a wait for an interrupt, given the lines of the vCPU's own
 /// devices. An asynchronous abort does, masked or not (B1.8.13).
@@ -93,7 +49,7 @@ fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> bool {
 /// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
 pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
     // What changes from now on is looked for.
-    let lines = Lines::of(state);
+    let lines = state.lines();
     if !vcpu.has_requests() && !is_ready(vm, vcpu, state, lines) {
         let limits = vm.halt.limits();
         let start = register::cntpct();
@@ -128,7 +84,7 @@ fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, m
         if vcpu.has_requests() {
             return true;
         }
-        let now = Lines::of(state);
+        let now = state.lines();
         if now != lines && is_ready(vm, vcpu, state, now) {
             return true;
         }
@@ -145,7 +101,7 @@ fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, m
 }
 
 fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
-    let ready = || is_ready(vm, vcpu, state, Lines::of(state));
+    let ready = || is_ready(vm, vcpu, state, state.lines());
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !vcpu.has_requests() && !ready() {
@@ -163,7 +119,7 @@ fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
 /// A vCPU that its monitor has suspended (KVM_MP_STATE_SUSPENDED) waits for an interrupt, and lets
 /// the monitor know of it. The vCPU stays suspended until the monitor changes that. `None` if
 /// there is something else to look at first.
-pub(super) fn suspended(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Option<Outcome>> {
+pub(super) fn suspended(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Option<Next>> {
     wait_for_interrupt(vm, vcpu, state);
     if vcpu.has_requests() {
         return Ok(None);
@@ -172,12 +128,12 @@ pub(super) fn suspended(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<O
         vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
         return Err(EINTR);
     }
-    if !is_ready(vm, vcpu, state, Lines::of(state)) {
+    if !is_ready(vm, vcpu, state, state.lines()) {
         return Ok(None);
     }
     vcpu.run_page
         .set_system_event(uapi::KVM_SYSTEM_EVENT_WAKEUP, None);
-    Ok(Some(Outcome::ToUser))
+    Ok(Some(Next::ToUser))
 }
 
 /// Has WFE trapped if other tasks want this CPU, and not if none does.
@@ -202,7 +158,7 @@ pub(super) fn wait_for_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
 /// Gives the CPU to another vCPU of the VM that could run and does not. The one that had it last
 /// comes last.
 fn yield_to_other(vm: &Vm, vcpu: &Vcpu) -> bool {
-    let last = vm.halt.boosted.load(Ordering::Relaxed) as usize;
+    let last = vm.halt.boosted();
     for step in 1..=MAX_VCPUS {
         let id = last.wrapping_add(step) % MAX_VCPUS;
         if id == vcpu.id {
@@ -212,7 +168,7 @@ fn yield_to_other(vm: &Vm, vcpu: &Vcpu) -> bool {
             continue;
         };
         if yield_to(&task) {
-            vm.halt.boosted.store(id as u32, Ordering::Relaxed);
+            vm.halt.set_boosted(id);
             return true;
         }
     }

@@ -237,7 +237,7 @@ impl HostGuard {
                 timer,
                 pmu: HostPmu::find(),
                 vmids <- VmidAllocator::new(),
-                debugfs: super::debugfs::root(),
+                debugfs: Directory::at_top(c"kvm_arm"),
                 max_vcpus,
             }),
             GFP_KERNEL,

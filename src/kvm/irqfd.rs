@@ -24,7 +24,7 @@ use kernel::{
 use kvm_bindings as uapi;
 
 use super::{
-    system,
+    abi,
     vm::Vm, //
 };
 use crate::glue::{
@@ -131,7 +131,7 @@ impl Irqfds {
 
     /// Carries out KVM_IRQFD.
     pub(crate) fn ioctl(vm: &Arc<Vm>, arg: usize) -> Result {
-        let request: uapi::kvm_irqfd = system::read_user(arg)?;
+        let request: uapi::kvm_irqfd = abi::read_user(arg)?;
         const KNOWN: u32 = uapi::KVM_IRQFD_FLAG_DEASSIGN | uapi::KVM_IRQFD_FLAG_RESAMPLE;
         if request.flags & !KNOWN != 0 {
             return Err(EINVAL);
@@ -289,15 +289,15 @@ impl Irqfds {
         /// `struct kvm_irq_routing` without its entries: their number and flags.
         const HEADER: usize = 8;
         const ENTRY: usize = size_of::<uapi::kvm_irq_routing_entry>();
-        let nr: u32 = system::read_user(arg)?;
-        let flags: u32 = system::read_user(arg.wrapping_add(4))?;
+        let nr: u32 = abi::read_user(arg)?;
+        let flags: u32 = abi::read_user(arg.wrapping_add(4))?;
         if nr > MAX_ROUTES || flags != 0 {
             return Err(EINVAL);
         }
         let mut routes = KVec::<Route>::with_capacity(nr as usize, GFP_KERNEL_ACCOUNT)?;
         for index in 0..nr as usize {
             let address = arg.wrapping_add(HEADER + index * ENTRY);
-            let route = route(&system::read_user(address)?)?;
+            let route = route(&abi::read_user(address)?)?;
             routes.push(route, GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: Sorted, and a GSI is one thing: there is but one interrupt controller.

@@ -4,8 +4,6 @@
 
 use kvm_bindings as uapi;
 
-use super::vcpu::VcpuState;
-
 /// The levels of the lines.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lines {
@@ -28,17 +26,6 @@ pub(crate) struct Intids {
 }
 
 impl Lines {
-    /// The levels now.
-    #[inline]
-    pub(crate) fn of(state: &VcpuState) -> Self {
-        let (virt, phys) = state.timers.levels();
-        Self {
-            virt,
-            phys,
-            pmu: state.pmu.level(),
-        }
-    }
-
     /// Whether one is high.
     pub(crate) fn any(self) -> bool {
         self.virt || self.phys || self.pmu

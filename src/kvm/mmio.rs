@@ -39,85 +39,40 @@ use kernel::prelude::*;
 use crate::trace::trace;
 
 use super::{
-    exit::skip_instruction,
-    run::Outcome,
-    vcpu::{
-        Vcpu,
-        VcpuState, //
+    next::Next,
+    pending_mmio::{
+        bytes_of,
+        Load,
+        PendingMmio, //
     },
+    vcpu::{
+        Vcpu, //
+    },
+    vcpu_state::VcpuState,
     vm::{
         is_settled,
         Vm, //
     }, //
 };
 
-/// An access that the monitor is to carry out.
-#[derive(Clone, Copy)]
-pub(crate) enum PendingMmio {
-    /// All that there is. A load has a destination.
-    Single {
-        /// The syndrome of the instruction, which is skipped when the access is complete.
-        hsr: Hsr,
-        /// How a load ends.
-        load: Option<Load>,
-    },
-    /// One of an instruction that was decoded.
-    Part(Transfer),
-}
-
-/// How a load ends.
-#[derive(Clone, Copy)]
-pub(crate) struct Load {
-    rt: usize,
-    size: usize,
-    sign_extend: bool,
-    big_endian: bool,
-}
-
-/// The low `size` bytes of a register in the order of memory.
-#[inline]
-fn bytes_of(value: u32, size: usize, big_endian: bool) -> [u8; 8] {
-    let value = match size {
-        1 => value & 0xff,
-        2 if big_endian => u32::from((value as u16).swap_bytes()),
-        2 => value & 0xffff,
-        _ if big_endian => value.swap_bytes(),
-        _ => value,
-    };
-    u64::from(value).to_le_bytes()
-}
-
-impl Load {
-    /// Writes what was read to the register.
-    fn finish(self, state: &mut VcpuState, data: [u8; 8]) {
-        let [a, b, c, d, ..] = data;
-        let value = u32::from_le_bytes([a, b, c, d]);
-        let [a, b, c, d, ..] = bytes_of(value, self.size, self.big_endian);
-        let value = u32::from_le_bytes([a, b, c, d]);
-        let value = match (self.sign_extend, self.size) {
-            (true, 1) => value as i8 as u32,
-            (true, 2) => value as i16 as u32,
-            _ => value,
-        };
-        state.context.set_reg(self.rt, value);
-    }
-}
-
-impl PendingMmio {
-    /// Completes the access with what the monitor answered. There can be more to ask it for.
-    pub(crate) fn finish(self, vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
-        match self {
-            Self::Single { hsr, load } => {
-                if let Some(load) = load {
-                    load.finish(state, vcpu.run_page.mmio_data());
-                }
-                skip_instruction(state, hsr);
-                Ok(Outcome::Resume)
+/// Completes an access with what the monitor answered. There can be more to ask it for.
+pub(super) fn finish(
+    pending: PendingMmio,
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+) -> Result<Next> {
+    match pending {
+        PendingMmio::Single { hsr, load } => {
+            if let Some(load) = load {
+                load.finish(&mut state.context, vcpu.run_page.mmio_data());
             }
-            Self::Part(mut transfer) => {
-                transfer.complete(vcpu.run_page.mmio_data());
-                carry_out(vm, vcpu, state, transfer)
-            }
+            state.skip_instruction(hsr);
+            Ok(Next::Resume)
+        }
+        PendingMmio::Part(mut transfer) => {
+            transfer.complete(vcpu.run_page.mmio_data());
+            carry_out(vm, vcpu, state, transfer)
         }
     }
 }
@@ -163,7 +118,7 @@ impl DistributorAccess {
             self.ipa.0
         ));
         let outcome = emulate(vm, vcpu, state, self.hsr, &self.abort, self.ipa);
-        matches!(outcome, Ok(Outcome::Resume))
+        matches!(outcome, Ok(Next::Resume))
     }
 }
 
@@ -175,7 +130,7 @@ pub(crate) fn emulate(
     hsr: Hsr,
     abort: &AbortIss,
     ipa: Ipa,
-) -> Result<Outcome> {
+) -> Result<Next> {
     let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
         return emulate_decoded(vm, vcpu, state, hsr, ipa);
     };
@@ -194,8 +149,8 @@ pub(crate) fn emulate(
         // KVM_EXIT_MMIO gives just the bytes that are stored.
         let data = bytes_of(state.context.reg(rt), size, big_endian);
         if vm.device_write(vcpu, state, ipa.0, size, &data) {
-            skip_instruction(state, hsr);
-            return Ok(Outcome::Resume);
+            state.skip_instruction(hsr);
+            return Ok(Next::Resume);
         }
         vcpu.run_page.set_mmio(ipa.0, size, Some(data));
         None
@@ -207,15 +162,15 @@ pub(crate) fn emulate(
             big_endian,
         };
         if let Some(data) = vm.device_read(vcpu, ipa.0, size) {
-            load.finish(state, data);
-            skip_instruction(state, hsr);
-            return Ok(Outcome::Resume);
+            load.finish(&mut state.context, data);
+            state.skip_instruction(hsr);
+            return Ok(Next::Resume);
         }
         vcpu.run_page.set_mmio(ipa.0, size, None);
         Some(load)
     };
     state.mmio = Some(PendingMmio::Single { hsr, load });
-    Ok(Outcome::ToUser)
+    Ok(Next::ToUser)
 }
 
 /// Whether an access that was aborted at the beginning of a page is sure enough to begin there, and
@@ -248,7 +203,7 @@ fn emulate_decoded(
     state: &mut VcpuState,
     hsr: Hsr,
     ipa: Ipa,
-) -> Result<Outcome> {
+) -> Result<Next> {
     let transfer = match fetch_transfer(vm, vcpu, state, &hsr.abort())? {
         Fetched::Same(transfer) => transfer,
         Fetched::Other => {
@@ -259,7 +214,7 @@ fn emulate_decoded(
                 state.refetched_at = None;
                 return not_emulated(vm, vcpu, state, hsr, ipa);
             }
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         }
         Fetched::Unknown => return not_emulated(vm, vcpu, state, hsr, ipa),
     };
@@ -393,19 +348,14 @@ fn write(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, ipa: Ipa, bytes: &[u8]) -> Res
 }
 
 /// Makes the accesses of an instruction, as far as the kernel can.
-fn carry_out(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-    mut transfer: Transfer,
-) -> Result<Outcome> {
+fn carry_out(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, mut transfer: Transfer) -> Result<Next> {
     loop {
         let Some(access) = transfer.next() else {
             if transfer.turn(&*state.context) {
                 continue;
             }
             transfer.finish(&mut *state.context);
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         };
         let rights = stage1::Access {
             write: access.store.is_some(),
@@ -417,7 +367,7 @@ fn carry_out(
             Err(WalkError::Fault(fault)) => {
                 let regs = &mut *state.context;
                 exception::inject_data_fault(regs, fault, access.address, rights.write);
-                return Ok(Outcome::Resume);
+                return Ok(Next::Resume);
             }
         };
         let size = access.bytes;
@@ -444,7 +394,7 @@ fn carry_out(
         if !done {
             vcpu.run_page.set_mmio(ipa.0, size, access.store);
             state.mmio = Some(PendingMmio::Part(transfer));
-            return Ok(Outcome::ToUser);
+            return Ok(Next::ToUser);
         }
         transfer.complete([0; 8]);
     }
@@ -452,18 +402,12 @@ fn carry_out(
 
 /// An access that cannot be emulated: user space wanted to hear of it, or else the guest gets the
 /// abort that a bus gives for what it does not support.
-fn not_emulated(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-    hsr: Hsr,
-    ipa: Ipa,
-) -> Result<Outcome> {
+fn not_emulated(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, ipa: Ipa) -> Result<Next> {
     /// Of the syndrome: CM, WnR, the fault status.
     const NISV_MASK: u32 = 1 << 8 | 1 << 6 | 0x3f;
     if vm.nisv_to_user() {
         vcpu.run_page.set_arm_nisv(hsr.0 & NISV_MASK, ipa.0);
-        return Ok(Outcome::ToUser);
+        return Ok(Next::ToUser);
     }
     let pc = state.context.core.pc;
     crate::glue::log::ratelimited(|| {
@@ -475,5 +419,5 @@ fn not_emulated(
     });
     let address = state.context.fault.hdfar;
     exception::inject_data_abort(&mut *state.context, address, hsr.abort().write);
-    Ok(Outcome::Resume)
+    Ok(Next::Resume)
 }

@@ -13,16 +13,20 @@ use super::{
     exit,
     firmware,
     halt,
-    lines::Lines,
-    mmio::DistributorAccess,
+    mmio::{
+        self,
+        DistributorAccess, //
+    },
+    next::Next,
+    reset,
     timer::VcpuTimers,
     vcpu::{
         request,
         Alarm,
         Start,
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
+    vcpu_state::VcpuState,
     vm::Vm, //
 };
 use crate::{
@@ -44,15 +48,6 @@ use crate::{
     trace::trace, //
 };
 
-/// What follows an exit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Back into the guest.
-    Resume,
-    /// To the monitor, for the reason that is in the run page.
-    ToUser,
-}
-
 /// Carries out KVM_RUN.
 pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     let mut state = vcpu.lock()?;
@@ -72,8 +67,8 @@ fn run_locked(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize> {
         return Err(EIO);
     }
     vm.prepare_to_run(vcpu, state)?;
-    if let Some(mmio) = state.mmio.take() {
-        if mmio.finish(vm, vcpu, state)? == Outcome::ToUser {
+    if let Some(pending) = state.mmio.take() {
+        if mmio::finish(pending, vm, vcpu, state)? == Next::ToUser {
             return Ok(0);
         }
     }
@@ -94,7 +89,7 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
     let mut alarm = None;
     let result = vcpu.with_task(|| loop {
         cond_resched();
-        if handle_requests(vm, vcpu, state)? == Outcome::ToUser {
+        if handle_requests(vm, vcpu, state)? == Next::ToUser {
             return Ok(0);
         }
         if state.pmu.take_alarm_due() | state.timers.take_alarm_due() {
@@ -117,22 +112,22 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             return Err(EINTR);
         }
         let outcome = match enter(vm, vcpu, state) {
-            None => Outcome::Resume,
+            None => Next::Resume,
             Some(Exit::Interrupt) => {
                 halt::watch_events(state);
-                Outcome::Resume
+                Next::Resume
             }
-            Some(Exit::Retry) => Outcome::Resume,
+            Some(Exit::Retry) => Next::Resume,
             Some(Exit::Trap) => exit::handle(vm, vcpu, state)?,
             Some(Exit::HypFault(vector)) => {
                 vcpu.run_page.set_internal_error(
                     uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
                     &[vector.into()],
                 );
-                Outcome::ToUser
+                Next::ToUser
             }
         };
-        if outcome == Outcome::ToUser {
+        if outcome == Next::ToUser {
             return Ok(0);
         }
     });
@@ -164,7 +159,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         return None;
     }
 
-    let lines = Lines::of(state);
+    let lines = state.lines();
     let keep_active = vm.flush_gic(vcpu, state, lines);
     let context = &mut *state.context;
     context.control.hcr =
@@ -230,7 +225,7 @@ fn note_relayed(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) {
         vcpu.stats.relayed.add(relayed.into());
         vm.host.timer.note_active(irqs, true);
         state.interface.use_register(state.timer_register);
-        state.lines.get_mut().virt = true;
+        state.told_lines.get_mut().virt = true;
         state.timer_rose = true;
     }
 }
@@ -247,7 +242,7 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
         return false;
     }
     note_relayed(vm, vcpu, state, irqs);
-    let mut lines = state.lines.get();
+    let mut lines = state.told_lines.get();
     let timer_was_due = lines.virt || state.timer_active;
     let mut still_active = true;
     let gic = &vm.host.gic;
@@ -277,7 +272,7 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
 }
 
 /// Does what others asked of the vCPU, and waits while it is off or suspended.
-fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcome> {
+fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> {
     loop {
         let requests = vcpu.take_requests();
         if requests & request::INTERRUPT != 0 {
@@ -292,7 +287,7 @@ fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Outcom
             settle_power(vm, vcpu, state)?;
         }
         if !state.off && !state.suspended {
-            return Ok(Outcome::Resume);
+            return Ok(Next::Resume);
         }
         if !state.off {
             match halt::suspended(vm, vcpu, state)? {
@@ -324,7 +319,7 @@ pub(super) fn settle_power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Resul
 
 /// PSCI CPU_ON: resets the vCPU to run as the caller asked.
 fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result {
-    super::vcpu_file::restart(vm, vcpu, state)?;
+    reset::restart(vm, vcpu, state)?;
     let context = &mut *state.context;
     if start.thumb {
         context.core.cpsr |= Psr::T;
@@ -354,7 +349,7 @@ fn set_alarm(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, alarm: &mut Option<Alarm>)
 
 /// For a monitor with its own interrupt controller: whether a line of the vCPU's devices changed.
 fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
-    let level = Lines::of(state).device_irq_level();
+    let level = state.lines().device_irq_level();
     if vcpu.run_page.device_irq_level() == level {
         return false;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted about VMs and vCPUs, and KVM_GET_STATS_FD (api.rst 4.133).
+//! What is counted about VMs and vCPUs.
 //!
 //! The counters of a vCPU are written by the thread that holds its mutex, those of a VM's memory
 //! under the lock of its table; see [`Counter`] for what readers see meanwhile. The names, where
@@ -17,11 +17,6 @@ use armv7::hsr::{
 };
 use kernel::{
     prelude::*,
-    str::CString,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    },
     time::{
         Instant,
         Monotonic, //
@@ -39,15 +34,7 @@ use machine::stats::{
 };
 use static_assertions::const_assert_eq;
 
-use super::{
-    vcpu::Vcpu,
-    vm::Vm, //
-};
 use crate::{
-    glue::file::{
-        new_readable_descriptor,
-        FileObject, //
-    },
     hyp::{
         answer::Answered,
         call::Exit, //
@@ -256,12 +243,19 @@ impl<T> Statistics<T> {
             .map(|(descriptor, value)| (descriptor.name, *value))
     }
 
-    fn size(&self) -> u64 {
+    /// How many bytes the file of them has.
+    pub(super) fn size(&self) -> u64 {
         self.file.size() as u64
     }
 
     /// Copies a part of the file to user space.
-    fn read(&self, id: &str, of: &T, position: u64, to: &mut UserSliceWriter) -> Result<usize> {
+    pub(super) fn read(
+        &self,
+        id: &str,
+        of: &T,
+        position: u64,
+        to: &mut UserSliceWriter,
+    ) -> Result<usize> {
         let mut buffer = [0; 256];
         let mut done = 0;
         while !to.is_empty() {
@@ -355,70 +349,4 @@ statistics! {
     hyp_answered_hvc: Count = |s, _| s.answered_hvc.get(),
     hyp_answered_cp15: Count = |s, _| s.answered_cp15.get(),
     hyp_relayed_timer: Count = |s, _| s.relayed.get(),
-}
-
-/// The file of KVM_GET_STATS_FD of a VM. It keeps the VM.
-pub(crate) struct VmStatsFile {
-    vm: Arc<Vm>,
-    id: CString,
-}
-
-impl VmStatsFile {
-    /// Makes a descriptor of it.
-    pub(crate) fn open(vm: Arc<Vm>) -> Result<isize> {
-        let id = CString::try_from_fmt(fmt!("kvm-{}", vm.pid))?;
-        let file = Arc::new(Self { vm, id }, GFP_KERNEL_ACCOUNT)?;
-        new_readable_descriptor(c"kvm-vm-stats", file)
-    }
-}
-
-impl FileObject for VmStatsFile {
-    fn ioctl(_this: ArcBorrow<'_, Self>, _cmd: u32, _arg: usize) -> Result<isize> {
-        Err(ENOTTY)
-    }
-
-    const READABLE: bool = true;
-
-    fn read(this: ArcBorrow<'_, Self>, position: u64, to: &mut UserSliceWriter) -> Result<usize> {
-        let id = this.id.to_str().map_err(|_| EINVAL)?;
-        VM_STATISTICS.read(id, &this.vm.memory.stats, position, to)
-    }
-
-    fn size(_this: ArcBorrow<'_, Self>) -> u64 {
-        VM_STATISTICS.size()
-    }
-}
-
-/// The file of KVM_GET_STATS_FD of a vCPU. It keeps the VM.
-pub(crate) struct VcpuStatsFile {
-    _vm: Arc<Vm>,
-    vcpu: Arc<Vcpu>,
-    id: CString,
-}
-
-impl VcpuStatsFile {
-    /// Makes a descriptor of it.
-    pub(crate) fn open(vm: Arc<Vm>, vcpu: Arc<Vcpu>) -> Result<isize> {
-        let id = CString::try_from_fmt(fmt!("kvm-{}/vcpu-{}", vm.pid, vcpu.id))?;
-        let name = CString::try_from_fmt(fmt!("kvm-vcpu-stats:{}", vcpu.id))?;
-        let file = Self { _vm: vm, vcpu, id };
-        new_readable_descriptor(&name, Arc::new(file, GFP_KERNEL_ACCOUNT)?)
-    }
-}
-
-impl FileObject for VcpuStatsFile {
-    fn ioctl(_this: ArcBorrow<'_, Self>, _cmd: u32, _arg: usize) -> Result<isize> {
-        Err(ENOTTY)
-    }
-
-    const READABLE: bool = true;
-
-    fn read(this: ArcBorrow<'_, Self>, position: u64, to: &mut UserSliceWriter) -> Result<usize> {
-        let id = this.id.to_str().map_err(|_| EINVAL)?;
-        VCPU_STATISTICS.read(id, &this.vcpu.stats, position, to)
-    }
-
-    fn size(_this: ArcBorrow<'_, Self>) -> u64 {
-        VCPU_STATISTICS.size()
-    }
 }

@@ -7,9 +7,10 @@
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
+use machine::vgic::is_ppi;
 
 use super::{
-    system,
+    abi,
     timer::TimerIntids,
     vcpu::Vcpu,
     vm::Vm, //
@@ -25,7 +26,7 @@ pub(crate) enum Use {
 
 /// Carries out one of the three ioctls.
 pub(crate) fn access(vm: &Vm, vcpu: &Vcpu, arg: usize, how: Use) -> Result {
-    let attr: uapi::kvm_device_attr = system::read_user(arg)?;
+    let attr: uapi::kvm_device_attr = abi::read_user(arg)?;
     match attr.group {
         uapi::KVM_ARM_VCPU_PMU_V3_CTRL => pmu(vm, vcpu, &attr, how),
         uapi::KVM_ARM_VCPU_TIMER_CTRL => timer(vm, &attr, how),
@@ -38,11 +39,6 @@ fn address(attr: &uapi::kvm_device_attr) -> Result<usize> {
     usize::try_from(attr.addr).map_err(|_| EFAULT)
 }
 
-/// Whether an INTID is that of a PPI.
-pub(crate) const fn is_ppi(intid: u32) -> bool {
-    intid >= 16 && intid < 32
-}
-
 /// KVM_ARM_VCPU_TIMER_CTRL: the interrupts of the timers, the same for all vCPUs.
 fn timer(vm: &Vm, attr: &uapi::kvm_device_attr, how: Use) -> Result {
     const VIRTUAL: u64 = uapi::KVM_ARM_VCPU_TIMER_IRQ_VTIMER as u64;
@@ -52,7 +48,7 @@ fn timer(vm: &Vm, attr: &uapi::kvm_device_attr, how: Use) -> Result {
         if !vm.has_gic() {
             return Err(EINVAL);
         }
-        let intid: u32 = system::read_user(address(attr)?)?;
+        let intid: u32 = abi::read_user(address(attr)?)?;
         if !is_ppi(intid) {
             return Err(EINVAL);
         }
@@ -69,7 +65,7 @@ fn timer(vm: &Vm, attr: &uapi::kvm_device_attr, how: Use) -> Result {
         _ => return Err(ENXIO),
     };
     match how {
-        Use::Get => system::write_user(address(attr)?, &intid),
+        Use::Get => abi::write_user(address(attr)?, &intid),
         _ => Ok(()),
     }
 }
@@ -87,7 +83,7 @@ fn pmu(vm: &Vm, vcpu: &Vcpu, attr: &uapi::kvm_device_attr, how: Use) -> Result {
         (Use::Get, IRQ) if !state.has_pmu() => Err(ENODEV),
         (Use::Get, IRQ) => {
             let intid = vcpu.pmu_intid().ok_or(ENXIO)?;
-            system::write_user(address(attr)?, &intid)
+            abi::write_user(address(attr)?, &intid)
         }
         (Use::Get, _) => Err(ENXIO),
         (Use::Set, _) if !state.has_pmu() => Err(ENODEV),
@@ -96,7 +92,7 @@ fn pmu(vm: &Vm, vcpu: &Vcpu, attr: &uapi::kvm_device_attr, how: Use) -> Result {
             if !vm.has_gic() {
                 return Err(EINVAL);
             }
-            let intid: u32 = system::read_user(address(attr)?)?;
+            let intid: u32 = abi::read_user(address(attr)?)?;
             if !(16..1020).contains(&intid) {
                 return Err(EINVAL);
             }

@@ -9,7 +9,7 @@ use armv7::{
 use kernel::prelude::*;
 use kvm_bindings as uapi;
 
-use super::vcpu::VcpuState;
+use super::vcpu_state::VcpuState;
 
 /// What is pending. An external data abort never is: it is taken when it is asked for.
 pub(crate) fn get(state: &VcpuState) -> uapi::kvm_vcpu_events {

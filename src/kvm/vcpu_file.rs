@@ -4,11 +4,6 @@
 
 use core::ops::DerefMut;
 
-use armv7::{
-    cp15::Cp15Reg,
-    policy,
-    psr::Psr, //
-};
 use kernel::{
     mm::virt::VmaNew,
     prelude::*,
@@ -18,31 +13,28 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::{
-    cp15,
-    timer::Timer,
-    vgic::CpuInterface, //
-};
 
 use super::{
-    registers::Registers,
-    run,
-    stats::VcpuStatsFile,
-    system::{
+    abi::{
         self,
         ioctl, //
     },
+    capabilities,
+    registers::Registers,
+    reset::reset,
+    run,
+    stats_file::VcpuStatsFile,
     vcpu::{
         request,
         Power,
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
     vcpu_attributes::{
         self,
         Use, //
     },
     vcpu_events,
+    vcpu_state::VcpuState,
     vm::Vm, //
 };
 use crate::glue::file::FileObject;
@@ -58,9 +50,6 @@ const FEATURES: u32 = 1 << uapi::KVM_ARM_VCPU_POWER_OFF
     | 1 << uapi::KVM_ARM_VCPU_PSCI_0_2
     | 1 << uapi::KVM_ARM_VCPU_PMU_V3;
 
-/// How many vCPUs are in a cluster, as their reset has it ([`cp15::mpidr`]).
-const CLUSTER: usize = 4;
-
 impl VcpuFile {
     /// Makes the object for the file of `vcpu`.
     pub(crate) fn new(vm: Arc<Vm>, vcpu: Arc<Vcpu>) -> Result<Arc<Self>> {
@@ -68,8 +57,8 @@ impl VcpuFile {
     }
 
     fn init(&self, arg: usize) -> Result {
-        let init: uapi::kvm_vcpu_init = system::read_user(arg)?;
-        if init.target != system::target(&self.vm.host) {
+        let init: uapi::kvm_vcpu_init = abi::read_user(arg)?;
+        if init.target != capabilities::target(&self.vm.host) {
             return Err(EINVAL);
         }
         let [features, rest @ ..] = init.features;
@@ -116,7 +105,7 @@ impl VcpuFile {
     }
 
     fn one_reg(&self, arg: usize, set: bool) -> Result {
-        let reg: uapi::kvm_one_reg = system::read_user(arg)?;
+        let reg: uapi::kvm_one_reg = abi::read_user(arg)?;
         let mut state = self.initialized()?;
         let mut registers = Registers {
             vm: &self.vm,
@@ -136,11 +125,11 @@ impl VcpuFile {
             None
         } else {
             // `struct kvm_signal_mask`: the size of a set of signals, then the set.
-            let len: u32 = system::read_user(arg)?;
+            let len: u32 = abi::read_user(arg)?;
             if len as usize != size_of::<u64>() {
                 return Err(EINVAL);
             }
-            Some(system::read_user(arg.wrapping_add(size_of::<u32>()))?)
+            Some(abi::read_user(arg.wrapping_add(size_of::<u32>()))?)
         };
         self.vcpu.lock()?.signal_mask = mask;
         Ok(())
@@ -157,12 +146,12 @@ impl VcpuFile {
         } else {
             uapi::KVM_MP_STATE_RUNNABLE
         };
-        system::write_user(arg, &mp_state)
+        abi::write_user(arg, &mp_state)
     }
 
     /// KVM_SET_MP_STATE.
     fn set_mp_state(&self, arg: usize) -> Result {
-        let mp_state: u32 = system::read_user(arg)?;
+        let mp_state: u32 = abi::read_user(arg)?;
         let (off, suspended) = match mp_state {
             uapi::KVM_MP_STATE_RUNNABLE => (false, false),
             uapi::KVM_MP_STATE_STOPPED => (true, false),
@@ -182,12 +171,12 @@ impl VcpuFile {
     /// KVM_GET_VCPU_EVENTS.
     fn events(&self, arg: usize) -> Result {
         let state = self.initialized()?;
-        system::write_user(arg, &vcpu_events::get(&state))
+        abi::write_user(arg, &vcpu_events::get(&state))
     }
 
     /// KVM_SET_VCPU_EVENTS.
     fn set_events(&self, arg: usize) -> Result {
-        let events: uapi::kvm_vcpu_events = system::read_user(arg)?;
+        let events: uapi::kvm_vcpu_events = abi::read_user(arg)?;
         vcpu_events::set(&mut *self.initialized()?, &events)
     }
 
@@ -235,56 +224,4 @@ impl FileObject for VcpuFile {
     fn mmap(this: ArcBorrow<'_, Self>, vma: &VmaNew) -> Result {
         this.vcpu.run_page.mmap(vma, this.vm.bus.ring().page())
     }
-}
-
-/// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
-pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
-    let id = vcpu.id as u32;
-    let mpidr = cp15::mpidr(id);
-    let words = &mut state.context.cp15;
-    words[Cp15Reg::Mpidr as usize] = mpidr;
-    // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
-    words[Cp15Reg::Actlr as usize] =
-        cp15::reset_value(Cp15Reg::Actlr, id) | crate::hyp::register::actlr();
-    vcpu.set_mpidr(mpidr);
-    restart(vm, vcpu, state)
-}
-
-/// The same, but leaves what tells vCPUs apart as user space may have set it: for a vCPU that the
-/// guest starts by its MPIDR.
-pub(super) fn restart(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
-    let context = &mut *state.context;
-    context.core = Default::default();
-    context.core.cpsr = Psr::RESET.0;
-    for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
-        if !matches!(reg, Cp15Reg::Mpidr | Cp15Reg::Actlr) {
-            *slot = cp15::reset_value(*reg, vcpu.id as u32);
-        }
-    }
-    // The number of CPUs that the guest finds there is that of the vCPU's cluster.
-    let cpus = vm
-        .vcpus()
-        .filter(|other| other.id / CLUSTER == vcpu.id / CLUSTER)
-        .count() as u32;
-    let l2ctlr = crate::hyp::register::l2ctlr() & !(3 << 24);
-    context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
-    context.cp15[Cp15Reg::Midr as usize] = crate::hyp::register::midr();
-    context.thumbee = [0; 2];
-    context.vfp.fpexc = 0;
-    context.vfp.fpscr = 0;
-    context.vfp.d = [0; 32];
-    context.control.hcr = (policy::HCR_GUEST | policy::HCR_CACHES_OFF).bits();
-    context.control.hstr = policy::HSTR_GUEST.bits();
-    context.control.hcptr = policy::HCPTR_GUEST.bits();
-    context.control.hdcr = policy::HDCR_GUEST.bits();
-    let offset = vm.counter_offset();
-    state.timers.virt = Timer::new(offset);
-    state.timers.phys = Timer::new(0);
-    state.set_counter_offset(offset);
-    state.fpinst = [0; 2];
-    state.pmu.reset();
-    state.interface = CpuInterface::default();
-    state.mmio = None;
-    state.refetched_at = None;
-    Ok(())
 }

@@ -21,7 +21,7 @@ use kernel::{
 use kvm_bindings as uapi;
 
 use super::{
-    system::{
+    abi::{
         self,
         ioctl, //
     },
@@ -65,7 +65,7 @@ impl VfioDevice {
     fn set(&self, attr: &uapi::kvm_device_attr) -> Result {
         let is_added = is_addition(attr)?;
         let address = usize::try_from(attr.addr).map_err(|_| EFAULT)?;
-        let file = OpenFile::get(system::read_user(address)?)?;
+        let file = OpenFile::get(abi::read_user(address)?)?;
         if is_added && !file.is_of_vfio() {
             return Err(EINVAL);
         }
@@ -103,8 +103,8 @@ impl FileObject for VfioDevice {
             return Err(EIO);
         }
         match cmd {
-            ioctl::SET_DEVICE_ATTR => this.set(&system::read_user(arg)?),
-            ioctl::HAS_DEVICE_ATTR => is_addition(&system::read_user(arg)?).map(drop),
+            ioctl::SET_DEVICE_ATTR => this.set(&abi::read_user(arg)?),
+            ioctl::HAS_DEVICE_ATTR => is_addition(&abi::read_user(arg)?).map(drop),
             // There is nothing to be read.
             ioctl::GET_DEVICE_ATTR => Err(EPERM),
             _ => Err(ENOTTY),

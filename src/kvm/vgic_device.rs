@@ -17,12 +17,12 @@ use machine::vgic::{
 };
 
 use super::{
-    lines::Lines,
-    system::{
+    abi::{
         self,
         ioctl, //
     },
     vcpu::request,
+    vcpus::MAX_VCPUS,
     vm::Vm, //
 };
 use crate::glue::file::FileObject;
@@ -47,7 +47,7 @@ impl VgicDevice {
     }
 
     fn attribute(&self, arg: usize, how: Use) -> Result {
-        let attr: uapi::kvm_device_attr = system::read_user(arg)?;
+        let attr: uapi::kvm_device_attr = abi::read_user(arg)?;
         if attr.flags != 0 && how != Use::Has {
             return Err(EINVAL);
         }
@@ -60,20 +60,20 @@ impl VgicDevice {
                 let value = self
                     .vm
                     .with_gic_config(|config| config.address(attr.attr))?;
-                system::write_user(address?, &value)
+                abi::write_user(address?, &value)
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Set) => {
-                let value: u64 = system::read_user(address?)?;
+                let value: u64 = abi::read_user(address?)?;
                 self.vm
                     .with_gic_config(|config| config.set_address(attr.attr, value))
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Has) => Ok(()),
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Get) => {
                 let value = self.vm.with_gic_config(|config| Ok(config.nr_irqs()))?;
-                system::write_user(address?, &value)
+                abi::write_user(address?, &value)
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Set) => {
-                let value: u32 = system::read_user(address?)?;
+                let value: u32 = abi::read_user(address?)?;
                 if !(64..=1024).contains(&value) || value % 32 != 0 {
                     return Err(EINVAL);
                 }
@@ -123,19 +123,19 @@ impl VgicDevice {
             return Ok(());
         }
         // Every vCPU that runs holds its mutex: get all of them, or refuse.
-        let mut guards = KVec::with_capacity(super::vm::MAX_VCPUS, GFP_KERNEL)?;
+        let mut guards = KVec::with_capacity(MAX_VCPUS, GFP_KERNEL)?;
         for other in self.vm.vcpus().filter(|other| other.id != cpu) {
             guards.push(other.state.try_lock().ok_or(EBUSY)?, GFP_KERNEL)?;
         }
         let mut state = vcpu.state.try_lock().ok_or(EBUSY)?;
         let address = usize::try_from(attr.addr).map_err(|_| EFAULT);
         let value: u32 = match how {
-            Use::Set => system::read_user(address?)?,
+            Use::Set => abi::read_user(address?)?,
             _ => 0,
         };
         if is_dist {
             // The vGIC may know the lines from before the guest dealt with its timer.
-            self.vm.interrupt_for(vcpu, &state, Lines::of(&state));
+            self.vm.interrupt_for(vcpu, &state, state.lines());
         }
         let mut kick = 0;
         let result = self.vm.with_distributor(|gic| match (is_dist, how) {
@@ -154,7 +154,7 @@ impl VgicDevice {
         state.look_at_interrupts = true;
         self.vm.request_all(kick, request::INTERRUPT);
         if how == Use::Get {
-            system::write_user(address?, &value)?;
+            abi::write_user(address?, &value)?;
         }
         Ok(())
     }

@@ -15,30 +15,23 @@ use armv7::addr::{
     PAGE_SIZE, //
 };
 use kernel::{
-    mm::virt::VmaNew,
     new_mutex, new_spinlock,
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow,
         Mutex,
         SpinLock, //
     },
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
 };
 use kvm_bindings as uapi;
+use machine::vgic::is_ppi;
 
 use super::{
     bus::Bus,
-    capabilities,
     debugfs::{
         self,
         Members, //
     },
-    firmware::VmFirmware,
     gic::{
         Distributor,
         GicConfig,
@@ -46,29 +39,21 @@ use super::{
         CPU_SIZE,
         DIST_SIZE, //
     },
-    halt::VmHalt,
     host::Host,
-    irq_line,
     irqfd::Irqfds,
     lines::{
         Intids,
         Lines, //
     },
-    stats::VmStatsFile,
-    system::{
-        self,
-        ioctl, //
-    },
     timer::TimerIntids,
     vcpu::{
         request,
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
-    vcpu_attributes::is_ppi,
-    vcpu_file::VcpuFile,
-    vfio_device::VfioDevice,
-    vgic_device::VgicDevice, //
+    vcpu_state::VcpuState,
+    vcpus::MAX_VCPUS,
+    vm_firmware::VmFirmware,
+    vm_halt::VmHalt, //
 };
 use crate::{
     glue::{
@@ -79,10 +64,6 @@ use crate::{
             MAX_CPUS, //
         },
         debugfs::WithFiles,
-        file::{
-            FileObject,
-            NewFile, //
-        },
         mmu_notifier::MmuNotifier, //
     },
     hyp::register,
@@ -92,9 +73,6 @@ use crate::{
         trace, //
     },
 };
-
-/// GICv2 has eight CPUs.
-pub(crate) const MAX_VCPUS: usize = machine::vgic::MAX_CPUS;
 
 /// A virtual machine.
 ///
@@ -209,16 +187,12 @@ impl Vm {
 
     /// The vCPU with an id.
     pub(crate) fn vcpu(&self, id: usize) -> Option<&Arc<Vcpu>> {
-        let vcpus = &self.members.vcpus;
-        if id >= vcpus.len() {
-            return None;
-        }
-        vcpus.get(machine::nospec::index(id, vcpus.len()))?.as_ref()
+        self.members.vcpus.get(id)
     }
 
     /// All vCPUs, in the order of their ids.
     pub(crate) fn vcpus(&self) -> impl Iterator<Item = &Arc<Vcpu>> {
-        self.members.vcpus()
+        self.members.vcpus.iter()
     }
 
     /// The difference between the physical and the guest's counter.
@@ -248,23 +222,23 @@ impl Vm {
 
     // --- vCPUs ------------------------------------------------------------------
 
-    fn create_vcpu(this: ArcBorrow<'_, Self>, id: usize) -> Result<isize> {
-        let config = this.config.lock();
-        if id >= this.host.max_vcpus {
+    /// Makes a vCPU, and of it what `make` makes, unless the ids are fixed already.
+    pub(super) fn add_vcpu<R>(
+        &self,
+        id: usize,
+        make: impl FnOnce(Arc<Vcpu>) -> Result<R>,
+    ) -> Result<R> {
+        let config = self.config.lock();
+        if id >= self.host.max_vcpus {
             return Err(EINVAL);
         }
         if config.initialized {
             return Err(EBUSY);
         }
-        let slot = this.members.vcpus.get(id).ok_or(EINVAL)?;
-        if slot.as_ref().is_some() {
-            return Err(EEXIST);
-        }
-        let vcpu = Vcpu::new(id, &this.host)?;
-        let file = NewFile::new(c"kvm-vcpu", VcpuFile::new(this.into(), vcpu.clone())?)?;
-        slot.populate(vcpu);
-        drop(config);
-        Ok(file.install())
+        self.members.vcpus.add(id, || {
+            let vcpu = Vcpu::new(id, &self.host)?;
+            Ok((vcpu.clone(), make(vcpu)?))
+        })
     }
 
     /// Makes everything ready for the first entry of a vCPU.
@@ -286,19 +260,25 @@ impl Vm {
     /// Asks something of the vCPUs in a set.
     #[inline]
     pub(crate) fn request_all(&self, mask: u32, what: u32) {
-        if mask != 0 {
-            self.request_each(mask, what);
-        }
+        self.members.vcpus.request(mask, what);
     }
 
-    fn request_each(&self, mut mask: u32, what: u32) {
-        while mask != 0 {
-            let id = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
-            if let Some(vcpu) = self.vcpu(id) {
-                vcpu.request(what);
+    /// Changes a slot of the guest's memory.
+    pub(super) fn set_memory_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
+        // A device of the kernel cannot be covered once its address is fixed.
+        let config = self.config.lock();
+        if config.mapped && region.memory_size != 0 {
+            let end = region
+                .guest_phys_addr
+                .checked_add(region.memory_size)
+                .ok_or(EINVAL)?;
+            for (base, size) in [(config.dist, DIST_SIZE), (config.cpu, CPU_SIZE)] {
+                if base.is_some_and(|base| region.guest_phys_addr < base + size && base < end) {
+                    return Err(EINVAL);
+                }
             }
         }
+        self.memory.set_region(region)
     }
 
     // --- The interrupt controller -------------------------------------------------
@@ -557,7 +537,7 @@ impl Vm {
         if !self.has_gic() {
             return lines.virt;
         }
-        let told = state.lines.replace(lines);
+        let told = state.told_lines.replace(lines);
         // That of the virtual timer is looked at again after each deactivation.
         let tell = lines != told || lines.virt;
         if !state.look_at_interrupts && !tell {
@@ -636,7 +616,7 @@ impl Vm {
         }
         let found = self.with_gic(|gic| {
             let gic = gic.as_mut()?;
-            state.lines.set(lines);
+            state.told_lines.set(lines);
             let kick = set_lines(gic, vcpu, state, lines);
             Some((kick, gic.has_deliverable(vcpu.id, &state.interface)))
         });
@@ -777,146 +757,6 @@ impl Vm {
             None
         }
     }
-
-    fn set_memory_region2(&self, arg: usize) -> Result {
-        let region: uapi::kvm_userspace_memory_region2 = system::read_user(arg)?;
-        // What is new here belongs to a flag, KVM_MEM_GUEST_MEMFD, which is refused.
-        self.set_memory_region(&uapi::kvm_userspace_memory_region {
-            slot: region.slot,
-            flags: region.flags,
-            guest_phys_addr: region.guest_phys_addr,
-            memory_size: region.memory_size,
-            userspace_addr: region.userspace_addr,
-        })
-    }
-
-    fn set_memory_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
-        // A device of the kernel cannot be covered once its address is fixed.
-        let config = self.config.lock();
-        if config.mapped && region.memory_size != 0 {
-            let end = region
-                .guest_phys_addr
-                .checked_add(region.memory_size)
-                .ok_or(EINVAL)?;
-            for (base, size) in [(config.dist, DIST_SIZE), (config.cpu, CPU_SIZE)] {
-                if base.is_some_and(|base| region.guest_phys_addr < base + size && base < end) {
-                    return Err(EINVAL);
-                }
-            }
-        }
-        self.memory.set_region(region)
-    }
-
-    fn get_dirty_log(&self, arg: usize) -> Result {
-        let log: uapi::kvm_dirty_log = system::read_user(arg)?;
-        // SAFETY: The other member of the union is a number, too.
-        let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
-        self.memory.get_dirty_log(log.slot, bitmap as usize)
-    }
-
-    fn clear_dirty_log(&self, arg: usize) -> Result {
-        let log: uapi::kvm_clear_dirty_log = system::read_user(arg)?;
-        // SAFETY: The other member of the union is a number, too.
-        let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
-        self.memory
-            .clear_dirty_log(log.slot, log.first_page, log.num_pages, bitmap as usize)
-    }
-
-    fn create_device(this: ArcBorrow<'_, Self>, arg: usize) -> Result<isize> {
-        let mut request: uapi::kvm_create_device = system::read_user(arg)?;
-        let is_vfio = match request.type_ {
-            uapi::kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2 => false,
-            uapi::kvm_device_type_KVM_DEV_TYPE_VFIO => true,
-            _ => return Err(ENODEV),
-        };
-        if request.flags & uapi::KVM_CREATE_DEVICE_TEST != 0 {
-            return Ok(0);
-        }
-        let file = if is_vfio {
-            NewFile::new(c"kvm-vfio", VfioDevice::new(this.into())?)?
-        } else {
-            let file = NewFile::new(c"kvm-arm-vgic-v2", VgicDevice::new(this.into())?)?;
-            this.create_gic()?;
-            file
-        };
-        request.fd = file.install() as u32;
-        system::write_user(arg, &request)?;
-        Ok(0)
-    }
-
-    fn set_device_address(&self, arg: usize) -> Result {
-        let address: uapi::kvm_arm_device_addr = system::read_user(arg)?;
-        let device = (address.id >> uapi::KVM_ARM_DEVICE_ID_SHIFT) & 0xffff;
-        let kind = (address.id >> uapi::KVM_ARM_DEVICE_TYPE_SHIFT) & 0xffff;
-        if device != u64::from(uapi::KVM_ARM_DEVICE_VGIC_V2) {
-            return Err(ENODEV);
-        }
-        // Of the two ways to say it this one has ENODEV for what is not there.
-        self.with_gic_config(|config| config.set_address(kind, address.addr))
-            .map_err(|e| if e == ENXIO { ENODEV } else { e })
-    }
-
-    /// KVM_IRQ_LINE, and KVM_IRQ_LINE_STATUS, which gives the structure back. On Arm it says no more
-    /// then than before.
-    fn irq_line(&self, arg: usize, gives_status: bool) -> Result {
-        let level: uapi::kvm_irq_level = system::read_user(arg)?;
-        // SAFETY: The other member of the union is an output of the same type.
-        let irq = unsafe { level.__bindgen_anon_1.irq };
-        irq_line::set(self, irq, level.level != 0)?;
-        if gives_status {
-            system::write_user(arg, &level)?;
-        }
-        Ok(())
-    }
-
-    fn preferred_target(arg: usize, host: &Host) -> Result {
-        let init = uapi::kvm_vcpu_init {
-            target: system::target(host),
-            features: [0; 7],
-        };
-        system::write_user(arg, &init)
-    }
-}
-
-impl FileObject for Vm {
-    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
-        if !this.is_current_process() {
-            return Err(EIO);
-        }
-        match cmd {
-            ioctl::CREATE_VCPU => Self::create_vcpu(this, arg),
-            ioctl::SET_USER_MEMORY_REGION => {
-                this.set_memory_region(&system::read_user(arg)?).map(|()| 0)
-            }
-            ioctl::SET_USER_MEMORY_REGION2 => this.set_memory_region2(arg).map(|()| 0),
-            ioctl::GET_DIRTY_LOG => this.get_dirty_log(arg).map(|()| 0),
-            ioctl::CLEAR_DIRTY_LOG => this.clear_dirty_log(arg).map(|()| 0),
-            ioctl::ENABLE_CAP => capabilities::enable(&this, arg).map(|()| 0),
-            ioctl::CREATE_IRQCHIP => this.create_gic().map(|()| 0),
-            ioctl::CREATE_DEVICE => Self::create_device(this, arg),
-            ioctl::ARM_SET_DEVICE_ADDR => this.set_device_address(arg).map(|()| 0),
-            ioctl::IRQ_LINE => this.irq_line(arg, false).map(|()| 0),
-            ioctl::IRQ_LINE_STATUS => this.irq_line(arg, true).map(|()| 0),
-            ioctl::IRQFD => Irqfds::ioctl(&this.into(), arg).map(|()| 0),
-            ioctl::IOEVENTFD => this.bus.ioeventfd(arg).map(|()| 0),
-            ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(&this, arg).map(|()| 0),
-            ioctl::REGISTER_COALESCED_MMIO => this.bus.register_zone(arg).map(|()| 0),
-            ioctl::UNREGISTER_COALESCED_MMIO => this.bus.unregister_zone(arg).map(|()| 0),
-            ioctl::ARM_PREFERRED_TARGET => Self::preferred_target(arg, &this.host).map(|()| 0),
-            ioctl::GET_STATS_FD => VmStatsFile::open(this.into()),
-            ioctl::CHECK_EXTENSION => Ok(system::check_extension(arg, &this.host)),
-            _ => Err(EINVAL),
-        }
-    }
-
-    fn mmap(_this: ArcBorrow<'_, Self>, _vma: &VmaNew) -> Result {
-        Err(ENODEV)
-    }
-
-    fn release(this: ArcBorrow<'_, Self>) {
-        // They hold references to the VM.
-        this.irqfds.clear();
-    }
 }
 
 /// Whether it is a register that tells what is pending or active: GICD_ISPENDR to GICD_ICACTIVER
@@ -935,9 +775,4 @@ fn set_lines(gic: &mut Distributor, vcpu: &Vcpu, state: &VcpuState, lines: Lines
         kick |= gic.set_level(vcpu.id, intid, lines.pmu);
     }
     kick
-}
-
-/// A pointer that user space gave.
-pub(crate) fn user_slice(address: usize, len: usize) -> UserSlice {
-    UserSlice::new(UserPtr::from_addr(address), len)
 }

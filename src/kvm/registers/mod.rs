@@ -19,12 +19,12 @@ use kernel::error::{
 use kvm_bindings as uapi;
 
 use super::{
+    abi,
     firmware,
-    system,
     vcpu::{
-        Vcpu,
-        VcpuState, //
+        Vcpu, //
     },
+    vcpu_state::VcpuState,
     vm::Vm, //
 };
 
@@ -129,9 +129,9 @@ impl Registers<'_> {
         let value = self.get(id)?;
         let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
         if id.is_double() {
-            system::write_user(address, &value)
+            abi::write_user(address, &value)
         } else {
-            system::write_user(address, &(value as u32))
+            abi::write_user(address, &(value as u32))
         }
     }
 
@@ -142,23 +142,23 @@ impl Registers<'_> {
         self.get(id)?;
         let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
         let value = if id.is_double() {
-            system::read_user::<u64>(address)?
+            abi::read_user::<u64>(address)?
         } else {
-            system::read_user::<u32>(address)?.into()
+            abi::read_user::<u32>(address)?.into()
         };
         self.set(id, value)
     }
 
     /// KVM_GET_REG_LIST.
     pub(crate) fn list(&self, arg: usize) -> Result {
-        let room: u64 = system::read_user(arg)?;
+        let room: u64 = abi::read_user(arg)?;
         let n = self.ids().count() as u64;
-        system::write_user(arg, &n)?;
+        abi::write_user(arg, &n)?;
         if room < n {
             return Err(E2BIG);
         }
         for (index, id) in self.ids().enumerate() {
-            system::write_user(arg.wrapping_add(8 * (index + 1)), &id.0)?;
+            abi::write_user(arg.wrapping_add(8 * (index + 1)), &id.0)?;
         }
         Ok(())
     }

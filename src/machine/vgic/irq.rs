@@ -32,6 +32,11 @@ pub const NR_PRIVATE: u32 = 32;
 /// INTIDs from here on are special (IHI 0048B section 2.2.1): no interrupt.
 pub const FIRST_SPECIAL: u32 = 1020;
 
+/// Whether an INTID is that of a PPI.
+pub const fn is_ppi(intid: u32) -> bool {
+    intid >= NR_SGIS && intid < NR_PRIVATE
+}
+
 /// Bits of a priority that the virtual CPU interface implements.
 pub(crate) const PRIORITY_MASK: u8 = 0xf8;
 

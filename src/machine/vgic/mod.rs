@@ -71,6 +71,7 @@ pub use cpu_interface::Hcr;
 pub use cpu_interface::Vmcr;
 pub use cpu_interface::MAX_LRS;
 pub use distributor::has_uaccess_register;
+pub use irq::is_ppi;
 pub use irq::Irq;
 pub use irq::FIRST_SPECIAL;
 pub use irq::NR_PRIVATE;

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A load or store that waits in the vCPU until the monitor has carried it out.
+
+use armv7::{
+    hsr::Hsr,
+    insn::Transfer, //
+};
+
+use crate::hyp::context::VcpuContext;
+
+/// An access that the monitor is to carry out.
+#[derive(Clone, Copy)]
+pub(crate) enum PendingMmio {
+    /// All that there is. A load has a destination.
+    Single {
+        /// The syndrome of the instruction, which is skipped when the access is complete.
+        hsr: Hsr,
+        /// How a load ends.
+        load: Option<Load>,
+    },
+    /// One of an instruction that was decoded.
+    Part(Transfer),
+}
+
+/// How a load ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(super) rt: usize,
+    pub(super) size: usize,
+    pub(super) sign_extend: bool,
+    pub(super) big_endian: bool,
+}
+
+/// The low `size` bytes of a register in the order of memory.
+#[inline]
+pub(super) fn bytes_of(value: u32, size: usize, big_endian: bool) -> [u8; 8] {
+    let value = match size {
+        1 => value & 0xff,
+        2 if big_endian => u32::from((value as u16).swap_bytes()),
+        2 => value & 0xffff,
+        _ if big_endian => value.swap_bytes(),
+        _ => value,
+    };
+    u64::from(value).to_le_bytes()
+}
+
+impl Load {
+    /// Writes what was read to the register.
+    pub(super) fn finish(self, context: &mut VcpuContext, data: [u8; 8]) {
+        let [a, b, c, d, ..] = data;
+        let value = u32::from_le_bytes([a, b, c, d]);
+        let [a, b, c, d, ..] = bytes_of(value, self.size, self.big_endian);
+        let value = u32::from_le_bytes([a, b, c, d]);
+        let value = match (self.sign_extend, self.size) {
+            (true, 1) => value as i8 as u32,
+            (true, 2) => value as i16 as u32,
+            _ => value,
+        };
+        context.set_reg(self.rt, value);
+    }
+}

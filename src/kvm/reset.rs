@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The reset of a vCPU.
+
+use armv7::{
+    cp15::Cp15Reg,
+    policy,
+    psr::Psr, //
+};
+use kernel::prelude::*;
+use machine::{
+    cp15,
+    timer::Timer,
+    vgic::CpuInterface, //
+};
+
+use super::{
+    vcpu::Vcpu,
+    vcpu_state::VcpuState,
+    vm::Vm, //
+};
+use crate::hyp::register;
+
+/// How many vCPUs are in a cluster, as their reset has it ([`cp15::mpidr`]).
+const CLUSTER: usize = 4;
+
+/// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
+pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    let id = vcpu.id as u32;
+    let mpidr = cp15::mpidr(id);
+    let words = &mut state.context.cp15;
+    words[Cp15Reg::Mpidr as usize] = mpidr;
+    // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
+    words[Cp15Reg::Actlr as usize] = cp15::reset_value(Cp15Reg::Actlr, id) | register::actlr();
+    vcpu.set_mpidr(mpidr);
+    restart(vm, vcpu, state)
+}
+
+/// The same, but leaves what tells vCPUs apart as user space may have set it: for a vCPU that the
+/// guest starts by its MPIDR.
+pub(super) fn restart(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+    let context = &mut *state.context;
+    context.core = Default::default();
+    context.core.cpsr = Psr::RESET.0;
+    for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
+        if !matches!(reg, Cp15Reg::Mpidr | Cp15Reg::Actlr) {
+            *slot = cp15::reset_value(*reg, vcpu.id as u32);
+        }
+    }
+    // The number of CPUs that the guest finds there is that of the vCPU's cluster.
+    let cpus = vm
+        .vcpus()
+        .filter(|other| other.id / CLUSTER == vcpu.id / CLUSTER)
+        .count() as u32;
+    let l2ctlr = register::l2ctlr() & !(3 << 24);
+    context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
+    context.cp15[Cp15Reg::Midr as usize] = register::midr();
+    context.thumbee = [0; 2];
+    context.vfp.fpexc = 0;
+    context.vfp.fpscr = 0;
+    context.vfp.d = [0; 32];
+    context.control.hcr = (policy::HCR_GUEST | policy::HCR_CACHES_OFF).bits();
+    context.control.hstr = policy::HSTR_GUEST.bits();
+    context.control.hcptr = policy::HCPTR_GUEST.bits();
+    context.control.hdcr = policy::HDCR_GUEST.bits();
+    let offset = vm.counter_offset();
+    state.timers.virt = Timer::new(offset);
+    state.timers.phys = Timer::new(0);
+    state.set_counter_offset(offset);
+    state.fpinst = [0; 2];
+    state.pmu.reset();
+    state.interface = CpuInterface::default();
+    state.mmio = None;
+    state.refetched_at = None;
+    Ok(())
+}

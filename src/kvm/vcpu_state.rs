@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of a vCPU that only its own thread touches.
+
+use core::cell::Cell;
+
+use armv7::{
+    cond,
+    cp15::Cp15Reg,
+    hsr::Hsr,
+    policy,
+    regs, //
+};
+use kernel::prelude::*;
+use kvm_bindings as uapi;
+use machine::{
+    halt,
+    vgic::CpuInterface, //
+};
+
+use super::{
+    host::Host,
+    lines::{
+        Intids,
+        Lines, //
+    },
+    pending_mmio::PendingMmio,
+    pmu::VcpuPmu,
+    timer::VcpuTimers, //
+};
+use crate::{
+    hyp::{
+        context::VcpuContext,
+        shared::HypBox, //
+    },
+    mem::address_space::Faults, //
+};
+
+/// What only the vCPU's own thread touches, under the vCPU's mutex.
+pub(crate) struct VcpuState {
+    pub(crate) context: HypBox<VcpuContext>,
+    /// The features of KVM_ARM_VCPU_INIT, once that was called.
+    pub(crate) features: Option<u32>,
+    pub(crate) has_run: bool,
+    pub(crate) faults: Faults,
+    pub(crate) timers: VcpuTimers,
+    pub(crate) interface: CpuInterface,
+    /// The signals that are masked during KVM_RUN, if that is not what the thread masks anyway.
+    pub(crate) signal_mask: Option<u64>,
+    /// FPINST and FPINST2, which these cores do not have: for user space to find what it wrote.
+    pub(crate) fpinst: [u32; 2],
+    /// The PC of an abort that was not that of the instruction that was found there.
+    pub(crate) refetched_at: Option<u32>,
+    /// An access that the monitor is to complete.
+    pub(crate) mmio: Option<PendingMmio>,
+    /// The vCPU is powered off.
+    pub(crate) off: bool,
+    /// The monitor has suspended it.
+    pub(crate) suspended: bool,
+    /// How long it looks out for an interrupt before it sleeps.
+    pub(crate) halt_window: halt::Window,
+    /// The vGIC may have something for the list registers.
+    pub(crate) look_at_interrupts: bool,
+    pub(crate) pmu: VcpuPmu,
+    /// The interrupts of the vCPU's own devices.
+    pub(crate) intids: Intids,
+    /// Their levels as the vGIC knows them.
+    pub(crate) told_lines: Cell<Lines>,
+    /// The virtual timer's physical interrupt is to be active while the guest runs.
+    pub(crate) timer_active: bool,
+    /// The list register that HYP mode puts the virtual timer's interrupt into, if it may.
+    pub(crate) timer_register: usize,
+    /// It has done so, of which the vGIC has yet to know.
+    pub(crate) timer_rose: bool,
+}
+
+impl VcpuState {
+    /// That of a vCPU that waits for KVM_ARM_VCPU_INIT.
+    pub(super) fn new(host: &Host) -> Result<Self> {
+        Ok(Self {
+            context: HypBox::zeroed(&host.lowvisor)?,
+            features: None,
+            has_run: false,
+            faults: Faults::new()?,
+            timers: VcpuTimers::new(),
+            interface: CpuInterface::default(),
+            signal_mask: None,
+            fpinst: [0; 2],
+            refetched_at: None,
+            mmio: None,
+            off: false,
+            suspended: false,
+            halt_window: halt::Window::new(),
+            look_at_interrupts: false,
+            pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
+            intids: Intids::default(),
+            told_lines: Cell::new(Lines::default()),
+            timer_active: false,
+            timer_register: 0,
+            timer_rose: false,
+        })
+    }
+
+    /// The levels of the lines of the vCPU's own devices now.
+    #[inline]
+    pub(crate) fn lines(&self) -> Lines {
+        let (virt, phys) = self.timers.levels();
+        Lines {
+            virt,
+            phys,
+            pmu: self.pmu.level(),
+        }
+    }
+
+    /// Goes on behind the trapped instruction.
+    pub(crate) fn skip_instruction(&mut self, hsr: Hsr) {
+        let core = &mut self.context.core;
+        (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, hsr.il());
+    }
+
+    /// Whether user space asked for performance monitors with an interrupt.
+    pub(crate) fn has_pmu(&self) -> bool {
+        self.features
+            .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PMU_V3 != 0)
+    }
+
+    /// Sets how far the guest's counter is behind the physical one.
+    pub(crate) fn set_counter_offset(&mut self, offset: u64) {
+        self.timers.set_offset(offset);
+        self.context.control.cntvoff = [offset as u32, (offset >> 32) as u32];
+    }
+
+    /// Has the guest's writes to SCTLR trapped if its caches are off, and not if they are on.
+    pub(crate) fn watch_caches(&mut self) {
+        let watch = policy::HCR_CACHES_OFF.bits();
+        if self.caches_on() {
+            self.context.control.hcr &= !watch;
+        } else {
+            self.context.control.hcr |= watch;
+        }
+    }
+
+    /// Whether the guest's data accesses go through the caches.
+    pub(crate) fn caches_on(&self) -> bool {
+        regs::Sctlr::from_bits_retain(self.context.cp15[Cp15Reg::Sctlr as usize]).caches_on()
+    }
+}
