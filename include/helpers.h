@@ -21,8 +21,7 @@ enum {
 	KVM_ARM_FMODE_PREAD = (__force unsigned int)FMODE_PREAD,
 };
 
-void kvm_arm_local_irq_disable(void);
-void kvm_arm_local_irq_enable(void);
+void kvm_arm_local_irq_window(unsigned long flags);
 unsigned long kvm_arm_local_irq_save(void);
 void kvm_arm_local_irq_restore(unsigned long flags);
 void kvm_arm_preempt_disable(void);
@@ -95,8 +94,8 @@ bool kvm_arm_is_huge_mapping(unsigned long addr);
 bool kvm_arm_fault_log_allowed(void);
 bool kvm_arm_log_allowed(void);
 bool kvm_arm_debug_allowed(void);
-void kvm_arm_sigmask_set(u64 mask);
-void kvm_arm_sigmask_restore(void);
+sigset_t kvm_arm_sigmask_set(u64 mask);
+void kvm_arm_sigmask_restore(sigset_t outer);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 void kvm_arm_mark_page_accessed(struct page *page);
 void kvm_arm_mark_page_dirty(struct page *page);

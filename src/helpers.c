@@ -73,16 +73,13 @@ unsigned int kvm_arm_halt_poll_ns_shrink(void)
 	return READ_ONCE(halt_poll_ns_shrink);
 }
 
-void kvm_arm_local_irq_disable(void)
+/* Restores the state of the interrupts for a moment. */
+void kvm_arm_local_irq_window(unsigned long flags)
 {
-	local_irq_disable();
-}
-
-void kvm_arm_local_irq_enable(void)
-{
-	local_irq_enable();
+	local_irq_restore(flags);
 	/* An interrupt that is pending is taken at the latest here (B1.8.5). */
 	isb();
+	local_irq_disable();
 }
 
 unsigned long kvm_arm_local_irq_save(void)
@@ -340,9 +337,14 @@ bool kvm_arm_has_vfp_d32(void)
 	return elf_hwcap & HWCAP_VFPD32;
 }
 
-/* A thread waits with a mask of its own, as in pselect(). */
-void kvm_arm_sigmask_set(u64 mask)
+/*
+ * A thread waits with a mask of its own, as in pselect(). Its real mask is kept
+ * where the kernel looks for it; the previous content of that place is the
+ * result, so that calls can be nested.
+ */
+sigset_t kvm_arm_sigmask_set(u64 mask)
 {
+	sigset_t outer = current->real_blocked;
 	sigset_t set;
 
 	set.sig[0] = mask;
@@ -350,12 +352,13 @@ void kvm_arm_sigmask_set(u64 mask)
 	BUILD_BUG_ON(_NSIG_WORDS != 2);
 	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
 	sigprocmask(SIG_SETMASK, &set, &current->real_blocked);
+	return outer;
 }
 
-void kvm_arm_sigmask_restore(void)
+void kvm_arm_sigmask_restore(sigset_t outer)
 {
 	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
-	sigemptyset(&current->real_blocked);
+	current->real_blocked = outer;
 }
 
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq)

@@ -2,73 +2,136 @@
 
 //! The current CPU: interrupts, preemption, scheduling, calls on every CPU.
 
-use core::marker::PhantomData;
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    pin::{
+        pin,
+        Pin, //
+    }, //
+};
 
 use kernel::{
     ffi,
     prelude::*,
-    sync::SpinLock, //
+    sync::{
+        LockClassKey,
+        SpinLock,
+        SpinLockGuard, //
+    },
+    types::NotThreadSafe, //
 };
 use kvm_bindings as glue;
+use static_assertions::assert_not_impl_any;
 
 /// The largest number of CPUs that the module supports, that of the architecture's GICv2.
 pub(crate) const MAX_CPUS: usize = 8;
 
 /// Proof that interrupts are disabled on this CPU, which also means that the task stays on it.
 ///
+/// Only [`IrqsOff::with`] makes values, and its caller borrows one for one call of a closure. So
+/// safe code can neither forget a value nor drop two of them out of order. The borrow is pinned, so
+/// safe code cannot exchange two values, either.
+///
 /// # Invariants
 ///
-/// Interrupts are disabled while a value lives; values cannot leave the thread.
+/// Interrupts are disabled while a value lives, except during [`IrqsOff::open_window`]. A value
+/// stays on its thread. `flags` is the state of the interrupts from before the value.
 pub(crate) struct IrqsOff {
     flags: ffi::c_ulong,
-    _not_send: PhantomData<*mut ()>,
+    _of_this_thread: NotThreadSafe,
+    _pin: PhantomPinned,
 }
 
+// Another thread may run on another CPU, with interrupts on.
+assert_not_impl_any!(IrqsOff: Send, Sync, Clone, Unpin);
+
 impl IrqsOff {
-    /// Disables interrupts until the value is dropped.
-    pub(crate) fn new() -> Self {
-        // SAFETY: May be called in any context.
+    /// Runs `f` with interrupts disabled.
+    #[inline]
+    pub(crate) fn with<R>(f: impl FnOnce(Pin<&mut Self>) -> R) -> R {
+        // SAFETY: The state of the interrupts is restored below, on the same thread. Kernel code
+        // does not unwind, so `f` has no other way out.
         let flags = unsafe { glue::kvm_arm_local_irq_save() };
-        Self {
+        // INVARIANT: Interrupts were disabled just now.
+        let irqs = pin!(Self {
             flags,
-            _not_send: PhantomData,
-        }
+            _of_this_thread: NotThreadSafe,
+            _pin: PhantomPinned,
+        });
+        let result = f(irqs);
+        // SAFETY: `flags` is the result of `local_irq_save` above. All inner calls of this
+        // function have returned, and `f` could not keep its borrow.
+        unsafe { glue::kvm_arm_local_irq_restore(flags) };
+        result
     }
 
-    /// Lets pending interrupts be taken for a moment.
-    pub(crate) fn open_window(&mut self) {
-        // SAFETY: `self` proves that they are disabled, and it is borrowed for the whole window.
-        unsafe {
-            glue::kvm_arm_local_irq_enable();
-            glue::kvm_arm_local_irq_disable();
-        }
+    /// Lets pending interrupts be taken for a moment. Nothing happens inside of another
+    /// [`IrqsOff::with`], whose proof stays true.
+    #[inline]
+    pub(crate) fn open_window(self: Pin<&mut Self>) {
+        // SAFETY: Interrupts are disabled. The callee restores the state from before this value,
+        // which is "disabled" if there is an outer value, and disables interrupts again. The
+        // mutable borrow ends all uses of this value as a proof before the window opens.
+        unsafe { glue::kvm_arm_local_irq_window(self.flags) };
     }
 
     /// The CPU that this runs on.
+    #[inline]
     pub(crate) fn cpu(&self) -> usize {
         // SAFETY: Interrupts are off, so the answer stays true.
         unsafe { glue::kvm_arm_smp_processor_id() as usize }
     }
 }
 
-impl Drop for IrqsOff {
-    fn drop(&mut self) {
-        // SAFETY: `flags` is what `local_irq_save` returned, on the same thread.
-        unsafe { glue::kvm_arm_local_irq_restore(self.flags) };
+/// A spinlock that interrupt handlers take, too. It can only be held with interrupts disabled.
+#[pin_data]
+pub(crate) struct IrqSpinLock<T> {
+    #[pin]
+    lock: SpinLock<T>,
+}
+
+impl<T: Unpin> IrqSpinLock<T> {
+    /// Makes the lock; [`new_irq_spinlock!`] has the arguments.
+    pub(crate) fn new(
+        value: T,
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            lock <- SpinLock::new(value, name, class),
+        })
+    }
+
+    /// Runs `f` on the value with the lock held and interrupts disabled.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // The lock is released at the end of the closure, so before interrupts are on again.
+        IrqsOff::with(|irqs| f(&mut self.lock(&irqs)))
+    }
+
+    /// Takes the lock while interrupts are disabled. They stay so as long as the guard lives, since
+    /// it borrows the proof.
+    #[inline]
+    pub(crate) fn lock<'a>(&'a self, _irqs: &'a IrqsOff) -> SpinLockGuard<'a, T> {
+        self.lock.lock()
     }
 }
 
-/// Runs `f` on what a lock guards that interrupt handlers take, too.
-pub(crate) fn with_lock_irqs_off<T: Unpin, R>(
-    lock: &SpinLock<T>,
-    f: impl FnOnce(&mut T) -> R,
-) -> R {
-    let _irqs = IrqsOff::new();
-    // A variable, which is dropped before `_irqs`: a temporary of the last expression would be
-    // dropped after it, and what is pending would interrupt with the lock held.
-    let mut guard = lock.lock();
-    f(&mut guard)
+/// Makes an [`IrqSpinLock`] with a name for lockdep.
+macro_rules! new_irq_spinlock {
+    ($value:expr, $name:literal) => {
+        $crate::glue::cpu::IrqSpinLock::new(
+            $value,
+            kernel::c_str!($name),
+            kernel::static_lock_class!(),
+        )
+    };
 }
+
+pub(crate) use new_irq_spinlock;
 
 /// Whether the CPUs have a VFP.
 pub(crate) fn has_vfp() -> bool {
@@ -122,7 +185,7 @@ pub(crate) fn on_each_cpu<F: Fn(&IrqsOff) + Sync>(f: F) {
     extern "C" fn call<F: Fn(&IrqsOff) + Sync>(info: *mut ffi::c_void) {
         // SAFETY: `info` is the `f` below, which outlives the calls as they are waited for.
         let f = unsafe { &*info.cast::<F>() };
-        f(&IrqsOff::new());
+        IrqsOff::with(|irqs| f(&irqs));
     }
     // SAFETY: `f` is `Sync`, and the callee waits for all CPUs.
     unsafe { glue::kvm_arm_on_each_cpu(Some(call::<F>), (&raw const f).cast_mut().cast()) };
@@ -146,14 +209,14 @@ pub(crate) struct CpuHotplug<T: CpuCallbacks>(PhantomData<T>);
 
 impl<T: CpuCallbacks> CpuHotplug<T> {
     extern "C" fn online(_cpu: ffi::c_uint) -> ffi::c_int {
-        match T::online(&IrqsOff::new()) {
+        match IrqsOff::with(|irqs| T::online(&irqs)) {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
     }
 
     extern "C" fn offline(_cpu: ffi::c_uint) -> ffi::c_int {
-        T::offline(&IrqsOff::new());
+        IrqsOff::with(|irqs| T::offline(&irqs));
         0
     }
 

@@ -2,6 +2,8 @@
 
 //! Telling the host's accounting, RCU and tracing that a guest runs.
 
+use core::pin::Pin;
+
 use super::cpu::IrqsOff;
 use kvm_bindings as glue;
 
@@ -9,48 +11,45 @@ use kvm_bindings as glue;
 ///
 /// # Invariants
 ///
-/// Its beginning has been told to the accounting, and interrupts are off.
-pub(crate) struct GuestTime {
-    irqs: IrqsOff,
+/// The accounting knows of the beginning, and not yet of the end.
+pub(crate) struct GuestTime<'a> {
+    irqs: &'a IrqsOff,
 }
 
-impl GuestTime {
-    /// Begins it.
-    #[inline]
-    pub(crate) fn begin(irqs: IrqsOff) -> Self {
-        // SAFETY: Interrupts are off. The end is told when the value is dropped.
-        unsafe { glue::kvm_arm_guest_timing_enter_irqoff() };
-        Self { irqs }
-    }
+/// Runs `f`, and accounts its time to the guest.
+#[inline]
+pub(crate) fn account<R>(mut irqs: Pin<&mut IrqsOff>, f: impl FnOnce(&GuestTime<'_>) -> R) -> R {
+    // SAFETY: Interrupts are off. The end follows below.
+    unsafe { glue::kvm_arm_guest_timing_enter_irqoff() };
+    let result = f(&GuestTime { irqs: &irqs });
+    // The interrupt that ended the guest's run, the tick above all, is taken while the time still
+    // counts as the guest's.
+    irqs.as_mut().open_window();
+    // SAFETY: Interrupts are off again, and the accounting knows of the beginning.
+    unsafe { glue::kvm_arm_guest_timing_exit_irqoff() };
+    result
+}
 
-    /// That interrupts are off.
+impl GuestTime<'_> {
+    /// Proof that interrupts are off.
     #[inline]
     pub(crate) fn irqs(&self) -> &IrqsOff {
-        &self.irqs
+        self.irqs
     }
 
     /// Runs `enter` as guest context, which is a quiescent state to RCU.
     ///
-    /// It must not use RCU, tracing, locks or anything else that is instrumented: it should do
-    /// nothing but enter the guest.
+    /// # Safety
+    ///
+    /// `enter` does nothing but enter the guest. RCU does not protect it, so it must not use RCU,
+    /// tracing, locks or anything else that is instrumented; and it must not call this function.
     #[inline]
-    pub(crate) fn in_guest<R>(&self, enter: impl FnOnce() -> R) -> R {
-        // SAFETY: Interrupts are off. Enter and exit are paired.
+    pub(crate) unsafe fn in_guest<R>(&self, enter: impl FnOnce() -> R) -> R {
+        // SAFETY: Interrupts are off, as `irqs` proves. The exit follows below.
         unsafe { glue::kvm_arm_guest_state_enter_irqoff() };
         let result = enter();
-        // SAFETY: As above.
+        // SAFETY: Interrupts are still off, and the state was entered above.
         unsafe { glue::kvm_arm_guest_state_exit_irqoff() };
         result
-    }
-}
-
-impl Drop for GuestTime {
-    #[inline]
-    fn drop(&mut self) {
-        // The interrupt that ended the guest's run, the tick above all, is taken while the time
-        // still counts as the guest's.
-        self.irqs.open_window();
-        // SAFETY: Interrupts are off again, and the beginning was told.
-        unsafe { glue::kvm_arm_guest_timing_exit_irqoff() };
     }
 }

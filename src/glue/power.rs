@@ -55,12 +55,11 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
         action: ffi::c_ulong,
         _data: *mut ffi::c_void,
     ) -> ffi::c_int {
-        let irqs = IrqsOff::new();
-        match action as glue::cpu_pm_event {
+        IrqsOff::with(|irqs| match action as glue::cpu_pm_event {
             glue::cpu_pm_event_CPU_PM_ENTER => T::down(&irqs),
             glue::cpu_pm_event_CPU_PM_ENTER_FAILED | glue::cpu_pm_event_CPU_PM_EXIT => T::up(&irqs),
             _ => (),
-        }
+        });
         bindings::NOTIFY_OK as ffi::c_int
     }
 

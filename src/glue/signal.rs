@@ -12,10 +12,11 @@ pub(crate) fn with_mask<R>(mask: Option<u64>, f: impl FnOnce() -> R) -> R {
     let Some(mask) = mask else {
         return f();
     };
-    // SAFETY: Called by a thread in a system call, for itself; undone below.
-    unsafe { glue::kvm_arm_sigmask_set(mask) };
+    // SAFETY: The thread changes its own mask, and has it again below.
+    let outer = unsafe { glue::kvm_arm_sigmask_set(mask) };
     let result = f();
-    // SAFETY: The thread's own mask was put aside above.
-    unsafe { glue::kvm_arm_sigmask_restore() };
+    // SAFETY: The call above put the thread's own mask aside. Calls inside of `f` have put it back
+    // there.
+    unsafe { glue::kvm_arm_sigmask_restore(outer) };
     result
 }

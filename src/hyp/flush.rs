@@ -77,19 +77,20 @@ impl Lowvisor {
     ///
     /// That of [`super::call::HypCpuRef::flush_ram`].
     unsafe fn flush_in_hyp(&self, desc: HypDesc, pages: Range<u32>) -> bool {
-        let irqs = IrqsOff::new();
-        let Some(hyp) = self.this_cpu(&irqs) else {
-            return false;
-        };
-        if self.no_windows.load(Ordering::Relaxed) {
-            return false;
-        }
-        // SAFETY: The caller's promise.
-        let done = unsafe { hyp.flush_ram(desc, pages) };
-        if !done {
-            self.lose_windows(&irqs);
-        }
-        done
+        IrqsOff::with(|irqs| {
+            let Some(hyp) = self.this_cpu(&irqs) else {
+                return false;
+            };
+            if self.no_windows.load(Ordering::Relaxed) {
+                return false;
+            }
+            // SAFETY: The caller's promise.
+            let done = unsafe { hyp.flush_ram(desc, pages) };
+            if !done {
+                self.lose_windows(&irqs);
+            }
+            done
+        })
     }
 
     #[cold]

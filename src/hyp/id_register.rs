@@ -54,12 +54,15 @@ pub(crate) fn id(reg: IdReg) -> u32 {
 
 /// CCSIDR for a value of CSSELR that selects a cache.
 pub(crate) fn ccsidr(csselr: u32) -> u32 {
-    let _irqs = IrqsOff::new();
-    // The host selects a cache with interrupts off, and does not expect it to last.
-    // SAFETY: Selects what CCSIDR shows; nothing else changes.
-    unsafe { asm!("mcr p15, 2, {}, c0, c0, 0", in(reg) csselr, options(nostack, preserves_flags)) };
-    isb();
-    mrc!("p15, 1, {}, c0, c0, 0")
+    IrqsOff::with(|_| {
+        // The host selects a cache with interrupts off, and does not expect it to last.
+        // SAFETY: Selects what CCSIDR shows; nothing else changes.
+        unsafe {
+            asm!("mcr p15, 2, {}, c0, c0, 0", in(reg) csselr, options(nostack, preserves_flags))
+        };
+        isb();
+        mrc!("p15, 1, {}, c0, c0, 0")
+    })
 }
 
 /// FPSID. The CPU must have a VFP.

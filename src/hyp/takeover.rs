@@ -263,10 +263,11 @@ impl Lowvisor {
                 table.unmap_page(va);
             }
         }
-        let irqs = IrqsOff::new();
-        if let Some(hyp) = self.this_cpu(&irqs) {
-            hyp.flush_tlb_hyp();
-        }
+        IrqsOff::with(|irqs| {
+            if let Some(hyp) = self.this_cpu(&irqs) {
+                hyp.flush_tlb_hyp();
+            }
+        });
     }
 
     /// Takes HYP mode over on this CPU, for good.

@@ -14,12 +14,8 @@ use core::sync::atomic::{
 };
 
 use kernel::{
-    new_spinlock,
     prelude::*,
-    sync::{
-        Arc,
-        SpinLock, //
-    },
+    sync::Arc, //
 };
 use kvm_bindings as uapi;
 
@@ -28,7 +24,10 @@ use super::{
     vm::Vm, //
 };
 use crate::glue::{
-    cpu::with_lock_irqs_off,
+    cpu::{
+        new_irq_spinlock,
+        IrqSpinLock, //
+    },
     eventfd::{
         EventFd,
         Listener,
@@ -105,7 +104,7 @@ impl Table {
 #[pin_data]
 pub(crate) struct Irqfds {
     #[pin]
-    table: SpinLock<Table>,
+    table: IrqSpinLock<Table>,
     /// One of them wants to hear of the end of an interrupt.
     has_resampler: AtomicBool,
 }
@@ -114,14 +113,14 @@ impl Irqfds {
     /// None.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            table <- new_spinlock!(Table::default(), "kvm_arm_irqfds"),
+            table <- new_irq_spinlock!(Table::default(), "kvm_arm_irqfds"),
             has_resampler: AtomicBool::new(false),
         })
     }
 
     /// Runs `f` on the table, which the callbacks use in hard interrupt context.
     fn with<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
-        with_lock_irqs_off(&self.table, f)
+        self.table.with(f)
     }
 
     /// The SPI that a GSI is.

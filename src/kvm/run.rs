@@ -2,6 +2,8 @@
 
 //! KVM_RUN: into the guest and out of it until user space is needed.
 
+use core::pin::Pin;
+
 use armv7::{
     psr::Psr,
     regs, //
@@ -36,7 +38,10 @@ use crate::{
             need_resched,
             IrqsOff, //
         },
-        guest_time::GuestTime,
+        guest_time::{
+            self,
+            GuestTime, //
+        },
         log,
         signal::with_mask,
         task::{
@@ -141,7 +146,18 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     let host = &vm.host;
     host.vmids.ensure(&vm.memory.vmid, &host.lowvisor);
 
-    let irqs = IrqsOff::new();
+    IrqsOff::with(|irqs| enter_with_irqs_off(vm, vcpu, state, irqs))
+}
+
+/// [`enter`], from where nothing may come in between.
+#[inline]
+fn enter_with_irqs_off(
+    vm: &Vm,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+    irqs: Pin<&mut IrqsOff>,
+) -> Option<Exit> {
+    let host = &vm.host;
     let Some(hyp) = host.lowvisor.for_guests(&irqs) else {
         // Given back for a reboot, or lost when the CPU was resumed. User space may go on with
         // KVM_RUN for as long as it likes.
@@ -160,7 +176,7 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     }
 
     let lines = state.lines();
-    let keep_active = vm.flush_gic(vcpu, state, lines);
+    let keep_active = vm.flush_gic(&irqs, vcpu, state, lines);
     let context = &mut *state.context;
     context.control.hcr =
         (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | vcpu.irq_lines();
@@ -176,15 +192,21 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
         host.gic.load(&irqs, &state.interface);
     }
     state.pmu.enter(&irqs);
-    let guest = GuestTime::begin(irqs);
+    guest_time::account(irqs, |guest| run_guest(vm, vcpu, state, guest))
+}
+
+/// Runs the guest with its GIC, timer and performance monitors in the hardware, and takes them back.
+#[inline]
+fn run_guest(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, guest: &GuestTime<'_>) -> Option<Exit> {
+    let host = &vm.host;
     let exit = loop {
         trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
         let context = state.context.as_mut_ptr();
         let exit = match host.lowvisor.for_guests(guest.irqs()) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
             // as long as it lives; VTTBR is that of the VM's table. What another vCPU has left in
-            // the TLBs was flushed above.
-            Some(hyp) => guest.in_guest(|| unsafe { hyp.run(context) }),
+            // the TLBs was flushed before. The closure does nothing but enter the guest.
+            Some(hyp) => unsafe { guest.in_guest(|| hyp.run(context)) },
             None => Exit::Retry,
         };
         if let Exit::HypFault(vector) = exit {
@@ -207,12 +229,11 @@ fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
     if vm.has_gic() {
         host.gic.save(guest.irqs(), &mut state.interface);
     }
-    let still_active = vm.fold_gic(vcpu, state);
+    let still_active = vm.fold_gic(guest.irqs(), vcpu, state);
     state
         .timers
         .save(guest.irqs(), &host.timer, &state.context, still_active);
     vcpu.leave();
-    drop(guest);
     exit
 }
 
@@ -248,7 +269,7 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
     let gic = &vm.host.gic;
     if state.interface.used != 0 {
         gic.save(irqs, &mut state.interface);
-        still_active = vm.fold_gic(vcpu, state);
+        still_active = vm.fold_gic(irqs, vcpu, state);
     }
     if timer_was_due {
         if !still_active {
@@ -265,7 +286,7 @@ fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool
     }
     if state.look_at_interrupts {
         gic.save(irqs, &mut state.interface);
-        vm.flush_gic(vcpu, state, lines);
+        vm.flush_gic(irqs, vcpu, state, lines);
         gic.load(irqs, &state.interface);
     }
     true

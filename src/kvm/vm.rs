@@ -59,7 +59,8 @@ use crate::{
     glue::{
         cpu::{
             cond_resched,
-            with_lock_irqs_off,
+            new_irq_spinlock,
+            IrqSpinLock,
             IrqsOff,
             MAX_CPUS, //
         },
@@ -101,7 +102,7 @@ pub(crate) struct Vm {
     /// The page of GICC_DIR, likewise.
     dir_page: AtomicU32,
     #[pin]
-    gic: SpinLock<Option<Distributor>>,
+    gic: IrqSpinLock<Option<Distributor>>,
     /// The vCPU that was the last to run on each CPU of the host.
     last_ran: [AtomicU8; MAX_CPUS],
     #[pin]
@@ -154,7 +155,7 @@ impl Vm {
                 gic_mapped: AtomicBool::new(false),
                 dist_page: AtomicU32::new(NO_PAGE),
                 dir_page: AtomicU32::new(NO_PAGE),
-                gic <- new_spinlock!(None, "kvm_arm_vgic"),
+                gic <- new_irq_spinlock!(None, "kvm_arm_vgic"),
                 last_ran: [const { AtomicU8::new(NOBODY) }; MAX_CPUS],
                 irqfds <- Irqfds::new(),
                 bus <- Bus::new(),
@@ -330,7 +331,7 @@ impl Vm {
     /// signalled in one.
     #[inline]
     fn with_gic<R>(&self, f: impl FnOnce(&mut Option<Distributor>) -> R) -> R {
-        with_lock_irqs_off(&self.gic, f)
+        self.gic.with(f)
     }
 
     /// Keeps the configuration from being changed.
@@ -533,7 +534,13 @@ impl Vm {
     /// Fills the list registers before an entry. Says whether the virtual timer's physical
     /// interrupt has to be active while the guest runs.
     #[inline]
-    pub(crate) fn flush_gic(&self, vcpu: &Vcpu, state: &mut VcpuState, lines: Lines) -> bool {
+    pub(crate) fn flush_gic(
+        &self,
+        irqs: &IrqsOff,
+        vcpu: &Vcpu,
+        state: &mut VcpuState,
+        lines: Lines,
+    ) -> bool {
         if !self.has_gic() {
             return lines.virt;
         }
@@ -543,7 +550,7 @@ impl Vm {
         if !state.look_at_interrupts && !tell {
             return state.timer_active;
         }
-        let mut guard = self.gic.lock();
+        let mut guard = self.gic.lock(irqs);
         let Some(gic) = (*guard).as_mut() else {
             return lines.virt;
         };
@@ -573,11 +580,11 @@ impl Vm {
     /// Takes the list registers back after an exit. Says whether the virtual timer's physical
     /// interrupt is as it was: the guest has not deactivated it.
     #[inline]
-    pub(crate) fn fold_gic(&self, vcpu: &Vcpu, state: &mut VcpuState) -> bool {
+    pub(crate) fn fold_gic(&self, irqs: &IrqsOff, vcpu: &Vcpu, state: &mut VcpuState) -> bool {
         if !self.has_gic() || state.interface.used == 0 {
             return true;
         }
-        let mut guard = self.gic.lock();
+        let mut guard = self.gic.lock(irqs);
         let Some(gic) = (*guard).as_mut() else {
             return true;
         };

@@ -671,7 +671,7 @@ impl AddressSpace {
             let hyp = self.lowvisor.this_cpu(irqs);
             hyp.map(|hyp| hyp.flush_tlb_vmid(vttbr)).is_some()
         };
-        if !flush(&IrqsOff::new()) {
+        if !IrqsOff::with(|irqs| flush(&irqs)) {
             // HYP mode is not ours on this CPU: it is going offline, or the machine down, or the
             // firmware did not give it back. Others have it still; or the guests there have just
             // exited to answer this, and are not entered again.

@@ -92,10 +92,11 @@ impl VmidAllocator {
             *next = 1;
             // Guests that run with a number of the old generation stop doing so.
             on_each_cpu(|_| ());
-            let irqs = IrqsOff::new();
-            if let Some(hyp) = lowvisor.this_cpu(&irqs) {
-                hyp.flush_tlb_all_vmids();
-            }
+            IrqsOff::with(|irqs| {
+                if let Some(hyp) = lowvisor.this_cpu(&irqs) {
+                    hyp.flush_tlb_all_vmids();
+                }
+            });
         }
         vmid.number.store(*next, Ordering::Relaxed);
         *next += 1;
