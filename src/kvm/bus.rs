@@ -18,8 +18,8 @@ use kernel::{
 use kvm_bindings as uapi;
 
 use super::{
-    abi, //
-    coalesced::Ring,
+    abi,
+    coalesced::Ring, //
 };
 use crate::glue::eventfd::EventFd;
 

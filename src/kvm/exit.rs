@@ -8,7 +8,6 @@ use armv7::{
         PAGE_SHIFT, //
     },
     cond,
-    cp15::Cp15Reg,
     exception,
     hsr::{
         Cp32Access,
@@ -29,8 +28,7 @@ use kvm_bindings as uapi;
 use machine::{
     cp15::{
         self,
-        Cp15Outcome,
-        Cp15State, //
+        Cp15Outcome, //
     },
     pmu,
     timer::TimerReg, //
@@ -41,11 +39,8 @@ use super::{
     halt,
     mmio,
     next::Next,
-    vcpu::{
-        Vcpu, //
-    },
-    vcpu_state::VcpuState,
-    vm::Vm, //
+    running::Running,
+    vcpu_state::VcpuState, //
 };
 use crate::{
     glue::log::debug,
@@ -57,33 +52,33 @@ use crate::{
 };
 
 /// Deals with a trap.
-pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> {
-    let hsr = Hsr(state.context.fault.hsr);
+pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
+    let hsr = Hsr(running.state.context.fault.hsr);
     let class = hsr.ec();
     // An instruction whose condition fails may trap all the same on some cores (B1.14.1): it does
     // nothing then.
-    if !cond::condition_holds(hsr, state.context.core.cpsr) {
-        state.skip_instruction(hsr);
+    if !cond::condition_holds(hsr, running.state.context.core.cpsr) {
+        running.state.skip_instruction(hsr);
         return Ok(Next::Resume);
     }
     match class {
-        ExceptionClass::DataAbort => abort(vm, vcpu, state, hsr, false),
-        ExceptionClass::PrefetchAbort => abort(vm, vcpu, state, hsr, true),
-        ExceptionClass::Wfx => wfx(vm, vcpu, state, hsr),
-        ExceptionClass::Cp15 => cp15_32(vm, state, hsr),
-        ExceptionClass::Cp15Double => cp15_64(vm, state, hsr),
+        ExceptionClass::DataAbort => abort(running, hsr, false),
+        ExceptionClass::PrefetchAbort => abort(running, hsr, true),
+        ExceptionClass::Wfx => wfx(running, hsr),
+        ExceptionClass::Cp15 => cp15_32(running, hsr),
+        ExceptionClass::Cp15Double => cp15_64(running, hsr),
         ExceptionClass::Cp14 | ExceptionClass::Cp14Double | ExceptionClass::Cp14LoadStore => {
-            cp14(state, hsr)
+            cp14(running.state, hsr)
         }
         // The preferred return address of HVC is behind it.
-        ExceptionClass::Hvc => firmware::call(vm, vcpu, state),
+        ExceptionClass::Hvc => firmware::call(running),
         ExceptionClass::Smc => {
-            state.skip_instruction(hsr);
-            firmware::call(vm, vcpu, state)
+            running.state.skip_instruction(hsr);
+            firmware::call(running)
         }
         ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
-            debug_undefined(state, hsr);
-            exception::inject_undefined(&mut *state.context);
+            debug_undefined(running.state, hsr);
+            exception::inject_undefined(&mut *running.state.context);
             Ok(Next::Resume)
         }
         _ => {
@@ -93,9 +88,9 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next
                     hsr.0
                 );
             });
-            vcpu.run_page.set_internal_error(
+            running.vcpu.run_page.set_internal_error(
                 uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-                &[u64::from(hsr.0), u64::from(state.context.core.pc)],
+                &[u64::from(hsr.0), u64::from(running.state.context.core.pc)],
             );
             Ok(Next::ToUser)
         }
@@ -103,23 +98,24 @@ pub(crate) fn handle(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next
 }
 
 /// An abort at stage 2.
-fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) -> Result<Next> {
-    let fault = state.context.fault;
+fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
+    let fault = running.state.context.fault;
     let address = if is_fetch { fault.hifar } else { fault.hdfar };
     let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
     trace!(kvm_guest_fault(
-        state.context.core.pc,
+        running.state.context.core.pc,
         hsr.0,
         address,
         ipa.0
     ));
     let abort = hsr.abort();
     // No slot can be where a device of the kernel is, so memory need not be asked.
-    if abort.isv && vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_)) {
-        return mmio::emulate(vm, vcpu, state, hsr, &abort, ipa);
+    if abort.isv && running.vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_))
+    {
+        return mmio::emulate(running, hsr, &abort, ipa);
     }
     match abort.fsc {
-        FaultStatus::AccessFlag(_) if vm.memory.access_flag_fault(ipa) => {
+        FaultStatus::AccessFlag(_) if running.vm.memory.access_flag_fault(ipa) => {
             return Ok(Next::Resume);
         }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
@@ -127,13 +123,13 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
             // It belongs to no instruction and has no address. It came here for HCR.AMO, and the
             // guest takes its own when it does not mask it.
             debug!("a guest gets an asynchronous abort: HSR {:#010x}\n", hsr.0);
-            state.context.control.hcr |= Hcr::VA.bits();
+            running.state.context.control.hcr |= Hcr::VA.bits();
             return Ok(Next::Resume);
         }
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
-            inject_abort(state, is_fetch, abort.write, address);
+            inject_abort(running.state, is_fetch, abort.write, address);
             return Ok(Next::Resume);
         }
     }
@@ -149,39 +145,48 @@ fn abort(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, is_fetch: bool) 
     } else {
         Access::Read
     };
-    let faulted = vm
+    let faulted = running
+        .vm
         .memory
-        .fault(ipa, access, was_mapped, &mut state.faults)
+        .fault(ipa, access, was_mapped, &mut running.state.faults)
         .inspect_err(|_| {
             let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
-            vcpu.run_page.set_memory_fault(page, 1 << PAGE_SHIFT);
+            running
+                .vcpu
+                .run_page
+                .set_memory_fault(page, 1 << PAGE_SHIFT);
         })?;
     match faulted {
         Faulted::Mapped => Ok(Next::Resume),
         Faulted::NoMemory if abort.s1ptw => {
             // Tables in a device.
-            let fault = mmio::walk_fault(vm, vcpu, state, address)?;
-            debug_abort(state, address);
+            let fault = mmio::walk_fault(running, address)?;
+            debug_abort(running.state, address);
             if is_fetch {
-                exception::inject_prefetch_fault(&mut *state.context, fault, address);
+                exception::inject_prefetch_fault(&mut *running.state.context, fault, address);
             } else {
-                exception::inject_data_fault(&mut *state.context, fault, address, abort.write);
+                exception::inject_data_fault(
+                    &mut *running.state.context,
+                    fault,
+                    address,
+                    abort.write,
+                );
             }
             Ok(Next::Resume)
         }
         Faulted::NoMemory if is_fetch => {
             // Code in a device.
-            inject_abort(state, is_fetch, abort.write, address);
+            inject_abort(running.state, is_fetch, abort.write, address);
             Ok(Next::Resume)
         }
         Faulted::NoMemory if abort.cm => {
             // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15 are
             // of four bytes.
-            let core = &mut state.context.core;
+            let core = &mut running.state.context.core;
             (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, true);
             Ok(Next::Resume)
         }
-        Faulted::NoMemory => mmio::emulate(vm, vcpu, state, hsr, &abort, ipa),
+        Faulted::NoMemory => mmio::emulate(running, hsr, &abort, ipa),
     }
 }
 
@@ -211,33 +216,18 @@ fn debug_undefined(state: &VcpuState, hsr: Hsr) {
 }
 
 /// WFI sleeps until there is something to take; WFE lets others run.
-fn wfx(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
+fn wfx(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
     trace!(kvm_wfx(
-        state.context.core.pc,
+        running.state.context.core.pc,
         matches!(hsr.wfx(), Wfx::Wfe)
     ));
-    state.skip_instruction(hsr);
-    vcpu.stats.count_wfx(hsr.wfx());
+    running.state.skip_instruction(hsr);
+    running.vcpu.stats.count_wfx(hsr.wfx());
     match hsr.wfx() {
-        Wfx::Wfi => halt::wait_for_interrupt(vm, vcpu, state),
-        Wfx::Wfe => halt::wait_for_event(vm, vcpu, state),
+        Wfx::Wfi => halt::wait_for_interrupt(running),
+        Wfx::Wfe => halt::wait_for_event(running),
     }
     Ok(Next::Resume)
-}
-
-/// The registers of a vCPU, as the CP15 tables use them.
-struct Registers<'a> {
-    state: &'a mut VcpuState,
-}
-
-impl Cp15State for Registers<'_> {
-    fn get(&self, reg: Cp15Reg) -> u32 {
-        self.state.context.cp15[reg as usize]
-    }
-
-    fn set(&mut self, reg: Cp15Reg, value: u32) {
-        self.state.context.cp15[reg as usize] = value;
-    }
 }
 
 /// Whether the guest was in a mode of PL1.
@@ -246,52 +236,50 @@ fn is_privileged(state: &VcpuState) -> bool {
 }
 
 /// Finishes an access to a coprocessor register.
-fn finish_cp(
-    vm: &Vm,
-    state: &mut VcpuState,
-    hsr: Hsr,
-    outcome: Cp15Outcome,
-    access: CpAccess,
-) -> Next {
-    trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
+fn finish_cp(running: &mut Running<'_>, hsr: Hsr, outcome: Cp15Outcome, access: CpAccess) -> Next {
+    trace!(kvm_coprocessor(running.state.context.core.pc, hsr.0));
     match outcome {
-        Cp15Outcome::Read(value) => access.load(state, value),
+        Cp15Outcome::Read(value) => access.load(running.state, value),
         Cp15Outcome::Written => (),
         Cp15Outcome::CachesTurned { on } => {
             // What the guest wrote, or the host for it, on one side of the caches has to be
             // there on the other. While they are on, the guest need not trap (HCR.TVM).
-            vm.memory.flush_to_poc();
+            running.vm.memory.flush_to_poc();
             if on {
-                state.context.control.hcr &= !Hcr::TVM.bits();
+                running.state.context.control.hcr &= !Hcr::TVM.bits();
             }
         }
         Cp15Outcome::SetWay => {
             // If SCTLR is not watched, the guest can be about to turn its caches off: watch from
             // now on, so that this happens but once.
-            if state.context.control.hcr & Hcr::TVM.bits() == 0 {
-                vm.memory.flush_to_poc();
-                state.context.control.hcr |= Hcr::TVM.bits();
+            if running.state.context.control.hcr & Hcr::TVM.bits() == 0 {
+                running.vm.memory.flush_to_poc();
+                running.state.context.control.hcr |= Hcr::TVM.bits();
             }
         }
-        Cp15Outcome::PhysTimer(reg) => phys_timer(state, reg, access),
+        Cp15Outcome::PhysTimer(reg) => phys_timer(running.state, reg, access),
         Cp15Outcome::Pmu(reg) => {
-            let value = (!access.is_read).then(|| access.stored(state) as u32);
-            match state.pmu.access(reg, value, is_privileged(state)) {
-                pmu::Outcome::Read(value) => access.load(state, value.into()),
+            let value = (!access.is_read).then(|| access.stored(running.state) as u32);
+            match running
+                .state
+                .pmu
+                .access(reg, value, is_privileged(running.state))
+            {
+                pmu::Outcome::Read(value) => access.load(running.state, value.into()),
                 pmu::Outcome::Written => (),
                 pmu::Outcome::Undefined => {
-                    exception::inject_undefined(&mut *state.context);
+                    exception::inject_undefined(&mut *running.state.context);
                     return Next::Resume;
                 }
             }
         }
         Cp15Outcome::Undefined => {
-            debug_undefined(state, hsr);
-            exception::inject_undefined(&mut *state.context);
+            debug_undefined(running.state, hsr);
+            exception::inject_undefined(&mut *running.state.context);
             return Next::Resume;
         }
     }
-    state.skip_instruction(hsr);
+    running.state.skip_instruction(hsr);
     Next::Resume
 }
 
@@ -340,24 +328,24 @@ impl CpAccess {
     }
 }
 
-fn cp15_32(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
+fn cp15_32(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
     let trapped = hsr.cp_access();
     let access = CpAccess::of32(&trapped);
-    let value = access.stored(state) as u32;
-    let privileged = is_privileged(state);
-    let core = vm.host.lowvisor.core();
-    let outcome = cp15::access32(core, trapped, privileged, value, &mut Registers { state });
-    Ok(finish_cp(vm, state, hsr, outcome, access))
+    let value = access.stored(running.state) as u32;
+    let privileged = is_privileged(running.state);
+    let core = running.vm.host.lowvisor.core();
+    let outcome = cp15::access32(core, trapped, privileged, value, running.state);
+    Ok(finish_cp(running, hsr, outcome, access))
 }
 
-fn cp15_64(vm: &Vm, state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
+fn cp15_64(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
     let trapped = hsr.cp64_access();
     let access = CpAccess::of64(&trapped);
-    let value = access.stored(state);
-    let privileged = is_privileged(state);
-    let core = vm.host.lowvisor.core();
-    let outcome = cp15::access64(core, trapped, privileged, value, &mut Registers { state });
-    Ok(finish_cp(vm, state, hsr, outcome, access))
+    let value = access.stored(running.state);
+    let privileged = is_privileged(running.state);
+    let core = running.vm.host.lowvisor.core();
+    let outcome = cp15::access64(core, trapped, privileged, value, running.state);
+    Ok(finish_cp(running, hsr, outcome, access))
 }
 
 /// The debug and trace registers: none are implemented, so all read as zero.

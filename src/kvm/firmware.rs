@@ -30,11 +30,8 @@ use machine::{
 
 use super::{
     next::Next,
-    vcpu::{
-        request,
-        Start,
-        Vcpu, //
-    },
+    running::Running,
+    vcpu::{request, Start},
     vcpu_state::VcpuState,
     vcpus::MAX_VCPUS,
     vm::Vm, //
@@ -49,29 +46,30 @@ use crate::{
         answer::Answers,
         register, //
     },
-    trace::trace,
+    trace::trace, //
 };
 
 /// What a vCPU finds.
-fn of_vcpu(vm: &Vm, state: &VcpuState) -> Firmware {
-    let has_psci_0_2 = state
+fn of_vcpu(running: &Running<'_>) -> Firmware {
+    let has_psci_0_2 = running
+        .state
         .features
         .is_some_and(|features| features & 1 << uapi::KVM_ARM_VCPU_PSCI_0_2 != 0);
     let psci = if has_psci_0_2 {
-        vm.firmware.psci()
+        running.vm.firmware.psci()
     } else {
         Version::V0_1
     };
     Firmware {
         psci,
-        services: vm.firmware.services(),
-        core: vm.host.lowvisor.core(),
+        services: running.vm.firmware.services(),
+        core: running.vm.host.lowvisor.core(),
     }
 }
 
 /// What HYP mode answers by itself for a vCPU.
-pub(super) fn answers(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> Answers {
-    Answers::new(vcpu.id, &of_vcpu(vm, state))
+pub(super) fn answers(running: &Running<'_>) -> Answers {
+    Answers::new(running.vcpu.id, &of_vcpu(running))
 }
 
 // --- Registers ------------------------------------------------------------------
@@ -101,20 +99,20 @@ fn find(wanted: u64) -> Result<Register> {
 }
 
 /// Reads a register. `ENOENT` if there is none with this id.
-pub(super) fn get(vm: &Vm, state: &VcpuState, id: u64) -> Result<u64> {
-    Ok(firmware::get(find(id)?, &of_vcpu(vm, state)))
+pub(super) fn get(running: &Running<'_>, id: u64) -> Result<u64> {
+    Ok(firmware::get(find(id)?, &of_vcpu(running)))
 }
 
 /// Writes a register. Those that can change are of the VM, not the vCPU alone.
-pub(super) fn set(vm: &Vm, state: &VcpuState, id: u64, value: u64) -> Result {
-    match firmware::set(find(id)?, value, &of_vcpu(vm, state)).map_err(|_| EINVAL)? {
+pub(super) fn set(running: &Running<'_>, id: u64, value: u64) -> Result {
+    match firmware::set(find(id)?, value, &of_vcpu(running)).map_err(|_| EINVAL)? {
         // KVM's own version goes with the lack of a feature, not with this.
         Change::Nothing | Change::Psci(Version::V0_1) => Ok(()),
         Change::Psci(version) => {
-            vm.firmware.set_psci(version);
+            running.vm.firmware.set_psci(version);
             Ok(())
         }
-        Change::Services { mask, on } => vm.firmware.set_services(mask, on),
+        Change::Services { mask, on } => running.vm.firmware.set_services(mask, on),
     }
 }
 
@@ -127,21 +125,26 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
 }
 
 /// A call of the guest's firmware.
-pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> {
-    let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| state.context.reg(n));
-    trace!(kvm_hvc(state.context.core.pc, r0));
+pub(super) fn call(running: &mut Running<'_>) -> Result<Next> {
+    let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| running.state.context.reg(n));
+    trace!(kvm_hvc(running.state.context.core.pc, r0));
     let call = smccc::Call {
         function: r0,
         args: [r1, r2, r3],
     };
-    let results = match smccc::call(&call, vcpu.id, &of_vcpu(vm, state), &PowerStates(vm)) {
+    let results = match smccc::call(
+        &call,
+        running.vcpu.id,
+        &of_vcpu(running),
+        &PowerStates(running.vm),
+    ) {
         smccc::Outcome::Return(results) => results,
-        smccc::Outcome::Power(outcome) => return Ok(power(vm, vcpu, state, outcome)),
+        smccc::Outcome::Power(outcome) => return Ok(power(running, outcome)),
         smccc::Outcome::Random(bits) => match random::words() {
             Some(words) => trng::result(bits, words),
             None => [trng::NO_ENTROPY, 0, 0, 0],
         },
-        smccc::Outcome::Clock(counter) => clock_and_counter(state, counter),
+        smccc::Outcome::Clock(counter) => clock_and_counter(running.state, counter),
         smccc::Outcome::HardenPredictor => {
             // On all CPUs, as the vCPU may go on elsewhere. A guest can do no less by itself: its
             // ICIALLU reaches them all, too (HCR.FB).
@@ -149,7 +152,7 @@ pub(super) fn call(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> 
             [0; 4]
         }
     };
-    set_results(state, results);
+    set_results(running.state, results);
     Ok(Next::Resume)
 }
 
@@ -168,16 +171,16 @@ fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
 
 /// Changes power states.
 #[inline(always)]
-fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) -> Next {
+fn power(running: &mut Running<'_>, outcome: psci::Outcome) -> Next {
     match outcome {
-        psci::Outcome::Return(value) => state.context.set_reg(0, value),
+        psci::Outcome::Return(value) => running.state.context.set_reg(0, value),
         psci::Outcome::Suspend => {
-            state.context.set_reg(0, psci::SUCCESS);
-            super::halt::wait_for_interrupt(vm, vcpu, state);
+            running.state.context.set_reg(0, psci::SUCCESS);
+            super::halt::wait_for_interrupt(running);
         }
         psci::Outcome::CpuOff => {
-            vcpu.power.lock().off = true;
-            state.off = true;
+            running.vcpu.power.lock().off = true;
+            running.state.off = true;
         }
         psci::Outcome::CpuOn {
             cpu,
@@ -185,31 +188,33 @@ fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) ->
             thumb,
             context_id,
         } => {
-            let result = match vm.vcpu(cpu) {
+            let result = match running.vm.vcpu(cpu) {
                 Some(target) => target.turn_on(Start {
                     entry,
                     thumb,
                     context_id,
-                    big_endian: Psr(state.context.core.cpsr).is_big_endian(),
+                    big_endian: Psr(running.state.context.core.cpsr).is_big_endian(),
                 }),
                 None => psci::INVALID_PARAMETERS,
             };
-            state.context.set_reg(0, result);
+            running.state.context.set_reg(0, result);
         }
         psci::Outcome::SystemOff => {
-            return system_event(vm, vcpu, state, uapi::KVM_SYSTEM_EVENT_SHUTDOWN, 0)
+            return system_event(running, uapi::KVM_SYSTEM_EVENT_SHUTDOWN, 0)
         }
         psci::Outcome::SystemReset => {
-            return system_event(vm, vcpu, state, uapi::KVM_SYSTEM_EVENT_RESET, 0)
+            return system_event(running, uapi::KVM_SYSTEM_EVENT_RESET, 0)
         }
         psci::Outcome::SystemReset2 { .. } => {
             let flags = uapi::KVM_SYSTEM_EVENT_RESET_FLAG_PSCI_RESET2;
-            return system_event(vm, vcpu, state, uapi::KVM_SYSTEM_EVENT_RESET, flags.into());
+            return system_event(running, uapi::KVM_SYSTEM_EVENT_RESET, flags.into());
         }
         psci::Outcome::SystemSuspend => {
             // The monitor finds the call's arguments in the registers, and sets what the guest
             // finds when it goes on (api.rst, KVM_SYSTEM_EVENT_SUSPEND).
-            vcpu.run_page
+            running
+                .vcpu
+                .run_page
                 .set_system_event(uapi::KVM_SYSTEM_EVENT_SUSPEND, None);
             return Next::ToUser;
         }
@@ -218,19 +223,19 @@ fn power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, outcome: psci::Outcome) ->
 }
 
 /// The machine is turned off or reset: no vCPU runs on, and the monitor decides.
-fn system_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, kind: u32, flags: u64) -> Next {
-    debug!("vCPU {}: system event {kind}\n", vcpu.id);
-    for other in vm.vcpus() {
+fn system_event(running: &mut Running<'_>, kind: u32, flags: u64) -> Next {
+    debug!("vCPU {}: system event {kind}\n", running.vcpu.id);
+    for other in running.vm.vcpus() {
         other.power.lock().off = true;
-        if other.id != vcpu.id {
+        if other.id != running.vcpu.id {
             other.request(request::POWER);
         }
     }
     // Should the monitor run this vCPU again, the guest sees that the call failed (DEN 0022
     // 5.10).
-    state.context.set_reg(0, psci::INTERNAL_FAILURE);
-    state.off = true;
-    vcpu.run_page.set_system_event(kind, Some(flags));
+    running.state.context.set_reg(0, psci::INTERNAL_FAILURE);
+    running.state.off = true;
+    running.vcpu.run_page.set_system_event(kind, Some(flags));
     Next::ToUser
 }
 

@@ -19,12 +19,9 @@ use kvm_bindings as uapi;
 use super::{
     lines::Lines,
     next::Next,
-    vcpu::{
-        Vcpu, //
-    },
+    running::Running,
     vcpu_state::VcpuState,
-    vcpus::MAX_VCPUS,
-    vm::Vm, //
+    vcpus::MAX_VCPUS, //
 };
 use crate::{
     glue::{
@@ -40,52 +37,52 @@ use crate::{
 
 /// Whether there is something that ends a wait for an interrupt, given the lines of the vCPU's own
 /// devices. An asynchronous abort does, masked or not (B1.8.13).
-fn is_ready(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> bool {
-    vcpu.irq_lines() != 0
-        || state.context.control.hcr & Hcr::VA.bits() != 0
-        || vm.interrupt_for(vcpu, state, lines)
+fn is_ready(running: &Running<'_>, lines: Lines) -> bool {
+    running.vcpu.irq_lines() != 0
+        || running.state.context.control.hcr & Hcr::VA.bits() != 0
+        || running.vm.interrupt_for(running.vcpu, running.state, lines)
 }
 
 /// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
-pub(super) fn wait_for_interrupt(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
+pub(super) fn wait_for_interrupt(running: &mut Running<'_>) {
     // What changes from now on is looked for.
-    let lines = state.lines();
-    if !vcpu.has_requests() && !is_ready(vm, vcpu, state, lines) {
-        let limits = vm.halt.limits();
+    let lines = running.state.lines();
+    if !running.vcpu.has_requests() && !is_ready(running, lines) {
+        let limits = running.vm.halt.limits();
         let start = register::cntpct();
-        let found = look_out(vm, vcpu, state, lines, start, limits.max);
-        if state.halt_window.duration(limits.max) != 0 {
+        let found = look_out(running, lines, start, limits.max);
+        if running.state.halt_window.duration(limits.max) != 0 {
             let ticks = register::cntpct().wrapping_sub(start);
-            let ns = vm.host.timer.frequency.ticks_to_ns(ticks);
-            vcpu.stats.count_poll(found, ns);
+            let ns = running.vm.host.timer.frequency.ticks_to_ns(ticks);
+            running.vcpu.stats.count_poll(found, ns);
         }
         if !found {
-            sleep(vm, vcpu, state);
+            sleep(running);
         }
         let waited = register::cntpct().wrapping_sub(start);
-        let waited = vm.host.timer.frequency.ticks_to_ns(waited);
-        state.halt_window.learn(waited, &limits);
+        let waited = running.vm.host.timer.frequency.ticks_to_ns(waited);
+        running.state.halt_window.learn(waited, &limits);
     }
     // The distributor was told of the lines above.
-    state.look_at_interrupts = true;
+    running.state.look_at_interrupts = true;
 }
 
 /// Stays awake for the time of the vCPU's window. Says whether there is something to do by then.
 /// Its devices' lines were `lines` before it was found that there is nothing.
-fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, max: u32) -> bool {
-    let window = state.halt_window.duration(max);
+fn look_out(running: &Running<'_>, lines: Lines, start: u64, max: u32) -> bool {
+    let window = running.state.halt_window.duration(max);
     if window == 0 {
         return false;
     }
-    let ticks = vm.host.timer.frequency.ns_to_ticks(window.into());
+    let ticks = running.vm.host.timer.frequency.ns_to_ticks(window.into());
     while register::cntpct().wrapping_sub(start) < ticks {
         // The vGIC's lock is not taken again and again: who changes what it would signal makes
         // a request, but for the vCPU's own devices.
-        if vcpu.has_requests() {
+        if running.vcpu.has_requests() {
             return true;
         }
-        let now = state.lines();
-        if now != lines && is_ready(vm, vcpu, state, now) {
+        let now = running.state.lines();
+        if now != lines && is_ready(running, now) {
             return true;
         }
         // A signal, which KVM_RUN finds.
@@ -100,17 +97,18 @@ fn look_out(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, lines: Lines, start: u64, m
     false
 }
 
-fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
-    let ready = || is_ready(vm, vcpu, state, state.lines());
+fn sleep(running: &Running<'_>) {
+    let ready = || is_ready(running, running.state.lines());
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
-    while !vcpu.has_requests() && !ready() {
-        let _sleep = vcpu.stats.sleep();
-        let timeout = state
+    while !running.vcpu.has_requests() && !ready() {
+        let _sleep = running.vcpu.stats.sleep();
+        let timeout = running
+            .state
             .timers
             .ticks_to_next()
-            .map(|ticks| vm.host.timer.frequency.ticks_to_ns(ticks));
-        if vcpu.wait(timeout, ready).is_err() {
+            .map(|ticks| running.vm.host.timer.frequency.ticks_to_ns(ticks));
+        if running.vcpu.wait(timeout, ready).is_err() {
             break;
         }
     }
@@ -119,19 +117,21 @@ fn sleep(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) {
 /// A vCPU that its monitor has suspended (KVM_MP_STATE_SUSPENDED) waits for an interrupt, and lets
 /// the monitor know of it. The vCPU stays suspended until the monitor changes that. `None` if
 /// there is something else to look at first.
-pub(super) fn suspended(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Option<Next>> {
-    wait_for_interrupt(vm, vcpu, state);
-    if vcpu.has_requests() {
+pub(super) fn suspended(running: &mut Running<'_>) -> Result<Option<Next>> {
+    wait_for_interrupt(running);
+    if running.vcpu.has_requests() {
         return Ok(None);
     }
     if kernel::current!().signal_pending() {
-        vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+        running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
         return Err(EINTR);
     }
-    if !is_ready(vm, vcpu, state, state.lines()) {
+    if !is_ready(running, running.state.lines()) {
         return Ok(None);
     }
-    vcpu.run_page
+    running
+        .vcpu
+        .run_page
         .set_system_event(uapi::KVM_SYSTEM_EVENT_WAKEUP, None);
     Ok(Some(Next::ToUser))
 }
@@ -147,28 +147,28 @@ pub(super) fn watch_events(state: &mut VcpuState) {
 }
 
 /// A trapped WFE: gives the CPU away.
-pub(super) fn wait_for_event(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) {
-    if !yield_to_other(vm, vcpu) {
+pub(super) fn wait_for_event(running: &mut Running<'_>) {
+    if !yield_to_other(running) {
         // To those behind in the queue: this is how vCPUs with a real-time policy take turns.
         yield_now();
     }
-    watch_events(state);
+    watch_events(running.state);
 }
 
 /// Gives the CPU to another vCPU of the VM that could run and does not. The one that had it last
 /// comes last.
-fn yield_to_other(vm: &Vm, vcpu: &Vcpu) -> bool {
-    let last = vm.halt.boosted();
+fn yield_to_other(running: &Running<'_>) -> bool {
+    let last = running.vm.halt.boosted();
     for step in 1..=MAX_VCPUS {
         let id = last.wrapping_add(step) % MAX_VCPUS;
-        if id == vcpu.id {
+        if id == running.vcpu.id {
             continue;
         }
-        let Some(task) = vm.vcpu(id).and_then(|other| other.task()) else {
+        let Some(task) = running.vm.vcpu(id).and_then(|other| other.task()) else {
             continue;
         };
         if yield_to(&task) {
-            vm.halt.set_boosted(id);
+            running.vm.halt.set_boosted(id);
             return true;
         }
     }

@@ -37,7 +37,7 @@ use crate::{
         shared::HypRegisters,
         takeover::Lowvisor, //
     },
-    mem::vmid::VmidAllocator,
+    mem::vmid::VmidAllocator, //
 };
 
 /// The virtual interface of the host's GIC (IHI 0048B chapter 5).

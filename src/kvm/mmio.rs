@@ -45,34 +45,27 @@ use super::{
         Load,
         PendingMmio, //
     },
-    vcpu::{
-        Vcpu, //
-    },
+    running::Running,
     vcpu_state::VcpuState,
-    vm::{
-        is_settled,
-        Vm, //
-    }, //
+    vm::is_settled, //
 };
 
 /// Completes an access with what the monitor answered. There can be more to ask it for.
-pub(super) fn finish(
-    pending: PendingMmio,
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-) -> Result<Next> {
+pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<Next> {
     match pending {
         PendingMmio::Single { hsr, load } => {
             if let Some(load) = load {
-                load.finish(&mut state.context, vcpu.run_page.mmio_data());
+                load.finish(
+                    &mut running.state.context,
+                    running.vcpu.run_page.mmio_data(),
+                );
             }
-            state.skip_instruction(hsr);
+            running.state.skip_instruction(hsr);
             Ok(Next::Resume)
         }
         PendingMmio::Part(mut transfer) => {
-            transfer.complete(vcpu.run_page.mmio_data());
-            carry_out(vm, vcpu, state, transfer)
+            transfer.complete(running.vcpu.run_page.mmio_data());
+            carry_out(running, transfer)
         }
     }
 }
@@ -88,10 +81,10 @@ pub(super) struct DistributorAccess {
 impl DistributorAccess {
     /// The access that the last trap was about, if it is one.
     #[inline]
-    pub(super) fn of(vm: &Vm, state: &VcpuState) -> Option<Self> {
-        let fault = &state.context.fault;
+    pub(super) fn of(running: &Running<'_>) -> Option<Self> {
+        let fault = &running.state.context.fault;
         let hsr = Hsr(fault.hsr);
-        if hsr.ec() != ExceptionClass::DataAbort || !vm.is_distributor(fault.ipa_page) {
+        if hsr.ec() != ExceptionClass::DataAbort || !running.vm.is_distributor(fault.ipa_page) {
             return None;
         }
         let abort = hsr.abort();
@@ -110,49 +103,50 @@ impl DistributorAccess {
 
     /// Emulates it. Interrupts are off. Says whether it did.
     #[inline]
-    pub(super) fn emulate(&self, vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> bool {
+    pub(super) fn emulate(&self, running: &mut Running<'_>) -> bool {
         trace!(kvm_guest_fault(
-            state.context.core.pc,
+            running.state.context.core.pc,
             self.hsr.0,
-            state.context.fault.hdfar,
+            running.state.context.fault.hdfar,
             self.ipa.0
         ));
-        let outcome = emulate(vm, vcpu, state, self.hsr, &self.abort, self.ipa);
+        let outcome = emulate(running, self.hsr, &self.abort, self.ipa);
         matches!(outcome, Ok(Next::Resume))
     }
 }
 
 /// Emulates the load or store that trapped at `ipa`, or asks the monitor to.
 pub(crate) fn emulate(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
+    running: &mut Running<'_>,
     hsr: Hsr,
     abort: &AbortIss,
     ipa: Ipa,
 ) -> Result<Next> {
     let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
-        return emulate_decoded(vm, vcpu, state, hsr, ipa);
+        return emulate_decoded(running, hsr, ipa);
     };
     // The syndrome does not tell where the access begins: one page can be memory, or another
     // device.
-    if abort.may_cross_pages(state.context.fault.hdfar) && !begins_page(state) {
-        if let Fetched::Same(transfer) = fetch_transfer(vm, vcpu, state, abort)? {
+    if abort.may_cross_pages(running.state.context.fault.hdfar) && !begins_page(running.state) {
+        if let Fetched::Same(transfer) = fetch_transfer(running, abort)? {
             if transfer.is_single(size, abort.write) && transfer.crosses_pages() {
-                return carry_out(vm, vcpu, state, transfer);
+                return carry_out(running, transfer);
             }
         }
     }
     let rt = abort.srt;
-    let big_endian = Psr(state.context.core.cpsr).is_big_endian();
+    let big_endian = Psr(running.state.context.core.cpsr).is_big_endian();
     let load = if abort.write {
         // KVM_EXIT_MMIO gives just the bytes that are stored.
-        let data = bytes_of(state.context.reg(rt), size, big_endian);
-        if vm.device_write(vcpu, state, ipa.0, size, &data) {
-            state.skip_instruction(hsr);
+        let data = bytes_of(running.state.context.reg(rt), size, big_endian);
+        if running
+            .vm
+            .device_write(running.vcpu, running.state, ipa.0, size, &data)
+        {
+            running.state.skip_instruction(hsr);
             return Ok(Next::Resume);
         }
-        vcpu.run_page.set_mmio(ipa.0, size, Some(data));
+        running.vcpu.run_page.set_mmio(ipa.0, size, Some(data));
         None
     } else {
         let load = Load {
@@ -161,15 +155,15 @@ pub(crate) fn emulate(
             sign_extend: abort.sign_extend,
             big_endian,
         };
-        if let Some(data) = vm.device_read(vcpu, ipa.0, size) {
-            load.finish(&mut state.context, data);
-            state.skip_instruction(hsr);
+        if let Some(data) = running.vm.device_read(running.vcpu, ipa.0, size) {
+            load.finish(&mut running.state.context, data);
+            running.state.skip_instruction(hsr);
             return Ok(Next::Resume);
         }
-        vcpu.run_page.set_mmio(ipa.0, size, None);
+        running.vcpu.run_page.set_mmio(ipa.0, size, None);
         Some(load)
     };
-    state.mmio = Some(PendingMmio::Single { hsr, load });
+    running.state.mmio = Some(PendingMmio::Single { hsr, load });
     Ok(Next::ToUser)
 }
 
@@ -197,29 +191,23 @@ fn begins_page(state: &VcpuState) -> bool {
 }
 
 /// The same for an instruction for which the hardware gives no syndrome (B3.13.6).
-fn emulate_decoded(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-    hsr: Hsr,
-    ipa: Ipa,
-) -> Result<Next> {
-    let transfer = match fetch_transfer(vm, vcpu, state, &hsr.abort())? {
+fn emulate_decoded(running: &mut Running<'_>, hsr: Hsr, ipa: Ipa) -> Result<Next> {
+    let transfer = match fetch_transfer(running, &hsr.abort())? {
         Fetched::Same(transfer) => transfer,
         Fetched::Other => {
-            let pc = state.context.core.pc;
+            let pc = running.state.context.core.pc;
             // Once is a coincidence. A guest whose caches do not agree on what the instruction is
             // would never get any further.
-            if state.refetched_at.replace(pc) == Some(pc) {
-                state.refetched_at = None;
-                return not_emulated(vm, vcpu, state, hsr, ipa);
+            if running.state.refetched_at.replace(pc) == Some(pc) {
+                running.state.refetched_at = None;
+                return not_emulated(running, hsr, ipa);
             }
             return Ok(Next::Resume);
         }
-        Fetched::Unknown => return not_emulated(vm, vcpu, state, hsr, ipa),
+        Fetched::Unknown => return not_emulated(running, hsr, ipa),
     };
-    state.refetched_at = None;
-    carry_out(vm, vcpu, state, transfer)
+    running.state.refetched_at = None;
+    carry_out(running, transfer)
 }
 
 /// What is found where an instruction trapped.
@@ -234,13 +222,13 @@ enum Fetched {
 }
 
 /// Fetches and decodes the instruction of an abort again.
-fn fetch_transfer(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, abort: &AbortIss) -> Result<Fetched> {
-    let cpsr = state.context.core.cpsr;
+fn fetch_transfer(running: &Running<'_>, abort: &AbortIss) -> Result<Fetched> {
+    let cpsr = running.state.context.core.cpsr;
     if cpsr & Psr::J != 0 {
         // ThumbEE has other instructions.
         return Ok(Fetched::Unknown);
     }
-    let Some(instruction) = fetch(vm, vcpu, state)? else {
+    let Some(instruction) = fetch(running)? else {
         return Ok(Fetched::Other);
     };
     let Ok(decoded) = insn::decode(instruction) else {
@@ -248,11 +236,11 @@ fn fetch_transfer(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, abort: &AbortIss) -> 
     };
     // One that must be aligned, and is not, would have had an alignment fault: that of stage 1
     // comes first (B3.12).
-    let Ok(transfer) = Transfer::new(instruction, &decoded, &*state.context) else {
+    let Ok(transfer) = Transfer::new(instruction, &decoded, &*running.state.context) else {
         return Ok(Fetched::Other);
     };
     let is_same = insn::is_executed(&decoded, cpsr)
-        && transfer.covers(state.context.fault.hdfar)
+        && transfer.covers(running.state.context.fault.hdfar)
         && (decoded.kind.stores() || !abort.write);
     Ok(if is_same {
         Fetched::Same(transfer)
@@ -262,15 +250,15 @@ fn fetch_transfer(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, abort: &AbortIss) -> 
 }
 
 /// Reads the instruction at the PC through the guest's own translation. `None` if that has none.
-fn fetch(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> Result<Option<Instruction>> {
-    let pc = state.context.core.pc;
-    if !Psr(state.context.core.cpsr).is_thumb() {
+fn fetch(running: &Running<'_>) -> Result<Option<Instruction>> {
+    let pc = running.state.context.core.pc;
+    if !Psr(running.state.context.core.cpsr).is_thumb() {
         let mut bytes = [0; 4];
-        let is_there = fetch_bytes(vm, vcpu, state, pc, &mut bytes)?;
+        let is_there = fetch_bytes(running, pc, &mut bytes)?;
         return Ok(is_there.then_some(Instruction::Arm(u32::from_le_bytes(bytes))));
     }
     let mut bytes = [0; 2];
-    if !fetch_bytes(vm, vcpu, state, pc, &mut bytes)? {
+    if !fetch_bytes(running, pc, &mut bytes)? {
         return Ok(None);
     }
     let first = u16::from_le_bytes(bytes);
@@ -278,21 +266,15 @@ fn fetch(vm: &Vm, vcpu: &Vcpu, state: &VcpuState) -> Result<Option<Instruction>>
         return Ok(Some(Instruction::Thumb16(first)));
     }
     // The second half can be in another page.
-    let is_there = fetch_bytes(vm, vcpu, state, pc.wrapping_add(2), &mut bytes)?;
+    let is_there = fetch_bytes(running, pc.wrapping_add(2), &mut bytes)?;
     let word = u32::from(first) << 16 | u32::from(u16::from_le_bytes(bytes));
     Ok(is_there.then_some(Instruction::Thumb32(word)))
 }
 
 /// Reads bytes of one page.
-fn fetch_bytes(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &VcpuState,
-    address: u32,
-    bytes: &mut [u8],
-) -> Result<bool> {
-    match translate(vm, vcpu, state, address, None) {
-        Ok(ipa) => read(vm, vcpu, state, ipa, bytes),
+fn fetch_bytes(running: &Running<'_>, address: u32, bytes: &mut [u8]) -> Result<bool> {
+    match translate(running, address, None) {
+        Ok(ipa) => read(running, ipa, bytes),
         Err(WalkError::Fault(_)) => Ok(false),
         Err(WalkError::Read(e)) => Err(e),
     }
@@ -300,26 +282,18 @@ fn fetch_bytes(
 
 /// Translates an address by the guest's tables.
 fn translate(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &VcpuState,
+    running: &Running<'_>,
     address: u32,
     access: Option<stage1::Access>,
 ) -> Result<Ipa, WalkError<Error>> {
-    Stage1::of(&*state.context).translate(address, access, |ipa, bytes| {
-        read(vm, vcpu, state, ipa, bytes)
-    })
+    Stage1::of(&*running.state.context)
+        .translate(address, access, |ipa, bytes| read(running, ipa, bytes))
 }
 
 /// The abort of an access, or a fetch, for which the hardware found a table of the guest where there
 /// is no memory.
-pub(super) fn walk_fault(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &VcpuState,
-    address: u32,
-) -> Result<DataFault> {
-    match translate(vm, vcpu, state, address, None) {
+pub(super) fn walk_fault(running: &Running<'_>, address: u32) -> Result<DataFault> {
+    match translate(running, address, None) {
         Err(WalkError::Fault(fault)) => Ok(fault),
         Err(WalkError::Read(e)) => Err(e),
         // Another vCPU has changed the tables since. The abort is true all the same, as of then; that
@@ -330,42 +304,52 @@ pub(super) fn walk_fault(
 
 /// Reads memory of the guest. If the host has none there, although it should, user space is told
 /// where.
-fn read(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
-    let result = vm.memory.read(ipa, bytes, state.caches_on());
+fn read(running: &Running<'_>, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
+    let result = running
+        .vm
+        .memory
+        .read(ipa, bytes, running.state.caches_on());
     result.inspect_err(|_| {
-        vcpu.run_page
+        running
+            .vcpu
+            .run_page
             .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
     })
 }
 
 /// Writes to memory of the guest; else the same.
-fn write(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, ipa: Ipa, bytes: &[u8]) -> Result<bool> {
-    let result = vm.memory.write(ipa, bytes, state.caches_on());
+fn write(running: &Running<'_>, ipa: Ipa, bytes: &[u8]) -> Result<bool> {
+    let result = running
+        .vm
+        .memory
+        .write(ipa, bytes, running.state.caches_on());
     result.inspect_err(|_| {
-        vcpu.run_page
+        running
+            .vcpu
+            .run_page
             .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
     })
 }
 
 /// Makes the accesses of an instruction, as far as the kernel can.
-fn carry_out(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, mut transfer: Transfer) -> Result<Next> {
+fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> {
     loop {
         let Some(access) = transfer.next() else {
-            if transfer.turn(&*state.context) {
+            if transfer.turn(&*running.state.context) {
                 continue;
             }
-            transfer.finish(&mut *state.context);
+            transfer.finish(&mut *running.state.context);
             return Ok(Next::Resume);
         };
         let rights = stage1::Access {
             write: access.store.is_some(),
-            privileged: transfer.is_privileged(state.context.core.cpsr),
+            privileged: transfer.is_privileged(running.state.context.core.cpsr),
         };
-        let ipa = match translate(vm, vcpu, state, access.address, Some(rights)) {
+        let ipa = match translate(running, access.address, Some(rights)) {
             Ok(ipa) => ipa,
             Err(WalkError::Read(e)) => return Err(e),
             Err(WalkError::Fault(fault)) => {
-                let regs = &mut *state.context;
+                let regs = &mut *running.state.context;
                 exception::inject_data_fault(regs, fault, access.address, rights.write);
                 return Ok(Next::Resume);
             }
@@ -373,16 +357,18 @@ fn carry_out(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, mut transfer: Transfer
         let size = access.bytes;
         let done = match access.store {
             Some(data) => {
-                write(vm, vcpu, state, ipa, data.get(..size).unwrap_or(&data))?
-                    || vm.device_write(vcpu, state, ipa.0, size, &data)
+                write(running, ipa, data.get(..size).unwrap_or(&data))?
+                    || running
+                        .vm
+                        .device_write(running.vcpu, running.state, ipa.0, size, &data)
             }
             None => {
                 let mut data = [0; 8];
                 let bytes = data.get_mut(..size).ok_or(EINVAL)?;
-                let found = if read(vm, vcpu, state, ipa, bytes)? {
+                let found = if read(running, ipa, bytes)? {
                     Some(data)
                 } else {
-                    vm.device_read(vcpu, ipa.0, size)
+                    running.vm.device_read(running.vcpu, ipa.0, size)
                 };
                 if let Some(data) = found {
                     transfer.complete(data);
@@ -392,8 +378,8 @@ fn carry_out(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, mut transfer: Transfer
             }
         };
         if !done {
-            vcpu.run_page.set_mmio(ipa.0, size, access.store);
-            state.mmio = Some(PendingMmio::Part(transfer));
+            running.vcpu.run_page.set_mmio(ipa.0, size, access.store);
+            running.state.mmio = Some(PendingMmio::Part(transfer));
             return Ok(Next::ToUser);
         }
         transfer.complete([0; 8]);
@@ -402,14 +388,14 @@ fn carry_out(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, mut transfer: Transfer
 
 /// An access that cannot be emulated: user space wanted to hear of it, or else the guest gets the
 /// abort that a bus gives for what it does not support.
-fn not_emulated(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, ipa: Ipa) -> Result<Next> {
+fn not_emulated(running: &mut Running<'_>, hsr: Hsr, ipa: Ipa) -> Result<Next> {
     /// Of the syndrome: CM, WnR, the fault status.
     const NISV_MASK: u32 = 1 << 8 | 1 << 6 | 0x3f;
-    if vm.nisv_to_user() {
-        vcpu.run_page.set_arm_nisv(hsr.0 & NISV_MASK, ipa.0);
+    if running.vm.nisv_to_user() {
+        running.vcpu.run_page.set_arm_nisv(hsr.0 & NISV_MASK, ipa.0);
         return Ok(Next::ToUser);
     }
-    let pc = state.context.core.pc;
+    let pc = running.state.context.core.pc;
     crate::glue::log::ratelimited(|| {
         pr_warn!(
             "a guest accessed device memory at {:#x} by an instruction that is not emulated \
@@ -417,7 +403,7 @@ fn not_emulated(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, hsr: Hsr, ipa: Ipa)
             ipa.0
         );
     });
-    let address = state.context.fault.hdfar;
-    exception::inject_data_abort(&mut *state.context, address, hsr.abort().write);
+    let address = running.state.context.fault.hdfar;
+    exception::inject_data_abort(&mut *running.state.context, address, hsr.abort().write);
     Ok(Next::Resume)
 }

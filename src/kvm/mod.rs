@@ -23,6 +23,7 @@ pub(crate) mod registers;
 pub(crate) mod reset;
 pub(crate) mod run;
 pub(crate) mod run_page;
+pub(crate) mod running;
 pub(crate) mod stats;
 pub(crate) mod stats_file;
 pub(crate) mod system;

@@ -32,7 +32,7 @@ use machine::{
         CPU_CYCLES,
         CYCLE_COUNTER, //
     },
-    timer::Frequency,
+    timer::Frequency, //
 };
 
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
         cpu::IrqsOff,
         perf::PerfEvent, //
     },
-    hyp::register,
+    hyp::register, //
 };
 
 /// The host's monitors.

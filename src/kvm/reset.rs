@@ -15,9 +15,7 @@ use machine::{
 };
 
 use super::{
-    vcpu::Vcpu,
-    vcpu_state::VcpuState,
-    vm::Vm, //
+    running::Running, //
 };
 use crate::hyp::register;
 
@@ -25,32 +23,33 @@ use crate::hyp::register;
 const CLUSTER: usize = 4;
 
 /// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
-pub(super) fn reset(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
-    let id = vcpu.id as u32;
+pub(super) fn reset(running: &mut Running<'_>) -> Result {
+    let id = running.vcpu.id as u32;
     let mpidr = cp15::mpidr(id);
-    let words = &mut state.context.cp15;
+    let words = &mut running.state.context.cp15;
     words[Cp15Reg::Mpidr as usize] = mpidr;
     // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
     words[Cp15Reg::Actlr as usize] = cp15::reset_value(Cp15Reg::Actlr, id) | register::actlr();
-    vcpu.set_mpidr(mpidr);
-    restart(vm, vcpu, state)
+    running.vcpu.set_mpidr(mpidr);
+    restart(running)
 }
 
 /// The same, but leaves what tells vCPUs apart as user space may have set it: for a vCPU that the
 /// guest starts by its MPIDR.
-pub(super) fn restart(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
-    let context = &mut *state.context;
+pub(super) fn restart(running: &mut Running<'_>) -> Result {
+    let context = &mut *running.state.context;
     context.core = Default::default();
     context.core.cpsr = Psr::RESET.0;
     for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
         if !matches!(reg, Cp15Reg::Mpidr | Cp15Reg::Actlr) {
-            *slot = cp15::reset_value(*reg, vcpu.id as u32);
+            *slot = cp15::reset_value(*reg, running.vcpu.id as u32);
         }
     }
     // The number of CPUs that the guest finds there is that of the vCPU's cluster.
-    let cpus = vm
+    let cpus = running
+        .vm
         .vcpus()
-        .filter(|other| other.id / CLUSTER == vcpu.id / CLUSTER)
+        .filter(|other| other.id / CLUSTER == running.vcpu.id / CLUSTER)
         .count() as u32;
     let l2ctlr = register::l2ctlr() & !(3 << 24);
     context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
@@ -63,14 +62,14 @@ pub(super) fn restart(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
     context.control.hstr = policy::HSTR_GUEST.bits();
     context.control.hcptr = policy::HCPTR_GUEST.bits();
     context.control.hdcr = policy::HDCR_GUEST.bits();
-    let offset = vm.counter_offset();
-    state.timers.virt = Timer::new(offset);
-    state.timers.phys = Timer::new(0);
-    state.set_counter_offset(offset);
-    state.fpinst = [0; 2];
-    state.pmu.reset();
-    state.interface = CpuInterface::default();
-    state.mmio = None;
-    state.refetched_at = None;
+    let offset = running.vm.counter_offset();
+    running.state.timers.virt = Timer::new(offset);
+    running.state.timers.phys = Timer::new(0);
+    running.state.set_counter_offset(offset);
+    running.state.fpinst = [0; 2];
+    running.state.pmu.reset();
+    running.state.interface = CpuInterface::default();
+    running.state.mmio = None;
+    running.state.refetched_at = None;
     Ok(())
 }

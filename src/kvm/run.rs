@@ -21,6 +21,7 @@ use super::{
     },
     next::Next,
     reset,
+    running::Running,
     timer::VcpuTimers,
     vcpu::{
         request,
@@ -28,7 +29,6 @@ use super::{
         Start,
         Vcpu, //
     },
-    vcpu_state::VcpuState,
     vm::Vm, //
 };
 use crate::{
@@ -56,76 +56,81 @@ use crate::{
 /// Carries out KVM_RUN.
 pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     let mut state = vcpu.lock()?;
-    let result = run_locked(vm, vcpu, &mut state);
+    let running = &mut Running {
+        vm,
+        vcpu,
+        state: &mut state,
+    };
+    let result = run_locked(running);
     if !vm.has_gic() {
         // The monitor looks at the lines after each return (api.rst 8.9).
-        report_lines(vcpu, &state);
+        report_lines(running);
     }
     result
 }
 
-fn run_locked(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize> {
-    if state.features.is_none() {
+fn run_locked(running: &mut Running<'_>) -> Result<isize> {
+    if running.state.features.is_none() {
         return Err(ENOEXEC);
     }
-    if !vm.is_current_process() {
+    if !running.vm.is_current_process() {
         return Err(EIO);
     }
-    vm.prepare_to_run(vcpu, state)?;
-    if let Some(pending) = state.mmio.take() {
-        if mmio::finish(pending, vm, vcpu, state)? == Next::ToUser {
+    running.vm.prepare_to_run(running.vcpu, running.state)?;
+    if let Some(pending) = running.state.mmio.take() {
+        if mmio::finish(pending, running)? == Next::ToUser {
             return Ok(0);
         }
     }
-    let mask = state.signal_mask;
-    with_mask(mask, || enter_until_exit(vm, vcpu, state))
+    let mask = running.state.signal_mask;
+    with_mask(mask, || enter_until_exit(running))
 }
 
 /// Enters the guest again and again, until user space is needed.
-fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize> {
-    if vcpu.run_page.immediate_exit() {
+fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
+    if running.vcpu.run_page.immediate_exit() {
         return Err(EINTR);
     }
-    state.context.answers = firmware::answers(vm, vcpu, state);
+    running.state.context.answers = firmware::answers(running);
     // Only aborts one after the other are no coincidence.
-    state.refetched_at = None;
-    state.pmu.attach();
-    state.timers.check_alarm();
+    running.state.refetched_at = None;
+    running.state.pmu.attach();
+    running.state.timers.check_alarm();
     let mut alarm = None;
-    let result = vcpu.with_task(|| loop {
+    let result = running.vcpu.with_task(|| loop {
         cond_resched();
-        if handle_requests(vm, vcpu, state)? == Next::ToUser {
+        if handle_requests(running)? == Next::ToUser {
             return Ok(0);
         }
-        if state.pmu.take_alarm_due() | state.timers.take_alarm_due() {
-            set_alarm(vm, vcpu, state, &mut alarm);
+        if running.state.pmu.take_alarm_due() | running.state.timers.take_alarm_due() {
+            set_alarm(running, &mut alarm);
         }
         // What the kernel does to this task on its way to user space must not be put off for as
         // long as the guest runs.
         if kernel::current!().signal_pending() || is_over_memory_high() {
-            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
         // That may be to wait for the next period of its cgroup's CPU time. A signal that comes
         // meanwhile, and is handled, has to end KVM_RUN; without one it is begun anew.
         if must_do_task_work() {
-            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+            running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(ERESTARTNOHAND);
         }
-        if !vm.has_gic() && report_lines(vcpu, state) {
-            vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+        if !running.vm.has_gic() && report_lines(running) {
+            running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
-        let outcome = match enter(vm, vcpu, state) {
+        let outcome = match enter(running) {
             None => Next::Resume,
             Some(Exit::Interrupt) => {
-                halt::watch_events(state);
+                halt::watch_events(running.state);
                 Next::Resume
             }
             Some(Exit::Retry) => Next::Resume,
-            Some(Exit::Trap) => exit::handle(vm, vcpu, state)?,
+            Some(Exit::Trap) => exit::handle(running)?,
             Some(Exit::HypFault(vector)) => {
-                vcpu.run_page.set_internal_error(
+                running.vcpu.run_page.set_internal_error(
                     uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
                     &[vector.into()],
                 );
@@ -136,72 +141,75 @@ fn enter_until_exit(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<isize
             return Ok(0);
         }
     });
-    vcpu.note_user_exit(&mut state.context, &result);
+    running
+        .vcpu
+        .note_user_exit(&mut running.state.context, &result);
     result
 }
 
 /// Enters the guest until it leaves for something that takes longer. `None` if there is nothing to
 /// be done about that any more, or if something came up before.
-fn enter(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Option<Exit> {
-    let host = &vm.host;
-    host.vmids.ensure(&vm.memory.vmid, &host.lowvisor);
+fn enter(running: &mut Running<'_>) -> Option<Exit> {
+    let host = &running.vm.host;
+    host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
 
-    IrqsOff::with(|irqs| enter_with_irqs_off(vm, vcpu, state, irqs))
+    IrqsOff::with(|irqs| enter_with_irqs_off(running, irqs))
 }
 
 /// [`enter`], from where nothing may come in between.
 #[inline]
-fn enter_with_irqs_off(
-    vm: &Vm,
-    vcpu: &Vcpu,
-    state: &mut VcpuState,
-    irqs: Pin<&mut IrqsOff>,
-) -> Option<Exit> {
-    let host = &vm.host;
+fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Option<Exit> {
+    let host = &running.vm.host;
     let Some(hyp) = host.lowvisor.for_guests(&irqs) else {
         // Given back for a reboot, or lost when the CPU was resumed. User space may go on with
         // KVM_RUN for as long as it likes.
         log::ratelimited(|| pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu()));
         return Some(Exit::HypFault(u8::MAX));
     };
-    if !vcpu.try_enter() {
+    if !running.vcpu.try_enter() {
         return None;
     }
     if need_resched()
         || kernel::current!().signal_pending()
-        || !host.vmids.is_current(&vm.memory.vmid)
+        || !host.vmids.is_current(&running.vm.memory.vmid)
     {
-        vcpu.leave();
+        running.vcpu.leave();
         return None;
     }
 
-    let lines = state.lines();
-    let keep_active = vm.flush_gic(&irqs, vcpu, state, lines);
-    let context = &mut *state.context;
+    let lines = running.state.lines();
+    let keep_active = running
+        .vm
+        .flush_gic(&irqs, running.vcpu, running.state, lines);
+    let context = &mut *running.state.context;
     context.control.hcr =
-        (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | vcpu.irq_lines();
-    let vttbr = vm.memory.vttbr();
+        (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | running.vcpu.irq_lines();
+    let vttbr = running.vm.memory.vttbr();
     context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
-    if vm.comes_after_another(&irqs, vcpu.id) {
+    if running.vm.comes_after_another(&irqs, running.vcpu.id) {
         hyp.flush_tlb_local(vttbr);
     }
-    state
+    running
+        .state
         .timers
-        .load(&irqs, &host.timer, &mut state.context, keep_active);
-    if vm.has_gic() {
-        host.gic.load(&irqs, &state.interface);
+        .load(&irqs, &host.timer, &mut running.state.context, keep_active);
+    if running.vm.has_gic() {
+        host.gic.load(&irqs, &running.state.interface);
     }
-    state.pmu.enter(&irqs);
-    guest_time::account(irqs, |guest| run_guest(vm, vcpu, state, guest))
+    running.state.pmu.enter(&irqs);
+    guest_time::account(irqs, |guest| run_guest(running, guest))
 }
 
 /// Runs the guest with its GIC, timer and performance monitors in the hardware, and takes them back.
 #[inline]
-fn run_guest(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, guest: &GuestTime<'_>) -> Option<Exit> {
-    let host = &vm.host;
+fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
+    let host = &running.vm.host;
     let exit = loop {
-        trace!(kvm_entry(vcpu.id as u32, state.context.core.pc));
-        let context = state.context.as_mut_ptr();
+        trace!(kvm_entry(
+            running.vcpu.id as u32,
+            running.state.context.core.pc
+        ));
+        let context = running.state.context.as_mut_ptr();
         let exit = match host.lowvisor.for_guests(guest.irqs()) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
             // as long as it lives; VTTBR is that of the VM's table. What another vCPU has left in
@@ -210,138 +218,155 @@ fn run_guest(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, guest: &GuestTime<'_>)
             None => Exit::Retry,
         };
         if let Exit::HypFault(vector) = exit {
-            report_fault(vm, vector, guest.irqs());
+            report_fault(running.vm, vector, guest.irqs());
         }
-        vcpu.note_exit(exit, state);
-        let may_reenter = exit == Exit::Trap && vm.is_distributor(state.context.fault.ipa_page);
-        if !may_reenter || !reenters(vm, vcpu, state, guest.irqs()) {
+        running.vcpu.note_exit(exit, running.state);
+        let may_reenter = exit == Exit::Trap
+            && running
+                .vm
+                .is_distributor(running.state.context.fault.ipa_page);
+        if !may_reenter || !reenters(running, guest.irqs()) {
             break Some(exit);
         }
         // What others want of the vCPU, and the host's interrupts, have it come out again. The guest
         // itself may have made the timer's interrupt pending, whose physical side has to be, too.
-        if need_resched() || state.timer_active {
+        if need_resched() || running.state.timer_active {
             break None;
         }
     };
 
-    state.pmu.leave(guest.irqs());
-    note_relayed(vm, vcpu, state, guest.irqs());
-    if vm.has_gic() {
-        host.gic.save(guest.irqs(), &mut state.interface);
+    running.state.pmu.leave(guest.irqs());
+    note_relayed(running, guest.irqs());
+    if running.vm.has_gic() {
+        host.gic.save(guest.irqs(), &mut running.state.interface);
     }
-    let still_active = vm.fold_gic(guest.irqs(), vcpu, state);
-    state
-        .timers
-        .save(guest.irqs(), &host.timer, &state.context, still_active);
-    vcpu.leave();
+    let still_active = running
+        .vm
+        .fold_gic(guest.irqs(), running.vcpu, running.state);
+    running.state.timers.save(
+        guest.irqs(),
+        &host.timer,
+        &running.state.context,
+        still_active,
+    );
+    running.vcpu.leave();
     exit
 }
 
 /// Takes note of what HYP mode did with the virtual timer's interrupt while the guest ran: before
 /// the list registers are saved.
 #[inline]
-fn note_relayed(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) {
-    let relayed = core::mem::take(&mut state.context.relayed);
+fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
+    let relayed = core::mem::take(&mut running.state.context.relayed);
     if relayed != 0 {
-        vcpu.stats.relayed.add(relayed.into());
-        vm.host.timer.note_active(irqs, true);
-        state.interface.use_register(state.timer_register);
-        state.told_lines.get_mut().virt = true;
-        state.timer_rose = true;
+        running.vcpu.stats.relayed.add(relayed.into());
+        running.vm.host.timer.note_active(irqs, true);
+        running
+            .state
+            .interface
+            .use_register(running.state.timer_register);
+        running.state.told_lines.get_mut().virt = true;
+        running.state.timer_rose = true;
     }
 }
 
 /// Deals with a trap without leaving the guest for good, if that is possible: its timer stays in
 /// the hardware. List registers are taken back and filled anew as the distributor has it.
 #[inline(never)]
-fn reenters(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, irqs: &IrqsOff) -> bool {
-    let Some(access) = DistributorAccess::of(vm, state) else {
+fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
+    let Some(access) = DistributorAccess::of(running) else {
         return false;
     };
     // What the guest counts is in the hardware.
-    if state.pmu.is_watched() {
+    if running.state.pmu.is_watched() {
         return false;
     }
-    note_relayed(vm, vcpu, state, irqs);
-    let mut lines = state.told_lines.get();
-    let timer_was_due = lines.virt || state.timer_active;
+    note_relayed(running, irqs);
+    let mut lines = running.state.told_lines.get();
+    let timer_was_due = lines.virt || running.state.timer_active;
     let mut still_active = true;
-    let gic = &vm.host.gic;
-    if state.interface.used != 0 {
-        gic.save(irqs, &mut state.interface);
-        still_active = vm.fold_gic(irqs, vcpu, state);
+    let gic = &running.vm.host.gic;
+    if running.state.interface.used != 0 {
+        gic.save(irqs, &mut running.state.interface);
+        still_active = running.vm.fold_gic(irqs, running.vcpu, running.state);
     }
     if timer_was_due {
         if !still_active {
-            vm.host.timer.note_active(irqs, false);
+            running.vm.host.timer.note_active(irqs, false);
         }
         // The guest may not be done with it; or its timer has fired once more.
-        if still_active || VcpuTimers::hardware_level(&state.context) {
+        if still_active || VcpuTimers::hardware_level(&running.state.context) {
             return false;
         }
         lines.virt = false;
     }
-    if !access.emulate(vm, vcpu, state) {
+    if !access.emulate(running) {
         return false;
     }
-    if state.look_at_interrupts {
-        gic.save(irqs, &mut state.interface);
-        vm.flush_gic(irqs, vcpu, state, lines);
-        gic.load(irqs, &state.interface);
+    if running.state.look_at_interrupts {
+        gic.save(irqs, &mut running.state.interface);
+        running
+            .vm
+            .flush_gic(irqs, running.vcpu, running.state, lines);
+        gic.load(irqs, &running.state.interface);
     }
     true
 }
 
 /// Does what others asked of the vCPU, and waits while it is off or suspended.
-fn handle_requests(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result<Next> {
+fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
     loop {
-        let requests = vcpu.take_requests();
+        let requests = running.vcpu.take_requests();
         if requests & request::INTERRUPT != 0 {
-            state.look_at_interrupts = true;
-            state.pmu.alarm_rang();
-            state.timers.check_alarm();
+            running.state.look_at_interrupts = true;
+            running.state.pmu.alarm_rang();
+            running.state.timers.check_alarm();
         }
         if requests & request::COUNTER != 0 {
-            state.set_counter_offset(vm.counter_offset());
+            running
+                .state
+                .set_counter_offset(running.vm.counter_offset());
         }
-        if requests & request::POWER != 0 || state.off {
-            settle_power(vm, vcpu, state)?;
+        if requests & request::POWER != 0 || running.state.off {
+            settle_power(running)?;
         }
-        if !state.off && !state.suspended {
+        if !running.state.off && !running.state.suspended {
             return Ok(Next::Resume);
         }
-        if !state.off {
-            match halt::suspended(vm, vcpu, state)? {
+        if !running.state.off {
+            match halt::suspended(running)? {
                 Some(outcome) => return Ok(outcome),
                 None => continue,
             }
         }
-        vcpu.wait(None, || false)
-            .inspect_err(|_| vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR))
+        running
+            .vcpu
+            .wait(None, || false)
+            .inspect_err(|_| running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR))
             .map_err(|_| EINTR)?;
     }
 }
 
 /// Carries out what was asked of a vCPU's power. Until then, its registers are those from before.
-pub(super) fn settle_power(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState) -> Result {
+pub(super) fn settle_power(running: &mut Running<'_>) -> Result {
     let power = {
-        let mut power = vcpu.power.lock();
+        let mut power = running.vcpu.power.lock();
         let now = *power;
         power.start = None;
         now
     };
-    state.off = power.off;
-    state.suspended = power.suspended;
+    running.state.off = power.off;
+    running.state.suspended = power.suspended;
     match power.start {
-        Some(start) => start_at(vm, vcpu, state, start),
+        Some(start) => start_at(running, start),
         None => Ok(()),
     }
 }
 
 /// PSCI CPU_ON: resets the vCPU to run as the caller asked.
-fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result {
-    reset::restart(vm, vcpu, state)?;
-    let context = &mut *state.context;
+fn start_at(running: &mut Running<'_>, start: Start) -> Result {
+    reset::restart(running)?;
+    let context = &mut *running.state.context;
     if start.thumb {
         context.core.cpsr |= Psr::T;
     }
@@ -355,26 +380,26 @@ fn start_at(vm: &Vm, vcpu: &Vcpu, state: &mut VcpuState, start: Start) -> Result
 
 /// Sets the alarm to when a line rises by itself that no hardware of the vCPU's drives: that of the
 /// performance monitors, or of the physical timer.
-fn set_alarm(vm: &Vm, vcpu: &Vcpu, state: &VcpuState, alarm: &mut Option<Alarm>) {
+fn set_alarm(running: &Running<'_>, alarm: &mut Option<Alarm>) {
     // The old one has to be gone before: there is but one timer.
     *alarm = None;
-    let frequency = &vm.host.timer.frequency;
-    let phys = state.timers.ticks_to_phys();
+    let frequency = &running.vm.host.timer.frequency;
+    let phys = running.state.timers.ticks_to_phys();
     let phys = phys.map(|ticks| frequency.ticks_to_ns(ticks));
-    let pmu = state.pmu.ns_to_level();
+    let pmu = running.state.pmu.ns_to_level();
     let first = [phys, pmu].into_iter().flatten().min();
     *alarm = first
-        .zip(vm.vcpu(vcpu.id))
+        .zip(running.vm.vcpu(running.vcpu.id))
         .map(|(ns, vcpu)| Vcpu::set_alarm(vcpu, ns));
 }
 
 /// For a monitor with its own interrupt controller: whether a line of the vCPU's devices changed.
-fn report_lines(vcpu: &Vcpu, state: &VcpuState) -> bool {
-    let level = state.lines().device_irq_level();
-    if vcpu.run_page.device_irq_level() == level {
+fn report_lines(running: &Running<'_>) -> bool {
+    let level = running.state.lines().device_irq_level();
+    if running.vcpu.run_page.device_irq_level() == level {
         return false;
     }
-    vcpu.run_page.set_device_irq_level(level);
+    running.vcpu.run_page.set_device_irq_level(level);
     true
 }
 

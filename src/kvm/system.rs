@@ -23,7 +23,7 @@ use crate::glue::{
         FileObject,
         OpenableDevice, //
     },
-    page::PAGE_SIZE,
+    page::PAGE_SIZE, //
 };
 
 /// An open `/dev/kvm`.

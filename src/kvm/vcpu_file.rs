@@ -20,9 +20,10 @@ use super::{
         ioctl, //
     },
     capabilities,
-    registers::Registers,
+    registers,
     reset::reset,
     run,
+    running::Running,
     stats_file::VcpuStatsFile,
     vcpu::{
         request,
@@ -76,7 +77,7 @@ impl VcpuFile {
             self.vm.memory.refault();
         }
         state.features = Some(features);
-        reset(&self.vm, &self.vcpu, &mut state)?;
+        reset(&mut self.running(&mut state))?;
         let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;
         *self.vcpu.power.lock() = Power {
             off,
@@ -100,22 +101,27 @@ impl VcpuFile {
     /// and it has not run since.
     fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
         let mut state = self.vcpu.lock()?;
-        run::settle_power(&self.vm, &self.vcpu, &mut state)?;
+        run::settle_power(&mut self.running(&mut state))?;
         Ok(state)
+    }
+
+    /// The vCPU with its state, which this thread has.
+    fn running<'a>(&'a self, state: &'a mut VcpuState) -> Running<'a> {
+        Running {
+            vm: &self.vm,
+            vcpu: &self.vcpu,
+            state,
+        }
     }
 
     fn one_reg(&self, arg: usize, set: bool) -> Result {
         let reg: uapi::kvm_one_reg = abi::read_user(arg)?;
         let mut state = self.initialized()?;
-        let mut registers = Registers {
-            vm: &self.vm,
-            vcpu: &self.vcpu,
-            state: &mut state,
-        };
+        let mut running = self.running(&mut state);
         if set {
-            registers.set_one(&reg)
+            registers::set_one(&mut running, &reg)
         } else {
-            registers.get_one(&reg)
+            registers::get_one(&running, &reg)
         }
     }
 
@@ -186,13 +192,8 @@ impl VcpuFile {
     }
 
     fn reg_list(&self, arg: usize) -> Result {
-        let mut state = self.initialized()?;
-        let registers = Registers {
-            vm: &self.vm,
-            vcpu: &self.vcpu,
-            state: &mut state,
-        };
-        registers.list(arg)
+        let _state = self.initialized()?;
+        registers::list(&self.vm, arg)
     }
 }
 

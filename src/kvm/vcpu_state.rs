@@ -14,6 +14,7 @@ use armv7::{
 use kernel::prelude::*;
 use kvm_bindings as uapi;
 use machine::{
+    cp15::Cp15State,
     halt,
     vgic::CpuInterface, //
 };
@@ -76,6 +77,7 @@ pub(crate) struct VcpuState {
 
 impl VcpuState {
     /// That of a vCPU that waits for KVM_ARM_VCPU_INIT.
+    #[inline(always)]
     pub(super) fn new(host: &Host) -> Result<Self> {
         Ok(Self {
             context: HypBox::zeroed(&host.lowvisor)?,
@@ -143,5 +145,16 @@ impl VcpuState {
     /// Whether the guest's data accesses go through the caches.
     pub(crate) fn caches_on(&self) -> bool {
         regs::Sctlr::from_bits_retain(self.context.cp15[Cp15Reg::Sctlr as usize]).caches_on()
+    }
+}
+
+/// The registers that the tables of CP15 use.
+impl Cp15State for VcpuState {
+    fn get(&self, reg: Cp15Reg) -> u32 {
+        self.context.cp15[reg as usize]
+    }
+
+    fn set(&mut self, reg: Cp15Reg, value: u32) {
+        self.context.cp15[reg as usize] = value;
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct VgicDevice {
 enum Use {
     Has,
     Get,
-    Set,
+    Set, //
 }
 
 impl VgicDevice {

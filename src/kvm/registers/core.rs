@@ -9,11 +9,11 @@ use armv7::psr::{
 use kernel::prelude::*;
 use kvm_bindings as uapi;
 
-use super::{
-    Id,
-    Registers, //
+use super::Id;
+use crate::{
+    hyp::context::CORE_WORDS,
+    kvm::running::Running, //
 };
-use crate::hyp::context::CORE_WORDS;
 
 /// The place of the CPSR.
 const CPSR: usize = 16;
@@ -32,21 +32,21 @@ fn word(id: Id) -> Result<usize> {
     }
 }
 
-pub(super) fn get(registers: &Registers<'_>, id: Id) -> Result<u64> {
-    let words = registers.state.context.core.words();
+pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
+    let words = running.state.context.core.words();
     words
         .get(word(id)?)
         .map(|word| u64::from(*word))
         .ok_or(ENOENT)
 }
 
-pub(super) fn set(registers: &mut Registers<'_>, id: Id, value: u64) -> Result {
+pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
     let word = word(id)?;
     let value = value as u32;
     if word == CPSR && !Psr(value).mode().is_some_and(Mode::is_guest_mode) {
         return Err(EINVAL);
     }
-    let words = registers.state.context.core.words_mut();
+    let words = running.state.context.core.words_mut();
     *words.get_mut(word).ok_or(ENOENT)? = value;
     Ok(())
 }

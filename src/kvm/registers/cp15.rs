@@ -14,12 +14,14 @@ use machine::cp15::{
 use super::{
     coprocessor,
     keep,
-    Id,
-    Registers, //
+    Id, //
 };
 use crate::{
     hyp::id_register,
-    kvm::vm::Vm, //
+    kvm::{
+        running::Running,
+        vm::Vm, //
+    },
 };
 
 /// The group of these ids.
@@ -80,21 +82,21 @@ pub(super) fn ids(vm: &Vm) -> impl Iterator<Item = Id> {
     cp15::saved_registers(vm.host.lowvisor.core()).map(|(encoding, _)| id(encoding))
 }
 
-pub(super) fn get(registers: &Registers<'_>, reg: Id) -> Result<u64> {
-    let words = &registers.state.context.cp15;
-    Ok(match find(registers.vm, reg)? {
+pub(super) fn get(running: &Running<'_>, reg: Id) -> Result<u64> {
+    let words = &running.state.context.cp15;
+    Ok(match find(running.vm, reg)? {
         Saved::Word(word) => words[word as usize].into(),
         Saved::Pair(low, high) => {
             u64::from(words[high as usize]) << 32 | u64::from(words[low as usize])
         }
         Saved::Invariant(reg) => id_register::id(reg).into(),
-        Saved::Pmu(reg) => registers.state.pmu.get(reg).into(),
+        Saved::Pmu(reg) => running.state.pmu.get(reg).into(),
     })
 }
 
-pub(super) fn set(registers: &mut Registers<'_>, reg: Id, value: u64) -> Result {
-    let saved = find(registers.vm, reg)?;
-    let words = &mut registers.state.context.cp15;
+pub(super) fn set(running: &mut Running<'_>, reg: Id, value: u64) -> Result {
+    let saved = find(running.vm, reg)?;
+    let words = &mut running.state.context.cp15;
     match saved {
         Saved::Invariant(reg) => return keep(id_register::id(reg), value),
         Saved::Pair(low, high) => {
@@ -105,11 +107,11 @@ pub(super) fn set(registers: &mut Registers<'_>, reg: Id, value: u64) -> Result 
             words[Cp15Reg::Csselr as usize] = value as u32 & CSSELR_MASK;
         }
         Saved::Word(word) => words[word as usize] = value as u32,
-        Saved::Pmu(reg) => registers.state.pmu.set(reg, value as u32),
+        Saved::Pmu(reg) => running.state.pmu.set(reg, value as u32),
     }
     match saved {
-        Saved::Word(Cp15Reg::Sctlr) => registers.state.watch_caches(),
-        Saved::Word(Cp15Reg::Mpidr) => registers.vcpu.set_mpidr(value as u32),
+        Saved::Word(Cp15Reg::Sctlr) => running.state.watch_caches(),
+        Saved::Word(Cp15Reg::Mpidr) => running.vcpu.set_mpidr(value as u32),
         _ => (),
     }
     Ok(())

@@ -21,19 +21,9 @@ use kvm_bindings as uapi;
 use super::{
     abi,
     firmware,
-    vcpu::{
-        Vcpu, //
-    },
-    vcpu_state::VcpuState,
+    running::Running,
     vm::Vm, //
 };
-
-/// What the registers are of.
-pub(crate) struct Registers<'a> {
-    pub(crate) vm: &'a Vm,
-    pub(crate) vcpu: &'a Vcpu,
-    pub(crate) state: &'a mut VcpuState,
-}
 
 /// The name of a register.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,83 +75,79 @@ const fn coprocessor(number: u32) -> u32 {
     number << Id::GROUP_SHIFT
 }
 
-impl Registers<'_> {
-    fn get(&self, id: Id) -> Result<u64> {
-        match id.group() {
-            uapi::KVM_REG_ARM_CORE => core::get(self, id),
-            uapi::KVM_REG_ARM_DEMUX => demux::get(id),
-            uapi::KVM_REG_ARM_VFP => vfp::get(self, id),
-            cp15::GROUP if timer::is_timer(id) => timer::get(self, id),
-            cp15::GROUP => cp15::get(self, id),
-            uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => {
-                firmware::get(self.vm, self.state, id.0)
-            }
-            _ => Err(ENOENT),
-        }
+fn get(running: &Running<'_>, id: Id) -> Result<u64> {
+    match id.group() {
+        uapi::KVM_REG_ARM_CORE => core::get(running, id),
+        uapi::KVM_REG_ARM_DEMUX => demux::get(id),
+        uapi::KVM_REG_ARM_VFP => vfp::get(running, id),
+        cp15::GROUP if timer::is_timer(id) => timer::get(running, id),
+        cp15::GROUP => cp15::get(running, id),
+        uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => firmware::get(running, id.0),
+        _ => Err(ENOENT),
     }
+}
 
-    fn set(&mut self, id: Id, value: u64) -> Result {
-        match id.group() {
-            uapi::KVM_REG_ARM_CORE => core::set(self, id, value),
-            uapi::KVM_REG_ARM_DEMUX => demux::set(id, value),
-            uapi::KVM_REG_ARM_VFP => vfp::set(self, id, value),
-            cp15::GROUP if timer::is_timer(id) => timer::set(self, id, value),
-            cp15::GROUP => cp15::set(self, id, value),
-            uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => {
-                firmware::set(self.vm, self.state, id.0, value)
-            }
-            _ => Err(ENOENT),
+fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
+    match id.group() {
+        uapi::KVM_REG_ARM_CORE => core::set(running, id, value),
+        uapi::KVM_REG_ARM_DEMUX => demux::set(id, value),
+        uapi::KVM_REG_ARM_VFP => vfp::set(running, id, value),
+        cp15::GROUP if timer::is_timer(id) => timer::set(running, id, value),
+        cp15::GROUP => cp15::set(running, id, value),
+        uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => {
+            firmware::set(running, id.0, value)
         }
+        _ => Err(ENOENT),
     }
+}
 
-    fn ids(&self) -> impl Iterator<Item = Id> {
-        core::ids()
-            .chain(timer::ids())
-            .chain(cp15::ids(self.vm))
-            .chain(demux::ids())
-            .chain(vfp::ids())
-            .chain(firmware::ids().map(Id))
-    }
+fn ids(vm: &Vm) -> impl Iterator<Item = Id> {
+    core::ids()
+        .chain(timer::ids())
+        .chain(cp15::ids(vm))
+        .chain(demux::ids())
+        .chain(vfp::ids())
+        .chain(firmware::ids().map(Id))
+}
 
-    /// KVM_GET_ONE_REG.
-    pub(crate) fn get_one(&self, reg: &uapi::kvm_one_reg) -> Result {
-        let id = Id::new(reg.id)?;
-        let value = self.get(id)?;
-        let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
-        if id.is_double() {
-            abi::write_user(address, &value)
-        } else {
-            abi::write_user(address, &(value as u32))
-        }
+/// KVM_GET_ONE_REG.
+pub(crate) fn get_one(running: &Running<'_>, reg: &uapi::kvm_one_reg) -> Result {
+    let id = Id::new(reg.id)?;
+    let value = get(running, id)?;
+    let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
+    if id.is_double() {
+        abi::write_user(address, &value)
+    } else {
+        abi::write_user(address, &(value as u32))
     }
+}
 
-    /// KVM_SET_ONE_REG.
-    pub(crate) fn set_one(&mut self, reg: &uapi::kvm_one_reg) -> Result {
-        let id = Id::new(reg.id)?;
-        // That it exists comes before where its value is.
-        self.get(id)?;
-        let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
-        let value = if id.is_double() {
-            abi::read_user::<u64>(address)?
-        } else {
-            abi::read_user::<u32>(address)?.into()
-        };
-        self.set(id, value)
-    }
+/// KVM_SET_ONE_REG.
+pub(crate) fn set_one(running: &mut Running<'_>, reg: &uapi::kvm_one_reg) -> Result {
+    let id = Id::new(reg.id)?;
+    // That it exists comes before where its value is.
+    get(running, id)?;
+    let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
+    let value = if id.is_double() {
+        abi::read_user::<u64>(address)?
+    } else {
+        abi::read_user::<u32>(address)?.into()
+    };
+    set(running, id, value)
+}
 
-    /// KVM_GET_REG_LIST.
-    pub(crate) fn list(&self, arg: usize) -> Result {
-        let room: u64 = abi::read_user(arg)?;
-        let n = self.ids().count() as u64;
-        abi::write_user(arg, &n)?;
-        if room < n {
-            return Err(E2BIG);
-        }
-        for (index, id) in self.ids().enumerate() {
-            abi::write_user(arg.wrapping_add(8 * (index + 1)), &id.0)?;
-        }
-        Ok(())
+/// KVM_GET_REG_LIST.
+pub(crate) fn list(vm: &Vm, arg: usize) -> Result {
+    let room: u64 = abi::read_user(arg)?;
+    let n = ids(vm).count() as u64;
+    abi::write_user(arg, &n)?;
+    if room < n {
+        return Err(E2BIG);
     }
+    for (index, id) in ids(vm).enumerate() {
+        abi::write_user(arg.wrapping_add(8 * (index + 1)), &id.0)?;
+    }
+    Ok(())
 }
 
 /// Refuses a change of what cannot change.

@@ -13,10 +13,12 @@ use machine::timer::{
 
 use super::{
     coprocessor,
-    Id,
-    Registers, //
+    Id, //
 };
-use crate::hyp::register::cntpct;
+use crate::{
+    hyp::register::cntpct,
+    kvm::running::Running, //
+};
 
 /// A register of this group.
 #[derive(Clone, Copy)]
@@ -66,13 +68,13 @@ pub(super) fn ids() -> impl Iterator<Item = Id> {
         .map(|(id, _)| *id)
 }
 
-pub(super) fn get(registers: &Registers<'_>, id: Id) -> Result<u64> {
-    let timers = &registers.state.timers;
+pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
+    let timers = &running.state.timers;
     let (timer, reg) = match find(id).ok_or(ENOENT)? {
         Register::Virtual(reg) => (
             // Another vCPU may have set the counter since this one ran.
             Timer {
-                offset: registers.vm.counter_offset(),
+                offset: running.vm.counter_offset(),
                 ..timers.virt
             },
             reg,
@@ -82,12 +84,12 @@ pub(super) fn get(registers: &Registers<'_>, id: Id) -> Result<u64> {
     Ok(timer.read(reg, cntpct()))
 }
 
-pub(super) fn set(registers: &mut Registers<'_>, id: Id, value: u64) -> Result {
-    let timers = &mut registers.state.timers;
+pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
+    let timers = &mut running.state.timers;
     let now = cntpct();
     match find(id).ok_or(ENOENT)? {
         Register::Virtual(TimerReg::Count) => {
-            registers.vm.set_counter_offset(now.wrapping_sub(value));
+            running.vm.set_counter_offset(now.wrapping_sub(value));
         }
         // It is the host's.
         Register::Physical(TimerReg::Count) => return Err(EPERM),

@@ -11,12 +11,12 @@ use kvm_bindings as uapi;
 
 use super::{
     keep,
-    Id,
-    Registers, //
+    Id, //
 };
 use crate::{
     glue::cpu,
-    hyp::id_register, //
+    hyp::id_register,
+    kvm::running::Running, //
 };
 
 /// How many 64-bit registers the CPU has: none, 16 or 32.
@@ -69,8 +69,8 @@ fn find(id: Id) -> Result<Register> {
     }
 }
 
-pub(super) fn get(registers: &Registers<'_>, id: Id) -> Result<u64> {
-    let state = &*registers.state;
+pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
+    let state = &*running.state;
     let vfp = &state.context.vfp;
     let word = match find(id)? {
         Register::Double(n) => return vfp.d.get(n).copied().ok_or(ENOENT),
@@ -88,8 +88,8 @@ pub(super) fn get(registers: &Registers<'_>, id: Id) -> Result<u64> {
     Ok(word.into())
 }
 
-pub(super) fn set(registers: &mut Registers<'_>, id: Id, value: u64) -> Result {
-    let state = &mut *registers.state;
+pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
+    let state = &mut *running.state;
     let vfp = &mut state.context.vfp;
     let slot = match find(id)? {
         Register::Double(n) => {
