@@ -590,7 +590,7 @@ impl Vm {
         };
         trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
         let ended = if self.irqfds.has_resampler() {
-            Some(state.interface.ended())
+            Some(gic.ended(vcpu.id, &state.interface))
         } else {
             None
         };
@@ -603,17 +603,15 @@ impl Vm {
         state.look_at_interrupts = true;
         self.request_all(kick & !(1 << vcpu.id), request::INTERRUPT);
         if let Some(ended) = ended {
-            self.resample(&ended);
+            self.resample(ended);
         }
         !deactivated
     }
 
     /// Has those look at their lines again whose interrupts the guest has ended.
     #[cold]
-    fn resample(&self, ended: &[u32]) {
-        for intid in ended.iter().filter(|intid| **intid != 0) {
-            self.irqfds.ended(self, *intid);
-        }
+    fn resample(&self, ended: impl Iterator<Item = u32>) {
+        ended.for_each(|intid| self.irqfds.ended(self, intid));
     }
 
     /// Whether the vGIC would signal an interrupt to the vCPU, given its own devices' lines.
@@ -730,7 +728,7 @@ impl Vm {
         if let GicRegister::Deactivate(0) = register {
             // The end of an interrupt with EOImode 1, which no list register tells.
             if self.irqfds.has_resampler() {
-                self.resample(&[value & 0x3ff]);
+                self.resample([value & 0x3ff].into_iter());
             }
         }
         // This one is not in the guest, and looks at its interrupts before it is.

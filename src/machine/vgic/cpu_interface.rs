@@ -11,7 +11,7 @@ use bitflags::bitflags;
 bitflags! {
     /// GICH_HCR (IHI 0048B section 5.3.2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Hcr: u32 {
+    pub struct GichHcr: u32 {
         /// The virtual CPU interface works.
         const EN = 1 << 0;
         /// Maintenance interrupt while at most one list register is valid.
@@ -33,11 +33,23 @@ bitflags! {
     }
 }
 
-impl Hcr {
-    /// EOIs of interrupts that were in no list register.
+impl GichHcr {
+    /// The largest EOICount.
+    pub(crate) const MAX_EOI_COUNT: usize = 0x1f;
+
+    /// EOICount: how many interrupts that were in no list register the guest has
+    /// ended. It means nothing without `LRENPIE`.
+    ///
+    /// The field wraps around after 31, but `LRENPIE` makes the virtual CPU exit
+    /// at the first of them. A guest that ended 32 before that would find one of
+    /// its interrupts still active, and nobody else would notice.
     #[inline]
-    pub(crate) const fn eoi_count(self) -> u32 {
-        self.bits() >> 27
+    pub(crate) const fn outside_ended(self) -> u32 {
+        if self.contains(Self::LRENPIE) {
+            self.bits() >> 27
+        } else {
+            0
+        }
     }
 }
 
@@ -132,20 +144,6 @@ mod offset {
 }
 
 impl CpuInterface {
-    /// The SPIs whose handling the guest has ended since the list registers were filled, as far
-    /// as those tell: levels, which ask for a maintenance interrupt then. Zero is none.
-    pub fn ended(&self) -> [u32; MAX_LRS] {
-        let mut ended = [0; MAX_LRS];
-        for (n, (place, lr)) in ended.iter_mut().zip(self.lr).enumerate() {
-            let lr = ListRegister(lr);
-            let is_used = self.used >> n & 1 != 0;
-            if is_used && lr.is_ended() && lr.intid() >= super::NR_PRIVATE {
-                *place = lr.intid();
-            }
-        }
-        ended
-    }
-
     /// How many list registers are in use.
     #[inline]
     pub(crate) const fn in_use(&self) -> usize {

@@ -41,12 +41,13 @@
 
 use super::bit;
 use super::irq::State;
+use super::irq::NR_PRIVATE;
 use super::irq::NR_SGIS;
 use super::is_forwarded;
 use super::Cpu;
 use super::CpuInterface;
 use super::CpuMask;
-use super::Hcr;
+use super::GichHcr;
 use super::Irq;
 use super::VcpuIdx;
 use super::Vgic;
@@ -188,7 +189,7 @@ where
     #[inline]
     pub fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
         let kick = self.fold(cpu, ci);
-        ci.hcr = Hcr::EN.bits();
+        ci.hcr = GichHcr::EN.bits();
         let Some(c) = self.cpus.get(cpu) else {
             return kick;
         };
@@ -346,15 +347,15 @@ where
 
         let (enabled0, enabled1) = (vmcr.group_enabled(false), vmcr.group_enabled(true));
         let (some0, some1) = (outside0 > 0, outside1 > 0);
-        let mut hcr = Hcr::EN;
-        hcr.set(Hcr::LRENPIE, active_outside > 0);
-        hcr.set(Hcr::NPIE, (enabled0 && some0) || (enabled1 && some1));
+        let mut hcr = GichHcr::EN;
+        hcr.set(GichHcr::LRENPIE, active_outside > 0);
+        hcr.set(GichHcr::NPIE, (enabled0 && some0) || (enabled1 && some1));
         // A group becoming enabled gives its interrupts outside a claim to a
         // list register, one becoming disabled frees registers for the other.
-        hcr.set(Hcr::VGRP0EIE, !enabled0 && some0);
-        hcr.set(Hcr::VGRP1EIE, !enabled1 && some1);
-        hcr.set(Hcr::VGRP0DIE, enabled0 && some1 && inside0);
-        hcr.set(Hcr::VGRP1DIE, enabled1 && some0 && inside1);
+        hcr.set(GichHcr::VGRP0EIE, !enabled0 && some0);
+        hcr.set(GichHcr::VGRP1EIE, !enabled1 && some1);
+        hcr.set(GichHcr::VGRP0DIE, enabled0 && some1 && inside0);
+        hcr.set(GichHcr::VGRP1DIE, enabled1 && some0 && inside1);
         ci.hcr = hcr.bits();
     }
 
@@ -415,15 +416,15 @@ where
     /// them imply that there are some inside.
     #[inline(never)]
     fn drain(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
-        let hcr = Hcr::from_bits_retain(ci.hcr);
+        let hcr = GichHcr::from_bits_retain(ci.hcr);
         let mut kick = 0;
         // First, while the active interrupts that were outside are the only
         // ones in the set.
-        if hcr.contains(Hcr::LRENPIE) {
-            for _ in 0..hcr.eoi_count() {
+        if hcr.contains(GichHcr::LRENPIE) {
+            for _ in 0..hcr.outside_ended() {
                 kick |= self.deactivate_most_urgent(cpu);
             }
-            ci.hcr = (hcr - Hcr::EOI_COUNT).bits();
+            ci.hcr = (hcr - GichHcr::EOI_COUNT).bits();
         }
         let mut used = ci.used;
         while used != 0 {
@@ -479,18 +480,56 @@ where
     /// Deactivates the most urgent active interrupt of `cpu` that is not in a
     /// list register.
     fn deactivate_most_urgent(&mut self, cpu: VcpuIdx) -> CpuMask {
-        let Some(c) = self.cpus.get(cpu) else {
-            return 0;
-        };
-        let most_urgent = c
-            .active
-            .iter()
-            .filter_map(|intid| Some((self.irq(cpu, intid)?.priority, intid)))
-            .min();
-        match most_urgent {
+        match self.most_urgent_active(cpu, None) {
             Some((_, intid)) => self.change(cpu, intid, |irq| irq.state -= State::ACTIVE),
             None => 0,
         }
+    }
+
+    /// The most urgent active interrupt of `cpu` that is not in a list register,
+    /// with its priority; if `after` is one of them, the next one in this order.
+    fn most_urgent_active(&self, cpu: VcpuIdx, after: Option<(u8, u32)>) -> Option<(u8, u32)> {
+        self.cpus
+            .get(cpu)?
+            .active
+            .iter()
+            .filter_map(|intid| Some((self.irq(cpu, intid)?.priority, intid)))
+            .filter(|&found| after.is_none_or(|after| after < found))
+            .min()
+    }
+
+    /// Before a fold: the SPIs of `cpu` that are levels and whose handling the
+    /// guest has ended since the list registers were filled. Some were in a list
+    /// register that asked for a maintenance interrupt then. EOICount tells of
+    /// the others, which [`fold`](Self::fold) finds in the same way.
+    pub fn ended(&self, cpu: VcpuIdx, ci: &CpuInterface) -> impl Iterator<Item = u32> + use<S, C> {
+        let mut ended = [0; MAX_LRS + GichHcr::MAX_EOI_COUNT];
+        let mut places = ended.iter_mut();
+        let mut note = |intid| {
+            let is_level = self
+                .irq(cpu, intid)
+                .is_some_and(|irq| !irq.is(State::EDGE));
+            if intid >= NR_PRIVATE && is_level {
+                if let Some(place) = places.next() {
+                    *place = intid;
+                }
+            }
+        };
+        for (n, lr) in ci.lr.iter().enumerate() {
+            let lr = ListRegister(*lr);
+            if ci.used >> n & 1 != 0 && lr.is_ended() {
+                note(lr.intid());
+            }
+        }
+        let mut last = None;
+        for _ in 0..GichHcr::from_bits_retain(ci.hcr).outside_ended() {
+            last = self.most_urgent_active(cpu, last);
+            match last {
+                Some((_, intid)) => note(intid),
+                None => break,
+            }
+        }
+        ended.into_iter().take_while(|&intid| intid != 0)
     }
 
     /// A trapped write of `value` to GICC_DIR (IHI 0048B section 4.4.15) by

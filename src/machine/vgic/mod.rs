@@ -67,7 +67,7 @@ mod tests;
 
 pub use cpu::Cpu;
 pub use cpu_interface::CpuInterface;
-pub use cpu_interface::Hcr;
+pub use cpu_interface::GichHcr;
 pub use cpu_interface::Vmcr;
 pub use cpu_interface::MAX_LRS;
 pub use distributor::has_uaccess_register;

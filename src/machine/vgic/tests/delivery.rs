@@ -5,7 +5,7 @@
 use super::vgic;
 use super::TestVgic;
 use crate::vgic::CpuInterface;
-use crate::vgic::Hcr;
+use crate::vgic::GichHcr;
 use crate::vgic::ListRegister;
 use core::mem::size_of;
 
@@ -43,7 +43,7 @@ fn sizes() {
 fn nothing_to_do() {
     let (mut gic, mut ci) = ready(1);
     gic.flush(0, &mut ci);
-    assert_eq!((ci.hcr, ci.used), (Hcr::EN.bits(), 0));
+    assert_eq!((ci.hcr, ci.used), (GichHcr::EN.bits(), 0));
     assert_eq!(gic.fold(0, &mut ci), 0);
     assert!(!gic.has_pending(0));
 }
@@ -279,7 +279,7 @@ fn more_than_fit() {
     }
     gic.flush(0, &mut ci);
     assert_eq!(ci.used, 0xf);
-    assert_eq!(ci.hcr, (Hcr::EN | Hcr::NPIE).bits());
+    assert_eq!(ci.hcr, (GichHcr::EN | GichHcr::NPIE).bits());
     for n in 0..4 {
         let lr = ListRegister(ci.lr[n as usize]);
         assert_eq!(lr.intid(), 39 - n);
@@ -291,11 +291,52 @@ fn more_than_fit() {
     }
     gic.fold(0, &mut ci);
     gic.flush(0, &mut ci);
-    assert_eq!(ci.hcr, (Hcr::EN | Hcr::LRENPIE).bits());
+    assert_eq!(ci.hcr, (GichHcr::EN | GichHcr::LRENPIE).bits());
     assert_eq!(ListRegister(ci.lr[0]).intid(), 35);
     // Two EOIs that no list register matches.
     ci.hcr |= 2 << 27;
+    assert!(gic.ended(0, &ci).eq([39, 38]));
     gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(0, 0x304, 4), 0b0011_0000);
+}
+
+/// The ends of levels are told, wherever the interrupts were, those of edges and of PPIs are not.
+#[test]
+fn ends_of_levels() {
+    let (mut gic, mut ci) = ready(1);
+    // 35 is an edge.
+    gic.dist_write(0, 0xc08, 4, 0b10 << 6);
+    let intids = [16, 32, 33, 34, 35, 36, 37, 38];
+    for (n, intid) in (0..).zip(intids) {
+        gic.dist_write(0, 0x400 + intid, 1, 0x80 - 8 * n);
+        gic.set_level(0, intid, true);
+    }
+    // All are acknowledged, four at a time.
+    for round in 0..2 {
+        gic.flush(0, &mut ci);
+        for lr in ci.lr.iter_mut().take(4) {
+            *lr = *lr & !PENDING | ACTIVE;
+        }
+        assert!(gic.ended(0, &ci).eq([]), "{round}");
+        gic.fold(0, &mut ci);
+    }
+    // The four most urgent go in, and the last two of them are ended there.
+    gic.flush(0, &mut ci);
+    let inside: [u32; 4] = core::array::from_fn(|n| ListRegister(ci.lr[n]).intid());
+    assert_eq!(inside, [38, 37, 36, 35]);
+    ci.lr[0] &= !ACTIVE;
+    ci.lr[3] &= !ACTIVE;
+    // EOICount means nothing where nobody is outside.
+    let saved = ci.hcr;
+    ci.hcr = (GichHcr::EN | GichHcr::EOI_COUNT).bits();
+    assert!(gic.ended(0, &ci).eq([38]));
+    // Of the others all are ended, and some more that are not.
+    for (count, told) in [(1, &[38, 34][..]), (3, &[38, 34, 33, 32]), (31, &[38, 34, 33, 32])] {
+        ci.hcr = saved | count << 27;
+        assert!(gic.ended(0, &ci).eq(told.iter().copied()), "{count}");
+    }
+    gic.fold(0, &mut ci);
+    assert_eq!(gic.dist_read(0, 0x300, 4), 0);
     assert_eq!(gic.dist_read(0, 0x304, 4), 0b0011_0000);
 }
 
@@ -310,7 +351,7 @@ fn interrupts_of_a_disabled_group_give_way() {
     gic.flush(0, &mut ci);
     let intids: [u32; 4] = core::array::from_fn(|n| ListRegister(ci.lr[n]).intid());
     assert_eq!(intids, [40, 41, 32, 33]);
-    assert_eq!(ci.hcr, (Hcr::EN | Hcr::VGRP1EIE | Hcr::VGRP0DIE).bits());
+    assert_eq!(ci.hcr, (GichHcr::EN | GichHcr::VGRP1EIE | GichHcr::VGRP0DIE).bits());
     gic.fold(0, &mut ci);
     assert!(gic.has_deliverable(0, &ci));
     ci.vmcr = 0xf800_0000;

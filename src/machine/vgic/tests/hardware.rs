@@ -4,7 +4,7 @@
 //! 5.2 to 5.5 describe it.
 
 use crate::vgic::CpuInterface;
-use crate::vgic::Hcr;
+use crate::vgic::GichHcr;
 use crate::vgic::ListRegister;
 use crate::vgic::Vmcr;
 
@@ -123,7 +123,7 @@ impl Hardware {
             }
             None if dropped => {
                 let count = (self.ci.hcr >> 27).saturating_add(1).min(31);
-                self.ci.hcr = (self.ci.hcr & !Hcr::EOI_COUNT.bits()) | (count << 27);
+                self.ci.hcr = (self.ci.hcr & !GichHcr::EOI_COUNT.bits()) | (count << 27);
             }
             None => {}
         }
@@ -131,7 +131,7 @@ impl Hardware {
 
     /// Whether the maintenance interrupt is asserted: GICH_MISR is not zero.
     pub(super) fn maintenance(&mut self) -> bool {
-        let hcr = Hcr::from_bits_retain(self.ci.hcr);
+        let hcr = GichHcr::from_bits_retain(self.ci.hcr);
         let used = self.used();
         let (mut pending, mut valid, mut ended) = (0, 0, false);
         for (n, &lr) in self.ci.lr.iter().enumerate() {
@@ -146,12 +146,12 @@ impl Hardware {
         let enabled0 = self.ci.vmcr().group_enabled(false);
         let enabled1 = self.ci.vmcr().group_enabled(true);
         ended
-            || (hcr.contains(Hcr::UIE) && valid <= 1)
-            || (hcr.contains(Hcr::LRENPIE) && hcr.bits() >> 27 != 0)
-            || (hcr.contains(Hcr::NPIE) && pending == 0)
-            || (hcr.contains(Hcr::VGRP0EIE) && enabled0)
-            || (hcr.contains(Hcr::VGRP0DIE) && !enabled0)
-            || (hcr.contains(Hcr::VGRP1EIE) && enabled1)
-            || (hcr.contains(Hcr::VGRP1DIE) && !enabled1)
+            || (hcr.contains(GichHcr::UIE) && valid <= 1)
+            || (hcr.contains(GichHcr::LRENPIE) && hcr.bits() >> 27 != 0)
+            || (hcr.contains(GichHcr::NPIE) && pending == 0)
+            || (hcr.contains(GichHcr::VGRP0EIE) && enabled0)
+            || (hcr.contains(GichHcr::VGRP0DIE) && !enabled0)
+            || (hcr.contains(GichHcr::VGRP1EIE) && enabled1)
+            || (hcr.contains(GichHcr::VGRP1DIE) && !enabled1)
     }
 }
