@@ -18,7 +18,8 @@
 //! 1. `VfioDevice::files`
 //! 2. `Vcpu::state`: by KVM_RUN, and by ioctls of the vCPU. What is about all vCPUs of a VM only
 //!    tries to get them, under `Vm::config`, too, and fails if one runs
-//! 3. `Vm::config`: what is configured of the vGIC and of timers
+//! 3. `Vm::config`: what is configured of the vGIC and of timers. `Irqfds::changes`: the list of
+//!    irqfds, and routes
 //! 4. `AddressSpace::changes`: changes of slots, and what is done with dirty logs
 //! 5. `AddressSpace::root_right` and `Lowvisor::table`: entries of the first level of a VM's table,
 //!    and the table of HYP mode; nothing is taken under them

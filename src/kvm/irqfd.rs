@@ -5,8 +5,8 @@
 //! A global system interrupt (GSI) is a number of the monitor's choice. Unless it says otherwise,
 //! GSI n is pin n of the interrupt controller, which is SPI n + 32.
 //!
-//! Locking: an eventfd's own lock, then `table`, then that of the vGIC. No eventfd is signalled
-//! with `table` locked.
+//! Locking: `changes`; then an eventfd's own lock, then `table`, then that of the vGIC. No eventfd is
+//! signalled with `table` locked.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -14,8 +14,12 @@ use core::sync::atomic::{
 };
 
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    },
 };
 use kvm_bindings as uapi;
 
@@ -103,6 +107,10 @@ impl Table {
 /// The irqfds of a VM.
 #[pin_data]
 pub(crate) struct Irqfds {
+    /// Held by the thread that changes the table: from its first look at it until what is removed
+    /// has stopped listening, and its line is low.
+    #[pin]
+    changes: Mutex<()>,
     #[pin]
     table: IrqSpinLock<Table>,
     /// One of them wants to hear of the end of an interrupt.
@@ -113,6 +121,7 @@ impl Irqfds {
     /// None.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
+            changes <- new_mutex!((), "kvm_arm_irqfd_changes"),
             table <- new_irq_spinlock!(Table::default(), "kvm_arm_irqfds"),
             has_resampler: AtomicBool::new(false),
         })
@@ -160,8 +169,7 @@ impl Irqfds {
         request: &uapi::kvm_irqfd,
         resample: Option<Arc<EventFd>>,
     ) -> Result {
-        // One thread at a time changes the list.
-        let _config = vm.lock_config();
+        let _changes = self.changes.lock();
         let event = EventFd::get(request.fd)?;
         self.forget_closed(vm);
         let is_known = self.with(|table| {
@@ -191,13 +199,15 @@ impl Irqfds {
                 resample,
             },
         )?;
-        // The old vector is freed after the lock is released.
+        // The old vector is empty, and freed after the lock is released.
         let old = self.with(|table| {
-            for known in table.irqfds.iter() {
-                let _ = bigger.push_within_capacity(known.clone());
+            let mut old = core::mem::take(&mut table.irqfds);
+            for known in old.drain_all() {
+                let _ = bigger.push_within_capacity(known);
             }
             let _ = bigger.push_within_capacity(irqfd);
-            core::mem::replace(&mut table.irqfds, bigger)
+            table.irqfds = bigger;
+            old
         });
         drop(old);
         Ok(())
@@ -205,17 +215,20 @@ impl Irqfds {
 
     /// Takes away those of an eventfd and a GSI. No callback of theirs runs after.
     fn remove(&self, vm: &Vm, event: &EventFd, gsi: u32) {
+        let _changes = self.changes.lock();
         self.remove_all(vm, |irqfd| {
             irqfd.event().is(event) && irqfd.listener().gsi == gsi
         });
     }
 
     /// Takes away those whose eventfd nobody can signal any more. As this comes before one is
-    /// added, there are never many more than there are open eventfds.
+    /// added, there are never many more than there are open eventfds. `changes` is held.
     fn forget_closed(&self, vm: &Vm) {
         self.remove_all(vm, Listening::is_closed);
     }
 
+    /// Takes away those that `which` names. `changes` is held, so the table has the only reference
+    /// to each, and one that is dropped here stops listening.
     fn remove_all(&self, vm: &Vm, which: impl Fn(&Listening<Irqfd>) -> bool) {
         // Each is dropped here, without the lock.
         while let Some(removed) = self.with(|table| {
@@ -284,7 +297,7 @@ impl Irqfds {
     }
 
     /// Carries out KVM_SET_GSI_ROUTING.
-    pub(crate) fn set_routing(&self, vm: &Vm, arg: usize) -> Result {
+    pub(crate) fn set_routing(&self, arg: usize) -> Result {
         /// `struct kvm_irq_routing` without its entries: their number and flags.
         const HEADER: usize = 8;
         const ENTRY: usize = size_of::<uapi::kvm_irq_routing_entry>();
@@ -305,7 +318,7 @@ impl Irqfds {
         if routes.windows(2).any(twice) {
             return Err(EINVAL);
         }
-        let _config = vm.lock_config();
+        let _changes = self.changes.lock();
         let old = self.with(|table| table.routes.replace(routes));
         drop(old);
         Ok(())

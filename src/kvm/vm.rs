@@ -334,11 +334,6 @@ impl Vm {
         self.gic.with(f)
     }
 
-    /// Keeps the configuration from being changed.
-    pub(crate) fn lock_config(&self) -> impl Drop + use<'_> {
-        self.config.lock()
-    }
-
     /// Whether the number of vCPUs and interrupts is fixed.
     pub(crate) fn is_gic_initialized(&self) -> bool {
         self.config.lock().initialized

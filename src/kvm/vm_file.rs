@@ -139,7 +139,7 @@ impl FileObject for Vm {
             ioctl::IRQ_LINE_STATUS => irq_line(&this, arg, true).map(|()| 0),
             ioctl::IRQFD => Irqfds::ioctl(&this.into(), arg).map(|()| 0),
             ioctl::IOEVENTFD => this.bus.ioeventfd(arg).map(|()| 0),
-            ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(&this, arg).map(|()| 0),
+            ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(arg).map(|()| 0),
             ioctl::REGISTER_COALESCED_MMIO => this.bus.register_zone(arg).map(|()| 0),
             ioctl::UNREGISTER_COALESCED_MMIO => this.bus.unregister_zone(arg).map(|()| 0),
             ioctl::ARM_PREFERRED_TARGET => preferred_target(arg, &this.host).map(|()| 0),

@@ -5,7 +5,6 @@
 //! the GICC view of them that user space gets.
 
 use super::Error;
-use super::ListRegister;
 use bitflags::bitflags;
 
 bitflags! {

@@ -506,9 +506,7 @@ where
         let mut ended = [0; MAX_LRS + GichHcr::MAX_EOI_COUNT];
         let mut places = ended.iter_mut();
         let mut note = |intid| {
-            let is_level = self
-                .irq(cpu, intid)
-                .is_some_and(|irq| !irq.is(State::EDGE));
+            let is_level = self.irq(cpu, intid).is_some_and(|irq| !irq.is(State::EDGE));
             if intid >= NR_PRIVATE && is_level {
                 if let Some(place) = places.next() {
                     *place = intid;

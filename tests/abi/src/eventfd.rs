@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("irqfd: the VM goes while it is signalled", vm_goes),
     ("irqfd: a level goes down with its eventfd", lowered),
     ("irqfd: of eventfds that are closed", many_closed),
+    ("irqfd: DEASSIGN beside ASSIGN", deassigned_beside),
     ("routing: to another pin", rerouted),
     ("routing: wrong ones", bad_routing),
     ("coalesced MMIO: the ring", ring),
@@ -944,4 +945,53 @@ fn many_closed() -> Outcome {
         ioctl_ref(vm, uapi::IRQFD(), &request).works(format!("irqfd {n}"))?;
     }
     Ok(())
+}
+
+/// After DEASSIGN nobody listens at the eventfd any more, also if another thread binds others just
+/// then: it counts what is written to it, and no line rises.
+fn deassigned_beside() -> Outcome {
+    /// The list of irqfds is long, so that it takes long to make a longer one.
+    const OTHERS: u32 = 900;
+    const ROUNDS: u32 = 3000;
+    const GSI: u32 = 9;
+    let machine = WithGic::new(&[])?;
+    let others: Vec<_> = (0..OTHERS).map(|_| new_event()).collect::<Result<_, _>>()?;
+    for event in &others {
+        machine.irqfd(event, 40, 0).works("an irqfd of many")?;
+    }
+    let (event, other, again) = (new_event()?, new_event()?, new_event()?);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| -> Outcome {
+            while !stop.load(Ordering::Relaxed) {
+                machine.irqfd(&other, 41, 0).works("ASSIGN beside")?;
+                let gone = machine.irqfd(&other, 41, uapi::IRQFD_DEASSIGN);
+                gone.works("DEASSIGN beside")?;
+            }
+            Ok(())
+        });
+        let rounds = || -> Outcome {
+            for round in 0..ROUNDS {
+                let request = Irqfd {
+                    fd: event.as_raw_fd() as u32,
+                    gsi: GSI,
+                    flags: uapi::IRQFD_RESAMPLE,
+                    resamplefd: again.as_raw_fd() as u32,
+                    ..Default::default()
+                };
+                ioctl_ref(&machine.guest.vm, uapi::IRQFD(), &request).works("ASSIGN")?;
+                let gone = machine.irqfd(&event, GSI, uapi::IRQFD_DEASSIGN);
+                gone.works("DEASSIGN")?;
+                event.write(1).works("write")?;
+                equal(format!("count in round {round}"), count(&event), 1)?;
+                let raised = machine.take_pending(GSI)?;
+                ensure(!raised, format!("the line is high in round {round}"))?;
+            }
+            Ok(())
+        };
+        let result = rounds();
+        stop.store(true, Ordering::Relaxed);
+        let beside = beside.join().map_err(|_| "the thread beside panicked")?;
+        result.and(beside)
+    })
 }

@@ -331,7 +331,11 @@ fn ends_of_levels() {
     ci.hcr = (GichHcr::EN | GichHcr::EOI_COUNT).bits();
     assert!(gic.ended(0, &ci).eq([38]));
     // Of the others all are ended, and some more that are not.
-    for (count, told) in [(1, &[38, 34][..]), (3, &[38, 34, 33, 32]), (31, &[38, 34, 33, 32])] {
+    for (count, told) in [
+        (1, &[38, 34][..]),
+        (3, &[38, 34, 33, 32]),
+        (31, &[38, 34, 33, 32]),
+    ] {
         ci.hcr = saved | count << 27;
         assert!(gic.ended(0, &ci).eq(told.iter().copied()), "{count}");
     }
@@ -351,7 +355,10 @@ fn interrupts_of_a_disabled_group_give_way() {
     gic.flush(0, &mut ci);
     let intids: [u32; 4] = core::array::from_fn(|n| ListRegister(ci.lr[n]).intid());
     assert_eq!(intids, [40, 41, 32, 33]);
-    assert_eq!(ci.hcr, (GichHcr::EN | GichHcr::VGRP1EIE | GichHcr::VGRP0DIE).bits());
+    assert_eq!(
+        ci.hcr,
+        (GichHcr::EN | GichHcr::VGRP1EIE | GichHcr::VGRP0DIE).bits()
+    );
     gic.fold(0, &mut ci);
     assert!(gic.has_deliverable(0, &ci));
     ci.vmcr = 0xf800_0000;
