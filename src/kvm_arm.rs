@@ -29,7 +29,7 @@
 //!
 //! 7. `AddressSpace::slots`: which set of slots is the present one
 //! 8. `AddressSpace::stripes`: regions of 2 MiB of the stage-2 table, dealt out to 16 locks
-//! 9. `AddressSpace::invalidated`: what the host is about to change
+//! 9. `Invalidations::changes`: changes of memory by the host, under way and ended
 //!
 //! Spinlocks of interrupts, the last two with interrupts off, as an eventfd can be signalled in
 //! one:

@@ -61,7 +61,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
-            crate::mem::address_space::MANUAL_PROTECT_OPTIONS as isize
+            crate::mem::dirty_log::MANUAL_PROTECT_OPTIONS as isize
         }
         uapi::KVM_CAP_IRQ_ROUTING => irqfd::MAX_ROUTES as isize,
         // Where the ring is in a vCPU's mapping, in pages.

@@ -44,7 +44,7 @@ use super::{
 };
 use crate::{
     glue::log::debug,
-    mem::address_space::{
+    mem::fault::{
         Access,
         Faulted, //
     },
@@ -157,7 +157,7 @@ fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
                 .set_memory_fault(page, 1 << PAGE_SHIFT);
         })?;
     match faulted {
-        Faulted::Mapped => Ok(Next::Resume),
+        Faulted::Mapped | Faulted::Interrupted => Ok(Next::Resume),
         Faulted::NoMemory if abort.s1ptw => {
             // Tables in a device.
             let fault = mmio::walk_fault(running, address)?;

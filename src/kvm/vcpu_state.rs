@@ -34,7 +34,7 @@ use crate::{
         context::VcpuContext,
         shared::HypBox, //
     },
-    mem::address_space::Faults, //
+    mem::fault::Faults, //
 };
 
 /// What only the vCPU's own thread touches, under the vCPU's mutex.

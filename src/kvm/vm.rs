@@ -11,7 +11,6 @@ use core::sync::atomic::{
 
 use armv7::addr::{
     Ipa,
-    PAGE_SHIFT,
     PAGE_SIZE, //
 };
 use kernel::{
@@ -403,10 +402,8 @@ impl Vm {
         self.memory
             .map_device(Ipa(cpu), self.host.gic.virtual_interface, PAGE_SIZE)?;
         config.mapped = true;
-        self.dist_page
-            .store((dist >> PAGE_SHIFT) as u32, Ordering::Relaxed);
-        self.dir_page
-            .store((cpu >> PAGE_SHIFT) as u32 + 1, Ordering::Relaxed);
+        self.dist_page.store(Ipa(dist).gfn(), Ordering::Relaxed);
+        self.dir_page.store(Ipa(cpu).gfn() + 1, Ordering::Relaxed);
         self.gic_mapped.store(true, Ordering::Release);
         Ok(())
     }
@@ -747,8 +744,7 @@ impl Vm {
 
     #[inline]
     fn register(&self, address: u64) -> Option<GicRegister> {
-        let page = (address >> PAGE_SHIFT) as u32;
-        let offset = address as u32 & (PAGE_SIZE as u32 - 1);
+        let (page, offset) = (Ipa(address).gfn(), Ipa(address).page_offset());
         if page == self.dist_page.load(Ordering::Relaxed) {
             Some(GicRegister::Distributor(offset))
         } else if page == self.dir_page.load(Ordering::Relaxed) {

@@ -16,6 +16,7 @@
 extern crate std;
 
 pub mod cp15;
+pub mod fault;
 pub mod firmware;
 pub mod halt;
 pub mod history;

@@ -45,7 +45,7 @@ impl Place {
 
     /// The guest-physical addresses.
     pub fn ipas(&self) -> Range<Ipa> {
-        Ipa(u64::from(self.gfn) << PAGE_SHIFT)..Ipa(self.end() << PAGE_SHIFT)
+        Ipa::from_gfn(self.gfn)..Ipa(self.end() << PAGE_SHIFT)
     }
 
     /// The user address of a guest frame that is in it.
@@ -78,7 +78,7 @@ impl Place {
         if start >= end {
             return None;
         }
-        let ipa = u64::from(self.gfn) << PAGE_SHIFT;
+        let ipa = Ipa::from_gfn(self.gfn).0;
         Some(Ipa(ipa + (start - base))..Ipa(ipa + (end - base)))
     }
 }
@@ -127,7 +127,7 @@ mod tests {
         fn there_and_back(place in place(), page in 0..2048u32) {
             let gfn = place.gfn + page % place.pages;
             let hva = place.hva_of(gfn);
-            let ipas = Ipa(u64::from(gfn) << PAGE_SHIFT)..Ipa((u64::from(gfn) + 1) << PAGE_SHIFT);
+            let ipas = Ipa::from_gfn(gfn)..Ipa::from_gfn(gfn + 1);
             prop_assert_eq!(place.ipas_of(&(hva..hva + 4096)), Some(ipas));
             prop_assert_eq!(place.ipas_of(&(0..usize::MAX)), Some(place.ipas()));
             let end = place.hva + ((place.pages as usize) << PAGE_SHIFT);

@@ -13,10 +13,35 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-use kernel::prelude::*;
+use armv7::addr::{
+    Ipa,
+    PAGE_SHIFT, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+use kvm_bindings as uapi;
+
+use super::{
+    address_space::AddressSpace,
+    slots::{
+        Slot,
+        SlotSet,
+        MAX_SLOTS, //
+    },
+};
+
+/// The options that `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2` can be enabled with.
+pub(crate) const MANUAL_PROTECT_OPTIONS: u32 =
+    uapi::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | uapi::KVM_DIRTY_LOG_INITIALLY_SET;
 
 /// Pages in a word of the log: the ABI's bitmap is one of `unsigned long`.
-pub(crate) const WORD_PAGES: u32 = u32::BITS;
+const WORD_PAGES: u32 = u32::BITS;
 
 /// The log of one slot.
 pub(crate) struct DirtyLog {
@@ -77,5 +102,137 @@ impl DirtyLog {
             }
             word.fetch_and(!mask, Ordering::AcqRel) & mask
         })
+    }
+}
+
+impl AddressSpace {
+    /// Carries out the enabling of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
+    pub(crate) fn set_manual_protect(&self, options: u64) -> Result {
+        let known = if options & u64::from(uapi::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) != 0 {
+            MANUAL_PROTECT_OPTIONS
+        } else {
+            uapi::KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE
+        };
+        if options & !u64::from(known) != 0 {
+            return Err(EINVAL);
+        }
+        let _changes = self.changes.lock();
+        self.manual_protect.store(options as u32, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The slot with an id and its log, for the ioctls about it.
+    fn logged_slot(slots: &SlotSet, id: u32) -> Result<(&Slot, &Arc<DirtyLog>)> {
+        if id >= MAX_SLOTS {
+            return Err(EINVAL);
+        }
+        let slot = slots.with_id(id).ok_or(ENOENT)?;
+        Ok((slot, slot.log.as_ref().ok_or(ENOENT)?))
+    }
+
+    /// Carries out `KVM_GET_DIRTY_LOG`, with the bitmap at a user address.
+    ///
+    /// Unless the monitor does so itself (`KVM_CLEAR_DIRTY_LOG`), what is reported becomes clean,
+    /// and the guest's next write to it is noted again.
+    pub(crate) fn get_dirty_log(&self, id: u32, bitmap: usize) -> Result {
+        let _changes = self.changes.lock();
+        let slots = self.slots();
+        let (slot, log) = Self::logged_slot(&slots, id)?;
+        let manual = self.manual_protect.load(Ordering::Relaxed) != 0;
+        let mut words = KVVec::from_elem(0u32, log.len(), GFP_KERNEL_ACCOUNT)?;
+        if manual {
+            for (index, word) in words.iter_mut().enumerate() {
+                *word = log.word(index);
+            }
+        } else {
+            words.fill(u32::MAX);
+            self.clean(slot, log, 0, &mut words);
+        }
+        let mut writer =
+            UserSlice::new(UserPtr::from_addr(bitmap), words.len() * size_of::<u32>()).writer();
+        let result = words.iter().try_for_each(|word| writer.write(word));
+        if result.is_err() && !manual {
+            // Nobody has heard of it.
+            for (index, word) in words.iter().enumerate() {
+                log.mark_word(index, *word);
+            }
+        }
+        result
+    }
+
+    /// Carries out `KVM_CLEAR_DIRTY_LOG`, with the bitmap at a user address.
+    pub(crate) fn clear_dirty_log(
+        &self,
+        id: u32,
+        first_page: u64,
+        pages: u32,
+        bitmap: usize,
+    ) -> Result {
+        /// The granularity of what can be cleared (api.rst 4.117).
+        const UNIT: u64 = 64;
+        if id >= MAX_SLOTS || first_page % UNIT != 0 {
+            return Err(EINVAL);
+        }
+        let _changes = self.changes.lock();
+        let slots = self.slots();
+        let (slot, log) = Self::logged_slot(&slots, id)?;
+        let left = u64::from(slot.pages)
+            .checked_sub(first_page)
+            .ok_or(EINVAL)?;
+        let pages = u64::from(pages);
+        if pages > left || (pages < left && pages % UNIT != 0) {
+            return Err(EINVAL);
+        }
+        let n = (pages as u32).div_ceil(WORD_PAGES) as usize;
+        let mut words = KVVec::from_elem(0u32, n, GFP_KERNEL_ACCOUNT)?;
+        let mut reader = UserSlice::new(UserPtr::from_addr(bitmap), n * size_of::<u32>()).reader();
+        for word in &mut words {
+            *word = reader.read()?;
+        }
+        self.clean(slot, log, first_page as u32 / WORD_PAGES, &mut words);
+        Ok(())
+    }
+
+    /// Makes the pages clean whose bits in `words`, from a word of the log on, are set; leaves
+    /// there those that were not.
+    fn clean(&self, slot: &Slot, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
+        let start = slot.ipas().start.0 + (u64::from(first_word * WORD_PAGES) << PAGE_SHIFT);
+        let end = start + ((words.len() as u64 * u64::from(WORD_PAGES)) << PAGE_SHIFT);
+        let range = Ipa(start)..Ipa(end).min(slot.ipas().end);
+        let page_of = |ipa: Ipa| ((ipa.0 - start) >> PAGE_SHIFT) as u32;
+        // Of the last word, what is behind the slot.
+        let pages = page_of(range.end);
+        if let Some(last) = words.get_mut((pages / WORD_PAGES) as usize) {
+            *last &= (1 << (pages % WORD_PAGES)) - 1;
+        }
+        let mut flush = false;
+        self.in_pieces(range, |region, part| {
+            let (mut page, end) = (page_of(part.start), page_of(part.end));
+            while page < end {
+                // The rest of the word, as far as it is of this region.
+                let (index, bit) = (page / WORD_PAGES, page % WORD_PAGES);
+                let n = (WORD_PAGES - bit).min(end - page);
+                let mask = (u32::MAX >> (WORD_PAGES - n)) << bit;
+                if let Some(word) = words.get_mut(index as usize) {
+                    let cleaned = log.clear_word((first_word + index) as usize, *word & mask);
+                    *word = *word & !mask | cleaned;
+                    let mut rest = cleaned;
+                    while rest != 0 {
+                        let first = rest.trailing_zeros();
+                        let n = (rest >> first).trailing_ones();
+                        rest &= u32::MAX.checked_shl(first + n).unwrap_or(0);
+                        let ipa = start + (u64::from(index * WORD_PAGES + first) << PAGE_SHIFT);
+                        let size = u64::from(n) << PAGE_SHIFT;
+                        flush |= region.write_protect(Ipa(ipa)..Ipa(ipa + size)).flush;
+                    }
+                }
+                page += n;
+            }
+        });
+        // The monitor reads the pages after this; what is written by way of an old translation
+        // until here, it finds there.
+        if flush {
+            self.flush_tlb();
+        }
     }
 }

@@ -17,8 +17,12 @@
 //! some of the process's memory. Beyond that they wait for each other at the host's page tables at
 //! most.
 
+mod access;
 pub(crate) mod address_space;
 pub(crate) mod dirty_log;
+pub(crate) mod fault;
+mod invalidations;
+mod notifier;
 pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod table_pages;

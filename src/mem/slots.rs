@@ -51,6 +51,39 @@ pub(crate) struct SlotSet {
     by_hva: KVec<HvaOrder>,
 }
 
+/// The slots at one moment.
+pub(super) struct Slots {
+    /// What the guest has.
+    pub(super) set: Arc<SlotSet>,
+    /// What it had before, while that is being unmapped. The host's changes of this memory have to
+    /// reach the guest still; faults do not see it any more.
+    pub(super) going: Option<Slot>,
+}
+
+impl Slots {
+    /// No slots.
+    pub(super) fn empty() -> Result<Self> {
+        let set = SlotSet {
+            slots: KVec::new(),
+            by_hva: KVec::new(),
+        };
+        Ok(Self {
+            set: Arc::new(set, GFP_KERNEL_ACCOUNT)?,
+            going: None,
+        })
+    }
+
+    /// The guest-physical addresses at which what is at some user addresses can be mapped.
+    pub(super) fn ipas_of<'a>(
+        &'a self,
+        hvas: &'a Range<usize>,
+    ) -> impl Iterator<Item = Range<Ipa>> + 'a {
+        let going = self.going.iter();
+        let going = going.filter_map(|slot| slot.ipas_of(hvas));
+        Iterator::chain(self.set.ipas_of(hvas), going)
+    }
+}
+
 /// A slot in the order of user addresses, in which slots may overlap: one memory can be at several
 /// places of a guest.
 ///
@@ -85,15 +118,6 @@ pub(crate) enum After {
 }
 
 impl SlotSet {
-    /// No slots.
-    pub(crate) fn empty() -> Result<Arc<Self>> {
-        let set = Self {
-            slots: KVec::new(),
-            by_hva: KVec::new(),
-        };
-        Ok(Arc::new(set, GFP_KERNEL_ACCOUNT)?)
-    }
-
     /// The slot that a guest frame is in.
     #[inline]
     pub(crate) fn find(&self, gfn: u32) -> Option<&Slot> {
@@ -173,7 +197,7 @@ impl SlotSet {
         let mut slot = Slot {
             id: region.slot,
             place: Place {
-                gfn: (region.guest_phys_addr >> PAGE_SHIFT) as u32,
+                gfn: Ipa(region.guest_phys_addr).gfn(),
                 pages: (region.memory_size >> PAGE_SHIFT) as u32,
                 hva: usize::try_from(region.userspace_addr).map_err(|_| EINVAL)?,
             },

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Faults of the guest: what stage 2 did not let through is looked up, cleaned and mapped.
+
+use armv7::{
+    addr::{
+        Ipa,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    descriptor::{
+        MemAttr,
+        Stage2Attrs, //
+    },
+};
+use kernel::prelude::*;
+pub(crate) use machine::fault::Access;
+use machine::{
+    fault::{
+        self,
+        HostPage,
+        Plan,
+        Terms, //
+    },
+    stage2::MapSize, //
+};
+
+use super::{
+    address_space::{
+        AddressSpace,
+        Region,
+        UserAddress, //
+    },
+    slots::Slot,
+    table_pages::TableStock, //
+};
+use crate::{
+    glue::{
+        cpu::cond_resched,
+        user_page::{
+            is_huge_mapping,
+            HostMapping,
+            PageRef, //
+        },
+    },
+    hyp::register::invalidate_icache, //
+};
+
+/// What a vCPU's fault finds of those before it, and leaves for the next.
+pub(crate) struct Faults {
+    stock: TableStock,
+    /// A user address, just behind a page that had to be faulted in, at which nothing was then. A
+    /// guest that uses new memory page by page comes there next.
+    missing: Option<usize>,
+}
+
+impl Faults {
+    /// Before the first one.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            stock: TableStock::new()?,
+            missing: None,
+        })
+    }
+}
+
+/// What became of a fault.
+pub(crate) enum Faulted {
+    /// The page is mapped.
+    Mapped,
+    /// A signal came, or another task has the page in hand. Nothing was mapped: if the guest still
+    /// wants the page, it faults again.
+    Interrupted,
+    /// There is no memory at the address for this kind of access.
+    NoMemory,
+}
+
+/// The host's answer to a look-up.
+enum LookedUp {
+    /// It has the page.
+    Found(HostMapping),
+    /// A signal came, or another task has the page in hand.
+    Interrupted,
+    /// It has no page, but the slot or the process's memory has changed: the fault begins again.
+    Changed,
+}
+
+/// Whether the caches hide nothing of what is to be mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cleanness {
+    /// It was cleaned just now, or need not be.
+    Clean,
+    /// It was cleaned when the mapping was made that is there now: it is clean if that still is.
+    CleanIfMapped,
+}
+
+impl AddressSpace {
+    /// Resolves a fault of the guest at `ipa`, in the context of the process that made the VM.
+    /// `was_mapped` if something was mapped there, and did not allow the access.
+    pub(crate) fn fault(
+        &self,
+        ipa: Ipa,
+        access: Access,
+        was_mapped: bool,
+        faults: &mut Faults,
+    ) -> Result<Faulted> {
+        faults.stock.fill()?;
+        // How often a block is tried: to clean a block takes so long that much can change meanwhile.
+        let mut blocks = 2;
+        loop {
+            let faulted = self.try_fault(ipa, access, was_mapped, &mut blocks, faults)?;
+            if let Some(faulted) = faulted {
+                return Ok(faulted);
+            }
+            cond_resched();
+            if kernel::current!().signal_pending() {
+                return Ok(Faulted::Interrupted);
+            }
+        }
+    }
+
+    /// Tries it once. `None` if something changed meanwhile.
+    fn try_fault(
+        &self,
+        ipa: Ipa,
+        access: Access,
+        was_mapped: bool,
+        blocks: &mut u32,
+        faults: &mut Faults,
+    ) -> Result<Option<Faulted>> {
+        let ipa = ipa.page_align_down();
+        let Some(at) = self.user_address(ipa) else {
+            return Ok(Some(Faulted::NoMemory));
+        };
+        // The old slot is unmapped and cleaned before anything is mapped in its place. So a mapping
+        // that is replaced here is always of the same memory.
+        if at.is_going {
+            return Ok(None);
+        }
+        let terms = Terms {
+            read_only: at.slot.read_only,
+            is_logged: at.slot.log.is_some(),
+        };
+        // The host is not to break copy-on-write for a store that the slot does not allow.
+        if !terms.allow(access) {
+            return Ok(Some(Faulted::NoMemory));
+        }
+        let host = match self.look_up(&at, access, faults)? {
+            LookedUp::Found(host) => host,
+            LookedUp::Interrupted => return Ok(Some(Faulted::Interrupted)),
+            LookedUp::Changed => return Ok(None),
+        };
+        let page = HostPage {
+            hva: at.hva,
+            pa: host.pa(),
+            memory: host.memory(),
+            writable: host.is_writable(),
+            is_page: host.is_ram(),
+            was_resident: host.was_resident(),
+        };
+        let is_huge = || *blocks != 0 && is_huge_mapping(at.hva);
+        let Some(plan) = Plan::new(ipa, access, &at.slot, terms, &page, is_huge) else {
+            return Ok(Some(Faulted::NoMemory));
+        };
+        if plan.size == MapSize::Block {
+            *blocks -= 1;
+        }
+        // Before the work of cleaning, and for it: the host has still what was looked up.
+        if !self.invalidations.is_current(&plan.hvas(), at.sequence) {
+            return Ok(None);
+        }
+        // SAFETY: The page is referenced by `host`. If the plan is a block, the process's mapping
+        // was that of a huge page after the page had been looked up, and nothing was invalidated in
+        // between: so the page is a part of that huge page, which the reference keeps whole. RAM
+        // that a driver has mapped without a page stays RAM, whoever has it next.
+        let cleanness = unsafe { self.clean_for(&plan, was_mapped) };
+        if !self.map(&plan, cleanness, &host, &at, &mut faults.stock)? {
+            return Ok(None);
+        }
+        host.mark_used();
+        if plan.with_following {
+            self.map_following(&at, ipa.gfn(), plan.writable, &mut faults.stock);
+        }
+        Ok(Some(Faulted::Mapped))
+    }
+
+    /// Looks up the page that the host has at an address, faulting it in if it is missing.
+    fn look_up(&self, at: &UserAddress, access: Access, faults: &mut Faults) -> Result<LookedUp> {
+        let next = at.hva + PAGE_SIZE as usize;
+        let is_missing = faults.missing.take() == Some(at.hva);
+        match HostMapping::get(at.hva, access == Access::Write, is_missing) {
+            Ok(host) => {
+                if host.next_is_missing() {
+                    faults.missing = Some(next);
+                }
+                Ok(LookedUp::Found(host))
+            }
+            Err(e) if e == EINTR || e == EAGAIN => Ok(LookedUp::Interrupted),
+            // The slot may be gone, and with it the memory that was there.
+            Err(_) if !self.invalidations.is_current(&(at.hva..next), at.sequence) => {
+                Ok(LookedUp::Changed)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Cleans what is to be mapped, unless the guest has it already and does not execute it.
+    ///
+    /// The guest chooses its memory types: with its caches on, too, it can map a page as
+    /// Non-cacheable, and would see the data from before the host wrote to it.
+    ///
+    /// # Safety
+    ///
+    /// If the memory of the plan is Normal, Write-Back, it is RAM that stays in use during the call.
+    unsafe fn clean_for(&self, plan: &Plan, was_mapped: bool) -> Cleanness {
+        let is_ram = plan.memory == MemAttr::NormalWb;
+        let maps = |region: &mut Region<'_>| {
+            let old = region.lookup(plan.ipa);
+            old.is_some_and(|old| plan.is_mapped_by(old))
+        };
+        let must_clean =
+            plan.execute || !was_mapped || self.with_region(plan.ipa, maps) != Some(true);
+        if must_clean && is_ram {
+            // SAFETY: The caller's promise.
+            unsafe { self.flush_ram_to_poc(plan.pa, plan.size.bytes()) };
+        }
+        if plan.execute {
+            self.stats.icache_invalidations.count();
+            invalidate_icache();
+        }
+        if must_clean || !is_ram {
+            Cleanness::Clean
+        } else {
+            Cleanness::CleanIfMapped
+        }
+    }
+
+    /// Makes a mapping unless an invalidation came in between; says whether it did.
+    fn map(
+        &self,
+        plan: &Plan,
+        cleanness: Cleanness,
+        host: &HostMapping,
+        at: &UserAddress,
+        stock: &mut TableStock,
+    ) -> Result<bool> {
+        let mapped = self.with_region(plan.ipa, |region| {
+            if !self.invalidations.is_current(&plan.hvas(), at.sequence) {
+                return Ok(false);
+            }
+            // With the region's lock, and without an invalidation, the host's mapping stays as it is.
+            if plan.size == MapSize::Block && !is_huge_mapping(plan.hva) {
+                return Ok(false);
+            }
+            let old = region.lookup(plan.ipa);
+            // The old mapping went, and the process may have written to the page since then: the page
+            // has to be cleaned after all.
+            if cleanness == Cleanness::CleanIfMapped
+                && !old.is_some_and(|old| plan.is_mapped_by(old))
+            {
+                return Ok(false);
+            }
+            let attrs = plan.attrs(old);
+            self.map_in(region, plan.ipa, plan.pa, plan.size, attrs, stock)?;
+            if plan.writable {
+                if let Some(log) = &at.slot.log {
+                    log.mark(plan.ipa.gfn() - at.slot.gfn);
+                }
+                // Before an invalidation can come.
+                host.mark_dirty();
+            }
+            Ok(true)
+        });
+        mapped.unwrap_or(Err(EFAULT))
+    }
+
+    /// Maps those of the pages after one that was just mapped that the host has already, up to a
+    /// multiple of 64 KiB: a guest that uses one often goes on to the next.
+    ///
+    /// They count as used, once; the host's own fault-around does the same where, as here, the
+    /// hardware does not manage the access flag. They count as dirty if the guest may write to
+    /// them, as it does so without another fault.
+    fn map_following(&self, at: &UserAddress, gfn: u32, writable: bool, stock: &mut TableStock) {
+        const WINDOW: u32 = 16;
+        const MOST: usize = WINDOW as usize - 1;
+        let slot: &Slot = &at.slot;
+        let first = gfn + 1;
+        let end = (gfn | (WINDOW - 1)).min(slot.gfn + (slot.pages - 1));
+        if first > end {
+            return;
+        }
+        let ipa = Ipa::from_gfn(first);
+        // A page that is mapped already stays, and was cleaned when it was mapped. The window is
+        // aligned, and so in one region.
+        let mapped = self.with_region(ipa, |region| region.mapped(ipa, end - gfn));
+        // If the next one is mapped, so were those behind it, most likely.
+        let Some(mapped) = mapped.filter(|mapped| mapped & 1 == 0) else {
+            return;
+        };
+        let hva = slot.hva_of(first);
+        let pages: [_; MOST] = PageRef::get_resident(hva, (end - gfn) as usize, writable);
+        let pages = || {
+            let pages = pages.iter().map_while(Option::as_ref);
+            (first..)
+                .zip(pages)
+                .filter(|(gfn, _)| mapped >> (gfn - first) & 1 == 0)
+        };
+        let attrs = Stage2Attrs {
+            memory: MemAttr::NormalWb,
+            access: fault::access(writable),
+            execute_never: true,
+        };
+        let hvas = hva..hva + (MOST << PAGE_SHIFT);
+        for (_, page) in pages() {
+            // SAFETY: The page is referenced.
+            unsafe { self.flush_ram_to_poc(page.pa(), MapSize::Page.bytes()) };
+        }
+        self.with_region(ipa, |region| {
+            if !self.invalidations.is_current(&hvas, at.sequence) {
+                return;
+            }
+            for (gfn, page) in pages() {
+                let ipa = Ipa::from_gfn(gfn);
+                // Another vCPU's fault may have been faster.
+                if region.lookup(ipa).is_some() {
+                    continue;
+                }
+                let mapped = self.map_in(region, ipa, page.pa(), MapSize::Page, attrs, stock);
+                // If there is no table for this one, there is none for the next.
+                if mapped.is_err() {
+                    break;
+                }
+                if writable {
+                    page.mark_dirty();
+                }
+            }
+        });
+    }
+
+    /// Resolves an access flag fault: the page is there, and the host wants to know of its use.
+    ///
+    /// TLBs hold no entry without the flag (B3.6.7), so there is nothing to invalidate. Says
+    /// whether the page is still there.
+    pub(crate) fn access_flag_fault(&self, ipa: Ipa) -> bool {
+        let page = ipa.page_align_down();
+        let mut found = false;
+        self.with_region(page, |region| {
+            let _ = region.update(page..Ipa(page.0 + PAGE_SIZE), |_, desc| {
+                found = true;
+                if !desc.accessed() {
+                    self.stats.access_flag_faults.count();
+                }
+                Some(desc.with_accessed(true))
+            });
+        });
+        found
+    }
+}
