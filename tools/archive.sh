@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The Debian archive, seen from outside any root: its indexes as tables, and files
-# fetched by name and checked by SHA-256.
+# The Debian archive, seen from outside any root: packages as tables, and files fetched by name
+# and checked by SHA-256. Which packages those are stands in tools/packages.lock; the archive's own
+# index is asked by `make update`, or when it no longer has one of them.
 #
-# apt runs in the build root with a state directory of its own for each architecture,
-# so that an armhf index which cannot be had (a mirror in mid-sync) disturbs nothing
-# else. Nothing of armhf is installed, only unpacked.
+# A table has a line "package version architecture archive path size sha256" for each package.
+# The archive is debian or debian-security, the path is the one below it.
+#
+# apt runs in the build root with a state directory of its own, and reads the armhf index there.
+# Nothing of armhf is installed, only unpacked.
 
 archive=$cache/archive
+lock_file=${PACKAGES_LOCK:-$tree/tools/packages.lock}
 
 # How the armhf index is trusted; see README.md.
 armhf_index=${ARMHF_INDEX:-signed}
+
+# What download ends with when the archive does not have the file.
+gone=44
 
 # Where apt on this machine has ARCHIVE (debian, debian-security) from.
 apt_source() {
@@ -19,25 +26,47 @@ apt_source() {
 		sed -n "\\#/$1/\$#{s#/\$##;p;q}"
 }
 
-# find_mirror: sets mirror and security_mirror, unless the user has said.
+# find_mirror: sets mirror and security_mirror, unless the user has said. A proxy that apt has
+# been told is used here, too.
 find_mirror() {
 	mirror=${DEBIAN_MIRROR:-$(apt_source debian)}
 	security_mirror=${DEBIAN_SECURITY_MIRROR:-$(apt_source debian-security)}
 	security_mirror=${security_mirror:-$mirror-security}
 	[ -n "$mirror" ] || die "apt knows no Debian mirror on this machine: name one by DEBIAN_MIRROR="
+	if [ -z "${http_proxy:-}" ]; then
+		eval "$(apt-config shell http_proxy Acquire::http::Proxy 2>/dev/null)"
+		[ "${http_proxy:-DIRECT}" = DIRECT ] || export http_proxy
+	fi
 }
 
-# suites: "uri suite" of each place where packages come from.
+# uri_of ARCHIVE
+uri_of() {
+	case $1 in
+	debian) printf '%s\n' "$mirror" ;;
+	debian-security) printf '%s\n' "$security_mirror" ;;
+	*) die "$lock_file: there is no archive $1" ;;
+	esac
+}
+
+# suites: "archive suite" of each place where packages come from.
 suites() {
-	printf '%s\n' "$mirror $suite" "$mirror $suite-updates" \
-		"$security_mirror $suite-security" "$mirror $suite-backports"
+	printf '%s\n' "debian $suite" "debian $suite-updates" \
+		"debian-security $suite-security" "debian $suite-backports"
+}
+
+# apt_sources: the same as apt wants it.
+apt_sources() {
+	local from name
+	suites | while read -r from name; do
+		printf 'deb %s %s main\n' "$(uri_of "$from")" "$name"
+	done
 }
 
 apt_for() {
 	local arch=$1 state=$archive/$1
 	shift
 	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-	suites | sed 's/^/deb /; s/$/ main/' >"$state/sources.list"
+	apt_sources >"$state/sources.list"
 	"$tree/tools/in-root" apt-get --quiet \
 		-o Dir::State="$state" -o Dir::State::lists="$state/lists" \
 		-o Dir::State::status=/dev/null -o Dir::Cache="$state/cache" \
@@ -47,23 +76,48 @@ apt_for() {
 		-o Acquire::Languages=none -o Acquire::Retries=3 "$@"
 }
 
-# table_of URI: from a Packages file to lines of "package version sha256 url".
+# table_of [ARCHIVE]: a table from a Packages file of that archive, or from the lock file, which
+# names the archive of each package itself.
 table_of() {
-	awk -v uri="$1" '
+	awk -v default="${1:-}" '
+		function line() {
+			if (package)
+				print package, version, architecture, archive, file, size, sum
+			package = ""
+			archive = default
+		}
+		BEGIN { archive = default }
 		$1 == "Package:" { package = $2 }
 		$1 == "Version:" { version = $2 }
+		$1 == "Architecture:" { architecture = $2 }
+		$1 == "Archive:" { archive = $2 }
 		$1 == "Filename:" { file = $2 }
+		$1 == "Size:" { size = $2 }
 		$1 == "SHA256:" { sum = $2 }
-		/^$/ { if (package) print package, version, sum, uri "/" file; package = "" }
-		END { if (package) print package, version, sum, uri "/" file }'
+		/^$/ { line() }
+		END { line() }'
 }
 
+# lock_of TABLE: the lock file for that table.
+lock_of() {
+	cat <<-'HEAD'
+		# The packages that are needed beside the build root, as Debian's own index has them: the board's
+		# kernel, its source, and what of armhf its programs are built with. They are taken if they have
+		# these SHA-256, and no other index is asked. Written by `make update`.
+	HEAD
+	awk '{ printf "\nPackage: %s\nVersion: %s\nArchitecture: %s\nArchive: %s\nFilename: %s\nSize: %s\nSHA256: %s\n",
+		$1, $2, $3, $4, $5, $6, $7 }' "$1"
+}
+
+# The armhf index has packages for all architectures, too.
 signed_index() {
-	local arch=$1 table=$2 file uri
-	apt_for "$arch" update
-	apt_for "$arch" indextargets --format '$(REPO_URI) $(FILENAME)' 'Created-By: Packages' |
+	local table=$1 uri file from
+	apt_for armhf update
+	apt_for armhf indextargets --format '$(REPO_URI) $(FILENAME)' 'Created-By: Packages' |
 		while read -r uri file; do
-			"$tree/tools/in-root" /usr/lib/apt/apt-helper cat-file "$file" | table_of "${uri%/}"
+			from=debian
+			[ "${uri%/}" != "$security_mirror" ] || from=debian-security
+			"$tree/tools/in-root" /usr/lib/apt/apt-helper cat-file "$file" | table_of "$from"
 		done >"$table.new"
 	[ -s "$table.new" ]
 	mv "$table.new" "$table"
@@ -71,71 +125,85 @@ signed_index() {
 
 # The index as the mirror serves it now, whatever the signed Release says of it.
 unsigned_index() {
-	local arch=$1 table=$2 uri name
+	local table=$1 from name
 	: >"$table.new"
-	suites | while read -r uri name; do
+	suites | while read -r from name; do
 		"$tree/tools/in-root" curl -fsSL --retry 3 \
-			"$uri/dists/$name/main/binary-$arch/Packages.xz" -o "$archive/Packages.xz"
-		"$tree/tools/in-root" xz -dc "$archive/Packages.xz" | table_of "$uri" >>"$table.new"
+			"$(uri_of "$from")/dists/$name/main/binary-armhf/Packages.xz" -o "$archive/Packages.xz"
+		"$tree/tools/in-root" xz -dc "$archive/Packages.xz" | table_of "$from" >>"$table.new"
 	done
 	[ -s "$table.new" ]
 	mv "$table.new" "$table"
 }
 
-# read_indexes: asks the archive what it has, into amd64.table and armhf.table.
-read_indexes() {
+# read_index: asks the archive what it has for armhf, into index.table.
+read_index() {
 	local attempt
-	local STEP_TAIL=3
-	find_mirror
+	local STEP_TAIL=3 table=$archive/index.table
 	mkdir -p "$archive"
 	case $armhf_index in
-	signed | unsigned) ;;
-	*) die "ARMHF_INDEX=$armhf_index: must be signed or unsigned" ;;
-	esac
-
-	step "no package index from $mirror: no network, or the mirror is down; try again later" \
-		"asking the archive for its packages" signed_index amd64 "$archive/amd64.table"
-
-	if [ "$armhf_index" = unsigned ]; then
+	signed) ;;
+	unsigned)
 		say "warning: ARMHF_INDEX=unsigned: the armhf index is taken as the mirror serves it," \
 			"without its signature (its programs run in the emulated board only)"
 		step "no armhf package index from $mirror: no network, or the mirror is down; try again later" \
-			"asking for armhf packages (unsigned)" unsigned_index armhf "$archive/armhf.table"
+			"asking for armhf packages (unsigned)" unsigned_index "$table"
 		return
-	fi
+		;;
+	*) die "ARMHF_INDEX=$armhf_index: must be signed or unsigned" ;;
+	esac
 	for attempt in 1 2 3 4 5 6 7 8 9 10; do
 		STEP_TAIL=0
-		try "asking for armhf packages" signed_index armhf "$archive/armhf.table"
+		try "asking for armhf packages" signed_index "$table"
 		STEP_TAIL=3
 		[ "$step_status" != 0 ] || return 0
 		[ "$attempt" = 10 ] || {
 			say "the mirror may be in the middle of a sync: trying again in 30 s ($attempt of 10)"
-			sleep 30
+			pause 30
 		}
 	done
 	die "the armhf index of $mirror does not match its signed Release: try again later, name another mirror by DEBIAN_MIRROR=, or take the index as it is by ARMHF_INDEX=unsigned"
 }
 
-# versions_of ARCH PACKAGE: all that the archive has.
+# versions_of TABLE PACKAGE: all that the table has.
 versions_of() {
-	awk -v package="$2" '$1 == package { print $2 }' "$archive/$1.table" | sort -uV
+	awk -v package="$2" '$1 == package { print $2 }' "$1" | sort -uV
 }
 
-# fetch ARCH PACKAGE VERSION: downloads one package unless the cache has it, and
-# prints its path.
-fetch() {
-	local arch=$1 package=$2 version=$3 sum url file
-	read -r sum url < <(awk -v package="$package" -v version="$version" \
-		'$1 == package && $2 == version { print $3, $4; exit }' "$archive/$arch.table") ||
-		die "the archive has no $package $version for $arch"
-	file=$archive/debs/${url##*/}
+# row_of TABLE PACKAGE VERSION: its line.
+row_of() {
+	awk -v package="$2" -v version="$3" '$1 == package && $2 == version { print; exit }' "$1"
+}
+
+# file_of ROW…: where download leaves that package.
+file_of() {
+	printf '%s\n' "$archive/debs/${5##*/}"
+}
+
+# is_here ROW…: whether it is there already.
+is_here() {
+	local sum=$7
+	printf '%s  %s\n' "$sum" "$(file_of "$@")" | sha256sum --check --status 2>/dev/null
+}
+
+# download ROW…: gets one package. Ends with $gone if the archive has no such file.
+download() {
+	local path=$5 sum=$7 url file code=0 http found
+	url=$(uri_of "$4")/$path
+	file=$(file_of "$@")
 	mkdir -p "$archive/debs"
-	if ! echo "$sum  $file" | sha256sum --check --status 2>/dev/null; then
-		"$tree/tools/in-root" curl -fsSL --retry 5 --retry-delay 2 "$url" -o "$file.new" >&2 ||
-			die "cannot download $url"
-		echo "$sum  $file.new" | sha256sum --check --status ||
-			die "$url is not the file that the index names (mirror in mid-sync?): try again later"
-		mv "$file.new" "$file"
+	# A server that says nothing for a minute is a failure, not a wait without an end.
+	http=$("$tree/tools/in-root" curl -fsSL --retry 5 --retry-delay 2 --connect-timeout 30 \
+		--speed-limit 1 --speed-time 60 -w '%{http_code}' -o "$file.new" "$url") || code=$?
+	if [ "$code" != 0 ]; then
+		if [ "$http" = 404 ] || [ "$http" = 410 ] || [ "$code" = 37 ]; then
+			say "there is no $url"
+			exit "$gone"
+		fi
+		die "cannot download $url"
 	fi
-	printf '%s\n' "$file"
+	found=$(sha256sum <"$file.new" | cut -d' ' -f1)
+	[ "$found" = "$sum" ] ||
+		die "$url has the SHA-256 $found, and not $sum as $wanted_by says: it is not used"
+	mv "$file.new" "$file"
 }

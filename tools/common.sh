@@ -21,7 +21,7 @@ suite=trixie
 user_triple=armv7-unknown-linux-gnueabihf
 
 # Where the build root is, and what `kernel` says of itself (see tools/kernel).
-root=$cache/root
+root=${KVM_ARM_ROOT:-$cache/root}
 kernel_facts=$cache/kernel/current
 
 say() {
@@ -43,24 +43,33 @@ seconds_since() {
 }
 
 # try WHAT COMMAND…: runs a command, its output kept in a log, and says how long it
-# took. When it fails, the end of the log is shown; step_status tells.
+# took. When it fails, the end of the log is shown; step_status tells. On a terminal,
+# STEP_PROGRESS, a function that gets the log, prints how far the command is.
 #
 # Call it, and step, as commands of their own and never before || or in a condition:
 # there bash forgets errexit in all that they run.
 try() {
-	local what=$1 start log
+	local what=$1 start log worker
 	shift
 	mkdir -p "$logs"
 	log=$logs/$(printf '%s' "${what%% (*}" | tr -cs 'A-Za-z0-9._' '-').log
 	start=$(now_ms)
 	printf '%s ...' "$what" >&2
-	set +e
 	(
 		set -e
 		"$@"
-	) >"$log" 2>&1 </dev/null
-	step_status=$?
-	set -e
+	) >"$log" 2>&1 </dev/null &
+	worker=$!
+	if [ -n "${STEP_PROGRESS:-}" ] && [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then
+		while kill -0 "$worker" 2>/dev/null; do
+			printf '\r\033[K%s ... %s' "$what" "$("$STEP_PROGRESS" "$log" 2>/dev/null)" >&2
+			pause 0.3
+		done
+		printf '\r\033[K%s ...' "$what" >&2
+	fi
+	# A signal that has a trap ends the wait, not the command.
+	step_status=0
+	wait "$worker" || step_status=$?
 	if [ $step_status -ne 0 ]; then
 		say " failed after $(seconds_since "$start")"
 		[ "${STEP_TAIL:-25}" = 0 ] && return
@@ -80,16 +89,54 @@ step() {
 	[ $step_status = 0 ] || die "$hint"
 }
 
+# size_of BYTES: for people.
+size_of() {
+	if [ "$1" -lt 1048576 ]; then
+		printf '%d KiB' $((($1 + 512) / 1024))
+	else
+		printf '%d MiB' $((($1 + 524288) / 1048576))
+	fi
+}
+
+lock_fds=()
+
 # locked NAME: waits until no other run holds the lock of that name, then holds it
-# until this process ends.
+# until this process ends. A signal that ends this process also ends what it has started, so
+# that nothing works on without the lock, or holds it for nothing.
 locked() {
-	local fd
+	local fd signal
 	mkdir -p "$cache"
 	exec {fd}>"$cache/$1.lock"
 	if ! flock --nonblock "$fd"; then
 		say "waiting for another run to finish with the $1 ..."
 		flock "$fd"
 	fi
+	lock_fds+=("$fd")
+	for signal in HUP INT TERM; do
+		# shellcheck disable=SC2064 # the signal is this one
+		trap "trap - $signal; end_children \$\$; kill -s $signal \$\$" "$signal"
+	done
+}
+
+# end_children PID: ends all that this process has started, the youngest first.
+end_children() {
+	local children child
+	children=$(cat "/proc/$1/task/$1/children" 2>/dev/null) || return 0
+	for child in $children; do
+		end_children "$child"
+		kill "$child" 2>/dev/null || true
+	done
+}
+
+# pause SECONDS: what waits holds no lock, should this process be killed meanwhile.
+pause() {
+	(
+		for fd in "${lock_fds[@]}"; do
+			exec {fd}>&-
+		done
+		exec sleep "$1"
+	) &
+	wait $!
 }
 
 # hash_of FILE…, with standard input: a name for a set of inputs.
