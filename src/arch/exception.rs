@@ -5,6 +5,10 @@
 
 use crate::{
     cp15::Cp15Reg,
+    hsr::{
+        AbortIss,
+        FaultStatus, //
+    },
     psr::{
         Mode,
         Psr, //
@@ -116,9 +120,11 @@ fn take(regs: &mut impl CoreRegs, exception: Exception) {
     regs.set_pc(base.wrapping_add(exception.vector()));
 }
 
-/// What an access was aborted for.
+/// The reason for which an access or a fetch is aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
+    /// The address is not a multiple of what the access demands.
+    Alignment,
     /// Nothing is mapped.
     Translation,
     /// The access flag is clear.
@@ -127,16 +133,59 @@ pub enum FaultKind {
     Domain,
     /// The descriptor gives no access.
     Permission,
-    /// A synchronous external abort: what a bus reports for an address at which there is nothing.
-    External,
+    /// A synchronous external abort: the answer of a bus for an address at which there is nothing.
+    External {
+        /// The core's class of it, which DFSR.ExT and IFSR.ExT tell. Cortex-A7 and A15 report the
+        /// bus's decode error as 0, and the error of a device that is there as 1.
+        ext: bool,
+    },
     /// The same, for a table of the translation.
     ExternalOnWalk,
+    /// A synchronous parity error.
+    Parity,
+}
+
+/// What an aborted access was, as far as DFSR tells (B4.1.52).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An operation of CP15 by address: cache maintenance, or a translation. DFSR has it as a
+    /// write (WnR) and says which kind of a write it was (CM).
+    Maintenance,
+}
+
+impl Direction {
+    /// DFSR: WnR.
+    const WNR: u32 = 1 << 11;
+    /// DFSR: CM, in both formats.
+    const CM: u32 = 1 << 13;
+
+    /// A store if `write`, else a load.
+    pub const fn of(write: bool) -> Self {
+        if write {
+            Self::Write
+        } else {
+            Self::Read
+        }
+    }
+
+    /// Its bits of DFSR.
+    const fn bits(self) -> u32 {
+        match self {
+            Self::Read => 0,
+            Self::Write => Self::WNR,
+            Self::Maintenance => Self::WNR | Self::CM,
+        }
+    }
 }
 
 /// An abort of an access, or of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataFault {
-    /// What for.
+    /// The reason.
     pub kind: FaultKind,
     /// The level of the walk, for those that have one.
     pub level: u32,
@@ -147,8 +196,11 @@ pub struct DataFault {
 impl DataFault {
     /// DFSR and IFSR: the long-descriptor format is in use, and so that of the register.
     const LPAE: u32 = 1 << 9;
-    /// DFSR only: a write.
-    const WNR: u32 = 1 << 11;
+    /// DFSR and IFSR: ExT, the class of an external abort.
+    const EXT: u32 = 1 << 12;
+
+    /// The address is one at which there is nothing.
+    pub const DECODE_ERROR: Self = Self::new(FaultKind::External { ext: false });
 
     /// A table of the translation is where there is nothing; it is of this level.
     pub const fn on_walk(level: u32) -> Self {
@@ -156,6 +208,20 @@ impl DataFault {
             level,
             ..Self::new(FaultKind::ExternalOnWalk)
         }
+    }
+
+    /// The abort that a guest gets for one which came to HYP mode and is no fault of stage 2's
+    /// tables.
+    ///
+    /// An error that was met in a walk of stage 2 is one of the access itself to the guest, which
+    /// has no such walk. A device that the guest has mapped as memory gives an alignment fault at
+    /// stage 2.
+    pub const fn of_hardware(abort: &AbortIss) -> Self {
+        Self::new(match abort.fsc {
+            FaultStatus::Alignment => FaultKind::Alignment,
+            FaultStatus::Parity | FaultStatus::ParityOnWalk(_) => FaultKind::Parity,
+            _ => FaultKind::External { ext: abort.ea },
+        })
     }
 
     /// A fault without a level.
@@ -167,37 +233,45 @@ impl DataFault {
         }
     }
 
-    /// FS and Domain in the short-descriptor format (table B3-23).
+    /// FS, ExT and Domain in the short-descriptor format (table B3-23).
     const fn short(self) -> u32 {
+        /// FS[4], which is apart from the others.
+        const FS4: u32 = 1 << 10;
         let level = if self.level >= 2 { 2 } else { 0 };
         let status = match self.kind {
-            FaultKind::Translation => 0b0_0101 + level,
-            FaultKind::AccessFlag if level == 0 => 0b0_0011,
-            FaultKind::AccessFlag => 0b0_0110,
-            FaultKind::Domain => 0b0_1001 + level,
-            FaultKind::Permission => 0b0_1101 + level,
-            FaultKind::External => 0b0_1000,
-            FaultKind::ExternalOnWalk => 0b0_1100 + level,
+            FaultKind::Alignment => 0b0001,
+            FaultKind::Translation => 0b0101 + level,
+            FaultKind::AccessFlag if level == 0 => 0b0011,
+            FaultKind::AccessFlag => 0b0110,
+            FaultKind::Domain => 0b1001 + level,
+            FaultKind::Permission => 0b1101 + level,
+            FaultKind::External { ext: false } => 0b1000,
+            FaultKind::External { ext: true } => Self::EXT | 0b1000,
+            FaultKind::ExternalOnWalk => 0b1100 + level,
+            FaultKind::Parity => FS4 | 0b1001,
         };
         status | (self.domain & 0xf) << 4
     }
 
-    /// STATUS in the long-descriptor format (table B3-24).
+    /// STATUS and ExT in the long-descriptor format (table B3-24).
     const fn long(self) -> u32 {
         let level = self.level & 3;
         Self::LPAE
             | match self.kind {
+                FaultKind::Alignment => 0b10_0001,
                 FaultKind::Translation => 0b00_0100 | level,
                 FaultKind::AccessFlag => 0b00_1000 | level,
-                // There are none.
+                // This format has no domains.
                 FaultKind::Domain => 0b11_1100 | level,
                 FaultKind::Permission => 0b00_1100 | level,
-                FaultKind::External => 0b01_0000,
+                FaultKind::External { ext: false } => 0b01_0000,
+                FaultKind::External { ext: true } => Self::EXT | 0b01_0000,
                 FaultKind::ExternalOnWalk => 0b01_0100 | level,
+                FaultKind::Parity => 0b01_1000,
             }
     }
 
-    /// DFSR without WnR, and IFSR.
+    /// DFSR without WnR and CM, and IFSR.
     fn status(self, regs: &impl CoreRegs) -> u32 {
         if regs.cp15(Cp15Reg::Ttbcr) & TTBCR_EAE != 0 {
             self.long()
@@ -212,40 +286,37 @@ pub fn inject_undefined(regs: &mut impl CoreRegs) {
     take(regs, Exception::Undefined);
 }
 
-/// Gives the guest a data abort for the instruction at PC: a synchronous external abort at the
-/// virtual address `addr`, on a write if `write` (B1.9.8).
-pub fn inject_data_abort(regs: &mut impl CoreRegs, addr: u32, write: bool) {
-    inject_data_fault(regs, DataFault::new(FaultKind::External), addr, write);
-}
-
-/// The same for any fault.
-pub fn inject_data_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32, write: bool) {
-    let wnr = if write { DataFault::WNR } else { 0 };
-    let status = fault.status(regs) | wnr;
+/// Gives the guest a data abort for the instruction at PC, which accessed the virtual address
+/// `address` (B1.9.8).
+///
+/// ADFSR stays as it is: Cortex-A7 has nothing in it, and Cortex-A15 only an error of its own RAMs.
+pub fn inject_data_abort(
+    regs: &mut impl CoreRegs,
+    fault: DataFault,
+    address: u32,
+    direction: Direction,
+) {
+    let status = fault.status(regs) | direction.bits();
     regs.set_cp15(Cp15Reg::Dfsr, status);
-    regs.set_cp15(Cp15Reg::Dfar, addr);
+    regs.set_cp15(Cp15Reg::Dfar, address);
     take(regs, Exception::DataAbort);
 }
 
-/// Gives the guest a prefetch abort for the instruction at PC: a synchronous external abort at the
-/// virtual address `addr` (B1.9.7).
-pub fn inject_prefetch_abort(regs: &mut impl CoreRegs, addr: u32) {
-    inject_prefetch_fault(regs, DataFault::new(FaultKind::External), addr);
-}
-
-/// The same for any fault.
-pub fn inject_prefetch_fault(regs: &mut impl CoreRegs, fault: DataFault, addr: u32) {
+/// Gives the guest a prefetch abort for the instruction at PC, whose fetch from the virtual address
+/// `address` failed (B1.9.7).
+pub fn inject_prefetch_abort(regs: &mut impl CoreRegs, fault: DataFault, address: u32) {
     // IFSR has no domain.
     let fault = DataFault { domain: 0, ..fault };
     let status = fault.status(regs);
     regs.set_cp15(Cp15Reg::Ifsr, status);
-    regs.set_cp15(Cp15Reg::Ifar, addr);
+    regs.set_cp15(Cp15Reg::Ifar, address);
     take(regs, Exception::PrefetchAbort);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hsr::Hsr;
     use proptest::prelude::*;
 
     #[derive(Default)]
@@ -315,9 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn aborts_report_an_external_abort() {
+    fn aborts_are_taken_by_their_vectors() {
         let mut regs = at(0x1000, 0x10);
-        inject_data_abort(&mut regs, 0xdead_0000, true);
+        let fault = DataFault::DECODE_ERROR;
+        inject_data_abort(&mut regs, fault, 0xdead_0000, Direction::Write);
         assert_eq!(regs.pc, 0x8000_0010);
         assert_eq!(regs.cpsr, Mode::Abt.bits() | Psr::I | Psr::A);
         assert_eq!(regs.banked, Some((Mode::Abt, 0x1008, 0x10)));
@@ -326,7 +398,7 @@ mod tests {
 
         let mut regs = at(0x1000, 0x30);
         regs.set_cp15(Cp15Reg::Ttbcr, TTBCR_EAE);
-        inject_prefetch_abort(&mut regs, 0x1000);
+        inject_prefetch_abort(&mut regs, fault, 0x1000);
         assert_eq!(regs.pc, 0x8000_000c);
         assert_eq!(regs.banked, Some((Mode::Abt, 0x1004, 0x30)));
         assert_eq!(regs.cp15(Cp15Reg::Ifsr), 0x210);
@@ -334,9 +406,84 @@ mod tests {
 
         let mut regs = at(0x1000, 0x30);
         regs.set_cp15(Cp15Reg::Ttbcr, TTBCR_EAE);
-        inject_data_abort(&mut regs, 0, false);
+        inject_data_abort(&mut regs, fault, 0, Direction::Read);
         assert_eq!(regs.cp15(Cp15Reg::Dfsr), 0x210);
         assert_eq!(regs.banked, Some((Mode::Abt, 0x1008, 0x30)));
+    }
+
+    /// All faults, with FS (and ExT) of the short-descriptor format and STATUS of the long one, as
+    /// tables B3-23 and B3-24 have them.
+    const FAULTS: [(FaultKind, u32, u32, u32); 16] = [
+        (FaultKind::Alignment, 0, 0x0001, 0x21),
+        (FaultKind::Translation, 1, 0x0005, 0x05),
+        (FaultKind::Translation, 2, 0x0007, 0x06),
+        (FaultKind::AccessFlag, 1, 0x0003, 0x09),
+        (FaultKind::AccessFlag, 2, 0x0006, 0x0a),
+        (FaultKind::Domain, 1, 0x0009, 0x3d),
+        (FaultKind::Domain, 2, 0x000b, 0x3e),
+        (FaultKind::Permission, 1, 0x000d, 0x0d),
+        (FaultKind::Permission, 2, 0x000f, 0x0e),
+        (FaultKind::External { ext: false }, 0, 0x0008, 0x10),
+        (FaultKind::External { ext: true }, 0, 0x1008, 0x1010),
+        (FaultKind::ExternalOnWalk, 1, 0x000c, 0x15),
+        (FaultKind::ExternalOnWalk, 2, 0x000e, 0x16),
+        (FaultKind::ExternalOnWalk, 3, 0x000e, 0x17),
+        (FaultKind::Parity, 0, 0x0409, 0x18),
+        (FaultKind::Parity, 2, 0x0409, 0x18),
+    ];
+
+    #[test]
+    fn every_bit_of_the_fault_status_registers() {
+        for (kind, level, short, long) in FAULTS {
+            for ttbcr in [0, TTBCR_EAE] {
+                let is_long = ttbcr != 0;
+                let status = if is_long { 0x200 | long } else { short };
+                let domain = if is_long { 0 } else { 5 << 4 };
+                let fault = DataFault {
+                    kind,
+                    level,
+                    domain: 5,
+                };
+                for (direction, bits) in [
+                    (Direction::of(false), 0),
+                    (Direction::of(true), 0x800),
+                    (Direction::Maintenance, 0x2800),
+                ] {
+                    let mut regs = at(0x1000, 0x10);
+                    regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
+                    regs.set_cp15(Cp15Reg::Dfsr, u32::MAX);
+                    regs.set_cp15(Cp15Reg::Adfsr, 0x1234);
+                    inject_data_abort(&mut regs, fault, 0x2000, direction);
+                    assert_eq!(
+                        regs.cp15(Cp15Reg::Dfsr),
+                        status | domain | bits,
+                        "{fault:?}, {direction:?}, long: {is_long}"
+                    );
+                    assert_eq!(regs.cp15(Cp15Reg::Adfsr), 0x1234);
+                }
+                let mut regs = at(0x1000, 0x10);
+                regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
+                regs.set_cp15(Cp15Reg::Ifsr, u32::MAX);
+                inject_prefetch_abort(&mut regs, fault, 0x2000);
+                assert_eq!(regs.cp15(Cp15Reg::Ifsr), status, "{fault:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_hardware_met_is_passed_on() {
+        let of =
+            |fsc: u32, ea: u32| DataFault::of_hardware(&Hsr(0x24 << 26 | ea << 9 | fsc).abort());
+        for fsc in 0..64 {
+            for ea in [0, 1] {
+                let kind = match fsc {
+                    0b10_0001 => FaultKind::Alignment,
+                    0b01_1000 | 0b01_1100..=0b01_1111 => FaultKind::Parity,
+                    _ => FaultKind::External { ext: ea != 0 },
+                };
+                assert_eq!(of(fsc, ea), DataFault::new(kind), "{fsc:#b}");
+            }
+        }
     }
 
     #[test]
@@ -349,12 +496,12 @@ mod tests {
                     domain: 5,
                     ..DataFault::on_walk(level)
                 };
-                inject_prefetch_fault(&mut regs, fault, 0x1000);
+                inject_prefetch_abort(&mut regs, fault, 0x1000);
                 assert_eq!(regs.cp15(Cp15Reg::Ifsr), status);
                 assert_eq!(regs.cp15(Cp15Reg::Ifar), 0x1000);
                 let mut regs = at(0x1000, 0x10);
                 regs.set_cp15(Cp15Reg::Ttbcr, ttbcr);
-                inject_data_fault(&mut regs, fault, 0x2000, true);
+                inject_data_abort(&mut regs, fault, 0x2000, Direction::Write);
                 let domain = if ttbcr == 0 { 5 << 4 } else { 0 };
                 assert_eq!(regs.cp15(Cp15Reg::Dfsr), status | domain | 0x800);
                 assert_eq!(regs.cp15(Cp15Reg::Dfar), 0x2000);
@@ -370,10 +517,11 @@ mod tests {
             regs.set_cp15(Cp15Reg::Vbar, vbar);
             // What a handler subtracts from LR to get back to the instruction (table B1-6).
             let thumb = cpsr & Psr::T != 0;
+            let fault = DataFault::DECODE_ERROR;
             let back = match which {
                 0 => { inject_undefined(&mut regs); if thumb { 2 } else { 4 } }
-                1 => { inject_prefetch_abort(&mut regs, pc); 4 }
-                _ => { inject_data_abort(&mut regs, 0, true); 8 }
+                1 => { inject_prefetch_abort(&mut regs, fault, pc); 4 }
+                _ => { inject_data_abort(&mut regs, fault, 0, Direction::Write); 8 }
             };
             let (mode, lr, spsr) = regs.banked.unwrap();
             prop_assert_eq!(lr.wrapping_sub(back), pc);

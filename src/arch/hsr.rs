@@ -4,7 +4,8 @@
 
 use crate::{
     addr::PAGE_SIZE,
-    cond::Cond, //
+    cond::Cond,
+    exception::Direction, //
 };
 
 /// HSR.
@@ -267,17 +268,27 @@ pub struct AbortIss {
     pub srt: usize,
     /// A write. A cache maintenance operation counts as one.
     pub write: bool,
-    /// The abort is of a cache maintenance operation.
+    /// The abort is of a cache maintenance operation, or of an address translation.
     pub cm: bool,
     /// The abort is of a stage-1 table walk.
     pub s1ptw: bool,
-    /// The implementation's kind of an external abort.
+    /// The core's class of an external abort.
     pub ea: bool,
     /// What happened.
     pub fsc: FaultStatus,
 }
 
 impl AbortIss {
+    /// What the access was.
+    #[inline]
+    pub const fn direction(&self) -> Direction {
+        if self.cm {
+            Direction::Maintenance
+        } else {
+            Direction::of(self.write)
+        }
+    }
+
     /// Whether an access with a syndrome, aborted at `address`, can be of bytes in two pages: an
     /// unaligned one. The address may be that of its first byte, or that of the second page.
     #[inline]
@@ -468,6 +479,17 @@ mod tests {
         assert_eq!(hsr.condition(), None);
         assert_eq!(Hsr(1 << 26 | 1).wfx(), Wfx::Wfe);
         assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
+    }
+
+    #[test]
+    fn directions_of_accesses() {
+        let of =
+            |ec: u32, cm: u32, wnr: u32| Hsr(ec << 26 | cm << 8 | wnr << 6).abort().direction();
+        assert_eq!(of(0x24, 0, 0), Direction::Read);
+        assert_eq!(of(0x24, 0, 1), Direction::Write);
+        assert_eq!(of(0x24, 1, 1), Direction::Maintenance);
+        // A prefetch abort has neither bit.
+        assert_eq!(of(0x20, 1, 1), Direction::Read);
     }
 
     #[test]

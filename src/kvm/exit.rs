@@ -8,8 +8,12 @@ use armv7::{
         PAGE_SHIFT, //
     },
     cond,
-    exception,
+    exception::{
+        self,
+        DataFault, //
+    },
     hsr::{
+        AbortIss,
         Cp32Access,
         Cp64Access,
         ExceptionClass,
@@ -129,7 +133,8 @@ fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
-            inject_abort(running.state, is_fetch, abort.write, address);
+            let fault = DataFault::of_hardware(&abort);
+            inject_abort(running.state, is_fetch, &abort, fault, address);
             return Ok(Next::Resume);
         }
     }
@@ -161,22 +166,18 @@ fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
         Faulted::NoMemory if abort.s1ptw => {
             // Tables in a device.
             let fault = mmio::walk_fault(running, address)?;
-            debug_abort(running.state, address);
-            if is_fetch {
-                exception::inject_prefetch_fault(&mut *running.state.context, fault, address);
-            } else {
-                exception::inject_data_fault(
-                    &mut *running.state.context,
-                    fault,
-                    address,
-                    abort.write,
-                );
-            }
+            inject_abort(running.state, is_fetch, &abort, fault, address);
             Ok(Next::Resume)
         }
         Faulted::NoMemory if is_fetch => {
             // Code in a device.
-            inject_abort(running.state, is_fetch, abort.write, address);
+            inject_abort(
+                running.state,
+                is_fetch,
+                &abort,
+                DataFault::DECODE_ERROR,
+                address,
+            );
             Ok(Next::Resume)
         }
         Faulted::NoMemory if abort.cm => {
@@ -191,19 +192,22 @@ fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
 }
 
 /// The guest gets an abort for what trapped.
-fn debug_abort(state: &VcpuState, address: u32) {
+fn inject_abort(
+    state: &mut VcpuState,
+    is_fetch: bool,
+    abort: &AbortIss,
+    fault: DataFault,
+    address: u32,
+) {
     debug!(
         "a guest gets an abort for {address:#010x}: HSR {:#010x}, pc {:#010x}\n",
         state.context.fault.hsr, state.context.core.pc
     );
-}
-
-fn inject_abort(state: &mut VcpuState, is_fetch: bool, is_write: bool, address: u32) {
-    debug_abort(state, address);
+    let regs = &mut *state.context;
     if is_fetch {
-        exception::inject_prefetch_abort(&mut *state.context, address);
+        exception::inject_prefetch_abort(regs, fault, address);
     } else {
-        exception::inject_data_abort(&mut *state.context, address, is_write);
+        exception::inject_data_abort(regs, fault, address, abort.direction());
     }
 }
 

@@ -14,7 +14,8 @@ use armv7::{
     },
     exception::{
         self,
-        DataFault, //
+        DataFault,
+        Direction, //
     },
     hsr::{
         AbortIss,
@@ -350,7 +351,8 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
             Err(WalkError::Read(e)) => return Err(e),
             Err(WalkError::Fault(fault)) => {
                 let regs = &mut *running.state.context;
-                exception::inject_data_fault(regs, fault, access.address, rights.write);
+                let direction = Direction::of(rights.write);
+                exception::inject_data_abort(regs, fault, access.address, direction);
                 return Ok(Next::Resume);
             }
         };
@@ -404,6 +406,11 @@ fn not_emulated(running: &mut Running<'_>, hsr: Hsr, ipa: Ipa) -> Result<Next> {
         );
     });
     let address = running.state.context.fault.hdfar;
-    exception::inject_data_abort(&mut *running.state.context, address, hsr.abort().write);
+    exception::inject_data_abort(
+        &mut *running.state.context,
+        DataFault::DECODE_ERROR,
+        address,
+        hsr.abort().direction(),
+    );
     Ok(Next::Resume)
 }

@@ -3,7 +3,11 @@
 //! KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS: exceptions that wait for the guest to take them.
 
 use armv7::{
-    exception,
+    exception::{
+        self,
+        DataFault,
+        Direction, //
+    },
     regs::Hcr, //
 };
 use kernel::prelude::*;
@@ -40,7 +44,12 @@ pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Resu
         // A store is not told from a load: QEMU reads DFSR back and aborts if there is more in it
         // than the status of an external abort, which is all that Linux 5.6 gave.
         let address = state.context.fault.hdfar;
-        exception::inject_data_abort(&mut *state.context, address, false);
+        exception::inject_data_abort(
+            &mut *state.context,
+            DataFault::DECODE_ERROR,
+            address,
+            Direction::Read,
+        );
     }
     Ok(())
 }

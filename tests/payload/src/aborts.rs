@@ -24,8 +24,13 @@ const THUMB_LDR: u16 = 0x6800;
 const THUMB_STR: u16 = 0x6001;
 const THUMB_NOP: u16 = 0xbf00;
 
+/// ATS1CPR, ATS1CPW, ATS1CUR, ATS1CUW.
+const TRANSLATIONS: [u32; 4] = [0xee07_0f18, 0xee07_0f38, 0xee07_0f58, 0xee07_0f78];
+
 /// DFSR.WnR.
 const WRITE: u32 = 1 << 11;
+/// DFSR.CM.
+const MAINTENANCE: u32 = 1 << 13;
 /// Fault status of the short-descriptor format (table B3-23).
 const ALIGNMENT: u32 = 0x01;
 const TRANSLATION_1: u32 = 0x05;
@@ -280,9 +285,22 @@ pub(crate) fn external_on_walk() -> Outcome {
         .and_then(|()| read.of(LDM))
         .and_then(|()| read.of_thumb(THUMB_LDR))
         .and_then(|()| Abort::prefetch(WALK_EXTERNAL_2, address).of_fetch(false))
-        .and_then(|()| Abort::prefetch(WALK_EXTERNAL_2, address).of_fetch(true));
+        .and_then(|()| Abort::prefetch(WALK_EXTERNAL_2, address).of_fetch(true))
+        .and_then(|()| translations(Abort::data(WALK_EXTERNAL_2, address)));
     WINDOW_TABLE.insert(WINDOW);
     result
+}
+
+/// A translation by CP15 takes the abort, too, instead of telling it in PAR (B3.12.5): as a write, and
+/// an operation by address (B4.1.52). The emulator's own hardware leaves these two bits out.
+fn translations(abort: Abort) -> Outcome {
+    let kind = if crate::board::is_guest() { WRITE | MAINTENANCE } else { 0 };
+    let abort = Abort {
+        status: abort.status | kind,
+        mask: abort.mask & !WRITE | kind,
+        ..abort
+    };
+    TRANSLATIONS.into_iter().try_for_each(|translation| abort.of(translation))
 }
 
 /// The long-descriptor format has other fault status.
@@ -311,7 +329,8 @@ pub(crate) fn long_descriptors() -> Outcome {
         mmu::with_long_table(NOTHING.into(), || {
             long(DATA_ABORT, 0x16, 0xc123_4000).of(LDR)?;
             long(DATA_ABORT, 0x16 | WRITE, 0xc123_4000).of_user(STR)?;
-            long(PREFETCH_ABORT, 0x16, 0xc123_4000).of_fetch(false)
+            long(PREFETCH_ABORT, 0x16, 0xc123_4000).of_fetch(false)?;
+            translations(long(DATA_ABORT, 0x16, 0xc123_4000))
         })?;
         // Undefined instructions that a hypervisor has to make.
         for &instruction in traps::no_registers() {
