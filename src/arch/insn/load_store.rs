@@ -23,7 +23,7 @@ pub struct LoadStore {
 /// An address: a base register with an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The base register. For the PC it is aligned to a word.
+    /// The base register. The PC is aligned to a word as such, but in table branches.
     pub rn: u8,
     /// What is added to it, or subtracted.
     pub offset: Offset,
@@ -147,6 +147,11 @@ pub enum Kind {
         /// 1, 2, 4 or 8 bytes.
         bytes: u8,
     },
+    /// A load of a number of halfwords, by which the PC goes on (TBB, TBH).
+    TableBranch {
+        /// 1 or 2 bytes.
+        bytes: u8,
+    },
     /// A load, and a store to the same address.
     Swap {
         /// Is loaded.
@@ -165,7 +170,7 @@ impl Kind {
             Self::Single { load, .. } | Self::Dual { load, .. } | Self::Multiple { load, .. } => {
                 !load
             }
-            Self::LoadExclusive { .. } => false,
+            Self::LoadExclusive { .. } | Self::TableBranch { .. } => false,
             Self::StoreExclusive { .. } | Self::Swap { .. } => true,
         }
     }

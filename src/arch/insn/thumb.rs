@@ -203,7 +203,7 @@ fn multiple(word: Word) -> Option<(Address, Kind)> {
     ))
 }
 
-/// Two words, and the exclusive ones (A6.3.6).
+/// Two words, the exclusive ones, and table branches (A6.3.6).
 fn dual_or_exclusive(word: Word) -> Option<(Address, Kind)> {
     let (index, add, writeback) = (word.bit(24), word.bit(23), word.bit(21));
     if !index && !writeback {
@@ -228,9 +228,30 @@ fn dual_or_exclusive(word: Word) -> Option<(Address, Kind)> {
     Some((address, Kind::Dual { rt, rt2, load }))
 }
 
+/// TBB and TBH (A8.8.238).
+fn table_branch(word: Word) -> Option<(Address, Kind)> {
+    let (rn, rm) = (word.rn(), word.low());
+    if rn == SP || bad(rm) || word.rt() != 0b1111 || word.second() != 0 {
+        return None;
+    }
+    let is_halfword = word.bit(4);
+    let address = Address {
+        offset: Offset::Register {
+            rm,
+            shift: Shift::Lsl(is_halfword.into()),
+        },
+        ..plain(rn, 0)
+    };
+    let bytes = if is_halfword { 2 } else { 1 };
+    Some((address, Kind::TableBranch { bytes }))
+}
+
 fn exclusive(word: Word) -> Option<(Address, Kind)> {
     let (rn, rt, second, low) = (word.rn(), word.rt(), word.second(), word.low());
     let load = word.load();
+    if word.bit(23) && load && word.field(5, 3) == 0 {
+        return table_branch(word);
+    }
     if rn == PC || bad(rt) {
         return None;
     }
@@ -263,7 +284,6 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
         0b0100 => 1,
         0b0101 => 2,
         0b0111 => 8,
-        // TBB and TBH.
         _ => return None,
     };
     let pair = bytes == 8;

@@ -108,9 +108,10 @@ fn read(regs: &impl Registers, n: u8) -> u32 {
 
 /// The address of the first byte, and what the base register becomes.
 fn addresses(address: &Address, kind: Kind, regs: &impl Registers) -> (u32, u32) {
-    let base = match address.rn {
-        PC => pc_value(regs) & !3,
-        rn => read(regs, rn),
+    let base = match (address.rn, kind) {
+        (PC, Kind::TableBranch { .. }) => pc_value(regs),
+        (PC, _) => pc_value(regs) & !3,
+        (rn, _) => read(regs, rn),
     };
     let offset = match address.offset {
         Offset::Immediate(value) => value,
@@ -145,7 +146,7 @@ impl Transfer {
         let (start, sum) = addresses(&insn.address, insn.kind, regs);
         // The bytes of all, of one access, and what the address has to be a multiple of.
         let (bytes, unit, alignment) = match insn.kind {
-            Kind::Single { bytes, .. } => (bytes, bytes, 1),
+            Kind::Single { bytes, .. } | Kind::TableBranch { bytes } => (bytes, bytes, 1),
             Kind::Dual { .. } if start & 7 == 0 => (8, 8, 4),
             Kind::Dual { .. } => (8, 4, 4),
             Kind::Multiple { list, .. } => (4 * list.count_ones() as u8, 4, 4),
@@ -325,7 +326,7 @@ impl Transfer {
 
     /// Changes the registers as the instruction does, and goes on behind it.
     pub fn finish(self, regs: &mut impl Registers) {
-        let (pc, cpsr) = next_pc(regs.pc(), regs.cpsr(), self.il);
+        let (mut pc, cpsr) = next_pc(regs.pc(), regs.cpsr(), self.il);
         let mut target = None;
         if let Some((rn, value)) = self.writeback {
             regs.set(rn.into(), value);
@@ -376,6 +377,10 @@ impl Transfer {
                 }
             }
             Kind::StoreExclusive { rd, .. } => load(rd, 0),
+            Kind::TableBranch { bytes } => {
+                // BranchWritePC: the instruction set stays.
+                pc = pc_value(regs).wrapping_add(2 * self.take(0, bytes)) & !1;
+            }
             Kind::Swap { rt, .. } => {
                 let mut words = self.data.iter().skip(8);
                 let mut byte = || words.next().copied().unwrap_or(0);
@@ -428,6 +433,74 @@ mod tests {
         let instruction = Instruction::Arm(code);
         let decoded = decode(instruction).unwrap();
         Transfer::new(instruction, &decoded, &Regs(address)).unwrap()
+    }
+
+    /// A CPU in Thumb state.
+    struct Thumb {
+        r: [u32; 15],
+        pc: u32,
+        cpsr: u32,
+    }
+
+    impl Registers for Thumb {
+        fn get(&self, n: usize) -> u32 {
+            self.r[n]
+        }
+        fn set(&mut self, n: usize, value: u32) {
+            self.r[n] = value;
+        }
+        fn pc(&self) -> u32 {
+            self.pc
+        }
+        fn set_pc(&mut self, pc: u32) {
+            self.pc = pc;
+        }
+        fn cpsr(&self) -> u32 {
+            self.cpsr
+        }
+        fn set_cpsr(&mut self, cpsr: u32) {
+            self.cpsr = cpsr;
+        }
+    }
+
+    #[test]
+    fn table_branches() {
+        // tbb [r3, r4]; tbh [r3, r4, lsl #1]; tbb [pc, r4]; tbh [pc, r4, lsl #1]. The PC is no multiple
+        // of a word, the last of an IT block.
+        for (code, start, bytes, big_endian, value) in [
+            (0xe8d3_f004, 0x9005, 1, false, 0xfe),
+            (0xe8d3_f014, 0x900a, 2, false, 0xb7fe),
+            (0xe8d3_f014, 0x900a, 2, true, 0xfeb7),
+            (0xe8df_f004, 0x100b, 1, false, 0xfe),
+            (0xe8df_f014, 0x1010, 2, false, 0xb7fe),
+        ] {
+            let e = if big_endian { Psr::E } else { 0 };
+            let in_thumb = Psr(Mode::Usr.bits() | Psr::T | Psr::Z | e);
+            let mut regs = Thumb {
+                r: [0; 15],
+                pc: 0x1002,
+                // The last instruction of an IT block, if equal.
+                cpsr: in_thumb.with_it_state(0x08).0,
+            };
+            (regs.r[3], regs.r[4]) = (0x9000, 5);
+            let before = regs.r;
+            let instruction = Instruction::Thumb32(code);
+            let decoded = decode(instruction).unwrap();
+            assert!(is_executed(&decoded, regs.cpsr) && !decoded.kind.stores());
+            let mut transfer = Transfer::new(instruction, &decoded, &regs).unwrap();
+            let access = transfer.next().unwrap();
+            assert_eq!(
+                (access.address, access.bytes, access.store),
+                (start, bytes, None)
+            );
+            assert!(!transfer.is_privileged(regs.cpsr) && !transfer.is_single(bytes, false));
+            transfer.complete([0xfe, 0xb7, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11]);
+            assert_eq!(transfer.next(), None);
+            transfer.finish(&mut regs);
+            assert_eq!(regs.pc, 0x1006 + 2 * value, "{code:#x}");
+            assert_eq!(regs.cpsr, in_thumb.0);
+            assert_eq!(regs.r, before);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("MMIO forms: big endian", big_endian),
     ("MMIO forms: exclusive ones", exclusive),
     ("MMIO forms: loads of the PC", loads_of_pc),
+    ("MMIO forms: table branches", table_branches),
     ("MMIO forms: across pages of the device", across_pages),
     (
         "MMIO forms: an instruction across pages",
@@ -484,6 +485,65 @@ fn loads_of_pc() -> Outcome {
                 machine.guest.get(uapi::CORE_CPSR)? & T != 0,
                 to_thumb,
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// TBB and TBH, whose table is in memory, then on a device: both times they come to the one entry
+/// whose code sets R1 to 0x77. All other places of the code say that the guest is done, too.
+fn table_branches() -> Outcome {
+    let machine = Machine::new()?;
+    // An abort says that the guest is done, with what R1 was.
+    abort_vectors(&machine)?;
+    const IT_EQ: u16 = 0xbf08;
+    // tbb [r0, r2]; tbh [r0, r2, lsl #1]; tbb [r0, r2] as the last of an IT block.
+    let forms: [(&str, &[u16], usize, u32); 3] = [
+        ("TBB", &[0xe8d0, 0xf002], 1, 0xa3),
+        ("TBH", &[0xe8d0, 0xf012], 2, 0x1a3),
+        ("TBB in an IT block", &[IT_EQ, 0xe8d0, 0xf002], 1, 0xa2),
+    ];
+    for (name, code, bytes, halves) in forms {
+        for (flags, is_big) in [(Z, false), (Z | E, true)] {
+            // str.w r12, [r12], all over.
+            machine.guest.memory.write_words(0, &[0xc000_f8cc; 0x400]);
+            // movs r1, #0x77; nop.
+            let target = 2 * code.len() as u32 + 2 * halves;
+            ensure(target % 4 == 2, "the target is the second half of a word")?;
+            let at = target as usize - 2;
+            machine.guest.memory.write_words(at, &[0x2177_bf00]);
+            machine.guest.memory.write_words(0, &thumb_words(code)[..1]);
+            if code.len() == 3 {
+                let second = u32::from(code[2]) | 0xbf00 << 16;
+                machine.guest.memory.write_words(4, &[second]);
+            }
+            let mut table = contents();
+            let entry = R0_AT as usize + 0x10 * bytes;
+            let value = if is_big && bytes == 2 {
+                (halves as u16).swap_bytes()
+            } else {
+                halves as u16
+            };
+            table[entry..entry + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+            let words: Vec<u32> = table
+                .chunks(4)
+                .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+                .collect();
+            machine.memory.write_words(0, &words);
+            for window in [RAM, HOLE] {
+                let what = format!("{name}, big endian {is_big}, at {window:#x}");
+                machine.prepare(window, CPSR | T | flags, BASE)?;
+                let accesses = machine.run(&mut table.clone()).works_as(&what)?;
+                equal(format!("{what}: r1"), machine.guest.get(1)?, 0x77)?;
+                let cpsr = machine.guest.get(uapi::CORE_CPSR)?;
+                equal(format!("{what}: T and IT"), cpsr & (T | 0x0600_fc00), T)?;
+                let expected: &[_] = if window == HOLE {
+                    &[(entry, bytes, false)]
+                } else {
+                    &[]
+                };
+                equal(format!("{what}: accesses"), accesses.as_slice(), expected)?;
+            }
         }
     }
     Ok(())

@@ -10,7 +10,7 @@
 //! `DECODER_MILLIONS` says how many random instructions of each set are tried.
 
 use armv7::insn::{decode, Address, Instruction, Kind, LoadStore, Offset, Shift};
-use capstone::prelude::*;
+use decoder::{Disassembler, Random};
 
 const REGISTERS: [&str; 16] = [
     "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "sb", "sl", "fp", "ip", "sp", "lr", "pc",
@@ -115,6 +115,7 @@ fn text(insn: &LoadStore) -> String {
                 name(rt)
             )
         }
+        Kind::TableBranch { bytes } => format!("tb{} {at}", if bytes == 1 { "b" } else { "h" }),
         Kind::Swap { rt, rt2, bytes } => {
             let b = if bytes == 1 { "b" } else { "" };
             format!("swp{b}{cond} {}, {}, {base}", name(rt), name(rt2))
@@ -151,14 +152,10 @@ fn decimal(text: &str) -> String {
 
 /// What capstone says, without aliases and encodings' suffixes; nothing if it knows no such
 /// instruction.
-fn capstone_text(capstone: &Capstone, bytes: &[u8]) -> Option<String> {
-    let insns = capstone.disasm_count(bytes, 0, 1).ok()?;
-    let insn = insns.iter().next()?;
-    if insn.bytes().len() != bytes.len() {
-        return None;
-    }
-    let mnemonic = insn.mnemonic()?.replace(".w", "");
-    let mut operands = decimal(insn.op_str()?);
+fn capstone_text(disassembler: &Disassembler, instruction: Instruction) -> Option<String> {
+    let (mnemonic, operands) = disassembler.read(instruction)?;
+    let mnemonic = mnemonic.replace(".w", "");
+    let mut operands = decimal(&operands);
     if let Some(plain) = operands.strip_suffix(", #0]") {
         operands = format!("{plain}]");
     }
@@ -173,7 +170,7 @@ fn capstone_text(capstone: &Capstone, bytes: &[u8]) -> Option<String> {
 /// Whether capstone's text is one of the loads and stores that are decoded.
 fn is_meant(text: &str) -> bool {
     let mnemonic = text.split(' ').next().unwrap_or("");
-    ["ldr", "str", "ldm", "stm", "swp"]
+    ["ldr", "str", "ldm", "stm", "swp", "tbb", "tbh"]
         .iter()
         .any(|verb| mnemonic.starts_with(verb))
 }
@@ -253,6 +250,11 @@ fn unpredictable(text: &str, instruction: Instruction) -> Option<&'static str> {
     }
     if index == Some("pc") || (thumb && index == Some("sp")) {
         return Some("such an index");
+    }
+    if mnemonic.starts_with("tb") {
+        let fields = matches!(instruction, Instruction::Thumb32(word) if word & 0xff00 != 0xf000);
+        return (base == "sp" || fields)
+            .then_some("SP as the base, or bits that should be one or zero");
     }
     let is_exclusive = mnemonic.starts_with("ldrex") || mnemonic.starts_with("strex");
     let is_dual = mnemonic.starts_with("ldrd") || mnemonic.starts_with("strd");
@@ -357,36 +359,22 @@ fn unpredictable(text: &str, instruction: Instruction) -> Option<&'static str> {
 }
 
 struct Checker {
-    arm: Capstone,
-    thumb: Capstone,
+    disassembler: Disassembler,
     decoded: u64,
     refused: u64,
 }
 
 impl Checker {
     fn new() -> Self {
-        let new = |mode| Capstone::new().arm().mode(mode).build().expect("capstone");
         Self {
-            arm: new(arch::arm::ArchMode::Arm),
-            thumb: new(arch::arm::ArchMode::Thumb),
+            disassembler: Disassembler::new(),
             decoded: 0,
             refused: 0,
         }
     }
 
     fn check(&mut self, instruction: Instruction) {
-        let (capstone, bytes, size) = match instruction {
-            Instruction::Arm(word) => (&self.arm, word.to_le_bytes(), 4),
-            Instruction::Thumb16(half) => {
-                let [a, b] = half.to_le_bytes();
-                (&self.thumb, [a, b, 0, 0], 2)
-            }
-            Instruction::Thumb32(word) => {
-                let [c, d, a, b] = word.to_le_bytes();
-                (&self.thumb, [a, b, c, d], 4)
-            }
-        };
-        let theirs = capstone_text(capstone, &bytes[..size]);
+        let theirs = capstone_text(&self.disassembler, instruction);
         match decode(instruction) {
             Ok(insn) => {
                 self.decoded += 1;
@@ -416,18 +404,6 @@ impl Checker {
 fn millions() -> u64 {
     let text = std::env::var("DECODER_MILLIONS").unwrap_or_else(|_| "10".into());
     text.parse::<u64>().expect("DECODER_MILLIONS") * 1_000_000
-}
-
-/// Numbers that are the same in each run (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn word(&mut self) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
-    }
 }
 
 #[test]
