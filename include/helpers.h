@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Symbols for static inline functions and macros of the kernel that the
- * kernel crate has no binding for. No logic here: see src/helpers.c.
+ * Functions of the kernel for which the kernel crate has no binding: src/helpers
+ * has one file of them for each file of src/glue that needs some.
+ *
+ * Most only give a symbol to a static inline function or to a macro. The others
+ * do in C the part of a wrapper that bindgen cannot express: they read fields of
+ * structures that the bindings do not have, or define variables by macros. The
+ * reason is beside each of them.
  */
 #ifndef KVM_ARM_HELPERS_H
 #define KVM_ARM_HELPERS_H
@@ -16,51 +21,25 @@
 #include <linux/types.h>
 #include <linux/wait.h>
 
-/* Macros with casts, which bindgen does not evaluate. */
+/* file.rs: a macro with a cast, which bindgen does not evaluate. */
 enum {
 	KVM_ARM_FMODE_PREAD = (__force unsigned int)FMODE_PREAD,
 };
 
-void kvm_arm_local_irq_window(unsigned long flags);
+/* cpu.c */
 unsigned long kvm_arm_local_irq_save(void);
 void kvm_arm_local_irq_restore(unsigned long flags);
-void kvm_arm_preempt_disable(void);
-void kvm_arm_preempt_enable(void);
+void kvm_arm_local_irq_window(unsigned long flags);
+unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_need_resched(void);
-bool kvm_arm_must_do_task_work(void);
-bool kvm_arm_is_over_memory_high(void);
-int kvm_arm_mutex_lock_killable(struct mutex *lock);
-bool kvm_arm_fatal_signal_pending(void);
-bool kvm_arm_is_vfio_file(struct file *file);
-bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
-unsigned int kvm_arm_halt_poll_ns(void);
-unsigned int kvm_arm_halt_poll_ns_grow(void);
-unsigned int kvm_arm_halt_poll_ns_grow_start(void);
-unsigned int kvm_arm_halt_poll_ns_shrink(void);
 void kvm_arm_cond_resched(void);
+unsigned int kvm_arm_nr_cpu_ids(void);
+bool kvm_arm_cpu_possible(unsigned int cpu);
+void kvm_arm_on_each_cpu(void (*func)(void *), void *info);
+bool kvm_arm_has_vfp(void);
+bool kvm_arm_has_vfp_d32(void);
 
-void kvm_arm_guest_timing_enter_irqoff(void);
-void kvm_arm_guest_timing_exit_irqoff(void);
-void kvm_arm_guest_state_enter_irqoff(void);
-void kvm_arm_guest_state_exit_irqoff(void);
-
-phys_addr_t kvm_arm_virt_to_phys(const void *va);
-void *kvm_arm_phys_to_virt(phys_addr_t pa);
-void *kvm_arm_page_address(struct page *page);
-unsigned long kvm_arm_page_to_pfn(struct page *page);
-struct page *kvm_arm_pfn_to_page(unsigned long pfn);
-struct page *kvm_arm_alloc_pages(gfp_t gfp, unsigned int order);
-void kvm_arm_free_pages(struct page *page, unsigned int order);
-void kvm_arm_put_page(struct page *page);
-void *kvm_arm_kmap_local_page(struct page *page);
-void kvm_arm_kunmap_local(const void *va);
-void kvm_arm_flush_dcache_to_poc(void *va, size_t size);
-
-bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);
-
-void kvm_arm_init_waitqueue(struct wait_queue_head *wq);
-void kvm_arm_wake_up(struct wait_queue_head *wq);
-/* Who hears of it when an eventfd is signalled. */
+/* eventfd.c: somebody who hears of it when an eventfd is signalled. */
 struct kvm_arm_listener {
 	struct wait_queue_entry entry;
 	struct poll_table_struct table;
@@ -71,38 +50,47 @@ unsigned int kvm_arm_listen(struct kvm_arm_listener *listener,
 void kvm_arm_unlisten(struct kvm_arm_listener *listener,
 		      struct eventfd_ctx *ctx);
 
-int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
-			       bool (*ready)(void *), void *arg);
+/* guest_time.c */
+void kvm_arm_guest_timing_enter_irqoff(void);
+void kvm_arm_guest_timing_exit_irqoff(void);
+void kvm_arm_guest_state_enter_irqoff(void);
+void kvm_arm_guest_state_exit_irqoff(void);
 
+/* irq.c */
 void __percpu *kvm_arm_alloc_percpu_ptr(void);
 void kvm_arm_free_percpu_ptr(void __percpu *ptr);
-int kvm_arm_on_each_cpu(void (*func)(void *), void *info);
-unsigned int kvm_arm_nr_cpu_ids(void);
-bool kvm_arm_cpu_possible(unsigned int cpu);
-unsigned int kvm_arm_smp_processor_id(void);
-bool kvm_arm_has_vfp(void);
-bool kvm_arm_has_vfp_d32(void);
-unsigned int kvm_arm_user_limit(void);
-bool kvm_arm_pfn_valid(unsigned long pfn);
-bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size);
-bool kvm_arm_make_writable(unsigned long addr, size_t size);
-#define KVM_ARM_MEMORY_DEVICE		0
-#define KVM_ARM_MEMORY_UNCACHED		1
-#define KVM_ARM_MEMORY_WRITEBACK	2
-unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
-bool kvm_arm_is_huge_mapping(unsigned long addr);
-bool kvm_arm_fault_log_allowed(void);
-bool kvm_arm_log_allowed(void);
-bool kvm_arm_debug_allowed(void);
-sigset_t kvm_arm_sigmask_set(u64 mask);
-void kvm_arm_sigmask_restore(sigset_t outer);
 unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
-void kvm_arm_mark_page_accessed(struct page *page);
-void kvm_arm_mark_page_dirty(struct page *page);
-int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
-				     unsigned int flags, struct page **pages);
 
+/* log.c */
+bool kvm_arm_log_allowed(void);
+bool kvm_arm_fault_log_allowed(void);
+bool kvm_arm_debug_allowed(void);
 
+/* mmu_notifier.c */
+bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);
+
+/* mutex.c */
+int kvm_arm_mutex_lock_killable(struct mutex *lock);
+
+/* page.c */
+phys_addr_t kvm_arm_virt_to_phys(const void *va);
+void *kvm_arm_phys_to_virt(phys_addr_t pa);
+void *kvm_arm_page_address(struct page *page);
+unsigned long kvm_arm_page_to_pfn(struct page *page);
+struct page *kvm_arm_pfn_to_page(unsigned long pfn);
+struct page *kvm_arm_alloc_pages(gfp_t gfp, unsigned int order);
+void kvm_arm_put_page(struct page *page);
+void *kvm_arm_kmap_local_page(struct page *page);
+void kvm_arm_kunmap_local(const void *va);
+void kvm_arm_flush_dcache_to_poc(void *va, size_t size);
+
+/* parameter.c */
+unsigned int kvm_arm_halt_poll_ns(void);
+unsigned int kvm_arm_halt_poll_ns_grow(void);
+unsigned int kvm_arm_halt_poll_ns_grow_start(void);
+unsigned int kvm_arm_halt_poll_ns_shrink(void);
+
+/* perf.c */
 struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
 					     bool interrupts);
 void kvm_arm_perf_event_release(struct perf_event *event);
@@ -110,5 +98,39 @@ void kvm_arm_perf_event_enable(struct perf_event *event);
 void kvm_arm_perf_event_disable(struct perf_event *event);
 u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period);
 u64 kvm_arm_perf_event_pause(struct perf_event *event);
+
+/* signal.c */
+sigset_t kvm_arm_sigmask_set(u64 mask);
+void kvm_arm_sigmask_restore(sigset_t outer);
+
+/* task.c */
+bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
+bool kvm_arm_must_do_task_work(void);
+bool kvm_arm_is_over_memory_high(void);
+bool kvm_arm_fatal_signal_pending(void);
+
+/* user_page.c */
+#define KVM_ARM_MEMORY_DEVICE		0
+#define KVM_ARM_MEMORY_UNCACHED		1
+#define KVM_ARM_MEMORY_WRITEBACK	2
+void kvm_arm_mark_page_accessed(struct page *page);
+void kvm_arm_mark_page_dirty(struct page *page);
+int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
+				     unsigned int flags, struct page **pages);
+unsigned int kvm_arm_user_limit(void);
+bool kvm_arm_pfn_valid(unsigned long pfn);
+bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size);
+bool kvm_arm_make_writable(unsigned long addr, size_t size);
+unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
+bool kvm_arm_is_huge_mapping(unsigned long addr);
+
+/* vfio.c */
+bool kvm_arm_is_vfio_file(struct file *file);
+
+/* wait.c */
+void kvm_arm_init_waitqueue(struct wait_queue_head *wq);
+void kvm_arm_wake_up(struct wait_queue_head *wq);
+int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
+			       bool (*ready)(void *), void *arg);
 
 #endif /* KVM_ARM_HELPERS_H */

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * CPUs, interrupts and scheduling: for src/glue/cpu.rs.
+ */
+#include <linux/cpumask.h>
+#include <linux/irqflags.h>
+#include <linux/sched.h>
+#include <linux/smp.h>
+#include <asm/barrier.h>
+#include <asm/hwcap.h>
+#include "helpers.h"
+
+#ifdef CONFIG_PREEMPT_RT
+#error "kvm_arm takes spinlocks with interrupts off"
+#endif
+
+unsigned long kvm_arm_local_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void kvm_arm_local_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
+/* Restores the state of the interrupts for a moment. */
+void kvm_arm_local_irq_window(unsigned long flags)
+{
+	local_irq_restore(flags);
+	/* An interrupt that is pending is taken at the latest here (B1.8.5). */
+	isb();
+	local_irq_disable();
+}
+
+unsigned int kvm_arm_smp_processor_id(void)
+{
+	return smp_processor_id();
+}
+
+bool kvm_arm_need_resched(void)
+{
+	return need_resched();
+}
+
+void kvm_arm_cond_resched(void)
+{
+	cond_resched();
+}
+
+unsigned int kvm_arm_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+bool kvm_arm_cpu_possible(unsigned int cpu)
+{
+	return cpu_possible(cpu);
+}
+
+void kvm_arm_on_each_cpu(void (*func)(void *), void *info)
+{
+	on_each_cpu(func, info, 1);
+}
+
+bool kvm_arm_has_vfp_d32(void)
+{
+	return elf_hwcap & HWCAP_VFPD32;
+}
+
+bool kvm_arm_has_vfp(void)
+{
+	return elf_hwcap & HWCAP_VFP;
+}

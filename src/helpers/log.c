@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Limits of log lines: for src/glue/log.rs.
+ */
+#include <linux/moduleparam.h>
+#include <linux/ratelimit.h>
+#include "helpers.h"
+
+bool kvm_arm_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}
+
+/* This limit has a state of its own: lines that guests cause must not hide these. */
+bool kvm_arm_fault_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}
+
+/* The parameters of the kernel crate cannot change while the module is loaded; this one can. */
+static bool kvm_arm_debug;
+module_param_named(debug, kvm_arm_debug, bool, 0644);
+MODULE_PARM_DESC(debug, "Log what is unusual about guests and monitors (default: off)");
+
+bool kvm_arm_debug_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, 100);
+
+	return READ_ONCE(kvm_arm_debug) && __ratelimit(&state);
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Parameters of the module that can be written while it is loaded: for
+ * src/glue/parameter.rs.
+ */
+#include <linux/compiler.h>
+#include <linux/moduleparam.h>
+#include "helpers.h"
+
+/* As <linux/kvm_host.h> has them, with the default of Linux 5.6 for Arm. */
+#define HALT_POLL_NS_DEFAULT	500000
+
+static unsigned int halt_poll_ns = HALT_POLL_NS_DEFAULT;
+module_param(halt_poll_ns, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns, "The longest time for which a vCPU looks out for an interrupt before it sleeps (0: never)");
+
+static unsigned int halt_poll_ns_grow = 2;
+module_param(halt_poll_ns_grow, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_grow, "The factor by which that time grows (0: never)");
+
+static unsigned int halt_poll_ns_grow_start = 10000;
+module_param(halt_poll_ns_grow_start, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_grow_start, "From where it grows");
+
+static unsigned int halt_poll_ns_shrink = 2;
+module_param(halt_poll_ns_shrink, uint, 0644);
+MODULE_PARM_DESC(halt_poll_ns_shrink, "The divisor by which it shrinks (0: to nothing)");
+
+unsigned int kvm_arm_halt_poll_ns(void)
+{
+	return READ_ONCE(halt_poll_ns);
+}
+
+unsigned int kvm_arm_halt_poll_ns_grow(void)
+{
+	return READ_ONCE(halt_poll_ns_grow);
+}
+
+unsigned int kvm_arm_halt_poll_ns_grow_start(void)
+{
+	return READ_ONCE(halt_poll_ns_grow_start);
+}
+
+unsigned int kvm_arm_halt_poll_ns_shrink(void)
+{
+	return READ_ONCE(halt_poll_ns_shrink);
+}

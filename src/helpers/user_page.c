@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a process has at its addresses: for src/glue/user_page.rs.
+ */
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+#include <linux/swap.h>
+#include <linux/uaccess.h>
+#include "helpers.h"
+
+void kvm_arm_mark_page_accessed(struct page *page)
+{
+	/* The zero page and other reserved pages have no such state. */
+	if (!PageReserved(page))
+		mark_page_accessed(page);
+}
+
+void kvm_arm_mark_page_dirty(struct page *page)
+{
+	if (!PageReserved(page))
+		SetPageDirty(page);
+}
+
+int kvm_arm_get_user_pages_fast_only(unsigned long addr, int n,
+				     unsigned int flags, struct page **pages)
+{
+	return get_user_pages_fast_only(addr, n, flags, pages);
+}
+
+unsigned int kvm_arm_user_limit(void)
+{
+	return TASK_SIZE;
+}
+
+bool kvm_arm_pfn_valid(unsigned long pfn)
+{
+	return pfn_valid(pfn);
+}
+
+bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size)
+{
+	return !copy_to_user_nofault((void __user *)addr, data, size);
+}
+
+bool kvm_arm_make_writable(unsigned long addr, size_t size)
+{
+	return !fault_in_safe_writeable((const char __user *)addr, size);
+}
+
+/* Both formats of the host's tables have these names for the memory type. */
+unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
+{
+	pteval_t type = pgprot_val(prot) & L_PTE_MT_MASK;
+
+	if (type == L_PTE_MT_WRITEALLOC || type == L_PTE_MT_WRITEBACK)
+		return KVM_ARM_MEMORY_WRITEBACK;
+	if (type == L_PTE_MT_BUFFERABLE || type == L_PTE_MT_DEV_WC ||
+	    type == L_PTE_MT_WRITETHROUGH)
+		return KVM_ARM_MEMORY_UNCACHED;
+	return KVM_ARM_MEMORY_DEVICE;
+}
+
+bool kvm_arm_is_huge_mapping(unsigned long addr)
+{
+	unsigned long flags;
+	bool huge = false;
+	pgd_t *pgd;
+	pud_t pud;
+	pmd_t pmd;
+
+	/*
+	 * Entries are read once: that the tables are not freed does not keep
+	 * another CPU from clearing what leads to them. p4d and pud are folded
+	 * into pgd, so there is one entry above the pmd.
+	 */
+	BUILD_BUG_ON(!mm_p4d_folded(NULL) || !mm_pud_folded(NULL));
+	local_irq_save(flags);
+	pgd = pgd_offset(current->mm, addr);
+	pud = READ_ONCE(*pud_offset(p4d_offset(pgd, addr), addr));
+	if (pud_none(pud))
+		goto out;
+	pmd = pmdp_get(pmd_offset(&pud, addr));
+	huge = pmd_present(pmd) && pmd_leaf(pmd);
+out:
+	local_irq_restore(flags);
+	return huge;
+}
