@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tracepoints, for ftrace and perf: `include/trace.h` says how each is shown.
+//! The tracepoints, for ftrace and perf. `include/trace.h` defines their fields and formats.
 
 use kvm_bindings as uapi;
 
@@ -14,9 +14,9 @@ tracepoints! {
     kvm_entry(vcpu: u32, pc: u32);
     /// The guest was left.
     kvm_exit(vcpu: u32, why: u32, hsr: u32, pc: u32);
-    /// KVM_RUN goes back to user space.
+    /// KVM_RUN returns to user space.
     kvm_userspace_exit(reason: u32, errno: i32);
-    /// An access that stage 2 did not let through.
+    /// Stage 2 did not permit an access.
     kvm_guest_fault(pc: u32, hsr: u32, hxfar: u32, ipa: u64);
     /// An access to a device.
     kvm_mmio(kind: u32, len: u32, address: u64, value: u64);
@@ -44,7 +44,7 @@ tracepoints! {
     kvm_unmap(start: u64, end: u64);
 }
 
-/// Tells a tracepoint, if somebody listens; else its arguments are not even evaluated.
+/// Tells a tracepoint, if somebody listens. If nobody does, the arguments are not even evaluated.
 macro_rules! trace {
     ($name:ident($($argument:expr),* $(,)?)) => {
         if $crate::trace::$name::is_on() {
@@ -55,7 +55,7 @@ macro_rules! trace {
 
 pub(crate) use trace;
 
-/// How kvm_exit tells why.
+/// The reason of an exit, as kvm_exit has it.
 pub(crate) fn why(exit: Exit) -> u32 {
     match exit {
         Exit::Trap => uapi::KVM_ARM_TRACE_TRAP,
@@ -65,13 +65,13 @@ pub(crate) fn why(exit: Exit) -> u32 {
     }
 }
 
-/// Kinds of accesses for kvm_mmio.
+/// The kinds of accesses of kvm_mmio.
 pub(crate) mod mmio {
     use kvm_bindings as uapi;
 
-    /// A load that the monitor is to answer.
+    /// A load that the monitor has to answer.
     pub(crate) const ASKED: u32 = uapi::KVM_ARM_TRACE_MMIO_READ_UNSATISFIED;
-    /// A load that was answered.
+    /// A load with its answer.
     pub(crate) const READ: u32 = uapi::KVM_ARM_TRACE_MMIO_READ;
     /// A store.
     pub(crate) const WRITE: u32 = uapi::KVM_ARM_TRACE_MMIO_WRITE;

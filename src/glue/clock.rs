@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 
 use kernel::bindings;
 
-/// What two clocks showed at one moment.
+/// The values of two clocks at one moment.
 pub(crate) struct Moment {
     /// CLOCK_REALTIME, in nanoseconds.
     pub(crate) time: i64,
@@ -18,8 +18,8 @@ pub(crate) struct Moment {
 /// source is not that counter.
 pub(crate) fn real_time_and_counter() -> Option<Moment> {
     let mut snapshot = MaybeUninit::<bindings::system_time_snapshot>::zeroed();
-    // SAFETY: The function fills the structure in, or says that it is not valid; all its fields
-    // are integers, of which zero is a value.
+    // SAFETY: The function fills the structure in, or marks it as not valid. All its fields are
+    // integers, so the zeroes from before are values, too.
     let snapshot = unsafe {
         bindings::ktime_get_snapshot_id(bindings::CLOCK_REALTIME as i32, snapshot.as_mut_ptr());
         snapshot.assume_init()

@@ -26,7 +26,9 @@ use kernel::{
 use kvm_bindings as glue;
 use static_assertions::assert_not_impl_any;
 
-/// The largest number of CPUs that the module supports, that of the architecture's GICv2.
+use super::safe;
+
+/// The largest number of CPUs that the module supports: as many as a GICv2 has interfaces for.
 pub(crate) const MAX_CPUS: usize = 8;
 
 /// Proof that interrupts are disabled on this CPU, which also means that the task stays on it.
@@ -135,67 +137,58 @@ pub(crate) use new_irq_spinlock;
 
 /// Whether the CPUs have a VFP.
 pub(crate) fn has_vfp() -> bool {
-    // SAFETY: Reads a constant of this machine.
-    unsafe { glue::kvm_arm_has_vfp() }
+    safe::kvm_arm_has_vfp()
 }
 
-/// Whether it has 32 registers of 64 bits rather than 16.
+/// Whether the VFP has 32 registers of 64 bits rather than 16.
 pub(crate) fn has_vfp_d32() -> bool {
-    // SAFETY: Reads a constant of this machine.
-    unsafe { glue::kvm_arm_has_vfp_d32() }
+    safe::kvm_arm_has_vfp_d32()
 }
 
 /// Whether the scheduler wants this CPU for another task.
 pub(crate) fn need_resched() -> bool {
-    // SAFETY: May be called in any context.
-    unsafe { glue::kvm_arm_need_resched() }
+    safe::kvm_arm_need_resched()
 }
 
-/// Lets another task run if the scheduler wants that. May sleep.
+/// Lets another task run if the scheduler wants that. May sleep, so no spinlock is held.
 pub(crate) fn cond_resched() {
-    // SAFETY: The callers are in process context without locks; debug kernels check.
-    unsafe { glue::kvm_arm_cond_resched() }
+    safe::kvm_arm_cond_resched()
 }
 
 /// Whether no other task wants this CPU.
 #[inline]
 pub(crate) fn single_task_running() -> bool {
-    // SAFETY: May be called in any context.
-    unsafe { glue::single_task_running() }
+    safe::single_task_running()
 }
 
-/// Goes to the end of this CPU's queue. May sleep.
+/// Puts the current task at the end of this CPU's queue. May sleep, so no spinlock is held.
 pub(crate) fn yield_now() {
-    // SAFETY: The callers are in process context without locks; debug kernels check.
-    unsafe { kernel::bindings::yield_() }
+    safe::yield_()
 }
 
 /// The CPUs that can ever be online.
 pub(crate) fn possible_cpus() -> impl Iterator<Item = usize> {
-    // SAFETY: Reads a variable that is constant after boot.
-    let ids = unsafe { glue::kvm_arm_nr_cpu_ids() };
-    (0..ids)
-        // SAFETY: As above.
-        .filter(|&cpu| unsafe { glue::kvm_arm_cpu_possible(cpu) })
+    (0..safe::kvm_arm_nr_cpu_ids())
+        .filter(|&cpu| safe::kvm_arm_cpu_possible(cpu))
         .map(|cpu| cpu as usize)
 }
 
-/// Runs `f` on every online CPU with interrupts disabled, and waits until all have done it.
+/// Runs `f` on every online CPU with interrupts disabled, and waits for the last one.
 pub(crate) fn on_each_cpu<F: Fn(&IrqsOff) + Sync>(f: F) {
     extern "C" fn call<F: Fn(&IrqsOff) + Sync>(info: *mut ffi::c_void) {
-        // SAFETY: `info` is the `f` below, which outlives the calls as they are waited for.
+        // SAFETY: `info` points to the `f` of `on_each_cpu`, which waits for this call.
         let f = unsafe { &*info.cast::<F>() };
         IrqsOff::with(|irqs| f(&irqs));
     }
-    // SAFETY: `f` is `Sync`, and the callee waits for all CPUs.
+    // SAFETY: `f` is `Sync`, and lives until the callee returns, after the last CPU's call.
     unsafe { glue::kvm_arm_on_each_cpu(Some(call::<F>), (&raw const f).cast_mut().cast()) };
 }
 
-/// Callbacks as CPUs come online and go offline.
+/// Callbacks for CPUs that come online and go offline.
 pub(crate) trait CpuCallbacks {
-    /// Called on each CPU that is online at registration, and later on each that comes up.
+    /// Called on each CPU that is online at registration, and later on each CPU that comes online.
     fn online(irqs: &IrqsOff) -> Result;
-    /// Called on each CPU that goes down, and on all at the end of the registration.
+    /// Called on each CPU that goes offline, and on all online CPUs at the end of the registration.
     fn offline(irqs: &IrqsOff);
 }
 
@@ -203,8 +196,8 @@ pub(crate) trait CpuCallbacks {
 ///
 /// # Invariants
 ///
-/// The state `CPUHP_AP_KVM_ONLINE` is ours. The number is KVM's, and as this kernel has no KVM
-/// for this architecture nobody else uses it.
+/// The state `CPUHP_AP_KVM_ONLINE` is ours. The number is KVM's. This kernel has no other KVM for
+/// this architecture, so nobody else uses it, and a second registration fails.
 pub(crate) struct CpuHotplug<T: CpuCallbacks>(PhantomData<T>);
 
 impl<T: CpuCallbacks> CpuHotplug<T> {
@@ -223,8 +216,8 @@ impl<T: CpuCallbacks> CpuHotplug<T> {
     /// Registers the callbacks and calls `online` on each online CPU. If one of them fails,
     /// `offline` is called where `online` succeeded.
     pub(crate) fn register(name: &'static CStr) -> Result<Self> {
-        // SAFETY: The callbacks are 'static functions, and are unregistered before the module
-        // goes, as the registration is dropped.
+        // SAFETY: The callbacks are functions of the module, which drops the registration before it
+        // goes.
         let ret = unsafe {
             glue::__cpuhp_setup_state(
                 kernel::bindings::cpuhp_state_CPUHP_AP_KVM_ONLINE,
@@ -242,7 +235,7 @@ impl<T: CpuCallbacks> CpuHotplug<T> {
 
 impl<T: CpuCallbacks> Drop for CpuHotplug<T> {
     fn drop(&mut self) {
-        // SAFETY: The state is ours, by the type's invariant.
+        // SAFETY: The state is ours by the type's invariant, and its callbacks are those of `register`.
         unsafe {
             glue::__cpuhp_remove_state(kernel::bindings::cpuhp_state_CPUHP_AP_KVM_ONLINE, true)
         };

@@ -2,9 +2,9 @@
 
 //! Text files in debugfs that show a value, in a directory of its own.
 //!
-//! The kernel crate has such files, too, but says nothing of whose functions they are made of: one
-//! that is still open when the module is removed would be closed by what is gone. These keep the
-//! module while they are open.
+//! The kernel crate has such files, too, but they do not hold the module: if one is still open when
+//! the module goes, functions that are gone would close it. The files here hold the module while they
+//! are open.
 
 use core::{
     marker::{
@@ -25,55 +25,53 @@ use kernel::{
     str::CStr, //
 };
 
-/// A value that files show.
+use super::any_thread::AnyThread;
+
+/// A value with files that show it.
 pub(crate) trait Shown: Sync + Sized + 'static {
     const FILES: &'static [TextFile<Self>];
 }
 
-/// A file: its name, and what it says.
+/// A file: its name, and the function that writes its text.
 pub(crate) struct TextFile<T> {
     pub(crate) name: &'static CStr,
     pub(crate) write: fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
-/// A directory, which goes away with all that is in it when this is dropped. Who is reading one of
-/// its files is waited for; later reads fail.
+/// A directory. When the value is dropped, the directory goes with all its files: the drop waits for
+/// reads of them, and later reads fail.
 ///
-/// As nothing depends on debugfs, an error is as good as a directory to make files in: they are not
-/// made, either.
+/// Nothing depends on debugfs, so an error is as good as a directory. Files in an error do not come to
+/// be, and that is no error.
 ///
 /// # Invariants
 ///
-/// Null, an error, or an entry of debugfs that is this one's to remove.
-pub(crate) struct Directory(*mut bindings::dentry);
-
-// SAFETY: debugfs has its own locks.
-unsafe impl Send for Directory {}
-// SAFETY: As above.
-unsafe impl Sync for Directory {}
+/// Null, an error, or an entry of debugfs that only this value removes.
+pub(crate) struct Directory(AnyThread<*mut bindings::dentry>);
 
 impl Directory {
-    /// Makes one at the top of debugfs.
+    /// Makes a directory at the top of debugfs.
     pub(crate) fn at_top(name: &CStr) -> Self {
         Self::inside(ptr::null_mut(), name)
     }
 
     fn inside(parent: *mut bindings::dentry, name: &CStr) -> Self {
-        // SAFETY: The parent is null, an error or an entry; the name is copied.
-        Self(unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), parent) })
+        // SAFETY: The parent is null, an error or an entry. The callee copies the name. debugfs has its
+        // own locks.
+        Self(unsafe { AnyThread::new(bindings::debugfs_create_dir(name.as_char_ptr(), parent)) })
     }
 
     /// # Safety
     ///
-    /// The value lives, and stays where it is, until the directory is dropped.
+    /// The value lives and does not move until the directory is dropped.
     unsafe fn add<T: Shown>(&self, file: &'static TextFile<T>, value: *const T) {
-        // SAFETY: The directory may be an error; the name is copied, the operations are 'static, and
-        // want as private data a value that outlives the file, and the file as `aux`.
+        // SAFETY: The directory may be an error. The callee copies the name. The operations are 'static.
+        // Their private data, `value`, outlives the file, and their `aux` is 'static.
         unsafe {
             bindings::debugfs_create_file_full(
                 file.name.as_char_ptr(),
                 0o444,
-                self.0,
+                *self.0,
                 value.cast_mut().cast(),
                 ptr::from_ref(file).cast(),
                 Operations::<T>::STATIC,
@@ -84,8 +82,8 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants; it does nothing with null and errors.
-        unsafe { bindings::debugfs_remove(self.0) };
+        // SAFETY: By the type's invariants. The callee ignores null and errors.
+        unsafe { bindings::debugfs_remove(*self.0) };
     }
 }
 
@@ -93,7 +91,7 @@ impl Drop for Directory {
 ///
 /// # Invariants
 ///
-/// The files show `value`. It goes after them, as fields are dropped in their order.
+/// The files show `value`. It goes after them, since fields are dropped in their order.
 #[pin_data]
 pub(crate) struct WithFiles<T> {
     directory: Directory,
@@ -103,7 +101,7 @@ pub(crate) struct WithFiles<T> {
 }
 
 impl<T: Shown> WithFiles<T> {
-    /// Makes the files of `value`, in a new directory in `parent`.
+    /// Makes the files of `value` in a new directory in `parent`.
     pub(crate) fn new<'a>(
         parent: &'a Directory,
         name: &'a CStr,
@@ -112,9 +110,9 @@ impl<T: Shown> WithFiles<T> {
         pin_init!(&this in Self {
             value,
             directory: {
-                let directory = Directory::inside(parent.0, name);
+                let directory = Directory::inside(*parent.0, name);
                 for file in T::FILES {
-                    // SAFETY: The value is pinned; by the type's invariants it outlives the files.
+                    // SAFETY: The value is pinned. By the type's invariants it outlives the files.
                     unsafe { directory.add(file, &raw const (*this.as_ptr()).value) };
                 }
                 directory
@@ -146,23 +144,24 @@ impl<T: Shown> Operations<T> {
     };
 
     extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
-        // SAFETY: debugfs opens a file that was made with `STATIC`, and is not removed meanwhile.
+        // SAFETY: debugfs calls this for a file that was made with `STATIC`, and does not remove the
+        // file meanwhile.
         unsafe { bindings::single_open(file, Some(Self::show), (*inode).i_private) }
     }
 
     extern "C" fn show(seq: *mut bindings::seq_file, _: *mut ffi::c_void) -> ffi::c_int {
-        // SAFETY: `open` gave the value, which lives: debugfs lets no read begin once the file is
-        // being removed, and waits for those that have begun. `aux` is as `add` has it.
-        let (value, file) = unsafe {
+        // SAFETY: `open` has passed the value on, and it lives: debugfs lets no read begin after the
+        // begin of a removal, which waits for the others. `add` has set `aux`. The caller has locked
+        // `seq`.
+        let (value, file, seq) = unsafe {
             (
                 &*(*seq).private.cast_const().cast::<T>(),
                 &*bindings::debugfs_get_aux((*seq).file)
                     .cast_const()
                     .cast::<TextFile<T>>(),
+                SeqFile::from_raw(seq),
             )
         };
-        // SAFETY: The caller's, who has it locked.
-        let seq = unsafe { SeqFile::from_raw(seq) };
         seq_print!(seq, "{}", Text { value, file });
         0
     }

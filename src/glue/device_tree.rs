@@ -14,11 +14,13 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
+use super::safe;
+
 /// A referenced node.
 ///
 /// # Invariants
 ///
-/// The pointer is valid and a reference is held.
+/// The pointer is valid, and the value holds a reference.
 pub(crate) struct Node(NonNull<bindings::device_node>);
 
 /// An interrupt that a node names.
@@ -33,7 +35,7 @@ pub(crate) struct Interrupt {
 impl Node {
     /// Finds the first node that is compatible with `compatible`.
     pub(crate) fn find(compatible: &CStr) -> Option<Self> {
-        // SAFETY: Null pointers mean: from the root, of any type.
+        // SAFETY: Null pointers are allowed. They stand for the root and for any type.
         let node = unsafe {
             bindings::of_find_compatible_node(
                 core::ptr::null_mut(),
@@ -48,7 +50,7 @@ impl Node {
     /// The physical address and the size of register window `index`.
     pub(crate) fn registers(&self, index: u32) -> Option<(Pa, u64)> {
         let mut resource = bindings::resource::default();
-        // SAFETY: The node is valid, the resource is written by the callee.
+        // SAFETY: The node is valid, and the callee writes to the resource.
         let ret = unsafe {
             glue::of_address_to_resource(
                 self.0.as_ptr().cast(),
@@ -68,15 +70,14 @@ impl Node {
         // SAFETY: The node is valid.
         let irq = unsafe { glue::of_irq_get(self.0.as_ptr().cast(), index as kernel::ffi::c_int) };
         let irq = u32::try_from(irq).ok().filter(|&irq| irq != 0)?;
-        // SAFETY: `irq` is mapped, so it has data.
-        let hwirq = unsafe { glue::kvm_arm_irq_to_hwirq(irq) };
+        let hwirq = safe::kvm_arm_irq_to_hwirq(irq);
         Some(Interrupt { irq, hwirq })
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // SAFETY: A reference is held, by the type's invariant.
+        // SAFETY: This value holds a reference, by the type's invariant.
         unsafe { bindings::of_node_put(self.0.as_ptr()) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Eventfds: signalling one, and hearing of it when somebody else does.
+//! Eventfds: to signal one, and to hear of signals from others.
 
 use core::{
     cell::Cell,
@@ -16,63 +16,72 @@ use kernel::{
     bindings,
     error::from_err_ptr,
     ffi,
+    fs::file::LocalFile,
     prelude::*,
     sync::Arc,
     types::Opaque, //
 };
 use kvm_bindings as glue;
 
-/// An eventfd, which exists as long as this value, whatever becomes of its file.
+use super::{
+    any_thread::AnyThread,
+    safe, //
+};
+
+/// An eventfd, which exists as long as this value, even if its file is closed.
 ///
 /// # Invariants
 ///
-/// A reference to `ctx` is held.
+/// The value holds a reference to `ctx`.
 pub(crate) struct EventFd {
-    ctx: NonNull<glue::eventfd_ctx>,
+    ctx: AnyThread<NonNull<glue::eventfd_ctx>>,
 }
 
-// SAFETY: The C side has its own lock.
-unsafe impl Send for EventFd {}
-// SAFETY: The C side has its own lock.
-unsafe impl Sync for EventFd {}
-
 impl EventFd {
-    /// The eventfd that a descriptor of the current process is.
+    /// The eventfd behind a descriptor of the current process.
     pub(crate) fn get(fd: u32) -> Result<Self> {
-        // SAFETY: Any number may be asked for.
-        let ctx = from_err_ptr(unsafe { glue::eventfd_ctx_fdget(fd as ffi::c_int) })?;
-        Ok(Self {
-            // INVARIANT: The callee took a reference.
-            ctx: NonNull::new(ctx).ok_or(EBADF)?,
-        })
+        // SAFETY: The callee takes a reference.
+        unsafe { Self::from_raw(safe::eventfd_ctx_fdget(fd as ffi::c_int)) }
     }
 
-    /// Adds one to its count. Any context.
+    /// # Safety
+    ///
+    /// `ctx` is an error, or comes with a reference, which is the result's from now on.
+    unsafe fn from_raw(ctx: *mut glue::eventfd_ctx) -> Result<Self> {
+        let ctx = NonNull::new(from_err_ptr(ctx)?).ok_or(EBADF)?;
+        // SAFETY: An eventfd has a lock of its own.
+        let ctx = unsafe { AnyThread::new(ctx) };
+        // INVARIANT: By the function's requirement.
+        Ok(Self { ctx })
+    }
+
+    /// Adds one to the eventfd's count. Any context.
     pub(crate) fn signal(&self) {
-        // SAFETY: A reference is held.
+        // SAFETY: The value holds a reference, by the type's invariant.
         unsafe { glue::eventfd_signal_mask(self.ctx.as_ptr(), 0) };
     }
 
-    /// Whether two descriptors were those of the same eventfd.
+    /// Whether both values are the same eventfd.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        self.ctx == other.ctx
+        *self.ctx == *other.ctx
     }
 }
 
 impl Drop for EventFd {
     fn drop(&mut self) {
-        // SAFETY: A reference is held, by the type's invariant.
+        // SAFETY: The value holds a reference, by the type's invariant.
         unsafe { glue::eventfd_ctx_put(self.ctx.as_ptr()) };
     }
 }
 
-/// What is to be done when an eventfd is signalled.
+/// The reaction to a signal of an eventfd.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// Called in any context, with interrupts off and the eventfd's lock held.
+    /// Called in any context, with interrupts off and the eventfd's lock held: it must not drop its own
+    /// [`Listening`], which takes that lock.
     fn signalled(&self);
 }
 
-/// A listener at its eventfd. It stops when the value is dropped.
+/// A listener at its eventfd. No call of it is left when the value has been dropped.
 ///
 /// # Invariants
 ///
@@ -80,38 +89,22 @@ pub(crate) trait Listener: Send + Sync + 'static {
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Listening<T: Listener> {
-    // First: a pointer to it is one to the whole.
+    // This field is the first, so a pointer to it is a pointer to the whole.
     #[pin]
-    raw: Opaque<glue::kvm_arm_listener>,
+    raw: AnyThread<Opaque<glue::kvm_arm_listener>>,
     event: EventFd,
     closed: AtomicBool,
     listener: T,
 }
 
-// SAFETY: `raw` is touched at construction, by the wait queue under its lock, and at destruction.
-unsafe impl<T: Listener> Send for Listening<T> {}
-// SAFETY: As above.
-unsafe impl<T: Listener> Sync for Listening<T> {}
-
 impl<T: Listener> Listening<T> {
-    /// Listens at the eventfd that a descriptor of the current process is. If it is signalled
+    /// Listens at the eventfd behind a descriptor of the current process. If that is signalled
     /// already, the listener hears of it now.
     pub(crate) fn new(fd: u32, listener: T) -> Result<Arc<Self>> {
-        // SAFETY: Any number may be asked for.
-        let file = NonNull::new(unsafe { glue::fget(fd) }).ok_or(EBADF)?;
-        let result = Self::at_file(file, listener);
-        // SAFETY: The reference that `fget` took.
-        unsafe { glue::fput(file.as_ptr()) };
-        result
-    }
-
-    fn at_file(file: NonNull<bindings::file>, listener: T) -> Result<Arc<Self>> {
-        // SAFETY: A reference to the file is held.
-        let ctx = from_err_ptr(unsafe { glue::eventfd_ctx_fileget(file.as_ptr()) })?;
-        let event = EventFd {
-            // INVARIANT: The callee took a reference.
-            ctx: NonNull::new(ctx).ok_or(EBADF)?,
-        };
+        let file = LocalFile::fget(fd).map_err(|_| EBADF)?;
+        let file: *mut bindings::file = file.as_ptr().cast();
+        // SAFETY: `file` is referenced. The callee takes a reference to the eventfd.
+        let event = unsafe { EventFd::from_raw(glue::eventfd_ctx_fileget(file)) }?;
         // The initialiser moves what it captures.
         let events = &Cell::new(0);
         let this = Arc::pin_init(
@@ -120,12 +113,14 @@ impl<T: Listener> Listening<T> {
                 event,
                 closed: AtomicBool::new(false),
                 listener,
-                // SAFETY: The slot is pinned, and taken out of the queue when it is dropped. The
-                // callback touches it under the queue's lock, which comes with the whole value
-                // initialised: this field is the last.
-                raw <- Opaque::ffi_init(|slot| events.set(unsafe {
-                    glue::kvm_arm_listen(slot, file.as_ptr(), Some(Self::wake))
-                })),
+                // SAFETY: The slot is pinned, and leaves the queue when it is dropped. Between that and
+                // this, only the queue uses it, under its lock. A callback finds the whole value
+                // initialised, as this field is the last one.
+                raw <- unsafe {
+                    AnyThread::pin_init(Opaque::ffi_init(|slot| {
+                        events.set(glue::kvm_arm_listen(slot, file, Some(Self::wake)));
+                    }))
+                },
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -140,7 +135,7 @@ impl<T: Listener> Listening<T> {
         &self.event
     }
 
-    /// Whether the last descriptor of the eventfd has been closed: it will not be signalled again.
+    /// Whether the last descriptor of the eventfd has been closed, so that no signal will follow.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -150,23 +145,23 @@ impl<T: Listener> Listening<T> {
         &self.listener
     }
 
-    /// What the queue calls when the eventfd is signalled or closed.
+    /// The queue calls this when the eventfd is signalled or closed.
     ///
     /// # Safety
     ///
-    /// `entry` is in the queue, as a `Self` put it there, and the queue's lock is held.
+    /// `entry` is in the queue, where a `Self` has put it, and the caller holds the queue's lock.
     unsafe extern "C" fn wake(
         entry: *mut bindings::wait_queue_entry,
         _mode: ffi::c_uint,
         _flags: ffi::c_int,
         key: *mut c_void,
     ) -> ffi::c_int {
-        // SAFETY: The entry is the first field of the first field of a `Self`, which is in the
-        // queue, and so not dropped.
+        // SAFETY: The entry is the first field of the first field of a `Self`. That is in the queue, so
+        // it is not dropped.
         let this = unsafe { &*entry.cast::<Self>() };
         if key as usize as u32 & bindings::POLLIN != 0 {
             let mut count = 0;
-            // SAFETY: The queue's lock is held by whoever signals, as the callee wants it.
+            // SAFETY: The caller holds the queue's lock, as the callee requires.
             unsafe { glue::eventfd_ctx_do_read(this.event.ctx.as_ptr(), &mut count) };
             this.listener.signalled();
         }
@@ -180,7 +175,7 @@ impl<T: Listener> Listening<T> {
 #[pinned_drop]
 impl<T: Listener> PinnedDrop for Listening<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: In the queue, by the type's invariant. No callback runs after.
+        // SAFETY: `raw` is in the queue, by the type's invariant. No callback runs after this.
         unsafe { glue::kvm_arm_unlisten(self.raw.get(), self.event.ctx.as_ptr()) };
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files whose private data is a reference-counted Rust object: character
-//! devices with a fixed minor number, and anonymous inodes.
+//! Files with a reference-counted Rust object as private data: character devices
+//! with a fixed minor number, and anonymous inodes.
 
 use core::{
     marker::PhantomData,
@@ -39,7 +39,10 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-use super::log::debug;
+use super::{
+    any_thread::AnyThread,
+    log::debug, //
+};
 
 /// An object behind a file descriptor.
 pub(crate) trait FileObject: Sized + Send + Sync + 'static {
@@ -51,15 +54,15 @@ pub(crate) trait FileObject: Sized + Send + Sync + 'static {
         Err(ENODEV)
     }
 
-    /// The last descriptor for this file is closed.
+    /// The last descriptor of this file has been closed.
     fn release(_this: ArcBorrow<'_, Self>) {}
 
-    /// Whether [`FileObject::read`] and [`FileObject::size`] do something: if not, `read` fails
-    /// with `EINVAL`, and the file has no position.
+    /// Whether the object has [`FileObject::read`] and [`FileObject::size`]. Else `read` fails with
+    /// `EINVAL`, and the file has no position.
     const READABLE: bool = false;
 
-    /// Copies what is in the file from `position` on, as much as there is or `to` has room for.
-    /// Says how many bytes it was.
+    /// Copies the content of the file from `position` on, up to its end or the end of `to`. Returns
+    /// the number of bytes.
     fn read(
         _this: ArcBorrow<'_, Self>,
         _position: u64,
@@ -68,7 +71,7 @@ pub(crate) trait FileObject: Sized + Send + Sync + 'static {
         Err(EINVAL)
     }
 
-    /// How many bytes there are to be read.
+    /// The number of bytes in the file.
     fn size(_this: ArcBorrow<'_, Self>) -> u64 {
         0
     }
@@ -96,9 +99,9 @@ impl<T: FileObject> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` must be an open file made with [`Self::TABLE`].
+    /// `file` must be an open file made with [`Self::TABLE`], and stay open as long as the result lives.
     unsafe fn object<'a>(file: *mut bindings::file) -> ArcBorrow<'a, T> {
-        // SAFETY: Such a file's private data is an `Arc<T>` from `into_foreign` until release.
+        // SAFETY: The private data of such a file is an `Arc<T>` from `into_foreign` until `release`.
         unsafe { Arc::<T>::borrow((*file).private_data.cast()) }
     }
 
@@ -126,8 +129,7 @@ impl<T: FileObject> Operations<T> {
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
     ) -> ffi::c_int {
-        // SAFETY: The kernel calls this for open files made with `TABLE`, and `vma` is being set
-        // up.
+        // SAFETY: The kernel calls this for open files made with `TABLE`, to set `vma` up.
         match unsafe { T::mmap(Self::object(file), VmaNew::from_raw(vma)) } {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
@@ -140,17 +142,16 @@ impl<T: FileObject> Operations<T> {
         len: usize,
         position: *mut bindings::loff_t,
     ) -> isize {
-        // SAFETY: `position` is the caller's, for us to read and write.
-        let start = unsafe { *position };
-        let Ok(from) = u64::try_from(start) else {
+        // SAFETY: The kernel calls this for open files made with `TABLE`. The caller has given its
+        // `position` for this function alone.
+        let (object, position) = unsafe { (Self::object(file), &mut *position) };
+        let Ok(from) = u64::try_from(*position) else {
             return EINVAL.to_errno() as isize;
         };
         let mut to = UserSlice::new(UserPtr::from_addr(buffer as usize), len).writer();
-        // SAFETY: The kernel calls this for open files made with `TABLE`.
-        match T::read(unsafe { Self::object(file) }, from, &mut to) {
+        match T::read(object, from, &mut to) {
             Ok(read) => {
-                // SAFETY: As above.
-                unsafe { *position = start.saturating_add(read as bindings::loff_t) };
+                *position = position.saturating_add(read as bindings::loff_t);
                 read as isize
             }
             Err(e) => e.to_errno() as isize,
@@ -162,10 +163,11 @@ impl<T: FileObject> Operations<T> {
         offset: bindings::loff_t,
         whence: ffi::c_int,
     ) -> bindings::loff_t {
-        // SAFETY: The kernel calls this for open files made with `TABLE`.
-        let size = T::size(unsafe { Self::object(file) });
-        // SAFETY: As above; the callee has its own locks.
-        unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
+        // SAFETY: The kernel calls this for open files made with `TABLE`. The callee has its own locks.
+        unsafe {
+            let size = T::size(Self::object(file));
+            bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t)
+        }
     }
 
     extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
@@ -176,17 +178,17 @@ impl<T: FileObject> Operations<T> {
     }
 }
 
-/// An open file for which a descriptor of the current process is reserved.
+/// An open file with a reserved descriptor of the current process.
 ///
-/// What can fail has not failed when there is one; if it is dropped, neither the file nor the
-/// descriptor was ever there.
+/// Once a value exists, nothing can fail any more. If the value is dropped, user space sees neither
+/// the file nor the descriptor.
 pub(crate) struct NewFile {
     fd: FileDescriptorReservation,
     file: ARef<File>,
 }
 
 impl NewFile {
-    /// Makes one for `object`, with a descriptor that is close-on-exec.
+    /// Makes a file for `object`, with a descriptor that is close-on-exec.
     pub(crate) fn new<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<Self> {
         Self::with_mode(name, object, bindings::O_RDWR, 0)
     }
@@ -199,8 +201,8 @@ impl NewFile {
     ) -> Result<Self> {
         let fd = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
         let private = object.into_foreign();
-        // SAFETY: `name` is copied by the callee, the operations are 'static, and the reference
-        // that `private` stands for goes to the file.
+        // SAFETY: The callee copies `name`. The operations are 'static. The file takes over the
+        // reference in `private`.
         let file = from_err_ptr(unsafe {
             glue::anon_inode_getfile_fmode(
                 name.as_char_ptr(),
@@ -213,18 +215,18 @@ impl NewFile {
         let file = match file.and_then(|file| NonNull::new(file).ok_or(ENOMEM)) {
             Ok(file) => file,
             Err(e) => {
-                // SAFETY: No file was made, so the reference is still ours.
+                // SAFETY: There is no file, so the reference is still ours.
                 drop(unsafe { Arc::<T>::from_foreign(private) });
                 return Err(e);
             }
         };
-        // SAFETY: The file is new: the reference to it is ours, and nobody uses its position.
+        // SAFETY: The file is new, so the reference to it is ours, and nobody uses its position.
         let file = unsafe { ARef::<File>::from_raw(file.cast()) };
         Ok(Self { fd, file })
     }
 
-    /// Gives it to the process: the result is the descriptor. It can be used, and closed, by
-    /// another thread before this function returns.
+    /// Gives the file to the process, and returns its descriptor. Another thread can use and close it
+    /// before this function returns.
     pub(crate) fn install(self) -> isize {
         let number = self.fd.reserved_fd();
         self.fd.fd_install(self.file);
@@ -237,13 +239,13 @@ pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Resu
     NewFile::new(name, object).map(NewFile::install)
 }
 
-/// Makes a file descriptor for `object` that can only be read, anywhere (`pread`).
+/// Makes a file descriptor for `object` that can only be read, at any position (`pread`).
 pub(crate) fn new_readable_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
     let fmode = glue::KVM_ARM_FMODE_PREAD;
     NewFile::with_mode(name, object, bindings::O_RDONLY, fmode).map(NewFile::install)
 }
 
-/// A registered character device of the misc class; every open makes a new object.
+/// A registered character device of the misc class. Every open makes a new object.
 ///
 /// # Invariants
 ///
@@ -251,21 +253,16 @@ pub(crate) fn new_readable_descriptor<T: FileObject>(name: &CStr, object: Arc<T>
 #[pin_data(PinnedDrop)]
 pub(crate) struct MiscDevice<T: OpenableDevice> {
     #[pin]
-    inner: Opaque<bindings::miscdevice>,
-    _t: PhantomData<T>,
+    inner: AnyThread<Opaque<bindings::miscdevice>>,
+    // The device makes objects, but has none.
+    _t: PhantomData<fn() -> T>,
 }
 
-/// An object that `open` of a character device makes.
+/// An object for each `open` of a character device.
 pub(crate) trait OpenableDevice: FileObject {
     /// Makes the object for one open file.
     fn open() -> Result<Arc<Self>>;
 }
-
-// SAFETY: The registration is only touched at construction and destruction, which may happen on
-// different threads.
-unsafe impl<T: OpenableDevice> Send for MiscDevice<T> {}
-// SAFETY: There are no methods.
-unsafe impl<T: OpenableDevice> Sync for MiscDevice<T> {}
 
 impl<T: OpenableDevice> MiscDevice<T> {
     const STATIC: &'static bindings::file_operations = &Self::TABLE;
@@ -278,7 +275,7 @@ impl<T: OpenableDevice> MiscDevice<T> {
     extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
         match T::open() {
             Ok(object) => {
-                // SAFETY: `file` is being opened; its private data is ours from here on.
+                // SAFETY: This call opens `file`, whose private data is ours from here on.
                 unsafe { (*file).private_data = object.into_foreign().cast() };
                 0
             }
@@ -286,22 +283,22 @@ impl<T: OpenableDevice> MiscDevice<T> {
         }
     }
 
-    /// Registers `/dev/<name>` with a minor number that the kernel reserves for it.
+    /// Registers `/dev/<name>` with its reserved minor number.
     pub(crate) fn register(name: &'static CStr, minor: u32) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
-                let device = bindings::miscdevice {
-                    minor: minor as ffi::c_int,
-                    name: name.as_char_ptr(),
-                    fops: Self::STATIC,
-                    ..pin_init::zeroed()
-                };
-                // SAFETY: `slot` is valid for writes, and pinned until it is deregistered.
-                to_result(unsafe {
-                    slot.write(device);
-                    bindings::misc_register(slot)
-                })
-            }),
+            // SAFETY: The slot is valid for writes, and pinned until it is deregistered. From its
+            // registration on only the kernel uses it, with its own locks.
+            inner <- unsafe {
+                AnyThread::pin_init(Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
+                    slot.write(bindings::miscdevice {
+                        minor: minor as ffi::c_int,
+                        name: name.as_char_ptr(),
+                        fops: Self::STATIC,
+                        ..pin_init::zeroed()
+                    });
+                    to_result(bindings::misc_register(slot))
+                }))
+            },
             _t: PhantomData,
         })
     }
@@ -310,7 +307,7 @@ impl<T: OpenableDevice> MiscDevice<T> {
 #[pinned_drop]
 impl<T: OpenableDevice> PinnedDrop for MiscDevice<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered, by the type's invariant.
+        // SAFETY: `inner` is registered, by the type's invariant.
         unsafe { bindings::misc_deregister(self.inner.get()) };
     }
 }

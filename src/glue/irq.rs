@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interrupts that every CPU has for itself (PPIs).
+//! Interrupts of which each CPU has its own (PPIs).
 
-use super::cpu::IrqsOff;
 use kernel::{
     bindings,
     error::to_result,
@@ -12,26 +11,31 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-/// What happens when the interrupt is taken by the host.
+use super::{
+    any_thread::AnyThread,
+    cpu::{
+        on_each_cpu,
+        IrqsOff, //
+    },
+    safe, //
+};
+
+/// The host's reaction to the interrupt.
 pub(crate) trait PercpuHandler {
     /// Called in hard interrupt context.
     fn handle();
 }
 
-/// A requested per-CPU interrupt. Each CPU enables it for itself.
+/// A requested per-CPU interrupt. Each CPU enables it for itself, and disables it before it goes
+/// offline.
 ///
 /// # Invariants
 ///
-/// `irq` was requested with `cookie` and is freed on drop; `cookie` is a per-CPU allocation.
+/// `irq` was requested with `cookie`, a per-CPU allocation, and is freed on drop.
 pub(crate) struct PercpuIrq {
     irq: ffi::c_uint,
-    cookie: *mut ffi::c_void,
+    cookie: AnyThread<*mut ffi::c_void>,
 }
-
-// SAFETY: The cookie is never dereferenced; it only identifies the request.
-unsafe impl Send for PercpuIrq {}
-// SAFETY: The same.
-unsafe impl Sync for PercpuIrq {}
 
 impl PercpuIrq {
     /// Requests the interrupt on all CPUs; it stays disabled.
@@ -43,12 +47,11 @@ impl PercpuIrq {
             H::handle();
             bindings::irqreturn_IRQ_HANDLED
         }
-        // SAFETY: No preconditions.
-        let cookie: *mut ffi::c_void = unsafe { glue::kvm_arm_alloc_percpu_ptr() }.cast();
+        let cookie = safe::kvm_arm_alloc_percpu_ptr();
         if cookie.is_null() {
             return Err(ENOMEM);
         }
-        // SAFETY: The handler and the name are 'static, the cookie lives as long as the request.
+        // SAFETY: The handler and the name are 'static. The cookie lives as long as the request.
         let ret = to_result(unsafe {
             glue::request_percpu_irq_affinity(
                 irq,
@@ -58,9 +61,11 @@ impl PercpuIrq {
                 cookie.cast(),
             )
         });
+        // SAFETY: Nobody dereferences the cookie, which only identifies the request.
+        let cookie = unsafe { AnyThread::new(cookie) };
         if let Err(e) = ret {
             // SAFETY: The request failed, so nobody else has the cookie.
-            unsafe { glue::kvm_arm_free_percpu_ptr(cookie.cast()) };
+            unsafe { glue::kvm_arm_free_percpu_ptr(*cookie) };
             return Err(e);
         }
         Ok(Self { irq, cookie })
@@ -68,23 +73,23 @@ impl PercpuIrq {
 
     /// Enables the interrupt on this CPU.
     pub(crate) fn enable(&self, _irqs: &IrqsOff) {
-        // SAFETY: Requested by the type's invariant; the task stays on this CPU. Type 0 keeps the
-        // trigger that the device tree gave.
+        // SAFETY: Requested by the type's invariant. The task stays on this CPU. Type 0 keeps the
+        // trigger of the device tree.
         unsafe { glue::enable_percpu_irq(self.irq, 0) };
     }
 
     /// Disables the interrupt on this CPU.
     pub(crate) fn disable(&self, _irqs: &IrqsOff) {
-        // SAFETY: As in `enable`.
+        // SAFETY: Requested by the type's invariant. The task stays on this CPU.
         unsafe { glue::disable_percpu_irq(self.irq) };
     }
 
     /// Makes the interrupt active, or not, in the physical interrupt controller of this CPU.
     ///
-    /// An active interrupt is not signalled again until it is deactivated, which a guest does
-    /// through its list register (IHI 0048B 5.2.3).
+    /// The controller does not signal an active interrupt again until it is deactivated. A guest
+    /// deactivates it through its list register (IHI 0048B 5.2.3).
     pub(crate) fn set_active(&self, _irqs: &IrqsOff, active: bool) -> Result {
-        // SAFETY: Requested by the type's invariant; the task stays on this CPU.
+        // SAFETY: Requested by the type's invariant. The task stays on this CPU.
         to_result(unsafe {
             glue::irq_set_irqchip_state(
                 self.irq,
@@ -97,10 +102,13 @@ impl PercpuIrq {
 
 impl Drop for PercpuIrq {
     fn drop(&mut self) {
-        // SAFETY: Requested with this cookie by the type's invariant; all CPUs have disabled it.
+        // The kernel keeps the handler of an interrupt that a CPU has enabled, but the handler goes
+        // with the module.
+        on_each_cpu(|irqs| self.disable(irqs));
+        // SAFETY: Requested with this cookie by the type's invariant. All CPUs have disabled it.
         unsafe {
             glue::free_percpu_irq(self.irq, self.cookie.cast());
-            glue::kvm_arm_free_percpu_ptr(self.cookie.cast());
+            glue::kvm_arm_free_percpu_ptr(*self.cookie);
         }
     }
 }

@@ -2,33 +2,31 @@
 
 //! Log lines that a guest or a process can cause at will.
 
-use kvm_bindings as glue;
+use super::safe;
 
-/// Calls `print` unless that happened too often lately.
+/// Calls `print`, unless there were too many calls lately.
 pub(crate) fn ratelimited(print: impl FnOnce()) {
-    // SAFETY: The state is the callee's own.
-    if unsafe { glue::kvm_arm_log_allowed() } {
+    if safe::kvm_arm_log_allowed() {
         print();
     }
 }
 
-/// The same, for what is wrong with the host: nothing that guests can cause counts.
+/// Calls `print`, unless there were too many calls of this function lately. It is for faults of the
+/// host: lines that guests can cause do not count.
 pub(crate) fn ratelimited_fault(print: impl FnOnce()) {
-    // SAFETY: The state is the callee's own.
-    if unsafe { glue::kvm_arm_fault_log_allowed() } {
+    if safe::kvm_arm_fault_log_allowed() {
         print();
     }
 }
 
-/// Calls `print` if the module parameter `debug` is on, unless that happened too often lately.
+/// Calls `print` if the module parameter `debug` is on, unless there were too many calls lately.
 pub(crate) fn debugging(print: impl FnOnce()) {
-    // SAFETY: The state is the callee's own.
-    if unsafe { glue::kvm_arm_debug_allowed() } {
+    if safe::kvm_arm_debug_allowed() {
         print();
     }
 }
 
-/// Logs what is unusual, but nobody's fault, for those who want to know (`debug=1`).
+/// Logs something unusual that is nobody's fault, if the module parameter `debug` is on.
 macro_rules! debug {
     ($($message:tt)*) => {
         $crate::glue::log::debugging(|| kernel::pr_info!($($message)*))

@@ -10,7 +10,10 @@ use kernel::{
     prelude::*, //
 };
 
-use super::page::PAGE_SIZE;
+use super::{
+    any_thread::AnyThread,
+    page::PAGE_SIZE, //
+};
 
 /// A window of 32-bit device registers.
 ///
@@ -18,27 +21,23 @@ use super::page::PAGE_SIZE;
 ///
 /// `base` is an `ioremap` mapping of `size` bytes that lives as long as the value.
 pub(crate) struct Registers {
-    base: NonNull<u8>,
+    base: AnyThread<NonNull<u8>>,
     size: usize,
 }
-
-// SAFETY: Device memory; who may touch which register when is the user's business.
-unsafe impl Send for Registers {}
-// SAFETY: The same.
-unsafe impl Sync for Registers {}
 
 impl Registers {
     /// Maps the registers at `pa`.
     pub(crate) fn map(pa: Pa, size: usize) -> Result<Self> {
-        // SAFETY: No preconditions: a mapping of device memory type is made.
-        let base = unsafe { bindings::ioremap(pa.0 as bindings::phys_addr_t, size) };
-        Ok(Self {
-            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
-            size,
-        })
+        // SAFETY: The callee makes a new mapping of type Device. Accesses are single loads and stores,
+        // which any thread may make; the device defines their order.
+        let base = unsafe {
+            let base = bindings::ioremap(pa.0 as bindings::phys_addr_t, size);
+            AnyThread::new(NonNull::new(base.cast()).ok_or(ENOMEM)?)
+        };
+        Ok(Self { base, size })
     }
 
-    /// The pages that the window is in, by their virtual addresses.
+    /// The virtual addresses of the window's pages.
     pub(crate) fn pages(&self) -> impl Iterator<Item = usize> {
         let start = self.base.as_ptr() as usize;
         (start & !(PAGE_SIZE - 1)..start + self.size).step_by(PAGE_SIZE)
@@ -47,39 +46,37 @@ impl Registers {
     /// The address of the register at `offset`, if that is in the window.
     #[inline]
     pub(crate) fn address(&self, offset: usize) -> Option<usize> {
-        (offset + 4 <= self.size).then_some(self.base.as_ptr() as usize + offset)
+        self.register(offset).map(|register| register as usize)
     }
 
-    /// Reads the register at `offset`; one outside of the window reads as zero.
+    #[inline]
+    fn register(&self, offset: usize) -> Option<*mut u32> {
+        let is_inside = offset % 4 == 0 && offset < self.size && self.size - offset >= 4;
+        // SAFETY: The register is within the mapping, by the type's invariant.
+        is_inside.then(|| unsafe { self.base.as_ptr().add(offset).cast() })
+    }
+
+    /// Reads the register at `offset`; zero, if that is outside of the window.
     #[inline]
     pub(crate) fn read(&self, offset: usize) -> u32 {
-        if offset + 4 > self.size {
-            return 0;
-        }
-        // SAFETY: Within the mapping, by the check and the type's invariant.
-        unsafe { self.base.as_ptr().add(offset).cast::<u32>().read_volatile() }
+        let register = self.register(offset);
+        // SAFETY: `register` has found the register in the mapping.
+        register.map_or(0, |register| unsafe { register.read_volatile() })
     }
 
-    /// Writes the register at `offset`; one outside of the window is not there.
+    /// Writes the register at `offset`. Nothing happens if that is outside of the window.
     #[inline]
     pub(crate) fn write(&self, offset: usize, value: u32) {
-        if offset + 4 > self.size {
-            return;
+        if let Some(register) = self.register(offset) {
+            // SAFETY: `register` has found the register in the mapping.
+            unsafe { register.write_volatile(value) };
         }
-        // SAFETY: Within the mapping, by the check and the type's invariant.
-        unsafe {
-            self.base
-                .as_ptr()
-                .add(offset)
-                .cast::<u32>()
-                .write_volatile(value)
-        };
     }
 }
 
 impl Drop for Registers {
     fn drop(&mut self) {
-        // SAFETY: Mapped by `ioremap`, by the type's invariant.
+        // SAFETY: `base` comes from `ioremap`, by the type's invariant.
         unsafe { bindings::iounmap(self.base.as_ptr().cast()) };
     }
 }

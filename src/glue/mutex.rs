@@ -15,18 +15,19 @@ use kernel::{
 use kvm_bindings as glue;
 use static_assertions::const_assert_eq;
 
-// A mutex of the kernel crate is `repr(C)` and begins with that of C, as its `from_raw` knows, too.
+// A mutex of the kernel crate is `repr(C)` and begins with the mutex of C. Its own `from_raw` relies
+// on that, too.
 const_assert_eq!(size_of::<Mutex<()>>(), size_of::<bindings::mutex>());
 
-/// Takes a mutex. `EINTR` if this task is killed while it waits, so that it need not wait for as long
-/// as somebody else likes.
+/// Takes a mutex. `EINTR` if this task is killed while it waits: a task that is killed should not
+/// have to wait for another one.
 pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
     let raw = ptr::from_ref(mutex).cast::<bindings::mutex>().cast_mut();
-    // SAFETY: `raw` is the initialised C mutex that `mutex` begins with. It is in an `Opaque`, so that
-    // it may be changed behind a shared reference.
+    // SAFETY: `raw` is the initialised C mutex at the beginning of `mutex`. It is in an `Opaque`, so it
+    // may change behind a shared reference.
     if unsafe { glue::kvm_arm_mutex_lock_killable(raw) } != 0 {
         return Err(EINTR);
     }
-    // SAFETY: The mutex was taken just now.
+    // SAFETY: The call above has taken the mutex, and no other guard stands for that.
     Ok(unsafe { MutexGuard::new(mutex, ()) })
 }

@@ -12,6 +12,11 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
+use super::{
+    any_thread::AnyThread,
+    safe, //
+};
+
 /// Bytes in a page.
 pub(crate) const PAGE_SIZE: usize = 4096;
 
@@ -21,14 +26,9 @@ pub(crate) const PAGE_SIZE: usize = 4096;
 ///
 /// `address` is the kernel address of an allocation of that order which this value owns.
 pub(crate) struct LowmemPages {
-    address: NonNull<u8>,
+    address: AnyThread<NonNull<u8>>,
     order: u32,
 }
-
-// SAFETY: Plain memory.
-unsafe impl Send for LowmemPages {}
-// SAFETY: Access is through `&mut self` or raw pointers only.
-unsafe impl Sync for LowmemPages {}
 
 impl LowmemPages {
     /// Allocates for the current process, to whose memory cgroup it is charged.
@@ -43,17 +43,18 @@ impl LowmemPages {
 
     fn allocate(order: u32, gfp: bindings::gfp_t) -> Result<Self> {
         let gfp = gfp | bindings::__GFP_ZERO;
-        // SAFETY: No preconditions; the flags give lowmem and allow sleeping.
-        let page = unsafe { glue::kvm_arm_alloc_pages(gfp, order) };
+        // The flags give lowmem and allow sleeping.
+        let page = safe::kvm_arm_alloc_pages(gfp, order);
         if page.is_null() {
             return Err(ENOMEM);
         }
-        // SAFETY: A lowmem page always has an address.
-        let address = unsafe { glue::kvm_arm_page_address(page) };
-        Ok(Self {
-            address: NonNull::new(address.cast()).ok_or(ENOMEM)?,
-            order,
-        })
+        // SAFETY: A lowmem page always has an address. Any thread may use plain memory; safe code
+        // has only the pointer.
+        let address = unsafe {
+            let address = glue::kvm_arm_page_address(page);
+            AnyThread::new(NonNull::new(address.cast()).ok_or(ENOMEM)?)
+        };
+        Ok(Self { address, order })
     }
 
     /// The kernel's address of the memory.
@@ -84,8 +85,9 @@ impl LowmemPages {
     ///
     /// `pa` came from `into_pa` of an allocation of this order, and this is called once for it.
     pub(crate) unsafe fn from_pa(pa: Pa, order: u32) -> Self {
-        // SAFETY: By the function's requirements this is the address of a lowmem page.
-        let address = unsafe { NonNull::new_unchecked(lowmem_ptr(pa)) };
+        // SAFETY: By the function's requirements this is the address of a lowmem page. Any thread may
+        // use plain memory; safe code has only the pointer.
+        let address = unsafe { AnyThread::new(NonNull::new_unchecked(lowmem_ptr(pa))) };
         Self { address, order }
     }
 }
@@ -99,14 +101,14 @@ impl Drop for LowmemPages {
 
 /// The physical address of something in lowmem.
 pub(crate) fn lowmem_pa(va: *const u8) -> Pa {
-    // SAFETY: Arithmetic only; for an address outside of lowmem the result means nothing.
-    Pa(unsafe { glue::kvm_arm_virt_to_phys(va.cast()) } as u64)
+    // For an address outside of lowmem the result means nothing.
+    Pa(safe::kvm_arm_virt_to_phys(va.cast()) as u64)
 }
 
 /// The kernel's address of a page of lowmem, by its physical address.
 pub(crate) fn lowmem_ptr(pa: Pa) -> *mut u8 {
-    // SAFETY: Arithmetic only; for an address outside of lowmem the result means nothing.
-    unsafe { glue::kvm_arm_phys_to_virt(pa.0 as bindings::phys_addr_t) }.cast()
+    // For an address outside of lowmem the result means nothing.
+    safe::kvm_arm_phys_to_virt(pa.0 as bindings::phys_addr_t).cast()
 }
 
 /// The physical address of something in the vmalloc or module area.

@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parameters of the module that can be written while it is loaded. The kernel crate has only such
-//! as are fixed, so these are defined in `src/helpers.c`.
+//! Parameters of the module that can be written while it is loaded. Those of the kernel crate are
+//! fixed after that, so `src/helpers/parameter.c` defines these.
 
-use kvm_bindings as glue;
+use super::safe;
 
 macro_rules! parameters {
     ($($(#[$doc:meta])* $name:ident = $helper:ident;)*) => {
         $(
             $(#[$doc])*
             pub(crate) fn $name() -> u32 {
-                // SAFETY: Reads a variable.
-                unsafe { glue::$helper() }
+                safe::$helper()
             }
         )*
     };
 }
 
 parameters! {
-    /// The longest time to look out for an interrupt before sleeping.
+    /// The longest time for which a vCPU looks out for an interrupt before it sleeps.
     halt_poll_ns = kvm_arm_halt_poll_ns;
-    /// The factor by which that time grows up to there.
+    /// The factor by which that time grows, up to the longest.
     halt_poll_ns_grow = kvm_arm_halt_poll_ns_grow;
-    /// Where it starts to grow.
+    /// The first time above zero.
     halt_poll_ns_grow_start = kvm_arm_halt_poll_ns_grow_start;
-    /// The divisor by which it shrinks.
+    /// The divisor by which that time shrinks.
     halt_poll_ns_shrink = kvm_arm_halt_poll_ns_shrink;
 }

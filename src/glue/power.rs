@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told before a CPU loses its power or the machine reboots.
+//! Callbacks before a CPU loses its power and before the machine reboots.
 
 use core::marker::PhantomData;
 
-use super::cpu::{
-    on_each_cpu,
-    IrqsOff, //
-};
 use kernel::{
     bindings,
     error::to_result,
@@ -17,11 +13,19 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-/// What to do on a CPU around a loss of power.
+use super::{
+    any_thread::AnyThread,
+    cpu::{
+        on_each_cpu,
+        IrqsOff, //
+    }, //
+};
+
+/// Callbacks around a loss of power.
 pub(crate) trait PowerCallbacks: 'static {
     /// This CPU may lose its state.
     fn down(irqs: &IrqsOff);
-    /// This CPU is back, whether it lost its state or not.
+    /// This CPU is back, with or without its state.
     fn up(irqs: &IrqsOff);
     /// The machine reboots, or another kernel takes it over.
     fn reboot(irqs: &IrqsOff);
@@ -35,22 +39,15 @@ pub(crate) trait PowerCallbacks: 'static {
 #[pin_data(PinnedDrop)]
 pub(crate) struct PowerNotifier<T: PowerCallbacks> {
     #[pin]
-    cpu_pm: Opaque<glue::notifier_block>,
+    cpu_pm: AnyThread<Opaque<glue::notifier_block>>,
     #[pin]
-    reboot: Opaque<glue::notifier_block>,
-    _t: PhantomData<T>,
+    reboot: AnyThread<Opaque<glue::notifier_block>>,
+    // The callbacks have no value of type `T`.
+    _t: PhantomData<fn() -> T>,
 }
 
-// SAFETY: The blocks are only touched by the notifier chains, under their own locks.
-unsafe impl<T: PowerCallbacks> Send for PowerNotifier<T> {}
-// SAFETY: The same.
-unsafe impl<T: PowerCallbacks> Sync for PowerNotifier<T> {}
-
 impl<T: PowerCallbacks> PowerNotifier<T> {
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn on_cpu_pm(
+    extern "C" fn on_cpu_pm(
         _nb: *mut glue::notifier_block,
         action: ffi::c_ulong,
         _data: *mut ffi::c_void,
@@ -63,10 +60,7 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
         bindings::NOTIFY_OK as ffi::c_int
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn on_reboot(
+    extern "C" fn on_reboot(
         _nb: *mut glue::notifier_block,
         _action: ffi::c_ulong,
         _data: *mut ffi::c_void,
@@ -75,36 +69,40 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
         bindings::NOTIFY_OK as ffi::c_int
     }
 
-    /// Registers.
+    fn block(
+        call: extern "C" fn(
+            *mut glue::notifier_block,
+            ffi::c_ulong,
+            *mut ffi::c_void,
+        ) -> ffi::c_int,
+    ) -> glue::notifier_block {
+        glue::notifier_block {
+            notifier_call: Some(call),
+            ..Default::default()
+        }
+    }
+
+    /// Registers the callbacks.
     pub(crate) fn register() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            cpu_pm <- Opaque::try_ffi_init(|slot: *mut glue::notifier_block| {
-                let block = glue::notifier_block {
-                    notifier_call: Some(Self::on_cpu_pm),
-                    ..Default::default()
-                };
-                // SAFETY: `slot` is valid and pinned until it is unregistered.
-                to_result(unsafe {
-                    slot.write(block);
-                    glue::cpu_pm_register_notifier(slot.cast())
-                })
-            }),
-            reboot <- Opaque::try_ffi_init(|slot: *mut glue::notifier_block| {
-                let block = glue::notifier_block {
-                    notifier_call: Some(Self::on_reboot),
-                    ..Default::default()
-                };
-                // SAFETY: `slot` is valid and pinned until it is unregistered.
-                let ret = to_result(unsafe {
-                    slot.write(block);
-                    glue::register_reboot_notifier(slot.cast())
-                });
-                if ret.is_err() {
-                    // SAFETY: Registered just above; the object does not come to be.
-                    unsafe { glue::cpu_pm_unregister_notifier(cpu_pm.get().cast()) };
-                }
-                ret
-            }),
+            // SAFETY: The slots are valid, and pinned until they are unregistered. The chains of
+            // notifiers have their own locks, and only they use the blocks.
+            cpu_pm <- unsafe {
+                AnyThread::pin_init(Opaque::try_ffi_init(|slot: *mut glue::notifier_block| {
+                    slot.write(Self::block(Self::on_cpu_pm));
+                    to_result(glue::cpu_pm_register_notifier(slot.cast()))
+                }))
+            },
+            // SAFETY: The slot is like that of `cpu_pm`. That is registered, and does not come to be if
+            // this registration fails.
+            reboot <- unsafe {
+                AnyThread::pin_init(Opaque::try_ffi_init(|slot: *mut glue::notifier_block| {
+                    slot.write(Self::block(Self::on_reboot));
+                    to_result(glue::register_reboot_notifier(slot.cast())).inspect_err(|_| {
+                        glue::cpu_pm_unregister_notifier(cpu_pm.get().cast());
+                    })
+                }))
+            },
             _t: PhantomData,
         })
     }
@@ -113,7 +111,7 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
 #[pinned_drop]
 impl<T: PowerCallbacks> PinnedDrop for PowerNotifier<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered, by the type's invariant.
+        // SAFETY: Both blocks are registered, by the type's invariant.
         unsafe {
             glue::unregister_reboot_notifier(self.reboot.get().cast());
             glue::cpu_pm_unregister_notifier(self.cpu_pm.get().cast());

@@ -4,14 +4,15 @@
 
 use kernel::bindings;
 
+use super::safe;
+
 /// Random words, fit for keys; `None` as long as the kernel has not yet gathered enough entropy.
 pub(crate) fn words<const N: usize>() -> Option<[u32; N]> {
-    // SAFETY: May be called in any context.
-    if !unsafe { bindings::rng_is_initialized() } {
+    if !safe::rng_is_initialized() {
         return None;
     }
     let mut words = [0u32; N];
-    // SAFETY: The buffer is as large as is said, and any bytes are valid.
+    // SAFETY: The callee writes as many bytes as the array has; all values of them are valid.
     unsafe { bindings::get_random_bytes((&raw mut words).cast(), size_of::<[u32; N]>()) };
     Some(words)
 }

@@ -8,11 +8,14 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-/// Gives the rest of this task's turn to another one that waits for a CPU. Says whether it did: not
-/// if that runs or sleeps, or if its scheduling policy is another one, or one without such a
-/// thing. May sleep.
+use super::safe;
+
+/// Gives the rest of this task's turn to `task`, if that waits for a CPU. May sleep.
+///
+/// Returns whether it did. It does not if `task` runs or sleeps, if the two tasks have different
+/// scheduling policies, or if their policy has no such operation.
 pub(crate) fn yield_to(task: &Task) -> bool {
-    // The queues are locked for it, so look first whether there is a point.
+    // `yield_to` locks the queues of two CPUs, so look first whether there is a point.
     // SAFETY: The task lives as long as the reference to it.
     unsafe {
         glue::kvm_arm_task_waits_for_cpu(task.as_ptr())
@@ -21,23 +24,20 @@ pub(crate) fn yield_to(task: &Task) -> bool {
 }
 
 /// Whether the kernel has work for the current task that it does on the way to user space. If so,
-/// the system call has to return `ERESTARTNOHAND`: after the work the kernel looks for signals. Of
-/// those there need not be any, and then the call is begun anew, and user space does not see it; if
-/// one was handled, the call is `EINTR`.
+/// the system call has to return `ERESTARTNOHAND`. After the work the kernel looks for signals. If
+/// a signal is handled, the call ends with `EINTR`. Else the kernel begins the call anew, and user
+/// space does not see it.
 pub(crate) fn must_do_task_work() -> bool {
-    // SAFETY: May be called in the context of any task.
-    unsafe { glue::kvm_arm_must_do_task_work() }
+    safe::kvm_arm_must_do_task_work()
 }
 
-/// Whether the current task has to be slowed down by its memory cgroup (memory.high), which is
-/// done when it returns to user space.
+/// Whether the current task is above the limit of its memory cgroup (memory.high). The kernel slows
+/// it down for that when it returns to user space.
 pub(crate) fn is_over_memory_high() -> bool {
-    // SAFETY: As above.
-    unsafe { glue::kvm_arm_is_over_memory_high() }
+    safe::kvm_arm_is_over_memory_high()
 }
 
 /// Whether the current task has been killed.
 pub(crate) fn is_killed() -> bool {
-    // SAFETY: As above.
-    unsafe { glue::kvm_arm_fatal_signal_pending() }
+    safe::kvm_arm_fatal_signal_pending()
 }

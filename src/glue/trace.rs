@@ -2,23 +2,23 @@
 
 //! Tracepoints that a C file of the module defines (`CREATE_RUST_TRACE_POINTS`).
 //!
-//! `kernel::declare_trace!` does the same for tracepoints in the kernel crate's own bindings; those
-//! of a module are not there.
+//! `kernel::declare_trace!` does the same for tracepoints in the bindings of the kernel crate. The
+//! tracepoints of a module are not in those bindings.
 
 /// Declares tracepoints, each with the types of its arguments.
 ///
-/// For each there is a module of its name with `is_on`, which is a static branch, so that it costs
-/// one `nop` while it is not, and `hit`. [`trace!`] uses them.
+/// Each has a module of its name with two functions for [`trace!`](crate::trace::trace). `is_on` is a
+/// static branch, which costs one `nop` while it is off. `hit` tells those who listen.
 macro_rules! tracepoints {
     ($($(#[$attribute:meta])* $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {$(
         $(#[$attribute])*
         pub(crate) mod $name {
-            /// Whether somebody wants to know.
+            /// Whether somebody listens.
             #[inline(always)]
             pub(crate) fn is_on() -> bool {
                 #[cfg(CONFIG_TRACEPOINTS)]
                 kernel::macros::paste! {
-                    // SAFETY: The key is that of a tracepoint, which C defined.
+                    // SAFETY: The key belongs to a tracepoint, which C has defined.
                     return unsafe {
                         kernel::jump_label::static_branch_unlikely!(
                             kvm_bindings::[<__tracepoint_ $name>],
@@ -31,14 +31,13 @@ macro_rules! tracepoints {
                 false
             }
 
-            /// Tells them.
+            /// Tells those who listen.
             #[cold]
             #[inline(never)]
             pub(crate) fn hit($($argument: $type),*) {
                 #[cfg(CONFIG_TRACEPOINTS)]
                 kernel::macros::paste! {
-                    // SAFETY: All arguments are passed by value, and the callee looks for itself
-                    // who listens.
+                    // SAFETY: All arguments are values. The callee itself finds out who listens.
                     unsafe { kvm_bindings::[<rust_do_trace_ $name>]($($argument),*) };
                 }
                 #[cfg(not(CONFIG_TRACEPOINTS))]

@@ -16,9 +16,12 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-use super::page::{
-    flush_dcache_to_poc,
-    PAGE_SIZE, //
+use super::{
+    page::{
+        flush_dcache_to_poc,
+        PAGE_SIZE, //
+    },
+    safe, //
 };
 
 /// What is behind a user address.
@@ -369,8 +372,7 @@ pub(crate) fn write_resident(address: usize, data: &[u8]) -> bool {
 
 /// Does what a write by the process would do, but for the writing. May sleep.
 pub(crate) fn make_writable(address: usize, size: usize) -> Result {
-    // SAFETY: The callee checks the address.
-    if unsafe { glue::kvm_arm_make_writable(address, size) } {
+    if safe::kvm_arm_make_writable(address, size) {
         Ok(())
     } else {
         Err(EFAULT)
@@ -381,13 +383,10 @@ pub(crate) fn make_writable(address: usize, size: usize) -> Result {
 ///
 /// The answer can change at once, unless the caller keeps the mapping from being invalidated.
 pub(crate) fn is_huge_mapping(address: usize) -> bool {
-    // SAFETY: Walks the current process's page table with interrupts off, which keeps its tables
-    // from being freed.
-    unsafe { glue::kvm_arm_is_huge_mapping(address) }
+    safe::kvm_arm_is_huge_mapping(address)
 }
 
 /// The first address above what a process can map.
 pub(crate) fn user_limit() -> u32 {
-    // SAFETY: Reads a constant.
-    unsafe { glue::kvm_arm_user_limit() }
+    safe::kvm_arm_user_limit()
 }

@@ -3,31 +3,30 @@
 //! Files of a process that may be of VFIO.
 
 use kernel::{
-    fs::file::{
-        File,
-        LocalFile, //
-    },
+    fs::file::LocalFile,
     prelude::*,
     sync::aref::ARef, //
 };
 use kvm_bindings as glue;
 
-/// An open file, which stays open as long as this value. Equal is what is the same file.
-pub(crate) struct OpenFile(ARef<File>);
+use super::any_thread::AnyThread;
+
+/// An open file, which stays open as long as this value. Two values are equal if they are the same
+/// file.
+pub(crate) struct OpenFile(AnyThread<ARef<LocalFile>>);
 
 impl OpenFile {
-    /// What a descriptor of the current process stands for: `EBADF` if it is none.
-    ///
-    /// The caller is in an ioctl, and so has no file's position.
+    /// The file of a descriptor of the current process; `EBADF` if there is none.
     pub(crate) fn get(fd: u32) -> Result<Self> {
         let file = LocalFile::fget(fd).map_err(|_| EBADF)?;
-        // SAFETY: No ioctl takes a file's position (`fdget_pos`).
-        Ok(Self(unsafe { LocalFile::assume_no_fdget_pos(file) }))
+        // SAFETY: A `LocalFile` must stay on its thread because a system call of that thread may
+        // use the file's position without a lock. This type gives nobody the position.
+        Ok(Self(unsafe { AnyThread::new(file) }))
     }
 
     /// Whether it is a group or a device of VFIO.
     pub(crate) fn is_of_vfio(&self) -> bool {
-        // SAFETY: The file is referenced.
+        // SAFETY: This value holds a reference to the file.
         unsafe { glue::kvm_arm_is_vfio_file(self.0.as_ptr().cast()) }
     }
 }

@@ -2,8 +2,8 @@
 
 //! A wait queue for a condition that is not under a lock.
 //!
-//! `kernel::sync::CondVar` needs the condition to change under its lock; a vCPU is woken from
-//! hard interrupt context by what changes without one.
+//! A condition of `kernel::sync::CondVar` changes under a lock. The condition for which a vCPU waits
+//! changes without one, in hard interrupt context, too.
 
 use kernel::{
     bindings,
@@ -13,6 +13,8 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
+use super::any_thread::AnyThread;
+
 /// A wait queue.
 ///
 /// # Invariants
@@ -21,34 +23,32 @@ use kvm_bindings as glue;
 #[pin_data]
 pub(crate) struct WaitQueue {
     #[pin]
-    inner: Opaque<bindings::wait_queue_head>,
+    inner: AnyThread<Opaque<bindings::wait_queue_head>>,
 }
-
-// SAFETY: The C side has its own lock.
-unsafe impl Send for WaitQueue {}
-// SAFETY: The C side has its own lock.
-unsafe impl Sync for WaitQueue {}
 
 impl WaitQueue {
     /// Makes an empty queue.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            // SAFETY: The slot is valid and pinned.
-            inner <- Opaque::ffi_init(|slot| unsafe { glue::kvm_arm_init_waitqueue(slot) }),
+            // SAFETY: The slot is valid and pinned. The queue has a lock of its own.
+            inner <- unsafe {
+                AnyThread::pin_init(Opaque::ffi_init(|slot| glue::kvm_arm_init_waitqueue(slot)))
+            },
         })
     }
 
-    /// Wakes the waiters so that they look at their condition again. May be called from any
-    /// context; whoever changed the condition did so before.
+    /// Wakes the waiters, which then look at their condition again. The caller has changed the
+    /// condition before. Any context.
     pub(crate) fn wake_up(&self) {
         // SAFETY: Initialised by the type's invariant.
         unsafe { glue::kvm_arm_wake_up(self.inner.get()) };
     }
 
-    /// Sleeps until `ready` returns true, or a signal is pending (`EINTR`'s kernel-internal form).
+    /// Sleeps until `ready` returns true or a signal is pending. The error is then the form of `EINTR`
+    /// that only the kernel knows.
     pub(crate) fn wait_interruptible<F: Fn() -> bool>(&self, ready: F) -> Result {
         extern "C" fn call<F: Fn() -> bool>(arg: *mut ffi::c_void) -> bool {
-            // SAFETY: `arg` is the `ready` below, which outlives the wait.
+            // SAFETY: `arg` points to the `ready` of `wait_interruptible`, which has not returned.
             unsafe { (*arg.cast::<F>())() }
         }
         // SAFETY: Initialised by the type's invariant; `ready` outlives the call.

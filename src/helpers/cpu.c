@@ -58,7 +58,7 @@ unsigned int kvm_arm_nr_cpu_ids(void)
 
 bool kvm_arm_cpu_possible(unsigned int cpu)
 {
-	return cpu_possible(cpu);
+	return cpu < nr_cpu_ids && cpu_possible(cpu);
 }
 
 void kvm_arm_on_each_cpu(void (*func)(void *), void *info)

@@ -75,6 +75,8 @@ bool kvm_arm_is_huge_mapping(unsigned long addr)
 	 * into pgd, so there is one entry above the pmd.
 	 */
 	BUILD_BUG_ON(!mm_p4d_folded(NULL) || !mm_pud_folded(NULL));
+	if (!current->mm)
+		return false;
 	local_irq_save(flags);
 	pgd = pgd_offset(current->mm, addr);
 	pud = READ_ONCE(*pud_offset(p4d_offset(pgd, addr), addr));
