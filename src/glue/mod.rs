@@ -32,6 +32,7 @@ pub(crate) mod perf;
 pub(crate) mod power;
 pub(crate) mod random;
 mod safe;
+pub(crate) mod shared_page;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod trace;

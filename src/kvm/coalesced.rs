@@ -1,87 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ring of coalesced MMIO: a page that all vCPUs of a VM share with the monitor, which takes
-//! out at `first` what the kernel puts in at `last`.
+//! The ring of coalesced MMIO: a page that all vCPUs of a VM share with the monitor. The kernel puts
+//! stores in at `last`, and the monitor takes them out at `first`.
 
 use kernel::{
     page::Page,
     prelude::*, //
 };
 use kvm_bindings::{
-    self as uapi,
     kvm_coalesced_mmio,
     kvm_coalesced_mmio_ring, //
 };
 
 use crate::{
-    glue::page::PAGE_SIZE,
+    glue::{
+        page::PAGE_SIZE,
+        shared_page::{
+            read,
+            write,
+            SharedPage, //
+        },
+    },
     hyp::register, //
 };
 
-/// How many entries the page has room for.
-const ENTRIES: u32 =
-    ((PAGE_SIZE - size_of::<kvm_coalesced_mmio_ring>()) / size_of::<kvm_coalesced_mmio>()) as u32;
+/// The number of entries that the page has room for.
+const ENTRIES: usize =
+    (PAGE_SIZE - size_of::<kvm_coalesced_mmio_ring>()) / size_of::<kvm_coalesced_mmio>();
 
-/// The page.
-///
-/// User space can write to it at any moment: indices are checked each time that they are read.
-///
-/// # Invariants
-///
-/// `ring` is the kernel address of `page`, which is in lowmem.
-pub(crate) struct Ring {
-    page: Page,
-    ring: *mut kvm_coalesced_mmio_ring,
+/// The page: its header, and the entries behind it.
+#[repr(C)]
+struct Layout {
+    header: kvm_coalesced_mmio_ring,
+    entries: [kvm_coalesced_mmio; ENTRIES],
 }
 
-// SAFETY: All accesses are volatile; the bus's lock is held by those who write.
-unsafe impl Send for Ring {}
-// SAFETY: As above.
-unsafe impl Sync for Ring {}
+/// The ring. The monitor changes the header, too, so each use checks the indices.
+pub(crate) struct Ring(SharedPage<Layout>);
 
 impl Ring {
-    /// An empty ring.
+    /// Makes an empty ring.
     pub(crate) fn new() -> Result<Self> {
-        let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-        // SAFETY: The flags give lowmem, which always has an address.
-        let ring = unsafe { uapi::kvm_arm_page_address(page.as_ptr()) }.cast();
-        Ok(Self { page, ring })
+        SharedPage::new().map(Self)
     }
 
     /// The page, to be mapped.
     pub(crate) fn page(&self) -> &Page {
-        &self.page
+        self.0.page()
     }
 
     /// Puts a store in; false if there is no room. The caller holds the bus's lock.
     pub(crate) fn push(&self, address: u64, len: u32, data: [u8; 8]) -> bool {
-        // SAFETY: The page is mapped, and has the header.
-        let (first, last) = unsafe {
-            (
-                (&raw const (*self.ring).first).read_volatile(),
-                (&raw const (*self.ring).last).read_volatile(),
-            )
-        };
+        let first = read!(self.0, header.first);
+        let last = read!(self.0, header.last) as usize;
         if last >= ENTRIES {
             return false;
         }
-        let next = if last == ENTRIES - 1 { 0 } else { last + 1 };
+        let next = if last == ENTRIES - 1 {
+            0
+        } else {
+            last as u32 + 1
+        };
         if next == first {
             return false;
         }
-        // SAFETY: `last` is checked, so the entry is within the page.
-        unsafe {
-            let entry = (&raw mut (*self.ring).__bindgen_anon_1)
-                .cast::<kvm_coalesced_mmio>()
-                .add(last as usize);
-            (&raw mut (*entry).phys_addr).write_volatile(address);
-            (&raw mut (*entry).len).write_volatile(len);
-            (&raw mut (*entry).__bindgen_anon_1.pio).write_volatile(0);
-            (&raw mut (*entry).data).write_volatile(data);
-            // The monitor may look at the entry as soon as it sees the index.
-            register::dmb();
-            (&raw mut (*self.ring).last).write_volatile(next);
-        }
+        write!(self.0, entries[last].phys_addr = address);
+        write!(self.0, entries[last].len = len);
+        write!(self.0, entries[last].__bindgen_anon_1.pio = 0);
+        write!(self.0, entries[last].data = data);
+        // The monitor may look at the entry as soon as it sees the index.
+        register::dmb();
+        write!(self.0, header.last = next);
         true
     }
 }
