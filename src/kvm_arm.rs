@@ -39,7 +39,7 @@
 //! 9. `Irqfds::table`: routes and irqfds
 //! 10. `Vm::gic`: the distributor
 //!
-//! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::next`,
+//! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::numbers`,
 //! which waits for all CPUs when numbers run out. Inside of anything, and with nothing inside:
 //! `Vcpu::power`, `Vm::counter_offset`.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last changes of a process's memory, by which those that looked something up before can tell
-//! whether it was about that.
+//! The last changes of a process's memory. A fault that has looked something up finds out here
+//! whether a change since then was about that.
 
 use core::ops::Range;
 
@@ -10,22 +10,27 @@ const KEPT: usize = 16;
 
 /// The user addresses of the last changes.
 ///
+/// Changes are counted up to `LAST`, which no machine lives to see: a fault may sleep for as long as
+/// its process likes, while others change the memory, and a count that came round would look like
+/// the one from before. After that many, everything counts as changed.
+///
 /// # Invariants
 ///
-/// `ranges[n % KEPT]` is what change `n` was about, for the last `KEPT` values of `n` below `next`.
+/// `ranges[n % KEPT]` has the addresses of change `n`, for the last `KEPT` values of `n` below
+/// `next`, which is at most `LAST`.
 #[derive(Debug)]
-pub struct History {
+pub struct History<const LAST: u64 = { u64::MAX }> {
     ranges: [(usize, usize); KEPT],
-    next: u32,
+    next: u64,
 }
 
-impl Default for History {
+impl<const LAST: u64> Default for History<LAST> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl History {
+impl<const LAST: u64> History<LAST> {
     /// Nothing has changed.
     pub const fn new() -> Self {
         // INVARIANT: There was no change.
@@ -35,26 +40,35 @@ impl History {
         }
     }
 
-    /// The number of changes until now, which wraps.
-    pub const fn count(&self) -> u32 {
+    /// The number of changes until now.
+    pub const fn count(&self) -> u64 {
         self.next
     }
 
-    /// Notes that what is at `range` has changed. Gives the new count.
-    pub fn note(&mut self, range: &Range<usize>) -> u32 {
-        // INVARIANT: It takes the place of the one that is forgotten.
-        self.ranges[self.next as usize % KEPT] = (range.start, range.end);
-        self.next = self.next.wrapping_add(1);
+    /// Notes that the memory at `range` has changed. Gives the new count.
+    pub fn note(&mut self, range: &Range<usize>) -> u64 {
+        if self.next < LAST {
+            // INVARIANT: It takes the place of the oldest one.
+            self.ranges[self.next as usize % KEPT] = (range.start, range.end);
+            self.next += 1;
+        }
         self.next
     }
 
-    /// Whether something in `range` may have changed since the count was `count`: it was, or that is
+    /// Whether nothing at all has changed between two counts.
+    #[inline]
+    pub const fn is_same(before: u64, now: u64) -> bool {
+        before == now && now != LAST
+    }
+
+    /// Whether memory in `range` may have changed since the count was `count`: it has, or that is
     /// too long ago to tell.
-    pub fn may_have_changed(&self, count: u32, range: &Range<usize>) -> bool {
-        let changes = self.next.wrapping_sub(count) as usize;
-        changes > KEPT
+    pub fn may_have_changed(&self, count: u64, range: &Range<usize>) -> bool {
+        let changes = self.next.wrapping_sub(count);
+        self.next == LAST
+            || changes > KEPT as u64
             || (1..=changes).any(|back| {
-                let at = self.next.wrapping_sub(back as u32) as usize % KEPT;
+                let at = self.next.wrapping_sub(back) as usize % KEPT;
                 let (start, end) = self.ranges[at];
                 start < range.end && range.start < end
             })
@@ -139,23 +153,47 @@ mod tests {
         /// All that has changed is told of, and nothing else unless it is long ago.
         #[test]
         fn as_if_all_were_kept(
-            first in prop_oneof![Just(0u32), Just(u32::MAX - 20)],
+            first in prop_oneof![Just(0), Just(u64::from(u32::MAX) - 20)],
             changes in prop::collection::vec((0..64usize, 0..8usize), 0..40),
             since in 0..40usize,
             at in (0..64usize, 1..8usize),
         ) {
-            let mut history = History::new();
+            let mut history: History = History::new();
             history.next = first;
             for (start, len) in &changes {
                 let before = history.count();
-                prop_assert_eq!(history.note(&(*start..start + len)), before.wrapping_add(1));
+                prop_assert_eq!(history.note(&(*start..start + len)), before + 1);
             }
             let since = since.min(changes.len());
             let range = at.0..at.0 + at.1;
             let newer = &changes[since..];
             let hit = newer.iter().any(|(start, len)| *start < range.end && range.start < start + len);
-            let told = history.may_have_changed(first.wrapping_add(since as u32), &range);
+            let told = history.may_have_changed(first + since as u64, &range);
             prop_assert_eq!(told, hit || newer.len() > KEPT);
+        }
+
+        /// A count that is too narrow for all changes hides none: they are counted to the end, and
+        /// from then on everything counts as changed.
+        #[test]
+        fn a_narrow_count_hides_nothing(
+            before in 0..600usize,
+            changes in prop_oneof![Just(0), 0..600usize, 250..300usize],
+        ) {
+            let mut history = History::<0xff>::new();
+            for _ in 0..before {
+                history.note(&(0..1));
+            }
+            let (count, range) = (history.count(), 100..101);
+            for _ in 0..changes {
+                history.note(&range);
+            }
+            let is_same = History::<0xff>::is_same(count, history.count());
+            let told = history.may_have_changed(count, &range);
+            if changes != 0 {
+                prop_assert!(told && !is_same);
+            } else if before < 0xff {
+                prop_assert!(!told && is_same);
+            }
         }
     }
 

@@ -30,3 +30,4 @@ pub mod stats;
 pub mod timer;
 pub mod trng;
 pub mod vgic;
+pub mod vmid;

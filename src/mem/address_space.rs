@@ -60,7 +60,7 @@ use super::{
         TablePages,
         TableStock, //
     },
-    vmid::Vmid, //
+    vmid::VmidCell, //
 };
 use crate::{
     glue::{
@@ -82,7 +82,7 @@ pub(super) type Region<'a> = stage2::Region<'a, TablePages>;
 /// The address space.
 #[pin_data(PinnedDrop)]
 pub(crate) struct AddressSpace {
-    pub(crate) vmid: Vmid,
+    pub(crate) vmid: VmidCell,
     pub(crate) stats: MemoryStats,
     lowvisor: Arc<Lowvisor>,
     root: Pa,
@@ -108,7 +108,7 @@ pub(super) struct UserAddress {
     pub(super) slot: Slot,
     pub(super) hva: usize,
     /// The number of changes ([`Invalidations::count`]) from before the slot was looked up.
-    pub(super) sequence: u32,
+    pub(super) sequence: u64,
     /// A slot that is being unmapped has some of the address's region.
     pub(super) is_going: bool,
 }
@@ -121,7 +121,7 @@ impl AddressSpace {
         let mut stripes = stripes.into_iter();
         Arc::pin_init(
             try_pin_init!(Self {
-                vmid: Vmid::new(),
+                vmid: VmidCell::new(),
                 stats: MemoryStats::default(),
                 lowvisor: lowvisor.clone(),
                 root,

@@ -9,6 +9,7 @@ use core::{
     ops::Range,
     sync::atomic::{
         AtomicU32,
+        AtomicU64,
         Ordering, //
     },
 };
@@ -32,18 +33,21 @@ use machine::history::{
 /// `changes.under_way`. Both are written under the lock of `changes`.
 #[pin_data]
 pub(super) struct Invalidations {
-    count: AtomicU32,
+    count: AtomicU64,
     under_way: AtomicU32,
     #[pin]
     changes: SpinLock<Changes>,
 }
+
+/// Changes that have ended, counted for as long as a machine lives.
+type Ended = History;
 
 /// The user addresses of changes.
 struct Changes {
     /// Invalidations between their start and their end.
     under_way: UnderWay,
     /// Invalidations that have ended, and changes of slots.
-    ended: History,
+    ended: Ended,
 }
 
 impl Invalidations {
@@ -51,12 +55,12 @@ impl Invalidations {
     pub(super) fn new() -> impl PinInit<Self> {
         // INVARIANT: There was no change.
         pin_init!(Self {
-            count: AtomicU32::new(0),
+            count: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
             changes <- new_spinlock!(
                 Changes {
                     under_way: UnderWay::new(),
-                    ended: History::new(),
+                    ended: Ended::new(),
                 },
                 "kvm_arm_invalidated"
             ),
@@ -65,7 +69,7 @@ impl Invalidations {
 
     /// The number of changes that have ended. A fault reads it before it looks anything up.
     #[inline]
-    pub(super) fn count(&self) -> u32 {
+    pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
 
@@ -74,9 +78,10 @@ impl Invalidations {
     ///
     /// If the caller has the right to a region, the answer stays true for that region until the
     /// caller lets go of the right: an invalidation that begins later waits for it.
-    pub(super) fn is_current(&self, hvas: &Range<usize>, count: u32) -> bool {
+    pub(super) fn is_current(&self, hvas: &Range<usize>, count: u64) -> bool {
         // An invalidation that ends is counted before it leaves those under way (`end`).
-        if self.under_way.load(Ordering::Acquire) == 0 && self.count() == count {
+        let is_calm = self.under_way.load(Ordering::Acquire) == 0;
+        if is_calm && Ended::is_same(count, self.count()) {
             return true;
         }
         let changes = self.changes.lock();

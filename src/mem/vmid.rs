@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VMIDs: eight bits for all VMs of the machine.
+//! Giving VMIDs to VMs; [`machine::vmid`] has the numbers.
 //!
-//! Each VM has a number and the generation that it was given in. When the
-//! numbers run out, a new generation begins: every guest is made to exit, all
-//! TLBs are flushed, and VMs get new numbers as they run again. Number 0 is the
-//! host's.
+//! When the numbers run out, a new generation begins: every guest is made to exit, all TLBs are
+//! flushed, and VMs get new numbers as they run again.
 
 use core::sync::atomic::{
-    AtomicU32,
+    AtomicU64,
     Ordering, //
 };
 
@@ -16,6 +14,11 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::SpinLock, //
+};
+use machine::vmid::{
+    Generation,
+    Numbers,
+    Vmid, //
 };
 
 use crate::{
@@ -26,70 +29,78 @@ use crate::{
     hyp::takeover::Lowvisor, //
 };
 
-const VMID_BITS: u32 = 8;
-
 /// Gives out the numbers.
+///
+/// # Invariants
+///
+/// `generation` is that of `numbers`, and is written under its lock.
 #[pin_data]
 pub(crate) struct VmidAllocator {
-    generation: AtomicU32,
+    generation: AtomicU64,
     #[pin]
-    next: SpinLock<u32>,
+    numbers: SpinLock<Numbers>,
 }
 
 /// The number of one VM.
-pub(crate) struct Vmid {
-    generation: AtomicU32,
-    number: AtomicU32,
-}
+pub(crate) struct VmidCell(AtomicU64);
 
-impl Vmid {
+impl VmidCell {
     /// No number yet.
     pub(crate) const fn new() -> Self {
-        Self {
-            generation: AtomicU32::new(0),
-            number: AtomicU32::new(0),
-        }
+        Self(AtomicU64::new(Vmid::NONE.bits()))
+    }
+
+    #[inline]
+    fn get(&self) -> Vmid {
+        Vmid::from_bits(self.0.load(Ordering::Relaxed))
     }
 
     /// The number, which may be of an old generation.
     #[inline]
     pub(crate) fn number(&self) -> u8 {
-        self.number.load(Ordering::Relaxed) as u8
+        self.get().number()
     }
 }
 
 impl VmidAllocator {
     /// The first generation, in which every number is free.
     pub(crate) fn new() -> impl PinInit<Self> {
+        let numbers = Numbers::new();
+        // INVARIANT: The generation of these numbers.
         pin_init!(Self {
-            generation: AtomicU32::new(1),
-            next <- new_spinlock!(1, "kvm_arm_vmid"),
+            generation: AtomicU64::new(numbers.generation().bits()),
+            numbers <- new_spinlock!(numbers, "kvm_arm_vmid"),
         })
     }
 
     /// Whether the number may be used.
     ///
     /// To be asked with interrupts off before a guest is entered: a roll-over afterwards makes
-    /// that guest exit.
+    /// that guest exit. The number and its generation are in one word, so nothing has to be ordered
+    /// here.
     #[inline]
-    pub(crate) fn is_current(&self, vmid: &Vmid) -> bool {
-        vmid.generation.load(Ordering::Acquire) == self.generation.load(Ordering::Acquire)
+    pub(crate) fn is_current(&self, vmid: &VmidCell) -> bool {
+        let generation = Generation::from_bits(self.generation.load(Ordering::Relaxed));
+        vmid.get().number_of(generation).is_some()
     }
 
     /// Makes sure that `vmid` has a number of this generation. Interrupts must be on.
-    pub(crate) fn ensure(&self, vmid: &Vmid, lowvisor: &Lowvisor) {
-        if self.is_current(vmid) {
-            return;
+    #[inline]
+    pub(crate) fn ensure(&self, vmid: &VmidCell, lowvisor: &Lowvisor) {
+        if !self.is_current(vmid) {
+            self.give(vmid, lowvisor);
         }
-        let mut next = self.next.lock();
+    }
+
+    #[cold]
+    fn give(&self, vmid: &VmidCell, lowvisor: &Lowvisor) {
+        let mut numbers = self.numbers.lock();
         // Another vCPU of the VM may have been here.
         if self.is_current(vmid) {
             return;
         }
-        if *next == 1 << VMID_BITS {
-            let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
-            self.generation.store(generation, Ordering::Release);
-            *next = 1;
+        let given = numbers.give(|generation| {
+            self.generation.store(generation.bits(), Ordering::Release);
             // Guests that run with a number of the old generation stop doing so.
             on_each_cpu(|_| ());
             IrqsOff::with(|irqs| {
@@ -97,10 +108,10 @@ impl VmidAllocator {
                     hyp.flush_tlb_all_vmids();
                 }
             });
+        });
+        // Without a number, the guest is never entered.
+        if let Some(given) = given {
+            vmid.0.store(given.bits(), Ordering::Release);
         }
-        vmid.number.store(*next, Ordering::Relaxed);
-        *next += 1;
-        vmid.generation
-            .store(self.generation.load(Ordering::Relaxed), Ordering::Release);
     }
 }

@@ -17,6 +17,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("userfault: a page comes while the guest waits", comes),
     ("userfault: the slot goes while the guest waits", goes),
     (
+        "userfault: slots change thousands of times while the guest waits",
+        changes_for_long,
+    ),
+    (
         "userfault: the faults of another vCPU do not wait for it",
         passes_by,
     ),
@@ -207,6 +211,24 @@ fn goes() -> Outcome {
         // All that wait look again.
         drop(faults);
         wait_for(&other, 0, VALUE)
+    })
+}
+
+/// However many changes the guest has slept through, it gets no page of a slot that is gone. This
+/// many are no change at all to a count of twelve bits.
+fn changes_for_long() -> Outcome {
+    const CHANGES: usize = 1 << 12;
+    let other = Memory::new(PAGE)?;
+    with_waiting_guest(|guest, memory, faults| {
+        let region = slot(SLOT, DATA.into(), &other, PAGE);
+        for _ in 0..CHANGES / 2 {
+            delete(guest)?;
+            guest.vm.set_user_memory_region(&region).works("another")?;
+        }
+        // The page that the guest has waited for is there, in a slot that is not.
+        faults.give(&memory)?;
+        wait_for(&other, 0, VALUE)?;
+        equal("stored to what is gone", memory.word(0), 0)
     })
 }
 
