@@ -80,11 +80,10 @@ impl IrqsOff {
         unsafe { glue::kvm_arm_local_irq_window(self.flags) };
     }
 
-    /// The CPU that this runs on.
+    /// The CPU that this runs on, and stays on.
     #[inline]
     pub(crate) fn cpu(&self) -> usize {
-        // SAFETY: Interrupts are off, so the answer stays true.
-        unsafe { glue::kvm_arm_smp_processor_id() as usize }
+        safe::kvm_arm_smp_processor_id() as usize
     }
 }
 

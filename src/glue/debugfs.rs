@@ -60,24 +60,6 @@ impl Directory {
         // own locks.
         Self(unsafe { AnyThread::new(bindings::debugfs_create_dir(name.as_char_ptr(), parent)) })
     }
-
-    /// # Safety
-    ///
-    /// The value lives and does not move until the directory is dropped.
-    unsafe fn add<T: Shown>(&self, file: &'static TextFile<T>, value: *const T) {
-        // SAFETY: The directory may be an error. The callee copies the name. The operations are 'static.
-        // Their private data, `value`, outlives the file, and their `aux` is 'static.
-        unsafe {
-            bindings::debugfs_create_file_full(
-                file.name.as_char_ptr(),
-                0o444,
-                *self.0,
-                value.cast_mut().cast(),
-                ptr::from_ref(file).cast(),
-                Operations::<T>::STATIC,
-            )
-        };
-    }
 }
 
 impl Drop for Directory {
@@ -112,8 +94,19 @@ impl<T: Shown> WithFiles<T> {
             directory: {
                 let directory = Directory::inside(*parent.0, name);
                 for file in T::FILES {
-                    // SAFETY: The value is pinned. By the type's invariants it outlives the files.
-                    unsafe { directory.add(file, &raw const (*this.as_ptr()).value) };
+                    // SAFETY: The directory may be an error. The callee copies the name. The operations
+                    // are 'static. Their private data is the value, which is pinned, and outlives the
+                    // files by the type's invariants. Their `aux` is 'static.
+                    unsafe {
+                        bindings::debugfs_create_file_full(
+                            file.name.as_char_ptr(),
+                            0o444,
+                            *directory.0,
+                            (&raw mut (*this.as_ptr()).value).cast(),
+                            ptr::from_ref(file).cast(),
+                            Operations::<T>::STATIC,
+                        )
+                    };
                 }
                 directory
             },
@@ -151,7 +144,7 @@ impl<T: Shown> Operations<T> {
 
     extern "C" fn show(seq: *mut bindings::seq_file, _: *mut ffi::c_void) -> ffi::c_int {
         // SAFETY: `open` has passed the value on, and it lives: debugfs lets no read begin after the
-        // begin of a removal, which waits for the others. `add` has set `aux`. The caller has locked
+        // begin of a removal, which waits for the others. `WithFiles::new` has set `aux`. The caller has locked
         // `seq`.
         let (value, file, seq) = unsafe {
             (

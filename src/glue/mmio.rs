@@ -49,18 +49,18 @@ impl Registers {
         self.register(offset).map(|register| register as usize)
     }
 
+    /// A pointer to the register at `offset`, if that is in the window.
     #[inline]
     fn register(&self, offset: usize) -> Option<*mut u32> {
         let is_inside = offset % 4 == 0 && offset < self.size && self.size - offset >= 4;
-        // SAFETY: The register is within the mapping, by the type's invariant.
-        is_inside.then(|| unsafe { self.base.as_ptr().add(offset).cast() })
+        is_inside.then(|| self.base.as_ptr().wrapping_add(offset).cast())
     }
 
     /// Reads the register at `offset`; zero, if that is outside of the window.
     #[inline]
     pub(crate) fn read(&self, offset: usize) -> u32 {
         let register = self.register(offset);
-        // SAFETY: `register` has found the register in the mapping.
+        // SAFETY: `register` has found the register in the mapping, which lives by the type's invariant.
         register.map_or(0, |register| unsafe { register.read_volatile() })
     }
 
@@ -68,7 +68,8 @@ impl Registers {
     #[inline]
     pub(crate) fn write(&self, offset: usize, value: u32) {
         if let Some(register) = self.register(offset) {
-            // SAFETY: `register` has found the register in the mapping.
+            // SAFETY: `register` has found the register in the mapping, which lives by the type's
+            // invariant.
             unsafe { register.write_volatile(value) };
         }
     }

@@ -18,6 +18,8 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
+use super::any_thread::AnyThread;
+
 /// What to do when the host changes the mappings of user addresses.
 ///
 /// All methods may be called under spinlocks of the memory management, so they must not sleep, but
@@ -47,15 +49,10 @@ pub(crate) trait MmuCallbacks: Send + Sync {
 #[pin_data(PinnedDrop)]
 pub(crate) struct MmuNotifier<T: MmuCallbacks> {
     #[pin]
-    inner: Opaque<glue::mmu_notifier>,
+    inner: AnyThread<Opaque<glue::mmu_notifier>>,
     mm: ARef<Mm>,
     callbacks: T,
 }
-
-// SAFETY: The notifier is only touched by the C side, with its own locking.
-unsafe impl<T: MmuCallbacks> Send for MmuNotifier<T> {}
-// SAFETY: The same.
-unsafe impl<T: MmuCallbacks> Sync for MmuNotifier<T> {}
 
 impl<T: MmuCallbacks> MmuNotifier<T> {
     const OPS: &'static glue::mmu_notifier_ops = &glue::mmu_notifier_ops {
@@ -79,14 +76,14 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
             mm: ARef::from(&**mm),
             callbacks,
             // The last field, since callbacks may come as soon as it is done.
-            inner <- Opaque::try_ffi_init(move |slot: *mut glue::mmu_notifier| {
-                let notifier = glue::mmu_notifier { ops: Self::OPS, ..Default::default() };
-                // SAFETY: `slot` is valid and pinned until unregistered; `mm` has users.
-                to_result(unsafe {
-                    slot.write(notifier);
-                    glue::mmu_notifier_register(slot, mm.as_raw().cast())
-                })
-            }),
+            // SAFETY: The slot is valid, and pinned until it is unregistered. `mm` has users. From
+            // here on only the kernel uses the notifier, with its own locks.
+            inner <- unsafe {
+                AnyThread::pin_init(Opaque::try_ffi_init(move |slot: *mut glue::mmu_notifier| {
+                    slot.write(glue::mmu_notifier { ops: Self::OPS, ..Default::default() });
+                    to_result(glue::mmu_notifier_register(slot, mm.as_raw().cast()))
+                }))
+            },
         })
     }
 
@@ -99,23 +96,17 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
     ///
     /// `notifier` must be the `inner` of a live value.
     unsafe fn from_inner<'a>(notifier: *mut glue::mmu_notifier) -> &'a T {
-        let this = kernel::container_of!(Opaque::cast_from(notifier), Self, inner);
+        let this = kernel::container_of!(notifier.cast::<AnyThread<Opaque<_>>>(), Self, inner);
         // SAFETY: By the function's requirement.
         unsafe { &(*this).callbacks }
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn release(n: *mut glue::mmu_notifier, _mm: *mut bindings::mm_struct) {
+    extern "C" fn release(n: *mut glue::mmu_notifier, _mm: *mut bindings::mm_struct) {
         // SAFETY: The C side calls with what was registered.
         unsafe { Self::from_inner(n) }.release();
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn clear_young(
+    extern "C" fn clear_young(
         n: *mut glue::mmu_notifier,
         _mm: *mut bindings::mm_struct,
         start: ffi::c_ulong,
@@ -125,10 +116,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { Self::from_inner(n) }.clear_young(start..end, false)
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn clear_flush_young(
+    extern "C" fn clear_flush_young(
         n: *mut glue::mmu_notifier,
         _mm: *mut bindings::mm_struct,
         start: ffi::c_ulong,
@@ -138,10 +126,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { Self::from_inner(n) }.clear_young(start..end, true)
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn test_young(
+    extern "C" fn test_young(
         n: *mut glue::mmu_notifier,
         _mm: *mut bindings::mm_struct,
         address: ffi::c_ulong,
@@ -150,10 +135,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         unsafe { Self::from_inner(n) }.test_young(address..address + 1)
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn invalidate_start(
+    extern "C" fn invalidate_start(
         n: *mut glue::mmu_notifier,
         range: *const glue::mmu_notifier_range,
     ) -> ffi::c_int {
@@ -165,10 +147,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         0
     }
 
-    /// # Safety
-    ///
-    /// To be called by the C side, with what was registered.
-    unsafe extern "C" fn invalidate_end(
+    extern "C" fn invalidate_end(
         n: *mut glue::mmu_notifier,
         range: *const glue::mmu_notifier_range,
     ) {

@@ -36,6 +36,7 @@ macro_rules! safe_functions {
 safe_functions! {
     // The current CPU and the machine.
     kvm_bindings::{
+        fn kvm_arm_smp_processor_id() -> ffi::c_uint;
         fn kvm_arm_need_resched() -> bool;
         fn kvm_arm_cond_resched();
         fn single_task_running() -> bool;

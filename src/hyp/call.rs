@@ -41,14 +41,14 @@ pub(crate) struct HypCpuRef<'a> {
     pub(super) _irqs: &'a IrqsOff,
 }
 
-/// Calls a function that takes a VTTBR.
-///
-/// # Safety
-///
-/// HYP mode has to be ours on this CPU, with interrupts off.
-unsafe fn call_with_vttbr(function: u32, vttbr: u64) {
-    // SAFETY: The caller's promise; the function does nothing but TLB maintenance.
-    unsafe { __hyp_call(function, vttbr as u32, (vttbr >> 32) as u32, 0) };
+/// TLB maintenance, which does not change what is mapped.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Maintenance {
+    Vmid = layout::HVC_TLB_FLUSH_VMID,
+    Local = layout::HVC_TLB_FLUSH_LOCAL,
+    AllVmids = layout::HVC_TLB_FLUSH_ALL_VMIDS,
+    Hyp = layout::HVC_TLB_FLUSH_HYP,
 }
 
 impl HypCpuRef<'_> {
@@ -71,29 +71,32 @@ impl HypCpuRef<'_> {
         }
     }
 
+    /// Does TLB maintenance, which only looks at `vttbr` if it is about one VMID.
+    fn maintain(&self, what: Maintenance, vttbr: u64) {
+        // SAFETY: HYP mode is ours by the type's invariant. The function does nothing but TLB
+        // maintenance.
+        unsafe { __hyp_call(what as u32, vttbr as u32, (vttbr >> 32) as u32, 0) };
+    }
+
     /// Invalidates all that the TLBs of all CPUs know of the VMID in `vttbr`.
     pub(crate) fn flush_tlb_vmid(&self, vttbr: u64) {
-        // SAFETY: HYP mode is ours; TLB maintenance does not change what is mapped.
-        unsafe { call_with_vttbr(layout::HVC_TLB_FLUSH_VMID, vttbr) };
+        self.maintain(Maintenance::Vmid, vttbr);
     }
 
     /// Invalidates what this CPU's TLBs know of the VMID in `vttbr`, and its instruction cache.
     #[cold]
     pub(crate) fn flush_tlb_local(&self, vttbr: u64) {
-        // SAFETY: As above.
-        unsafe { call_with_vttbr(layout::HVC_TLB_FLUSH_LOCAL, vttbr) };
+        self.maintain(Maintenance::Local, vttbr);
     }
 
     /// Invalidates all that the TLBs of all CPUs know of any VMID, and instruction caches.
     pub(crate) fn flush_tlb_all_vmids(&self) {
-        // SAFETY: As above.
-        unsafe { __hyp_call(layout::HVC_TLB_FLUSH_ALL_VMIDS, 0, 0, 0) };
+        self.maintain(Maintenance::AllVmids, 0);
     }
 
     /// Invalidates what the TLBs of all CPUs know of HYP mode's own mappings.
     pub(crate) fn flush_tlb_hyp(&self) {
-        // SAFETY: As above.
-        unsafe { __hyp_call(layout::HVC_TLB_FLUSH_HYP, 0, 0, 0) };
+        self.maintain(Maintenance::Hyp, 0);
     }
 
     /// Cleans and invalidates some pages of what `desc` maps, a page or a block, to the point of

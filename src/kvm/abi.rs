@@ -5,6 +5,10 @@
 
 use kernel::{
     prelude::*,
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -65,64 +69,64 @@ pub(crate) mod ioctl {
     pub(crate) const HAS_DEVICE_ATTR: u32 = _IOW::<uapi::kvm_device_attr>(KVMIO, 0xe3);
 }
 
-/// A structure of the ABI: plain numbers, of which any bytes are a valid value.
+/// A structure of the ABI, or a number.
 ///
 /// # Safety
 ///
-/// As it says, and without padding that could leak what was in it: all padding is named.
+/// All bytes are valid: the type consists of integers and of pointers of user space, which the kernel
+/// takes for numbers. No byte is padding without a name, which could leak other memory.
 pub(crate) unsafe trait UserStruct: Copy {}
 
 macro_rules! user_structs {
-    ($($name:ident),* $(,)?) => {
+    ($($type:ty),* $(,)?) => {
         $(
-            // SAFETY: Integers only, with their padding named, as all structures of the ABI.
-            unsafe impl UserStruct for uapi::$name {}
+            // SAFETY: So are all structures of the ABI, and integers.
+            unsafe impl UserStruct for $type {}
         )*
     };
 }
 
 user_structs!(
-    kvm_userspace_memory_region,
-    kvm_userspace_memory_region2,
-    kvm_irq_level,
-    kvm_irqfd,
-    kvm_ioeventfd,
-    kvm_irq_routing_entry,
-    kvm_coalesced_mmio_zone,
-    kvm_arm_device_addr,
-    kvm_enable_cap,
-    kvm_one_reg,
-    kvm_vcpu_events,
-    kvm_vcpu_init,
-    kvm_create_device,
-    kvm_device_attr,
+    u32,
+    u64,
+    uapi::kvm_userspace_memory_region,
+    uapi::kvm_userspace_memory_region2,
+    uapi::kvm_irq_level,
+    uapi::kvm_irqfd,
+    uapi::kvm_ioeventfd,
+    uapi::kvm_irq_routing_entry,
+    uapi::kvm_coalesced_mmio_zone,
+    uapi::kvm_arm_device_addr,
+    uapi::kvm_enable_cap,
+    uapi::kvm_one_reg,
+    uapi::kvm_vcpu_events,
+    uapi::kvm_vcpu_init,
+    uapi::kvm_create_device,
+    uapi::kvm_device_attr,
+    uapi::kvm_dirty_log,
+    uapi::kvm_clear_dirty_log,
 );
-// SAFETY: Integers, and a pointer for user space, which the kernel only takes for a number.
-unsafe impl UserStruct for uapi::kvm_dirty_log {}
-// SAFETY: As above.
-unsafe impl UserStruct for uapi::kvm_clear_dirty_log {}
-// SAFETY: Integers.
-unsafe impl UserStruct for u32 {}
-// SAFETY: Integers.
-unsafe impl UserStruct for u64 {}
+
+/// What the kernel crate copies.
+#[repr(transparent)]
+struct Bytes<T>(T);
+
+// SAFETY: By the requirement of `UserStruct`, all bytes are valid.
+unsafe impl<T: UserStruct> FromBytes for Bytes<T> {}
+// SAFETY: By the requirement of `UserStruct`, there is no padding.
+unsafe impl<T: UserStruct> AsBytes for Bytes<T> {}
 
 /// Reads a structure from user memory.
 pub(crate) fn read_user<T: UserStruct>(address: usize) -> Result<T> {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
-    let len = core::mem::size_of::<T>();
-    // SAFETY: The bytes of `value`, which are initialised.
-    let bytes = unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), len) };
-    user_slice(address, len).reader().read_slice(bytes)?;
-    // SAFETY: Any bytes are a valid `T`.
-    Ok(unsafe { value.assume_init() })
+    let Bytes(value) = user_slice(address, size_of::<T>()).reader().read()?;
+    Ok(value)
 }
 
 /// Writes a structure to user memory.
 pub(crate) fn write_user<T: UserStruct>(address: usize, value: &T) -> Result {
-    let len = core::mem::size_of::<T>();
-    // SAFETY: The bytes of `value`, all of which are initialised, as padding is named.
-    let bytes = unsafe { core::slice::from_raw_parts((&raw const *value).cast::<u8>(), len) };
-    user_slice(address, len).writer().write_slice(bytes)
+    user_slice(address, size_of::<T>())
+        .writer()
+        .write(&Bytes(*value))
 }
 
 /// A pointer that user space gave.
