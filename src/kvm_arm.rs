@@ -17,27 +17,30 @@
 //!
 //! 1. `VfioDevice::files`
 //! 2. `Vcpu::state`: by KVM_RUN, and by ioctls of the vCPU. What is about all vCPUs of a VM only
-//!    tries to get them, under `Vm::config`, too, and fails if one runs
-//! 3. `Vm::config`: what is configured of the vGIC and of timers. `Irqfds::changes`: the list of
-//!    irqfds, and routes
-//! 4. `AddressSpace::changes`: changes of slots, and what is done with dirty logs
-//! 5. `AddressSpace::root_right` and `Lowvisor::table`: entries of the first level of a VM's table,
+//!    tries to get them, under `VmGic::config`, too, and fails if one runs
+//! 3. `Vm::places`: a slot, or the vGIC, takes or leaves its place among the guest's addresses. It
+//!    can be held for seconds, as long as a large slot takes to go
+//! 4. `VmGic::config`: what is configured of the vGIC and of timers. It is held for short times
+//!    alone, and interrupts do not need it once the vGIC is initialised. `Irqfds::changes`: the
+//!    list of irqfds, and routes
+//! 5. `AddressSpace::changes`: changes of slots, and what is done with dirty logs
+//! 6. `AddressSpace::root_right` and `Lowvisor::table`: entries of the first level of a VM's table,
 //!    and the table of HYP mode; nothing is taken under them
-//! 6. the process's mmap lock, which is the kernel's; MMU notifiers come with it held
+//! 7. the process's mmap lock, which is the kernel's; MMU notifiers come with it held
 //!
 //! Spinlocks of memory, under which nothing is allocated, as notifiers can come from reclaim:
 //!
-//! 7. `AddressSpace::slots`: which set of slots is the present one
-//! 8. `AddressSpace::stripes`: regions of 2 MiB of the stage-2 table, dealt out to 16 locks
-//! 9. `Invalidations::changes`: changes of memory by the host, under way and ended
+//! 8. `AddressSpace::slots`: which set of slots is the present one
+//! 9. `AddressSpace::stripes`: regions of 2 MiB of the stage-2 table, dealt out to 16 locks
+//! 10. `Invalidations::changes`: changes of memory by the host, under way and ended
 //!
 //! Spinlocks of interrupts, the last two with interrupts off, as an eventfd can be signalled in
 //! one:
 //!
-//! 7. `Bus::entries`: ioeventfds and zones of coalesced MMIO
-//! 8. an eventfd's own, which is the kernel's
-//! 9. `Irqfds::table`: routes and irqfds
-//! 10. `Vm::gic`: the distributor
+//! 8. `Bus::entries`: ioeventfds and zones of coalesced MMIO
+//! 9. an eventfd's own, which is the kernel's
+//! 10. `Irqfds::table`: routes and irqfds
+//! 11. `VmGic::distributor`: the state machine of the interrupt controller
 //!
 //! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::numbers`,
 //! which waits for all CPUs when numbers run out. Inside of anything, and with nothing inside:

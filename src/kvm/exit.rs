@@ -114,7 +114,9 @@ fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
     ));
     let abort = hsr.abort();
     // No slot can be where a device of the kernel is, so memory need not be asked.
-    if abort.isv && running.vm.has_device(ipa.0) && matches!(abort.fsc, FaultStatus::Translation(_))
+    if abort.isv
+        && running.vm.gic.register(ipa.0).is_some()
+        && matches!(abort.fsc, FaultStatus::Translation(_))
     {
         return mmio::emulate(running, hsr, &abort, ipa);
     }

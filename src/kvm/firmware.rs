@@ -225,7 +225,7 @@ fn power(running: &mut Running<'_>, outcome: psci::Outcome) -> Next {
 /// The machine is turned off or reset: no vCPU runs on, and the monitor decides.
 fn system_event(running: &mut Running<'_>, kind: u32, flags: u64) -> Next {
     debug!("vCPU {}: system event {kind}\n", running.vcpu.id);
-    for other in running.vm.vcpus() {
+    for other in running.vm.vcpus().iter() {
         other.power.lock().off = true;
         if other.id != running.vcpu.id {
             other.request(request::POWER);

@@ -10,7 +10,8 @@ use machine::vgic::{
     CpuInterface,
     Irq,
     ListRegister,
-    Vgic, //
+    Vgic,
+    NR_PRIVATE, //
 };
 
 use super::{
@@ -115,14 +116,10 @@ pub(crate) type Distributor = Vgic<KVec<Irq>, KVec<machine::vgic::Cpu>>;
 /// What user space has said of the vGIC so far.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct GicConfig {
-    pub(crate) created: bool,
     pub(crate) dist: Option<u64>,
     pub(crate) cpu: Option<u64>,
+    /// How many INTIDs there are, once that is fixed.
     pub(crate) nr_irqs: Option<u32>,
-    /// The number of vCPUs and the registers are fixed.
-    pub(crate) initialized: bool,
-    /// The addresses are fixed and the guest can reach it.
-    pub(crate) mapped: bool,
     /// The interrupts of the timers.
     pub(crate) timers: TimerIntids,
     /// A vCPU has run: the interrupts of its own devices are fixed.
@@ -167,24 +164,18 @@ impl GicConfig {
     /// How many INTIDs there are (KVM_DEV_ARM_VGIC_GRP_NR_IRQS). Until user space has said so, or
     /// the default is taken, those of each CPU alone.
     pub(crate) fn nr_irqs(&self) -> u32 {
-        const NR_PRIVATE: u32 = 32;
-        let default = if self.initialized {
-            DEFAULT_NR_IRQS
-        } else {
-            NR_PRIVATE
-        };
-        self.nr_irqs.unwrap_or(default)
+        self.nr_irqs.unwrap_or(NR_PRIVATE)
     }
 
     /// Makes the distributor.
     pub(crate) fn build(
-        &self,
+        &mut self,
         nr_cpus: usize,
         nr_lrs: usize,
         timer_intid: u32,
     ) -> Result<Distributor> {
         let config = Config {
-            nr_irqs: self.nr_irqs.unwrap_or(DEFAULT_NR_IRQS) as usize,
+            nr_irqs: *self.nr_irqs.get_or_insert(DEFAULT_NR_IRQS) as usize,
             nr_cpus,
             nr_lrs,
         };

@@ -40,7 +40,7 @@ use crate::{
 fn is_ready(running: &Running<'_>, lines: Lines) -> bool {
     running.vcpu.irq_lines() != 0
         || running.state.context.control.hcr & Hcr::VA.bits() != 0
-        || running.vm.interrupt_for(running.vcpu, running.state, lines)
+        || running.has_interrupt(lines)
 }
 
 /// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.

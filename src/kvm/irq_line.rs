@@ -43,7 +43,7 @@ pub(crate) fn set(vm: &Vm, irq: u32, level: bool) -> Result {
     ));
     match fields.kind {
         uapi::KVM_ARM_IRQ_TYPE_CPU => {
-            if vm.has_gic() {
+            if vm.gic.exists() {
                 return Err(ENXIO);
             }
             let vcpu = vm.vcpu(fields.vcpu).ok_or(EINVAL)?;
@@ -56,23 +56,24 @@ pub(crate) fn set(vm: &Vm, irq: u32, level: bool) -> Result {
             Ok(())
         }
         uapi::KVM_ARM_IRQ_TYPE_PPI => {
-            if !vm.has_gic() {
+            if !vm.gic.exists() {
                 return Err(ENXIO);
             }
             vm.vcpu(fields.vcpu).ok_or(EINVAL)?;
             if !(16..32).contains(&fields.number) {
                 return Err(EINVAL);
             }
-            vm.set_gic_line(Line::Ppi(fields.vcpu, fields.number), level)
+            vm.gic
+                .set_line(vm.vcpus(), Line::Ppi(fields.vcpu, fields.number), level)
         }
         uapi::KVM_ARM_IRQ_TYPE_SPI => {
-            if !vm.has_gic() {
+            if !vm.gic.exists() {
                 return Err(ENXIO);
             }
             if fields.number < 32 {
                 return Err(EINVAL);
             }
-            vm.set_gic_line(Line::Spi(fields.number), level)
+            vm.gic.set_line(vm.vcpus(), Line::Spi(fields.number), level)
         }
         _ => Err(EINVAL),
     }

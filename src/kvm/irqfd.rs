@@ -149,7 +149,7 @@ impl Irqfds {
                 .remove(vm, &EventFd::get(request.fd)?, request.gsi);
             return Ok(());
         }
-        if !vm.is_gic_initialized() {
+        if !vm.gic.is_initialized() {
             return Err(EAGAIN);
         }
         let resample = if request.flags & uapi::KVM_IRQFD_FLAG_RESAMPLE != 0 {

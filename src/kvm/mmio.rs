@@ -40,6 +40,7 @@ use kernel::prelude::*;
 use crate::trace::trace;
 
 use super::{
+    devices,
     next::Next,
     pending_mmio::{
         bytes_of,
@@ -48,7 +49,7 @@ use super::{
     },
     running::Running,
     vcpu_state::VcpuState,
-    vm::is_settled, //
+    vm_gic::is_settled, //
 };
 
 /// Completes an access with what the monitor answered. There can be more to ask it for.
@@ -85,7 +86,7 @@ impl DistributorAccess {
     pub(super) fn of(running: &Running<'_>) -> Option<Self> {
         let fault = &running.state.context.fault;
         let hsr = Hsr(fault.hsr);
-        if hsr.ec() != ExceptionClass::DataAbort || !running.vm.is_distributor(fault.ipa_page) {
+        if hsr.ec() != ExceptionClass::DataAbort || !running.vm.gic.is_distributor(fault.ipa_page) {
             return None;
         }
         let abort = hsr.abort();
@@ -140,10 +141,7 @@ pub(crate) fn emulate(
     let load = if abort.write {
         // KVM_EXIT_MMIO gives just the bytes that are stored.
         let data = bytes_of(running.state.context.reg(rt), size, big_endian);
-        if running
-            .vm
-            .device_write(running.vcpu, running.state, ipa.0, size, &data)
-        {
+        if devices::write(running, ipa.0, size, &data) {
             running.state.skip_instruction(hsr);
             return Ok(Next::Resume);
         }
@@ -156,7 +154,7 @@ pub(crate) fn emulate(
             sign_extend: abort.sign_extend,
             big_endian,
         };
-        if let Some(data) = running.vm.device_read(running.vcpu, ipa.0, size) {
+        if let Some(data) = devices::read(running, ipa.0, size) {
             load.finish(&mut running.state.context, data);
             running.state.skip_instruction(hsr);
             return Ok(Next::Resume);
@@ -360,9 +358,7 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
         let done = match access.store {
             Some(data) => {
                 write(running, ipa, data.get(..size).unwrap_or(&data))?
-                    || running
-                        .vm
-                        .device_write(running.vcpu, running.state, ipa.0, size, &data)
+                    || devices::write(running, ipa.0, size, &data)
             }
             None => {
                 let mut data = [0; 8];
@@ -370,7 +366,7 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
                 let found = if read(running, ipa, bytes)? {
                     Some(data)
                 } else {
-                    running.vm.device_read(running.vcpu, ipa.0, size)
+                    devices::read(running, ipa.0, size)
                 };
                 if let Some(data) = found {
                     transfer.complete(data);

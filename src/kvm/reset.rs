@@ -49,6 +49,7 @@ pub(super) fn restart(running: &mut Running<'_>) -> Result {
     let cpus = running
         .vm
         .vcpus()
+        .iter()
         .filter(|other| other.id / CLUSTER == running.vcpu.id / CLUSTER)
         .count() as u32;
     let l2ctlr = register::l2ctlr() & !(3 << 24);

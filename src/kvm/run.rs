@@ -62,7 +62,7 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
         state: &mut state,
     };
     let result = run_locked(running);
-    if !vm.has_gic() {
+    if !vm.gic.exists() {
         // The monitor looks at the lines after each return (api.rst 8.9).
         report_lines(running);
     }
@@ -117,7 +117,7 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(ERESTARTNOHAND);
         }
-        if !running.vm.has_gic() && report_lines(running) {
+        if !running.vm.gic.exists() && report_lines(running) {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
@@ -178,9 +178,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     }
 
     let lines = running.state.lines();
-    let keep_active = running
-        .vm
-        .flush_gic(&irqs, running.vcpu, running.state, lines);
+    let keep_active = running.flush(&irqs, lines);
     let context = &mut *running.state.context;
     context.control.hcr =
         (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | running.vcpu.irq_lines();
@@ -193,7 +191,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
         .state
         .timers
         .load(&irqs, &host.timer, &mut running.state.context, keep_active);
-    if running.vm.has_gic() {
+    if running.vm.gic.exists() {
         host.gic.load(&irqs, &running.state.interface);
     }
     running.state.pmu.enter(&irqs);
@@ -224,6 +222,7 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
         let may_reenter = exit == Exit::Trap
             && running
                 .vm
+                .gic
                 .is_distributor(running.state.context.fault.ipa_page);
         if !may_reenter || !reenters(running, guest.irqs()) {
             break Some(exit);
@@ -237,12 +236,10 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
 
     running.state.pmu.leave(guest.irqs());
     note_relayed(running, guest.irqs());
-    if running.vm.has_gic() {
+    if running.vm.gic.exists() {
         host.gic.save(guest.irqs(), &mut running.state.interface);
     }
-    let still_active = running
-        .vm
-        .fold_gic(guest.irqs(), running.vcpu, running.state);
+    let still_active = running.fold(guest.irqs());
     running.state.timers.save(
         guest.irqs(),
         &host.timer,
@@ -288,7 +285,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     let gic = &running.vm.host.gic;
     if running.state.interface.used != 0 {
         gic.save(irqs, &mut running.state.interface);
-        still_active = running.vm.fold_gic(irqs, running.vcpu, running.state);
+        still_active = running.fold(irqs);
     }
     if timer_was_due {
         if !still_active {
@@ -305,9 +302,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     }
     if running.state.look_at_interrupts {
         gic.save(irqs, &mut running.state.interface);
-        running
-            .vm
-            .flush_gic(irqs, running.vcpu, running.state, lines);
+        running.flush(irqs, lines);
         gic.load(irqs, &running.state.interface);
     }
     true

@@ -3,10 +3,12 @@
 //! A vCPU in the hands of one thread.
 
 use super::{
+    lines::Lines,
     vcpu::Vcpu,
     vcpu_state::VcpuState,
     vm::Vm, //
 };
+use crate::glue::cpu::IrqsOff;
 
 /// A vCPU whose mutex this thread holds, and its VM: for the length of a KVM_RUN, or of another
 /// ioctl that looks at the vCPU's state or changes it.
@@ -14,4 +16,34 @@ pub(crate) struct Running<'a> {
     pub(crate) vm: &'a Vm,
     pub(crate) vcpu: &'a Vcpu,
     pub(crate) state: &'a mut VcpuState,
+}
+
+impl Running<'_> {
+    /// Fills the list registers before an entry. Says whether the virtual timer's physical
+    /// interrupt has to be active while the guest runs.
+    #[inline]
+    pub(super) fn flush(&mut self, irqs: &IrqsOff, lines: Lines) -> bool {
+        let vm = self.vm;
+        vm.gic.flush(irqs, vm.vcpus(), self.vcpu, self.state, lines)
+    }
+
+    /// Takes the list registers back after an exit. Says whether the virtual timer's physical
+    /// interrupt is as it was: the guest has not deactivated it.
+    #[inline]
+    pub(super) fn fold(&mut self, irqs: &IrqsOff) -> bool {
+        if self.state.interface.used == 0 {
+            return true;
+        }
+        let vm = self.vm;
+        let resamples = vm.irqfds.has_resampler();
+        let listener = resamples.then_some(|intid| vm.irqfds.ended(vm, intid));
+        vm.gic
+            .fold(irqs, vm.vcpus(), self.vcpu, self.state, listener)
+    }
+
+    /// Whether there is an interrupt for the vCPU, given its own devices' lines.
+    pub(super) fn has_interrupt(&self, lines: Lines) -> bool {
+        let vm = self.vm;
+        vm.gic.signals(vm.vcpus(), self.vcpu, self.state, lines)
+    }
 }

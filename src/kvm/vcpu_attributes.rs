@@ -45,20 +45,20 @@ fn timer(vm: &Vm, attr: &uapi::kvm_device_attr, how: Use) -> Result {
     const PHYSICAL: u64 = uapi::KVM_ARM_VCPU_TIMER_IRQ_PTIMER as u64;
 
     if how == Use::Set {
-        if !vm.has_gic() {
+        if !vm.gic.exists() {
             return Err(EINVAL);
         }
         let intid: u32 = abi::read_user(address(attr)?)?;
         if !is_ppi(intid) {
             return Err(EINVAL);
         }
-        return vm.set_timer_intids(|old| match attr.attr {
+        return vm.gic.set_timer_intids(vm.vcpus(), |old| match attr.attr {
             VIRTUAL => Ok(TimerIntids { virt: intid, ..old }),
             PHYSICAL => Ok(TimerIntids { phys: intid, ..old }),
             _ => Err(ENXIO),
         });
     }
-    let intids = vm.timer_intids();
+    let intids = vm.gic.timer_intids()?;
     let intid = match attr.attr {
         VIRTUAL => intids.virt,
         PHYSICAL => intids.phys,
@@ -79,7 +79,7 @@ fn pmu(vm: &Vm, vcpu: &Vcpu, attr: &uapi::kvm_device_attr, how: Use) -> Result {
     match (how, attr.attr) {
         (Use::Has, IRQ | INIT) if state.has_pmu() => Ok(()),
         (Use::Has, _) => Err(ENXIO),
-        (Use::Get, IRQ) if !vm.has_gic() => Err(EINVAL),
+        (Use::Get, IRQ) if !vm.gic.exists() => Err(EINVAL),
         (Use::Get, IRQ) if !state.has_pmu() => Err(ENODEV),
         (Use::Get, IRQ) => {
             let intid = vcpu.pmu_intid().ok_or(ENXIO)?;
@@ -89,17 +89,17 @@ fn pmu(vm: &Vm, vcpu: &Vcpu, attr: &uapi::kvm_device_attr, how: Use) -> Result {
         (Use::Set, _) if !state.has_pmu() => Err(ENODEV),
         (Use::Set, _) if state.pmu.initialized => Err(EBUSY),
         (Use::Set, IRQ) => {
-            if !vm.has_gic() {
+            if !vm.gic.exists() {
                 return Err(EINVAL);
             }
             let intid: u32 = abi::read_user(address(attr)?)?;
             if !(16..1020).contains(&intid) {
                 return Err(EINVAL);
             }
-            vm.set_pmu_intid(vcpu, intid)
+            vm.gic.set_pmu_intid(vm.vcpus(), vcpu, intid)
         }
         (Use::Set, INIT) => {
-            vm.check_pmu(vcpu)?;
+            vm.gic.check_pmu(vcpu)?;
             state.pmu.initialized = true;
             Ok(())
         }

@@ -55,21 +55,24 @@ impl VgicDevice {
         match (attr.group, how) {
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Has) => self
                 .vm
-                .with_gic_config(|config| config.address(attr.attr).map(|_| ())),
+                .gic
+                .with_config(|config| config.address(attr.attr).map(|_| ())),
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Get) => {
                 let value = self
                     .vm
-                    .with_gic_config(|config| config.address(attr.attr))?;
+                    .gic
+                    .with_config(|config| config.address(attr.attr))?;
                 abi::write_user(address?, &value)
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_ADDR, Use::Set) => {
                 let value: u64 = abi::read_user(address?)?;
                 self.vm
-                    .with_gic_config(|config| config.set_address(attr.attr, value))
+                    .gic
+                    .with_config(|config| config.set_address(attr.attr, value))
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Has) => Ok(()),
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Get) => {
-                let value = self.vm.with_gic_config(|config| Ok(config.nr_irqs()))?;
+                let value = self.vm.gic.with_config(|config| Ok(config.nr_irqs()))?;
                 abi::write_user(address?, &value)
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Set) => {
@@ -77,8 +80,8 @@ impl VgicDevice {
                 if !(64..=1024).contains(&value) || value % 32 != 0 {
                     return Err(EINVAL);
                 }
-                self.vm.with_gic_config(|config| {
-                    if config.initialized || config.nr_irqs.is_some() {
+                self.vm.gic.with_config(|config| {
+                    if config.nr_irqs.is_some() {
                         return Err(EBUSY);
                     }
                     config.nr_irqs = Some(value);
@@ -93,8 +96,8 @@ impl VgicDevice {
                     Use::Has => Ok(()),
                     Use::Get => Err(ENXIO),
                     // Without one the VM could never get one (arm-vgic.rst).
-                    Use::Set if self.vm.vcpus().next().is_none() => Err(ENODEV),
-                    Use::Set => self.vm.init_gic(),
+                    Use::Set if self.vm.vcpus().iter().next().is_none() => Err(ENODEV),
+                    Use::Set => self.vm.gic.init(self.vm.vcpus()),
                 }
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_DIST_REGS | uapi::KVM_DEV_ARM_VGIC_GRP_CPU_REGS, how) => {
@@ -124,7 +127,7 @@ impl VgicDevice {
         }
         // Every vCPU that runs holds its mutex: get all of them, or refuse.
         let mut guards = KVec::with_capacity(MAX_VCPUS, GFP_KERNEL)?;
-        for other in self.vm.vcpus().filter(|other| other.id != cpu) {
+        for other in self.vm.vcpus().iter().filter(|other| other.id != cpu) {
             guards.push(other.state.try_lock().ok_or(EBUSY)?, GFP_KERNEL)?;
         }
         let mut state = vcpu.state.try_lock().ok_or(EBUSY)?;
@@ -135,24 +138,29 @@ impl VgicDevice {
         };
         if is_dist {
             // The vGIC may know the lines from before the guest dealt with its timer.
-            self.vm.interrupt_for(vcpu, &state, state.lines());
+            self.vm
+                .gic
+                .signals(self.vm.vcpus(), vcpu, &state, state.lines());
         }
         let mut kick = 0;
-        let result = self.vm.with_distributor(|gic| match (is_dist, how) {
-            (true, Use::Set) => gic.uaccess_write(cpu, offset, value).map(|mask| {
-                kick = mask;
-                0
-            }),
-            (true, _) => gic.uaccess_read(cpu, offset),
-            (false, Use::Set) => state.interface.uaccess_write(offset, value).map(|()| 0),
-            (false, _) => state.interface.uaccess_read(offset),
-        })?;
+        let result = self
+            .vm
+            .gic
+            .with_distributor(self.vm.vcpus(), |gic| match (is_dist, how) {
+                (true, Use::Set) => gic.uaccess_write(cpu, offset, value).map(|mask| {
+                    kick = mask;
+                    0
+                }),
+                (true, _) => gic.uaccess_read(cpu, offset),
+                (false, Use::Set) => state.interface.uaccess_write(offset, value).map(|()| 0),
+                (false, _) => state.interface.uaccess_read(offset),
+            })?;
         let value = result.map_err(|e| match e {
             VgicError::NoRegister => ENXIO,
             VgicError::Invalid => EINVAL,
         })?;
         state.look_at_interrupts = true;
-        self.vm.request_all(kick, request::INTERRUPT);
+        self.vm.vcpus().request(kick, request::INTERRUPT);
         if how == Use::Get {
             abi::write_user(address?, &value)?;
         }

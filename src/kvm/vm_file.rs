@@ -77,7 +77,7 @@ fn create_device(vm: ArcBorrow<'_, Vm>, arg: usize) -> Result<isize> {
         NewFile::new(c"kvm-vfio", VfioDevice::new(vm.into())?)?
     } else {
         let file = NewFile::new(c"kvm-arm-vgic-v2", VgicDevice::new(vm.into())?)?;
-        vm.create_gic()?;
+        vm.gic.create(vm.vcpus())?;
         file
     };
     request.fd = file.install() as u32;
@@ -93,7 +93,8 @@ fn set_device_address(vm: &Vm, arg: usize) -> Result {
         return Err(ENODEV);
     }
     // Of the two ways to say it this one has ENODEV for what is not there.
-    vm.with_gic_config(|config| config.set_address(kind, address.addr))
+    vm.gic
+        .with_config(|config| config.set_address(kind, address.addr))
         .map_err(|e| if e == ENXIO { ENODEV } else { e })
 }
 
@@ -132,7 +133,7 @@ impl FileObject for Vm {
             ioctl::GET_DIRTY_LOG => get_dirty_log(&this, arg).map(|()| 0),
             ioctl::CLEAR_DIRTY_LOG => clear_dirty_log(&this, arg).map(|()| 0),
             ioctl::ENABLE_CAP => capabilities::enable(&this, arg).map(|()| 0),
-            ioctl::CREATE_IRQCHIP => this.create_gic().map(|()| 0),
+            ioctl::CREATE_IRQCHIP => this.gic.create(this.vcpus()).map(|()| 0),
             ioctl::CREATE_DEVICE => create_device(this, arg),
             ioctl::ARM_SET_DEVICE_ADDR => set_device_address(&this, arg).map(|()| 0),
             ioctl::IRQ_LINE => irq_line(&this, arg, false).map(|()| 0),

@@ -193,9 +193,10 @@ where
         }
     }
 
-    /// Number of INTIDs.
-    pub const fn nr_irqs(&self) -> u32 {
-        self.nr_irqs
+    /// Whether there is an interrupt with this INTID. The last four that a distributor could have
+    /// are reserved (IHI 0048B section 2.2.1).
+    pub const fn has(&self, intid: u32) -> bool {
+        intid < self.nr_irqs && intid < FIRST_SPECIAL
     }
 
     /// All CPUs.
@@ -208,7 +209,7 @@ where
         if intid < NR_PRIVATE {
             let index = nospec::index(intid as usize, NR_PRIVATE as usize);
             self.cpus.get(cpu)?.private.get(index)
-        } else if intid < self.nr_irqs && intid < FIRST_SPECIAL {
+        } else if self.has(intid) {
             let index = nospec::index((intid - NR_PRIVATE) as usize, self.spis.len());
             self.spis.get(index)
         } else {
@@ -221,7 +222,7 @@ where
         if intid < NR_PRIVATE {
             let index = nospec::index(intid as usize, NR_PRIVATE as usize);
             self.cpus.get_mut(cpu)?.private.get_mut(index)
-        } else if intid < self.nr_irqs && intid < FIRST_SPECIAL {
+        } else if self.has(intid) {
             let index = nospec::index((intid - NR_PRIVATE) as usize, self.spis.len());
             self.spis.get_mut(index)
         } else {
