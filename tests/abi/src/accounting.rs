@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a VM takes of the kernel's memory is charged to its process, and comes back.
+//! The kernel memory of a VM is charged to its process, and comes back.
 
 use std::fs;
 use std::path::Path;
@@ -62,8 +62,8 @@ impl Group {
 
     /// The kernel's memory that is charged to the group, in bytes.
     fn kernel(&self) -> Result<i64, String> {
-        // CPUs keep what has changed to themselves, until a reader comes when it is more than 64 pages
-        // for each of them.
+        // CPUs keep changes of their counters to themselves, up to 64 pages for each CPU, until a
+        // reader comes.
         let pages = Memory::new(4 << 20)?;
         pages.advise_part(0, 4 << 20, libc::MADV_NOHUGEPAGE)?;
         for page in 0..(4 << 20) / PAGE {
@@ -111,7 +111,7 @@ fn signal_without_cpu_time() -> Outcome {
             it_interval: time,
             it_value: time,
         };
-        // SAFETY: A timer of this process, whose signal is handled.
+        // SAFETY: A timer of this process, which handles its signal.
         let result = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
         ensure(result == 0, "setitimer")
     };
@@ -137,7 +137,7 @@ fn charged(what: &str, bytes: i64, least: i64, most: i64) -> Outcome {
     )
 }
 
-/// What the kernel keeps of things that are gone, and charges for.
+/// The memory that the kernel keeps, and charges for, of things that are gone.
 const SLACK: i64 = 128 << 10;
 
 /// Waits until no more is charged than `before` something was there that is gone; some of it is freed

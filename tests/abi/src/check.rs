@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tests say: that something holds, works, or fails with the right errno.
+//! The statements of tests: something holds, works, or fails with the right errno.
 
 use std::fmt::{Debug, Display};
 use std::io;
 
-/// What a test found: nothing, or what was wrong.
+/// The result of a test: nothing, or a text about the failure.
 pub(crate) type Outcome = Result<(), String>;
 
 /// A test and its name.
@@ -27,7 +27,7 @@ pub(crate) fn ensure(holds: bool, otherwise: impl Display) -> Outcome {
     Err(otherwise.to_string())
 }
 
-/// Adds what was tried to the error of something that has to work.
+/// Adds the name of the attempt to the error of something that has to work.
 pub(crate) trait Works<T> {
     fn works(self, what: impl Display) -> Result<T, String>;
 }

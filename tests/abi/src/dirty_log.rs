@@ -270,7 +270,7 @@ fn once() -> Outcome {
     writer.write(32, 1)?;
     writer.expect("after a second write", &[32])?;
     equal("the word", writer.data.word(32 * PAGE), 2)?;
-    // What the monitor writes is not the guest's.
+    // Writes of the monitor are not the guest's.
     writer.data.write_words(0, &[1]);
     writer.expect("after a write by the monitor", &[])
 }
@@ -464,8 +464,8 @@ fn huge_kib(address: usize) -> Result<usize, String> {
     Err("no AnonHugePages in smaps".into())
 }
 
-/// A writer to memory that is all of huge pages, and what it counts. It has written to none of it,
-/// and its program and what that needs are mapped.
+/// A writer to memory that is all of huge pages, and its counters. It has written to none of it.
+/// Its program and the pages that the program needs are mapped.
 fn huge_writer(blocks: usize) -> Result<(Writer, Quiet, Stats), String> {
     let writer = Writer::new(blocks * HUGE, 0)?;
     let quiet = Quiet::new(&writer.guest)?;
@@ -535,8 +535,8 @@ fn huge() -> Outcome {
     expect_huge(&writer)
 }
 
-/// What the host makes of a huge page is what the guest has: pages, when it takes one page of it
-/// away, and a block again when they are collapsed.
+/// The guest has the same sizes as the host: pages, after the host has taken one page out of a huge
+/// page, and a block again after they are collapsed.
 fn split_by_the_host() -> Outcome {
     const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
     const PAGES: usize = HUGE / PAGE;
@@ -574,7 +574,7 @@ fn split_by_the_host() -> Outcome {
     let found = mapped(&stats, || writer.write(0, PAGES))?;
     equal("blocks and pages at the end", found, [1, 0])?;
     for page in 0..PAGES {
-        // All but what was thrown away.
+        // All pages except those that were thrown away.
         let expected = if page == CHANGED { 102 } else { 7 };
         equal(format!("page {page}"), data.word(page * PAGE), expected)?;
     }
@@ -703,8 +703,8 @@ fn write_and_copy(pages: usize) -> Result<usize, String> {
 /// Copies a running guest's memory into that of another VM by its log, as a migration does, checks
 /// that it is the same in the end, and has the other VM go on.
 ///
-/// The guest has written to all of its memory, and goes on with a part of it: what is left to be copied
-/// from then on, and at last while nothing runs, is of that part.
+/// The guest has written to all of its memory, and goes on with a part of it. The pages that have
+/// to be copied from then on, and at last while nothing runs, are of that part.
 fn migrate_with(options: u64) -> Outcome {
     const PAGES: usize = 600;
     const ROUNDS: usize = 50;
@@ -742,7 +742,7 @@ fn migrate_with(options: u64) -> Outcome {
     let round = || -> Result<Vec<usize>, String> {
         let bitmap = writer.log()?;
         if options != 0 {
-            // First clean, then copy: what is written to afterwards is dirty again.
+            // First clean, then copy: a page with a later write is dirty again.
             writer.clear(0, PAGES as u32, &bitmap).works("CLEAR")?;
         }
         let dirty = set_bits(&bitmap);
@@ -759,7 +759,7 @@ fn migrate_with(options: u64) -> Outcome {
             )),
         }
     };
-    // What the guest never writes to.
+    // The memory that the guest never writes to.
     for (page, word) in (0..PAGES).zip((0x1000..).step_by(3)) {
         writer.data.write_words(page * PAGE + PAGE - 4, &[word]);
     }
@@ -792,7 +792,7 @@ fn migrate_with(options: u64) -> Outcome {
         migration.map(|()| passes)
     })?;
     ensure(passes > 0, "a vCPU came to nothing")?;
-    // What the machine is besides memory, when its last accesses are complete.
+    // The state of the machine besides memory, when its last accesses are complete.
     let mut states = Vec::new();
     for vcpu in [vcpu, &second] {
         complete(vcpu)?;

@@ -74,7 +74,7 @@ fn capabilities() -> Outcome {
     Ok(())
 }
 
-/// A program of stores, of what is in R1, and one at the end that says so.
+/// A program of stores of R1, and a last store that reports the end.
 fn storing(stores: &[(u32, u32, u32)]) -> Vec<u32> {
     let mut program = Vec::new();
     for &(address, value, bytes) in stores {
@@ -156,7 +156,7 @@ fn data_match() -> Outcome {
         (PORT, 6, 4),
         (PORT, 7, 4),
         (PORT, 6, 4),
-        // Only what is stored counts, not the rest of the register.
+        // Only the stored bytes count, not the rest of the register.
         (PORT + 4, 0x1234_5678, 1),
     ]))?;
     let events: Vec<EventFd> = (0..3).map(|_| new_event()).collect::<Result<_, _>>()?;
@@ -677,7 +677,7 @@ fn rerouted() -> Outcome {
     set_routing(vm, &[to_pin(700, 9)]).works("KVM_SET_GSI_ROUTING")?;
     event.write(1).works("write")?;
     ensure(machine.take_pending(9)?, "not where it was sent")?;
-    // What is not in the table goes nowhere.
+    // A GSI that is not in the table goes nowhere.
     other.write(1).works("write")?;
     ensure(!machine.take_pending(3)?, "what has no route arrived")?;
     set_routing(vm, &[to_pin(3, 3), to_pin(700, 10)]).works("KVM_SET_GSI_ROUTING")?;
@@ -908,7 +908,7 @@ fn mappings() -> Outcome {
     Ok(())
 }
 
-/// DEASSIGN lowers what the irqfd had raised, and nobody could lower any more.
+/// DEASSIGN lowers the line that the irqfd had raised, since nobody could lower it any more.
 fn lowered() -> Outcome {
     const GICD_ISPENDR1: u64 = 0x204;
     const GSI: u32 = 4;
@@ -947,8 +947,8 @@ fn many_closed() -> Outcome {
     Ok(())
 }
 
-/// After DEASSIGN nobody listens at the eventfd any more, also if another thread binds others just
-/// then: it counts what is written to it, and no line rises.
+/// After DEASSIGN nobody listens at the eventfd any more, even if another thread binds others at
+/// that moment: the eventfd counts its writes, and no line rises.
 fn deassigned_beside() -> Outcome {
     /// The list of irqfds is long, so that it takes long to make a longer one.
     const OTHERS: u32 = 900;

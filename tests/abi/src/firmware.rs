@@ -108,7 +108,7 @@ const PSCI_0_2: u64 = 2;
 const PSCI_1_0: u64 = 0x1_0000;
 const PSCI_1_1: u64 = 0x1_0001;
 
-/// A guest that calls what it is told to, reads a counter before and after it, and comes back.
+/// A guest that makes the calls that it is given, reads a counter before and after each, and exits.
 struct Caller(Guest);
 
 /// `mrrc p15, opc1, rt, rt2, c14`: CNTPCT is 0, CNTVCT is 1.
@@ -355,7 +355,7 @@ fn psci_0_1() -> Outcome {
     caller.expect(SMCCC_VERSION, 0, 0x1_0001)
 }
 
-/// A second vCPU, which is off, and what it was initialised with.
+/// A second vCPU, which is off, and the arguments of its initialisation.
 fn second_vcpu(guest: &Guest) -> Result<(Vcpu, uapi::VcpuInit), String> {
     let second = new_vcpu(&guest.kvm, &guest.vm, 1)?;
     let mut init = guest.vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
@@ -375,7 +375,7 @@ fn affinity() -> Outcome {
     };
     info(0, 0, 0)?;
     info(1, 0, 1)?;
-    // What is in no affinity field is not looked at.
+    // Bits that are in no affinity field are ignored.
     info(0x8000_0000, 0, 0)?;
     info(0xff00_0001, 0, 1)?;
     for (target, level) in [
@@ -393,7 +393,7 @@ fn affinity() -> Outcome {
     for target in [2, 0x101, 0x8000_0002, u32::MAX] {
         caller.expect(CPU_ON, target, INVALID_PARAMETERS)?;
     }
-    // The second calls SYSTEM_OFF, with what it got as its context.
+    // The second vCPU calls SYSTEM_OFF, with its context as the argument.
     guest.memory.write_words(0x100, &[code::HVC, code::LOOP]);
     let results = caller.call(CPU_ON, [0x8000_0001, BASE + 0x100, SYSTEM_OFF])?;
     equal("CPU_ON", results[0], 0)?;
@@ -408,7 +408,8 @@ fn affinity() -> Outcome {
     )
 }
 
-/// What user space has set of a vCPU's identity is still there when the guest has started it.
+/// A vCPU's identity, as user space has set it, is still there after the guest has started the
+/// vCPU.
 fn another_mpidr() -> Outcome {
     const MPIDR: u32 = 0x8000_0305;
     const AFFINITY: u32 = 0x305;
@@ -754,7 +755,7 @@ fn event_flags() -> Outcome {
         let caller = Caller::new()?;
         let found = event(&caller, function, [u32::MAX; 3])?;
         equal("event, ndata, flags", found, (kind, 1, 0))?;
-        // What the guest would see if it went on (DEN 0022 5.10).
+        // The state in which the guest would go on (DEN 0022 5.10).
         equal("r0", caller.0.get(0)?, INTERNAL_FAILURE)?;
     }
     Ok(())

@@ -350,7 +350,7 @@ fn distributor() -> Outcome {
     ensure(pmr <= 0xff, format!("GICC_PMR is {pmr:#x}"))
 }
 
-/// What a monitor saves of it would be a timer interrupt for nothing where it is restored.
+/// A monitor that saved it would restore a timer interrupt without a reason.
 fn timer_that_is_done_with() -> Outcome {
     const GICD_ISPENDR0: u64 = 0x200;
     const GICD_ISACTIVER0: u64 = 0x300;

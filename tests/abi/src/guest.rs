@@ -187,7 +187,7 @@ impl Memory {
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_SHARED | libc::MAP_FIXED,
         );
-        // SAFETY: In our own mapping, whose words are accessed volatilely.
+        // SAFETY: Within our own mapping. All accesses to its words are volatile.
         let start = unsafe {
             let start = self.start.add(offset).cast();
             libc::mmap(start, size, protection, flags, fd, file_offset)
@@ -205,7 +205,7 @@ impl Memory {
         advice: i32,
     ) -> Result<(), String> {
         assert!(offset + size <= self.size);
-        // SAFETY: Our own mapping, whose words are accessed volatilely.
+        // SAFETY: Our own mapping. All accesses to its words are volatile.
         let result = unsafe { libc::madvise(self.start.add(offset).cast(), size, advice) };
         match result {
             0 => Ok(()),
@@ -299,7 +299,7 @@ impl Aligned {
     pub(crate) fn copy_page(&self, from: &Self, offset: usize) {
         assert!(offset + PAGE <= self.size && offset + PAGE <= from.size);
         let (to, from) = (self.address() + offset, from.address() + offset);
-        // SAFETY: Both are our own memory, of which nobody has references.
+        // SAFETY: Both are our own memory, and nobody has references to it.
         unsafe { libc::memcpy(to as *mut _, from as *const _, PAGE) };
     }
 

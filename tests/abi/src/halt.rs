@@ -147,7 +147,7 @@ fn move_to_first_cpu(policy: libc::c_int) -> Outcome {
     // SAFETY: Reads the parameter.
     let set = unsafe { libc::sched_setscheduler(0, policy, &parameter) };
     equal("sched_setscheduler", set, 0)?;
-    // SAFETY: A set of CPUs is bits, for which zero is a value.
+    // SAFETY: A set of CPUs consists of bits; zero is a value of it.
     let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: The set is ours.
     unsafe { libc::CPU_SET(0, &mut cpus) };
@@ -158,7 +158,7 @@ fn move_to_first_cpu(policy: libc::c_int) -> Outcome {
 
 /// How long a thread, by the clock of the thread itself, has had a CPU.
 fn thread_time() -> Duration {
-    // SAFETY: A time is integers, for which zero is a value.
+    // SAFETY: A time consists of integers; zero is a value of it.
     let mut time: libc::timespec = unsafe { std::mem::zeroed() };
     // SAFETY: Writes the time.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
@@ -231,8 +231,8 @@ fn worker() -> Vec<u32> {
     program
 }
 
-/// A vCPU spins for what another one, on the same CPU, has yet to do. Under SCHED_FIFO that one
-/// would never come to it if the spinning one did not give it the CPU.
+/// A vCPU spins until another one on the same CPU has done something. Under SCHED_FIFO the other
+/// would never run if the spinning one did not give it the CPU.
 fn turns(policy: libc::c_int) -> Outcome {
     let mut guest = Guest::new(&spinner())?;
     guest.memory.write_words(0x400, &worker());
@@ -303,8 +303,8 @@ fn stat_fields(path: &str) -> Result<Vec<u64>, String> {
         .collect())
 }
 
-/// Ticks that the host's CPUs were in guests, and that they were busy: the first line of /proc/stat.
-/// What is a guest's is the user's, too (proc(5)).
+/// Ticks that the host's CPUs spent in guests, and ticks that they were busy: the first line of
+/// /proc/stat. Guest time is part of user time (proc(5)).
 fn system_ticks() -> Result<(u64, u64), String> {
     let text = fs::read_to_string("/proc/stat").works("/proc/stat")?;
     let line = text.lines().next().unwrap_or_default();
@@ -321,7 +321,7 @@ fn system_ticks() -> Result<(u64, u64), String> {
     }
 }
 
-/// What a guest that spins has is guest time, of its thread and of the system.
+/// The time of a guest that spins is guest time, of its thread and of the system.
 fn guest_time() -> Outcome {
     register_signal_handler(SIGRTMIN(), on_signal).map_err(|e| e.to_string())?;
     let before = system_ticks()?;
@@ -352,8 +352,8 @@ fn guest_time() -> Outcome {
     }
     let result = thread.join().map_err(|_| "panic")?;
     fails("KVM_RUN", result, &[libc::EINTR])?;
-    // The thread's own time is measured. What is counted in ticks, of which a busy emulator loses
-    // many, is compared with what else is.
+    // The thread's own time is measured. The counts of ticks are only compared with each other,
+    // since a busy emulator loses many ticks.
     let all = fields[utime] + fields[stime];
     let guest = fields[guest_time];
     ensure(

@@ -173,7 +173,7 @@ fn status() -> Outcome {
     fails("line 2", wrong, &[libc::EINVAL])
 }
 
-/// What the timers and the PMU drive is left alone, and that is no error.
+/// Lines that the timers and the PMU drive are left alone, and that is no error.
 fn owned_lines() -> Outcome {
     const PMU: u32 = 23;
     const OWNED: [u32; 3] = [PMU, 27, 30];

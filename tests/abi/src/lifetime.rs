@@ -37,7 +37,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("SIGKILL while another thread has the vCPU", killed_waiter),
 ];
 
-/// The argument by which this program runs a guest that does not end.
+/// The argument that makes this program run a guest that does not end.
 pub(crate) const SPIN: &str = "--spin";
 
 /// Runs a guest that does not end.
@@ -56,17 +56,17 @@ pub(crate) fn spin() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What the host has, in KiB.
+/// The free memory of the host, in KiB.
 struct HostMemory {
     /// Free memory. That includes what each CPU has put aside for its next allocations, which can
     /// be megabytes, and more from run to run.
     free: i64,
-    /// What the kernel's own objects need.
+    /// The memory of the kernel's own objects.
     slab: i64,
 }
 
 impl HostMemory {
-    /// What there is after what is freed late has been.
+    /// The free memory after the end of late frees.
     fn now() -> Result<Self, String> {
         thread::sleep(Duration::from_millis(300));
         let text = fs::read_to_string("/proc/meminfo").works("/proc/meminfo")?;
@@ -96,9 +96,9 @@ impl HostMemory {
     }
 }
 
-/// Runs something again and again. What it does not give back it would lose each time; what the
-/// kernel's caches keep of it, only at first, and the noise of the rest of the system comes and goes.
-/// Fails unless over some runs no more is lost than so many KiB in each.
+/// Runs something again and again. A leak would lose memory in each run; the kernel's caches keep
+/// some only at first, and the noise of the rest of the system comes and goes. Passes if over some
+/// runs no more than so many KiB are lost in each.
 fn leaves_memory(most: i64, mut what: impl FnMut() -> Outcome) -> Outcome {
     /// Over fewer runs, the noise can be as much as is lost.
     const LEAST: usize = 2;
@@ -224,11 +224,12 @@ fn killed() -> Outcome {
     })
 }
 
-/// The argument by which this program is one that is killed while it makes and runs a VM: with a file
-/// of a page in which its guest tells that it runs, and what else the VM has.
+/// The argument that makes this program a victim: it makes and runs a VM until it is killed. The
+/// next arguments are a file of a page, through which its guest reports that it runs, and the other
+/// things that the VM has.
 pub(crate) const VICTIM: &str = "--victim";
 
-/// What a victim's VM can have, as bits of a number.
+/// The things that a victim's VM can have, as bits of a number.
 const WITH_GIC: u32 = 1;
 const WITH_BLOCK: u32 = 2;
 const WITH_LOG: u32 = 4;
@@ -463,7 +464,7 @@ fn another_process() -> Outcome {
     )
 }
 
-/// What [`wait_for_vcpu`] needs.
+/// The arguments of [`wait_for_vcpu`].
 struct Waiter {
     vcpu: i32,
     reg: OneReg,
@@ -477,8 +478,8 @@ extern "C" fn wait_for_vcpu(waiter: *mut libc::c_void) -> libc::c_int {
     unsafe { libc::ioctl(waiter.vcpu, uapi::GET_ONE_REG() as _, &waiter.reg) }
 }
 
-/// Who waits for a vCPU that is in KVM_RUN can be killed at once. The threads of a process die
-/// together, and that ends KVM_RUN as well; so the one that waits is a process with the same memory.
+/// A thread that waits for a vCPU in KVM_RUN can be killed at once. The threads of a process die
+/// together, and that ends KVM_RUN as well. So the waiter is a process with the same memory.
 fn killed_waiter() -> Outcome {
     register_signal_handler(SIGRTMIN(), on_signal).map_err(|e| e.to_string())?;
     let guest = Guest::new(&[code::WFI, code::LOOP])?;
@@ -500,7 +501,7 @@ fn killed_waiter() -> Outcome {
         });
         let id = receiver.recv().map_err(|e| e.to_string())?;
         thread::sleep(Duration::from_millis(100));
-        // SAFETY: The stack, and what the process is given, outlive it; it does nothing but an ioctl.
+        // SAFETY: The stack and the arguments outlive the process, which does nothing but an ioctl.
         let child = unsafe {
             libc::clone(
                 wait_for_vcpu,

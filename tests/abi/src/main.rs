@@ -2,11 +2,10 @@
 
 //! Tests of `/dev/kvm`: every ioctl, used rightly and wrongly.
 //!
-//! Each test runs in a process of its own, so that one that hangs or dies is a failure like any
-//! other. Without arguments all of them run; with arguments, those whose names contain one, in capital
-//! letters or not.
-//! What is expected stands in Documentation/virt/kvm/api.rst of the kernel, and where that is
-//! silent, in what Linux 5.6 answered on this architecture.
+//! Each test runs in a process of its own, so a test that hangs or dies is a failure like any
+//! other. Without arguments all of them run; with arguments, those whose names contain one, in
+//! capital letters or not. The expected results are those of Documentation/virt/kvm/api.rst in the
+//! kernel. Where that is silent, they are the answers of Linux 5.6 on this architecture.
 
 mod accounting;
 mod check;
@@ -44,7 +43,7 @@ use check::{Outcome, Test};
 /// A test that takes longer than so many seconds hangs.
 const PATIENCE: u64 = 60;
 
-/// The argument by which this program runs one test in its own process.
+/// The argument that makes this program run one test in its own process.
 const ONE: &str = "--one";
 
 fn tests() -> Vec<Test> {

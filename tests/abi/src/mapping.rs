@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the guest's memory is mapped, and what is done for it, as the statistics tell: what is no
-//! different for the guest otherwise.
+//! The mapping of the guest's memory, and the work for it, by the statistics: the guest itself sees
+//! no difference.
 
 use std::fs;
 use std::ops::Range;
@@ -32,7 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("ageing: the host sees what the guest uses", ageing),
 ];
 
-/// How much a fault maps of what the host has already.
+/// The number of pages that a fault maps when the host has them already.
 const WINDOW: usize = 16;
 /// Where the memory is that these tests are about.
 const DATA: u32 = 0x9000_0000;
@@ -136,7 +136,7 @@ fn missing() -> Outcome {
     let storing = Storing::new(2 * WINDOW, 0)?;
     storing.populate([])?;
     storing.expect(0, 2 * WINDOW, 32, 32)?;
-    // Up to the one that is missing, that, and what is behind it.
+    // The pages up to the missing one, that one, and those behind it.
     storing.populate((0..WINDOW).filter(|page| *page != 4))?;
     storing.expect(0, WINDOW, 3, 16)
 }
@@ -177,8 +177,8 @@ fn turned() -> Outcome {
     }
     const ON: &[u32] = &[code::mcr(7, 0, 1, 0, 0), ISB];
     const OFF: &[u32] = &[code::mcr(8, 0, 1, 0, 0), ISB];
-    // What each step does, whether that cleans all, and whether that depends on a step before having
-    // trapped.
+    // The steps: the action, whether it cleans all, and whether that depends on a trap of a step
+    // before.
     let steps: [(&str, &[u32], bool, bool); 9] = [
         (
             "a table",
@@ -290,7 +290,7 @@ fn turned() -> Outcome {
 fn executed() -> Outcome {
     /// `cmp r1, #0; bxne r0`.
     const EXECUTE: [u32; 2] = [0xe351_0000, 0x112f_ff10];
-    // Reads a word there, and executes what is there if it is to.
+    // Reads a word there, and executes it if asked to.
     let mut program = vec![code::ldr(3, 0)];
     program.extend(EXECUTE);
     program.extend(code::load(5, HOLE));
@@ -365,7 +365,7 @@ fn taken() -> Outcome {
         storing.run(DATA, WINDOW)?;
         cleaned("taken by the host", WINDOW as u64, &take)?;
         cleaned("taken when nothing is there", 0, &take)?;
-        // The right to write is gone, what was written is not.
+        // The right to write is gone, but the written words are there.
         storing.populate(0..WINDOW)?;
         storing.run(DATA, WINDOW)?;
         if flags != 0 {
@@ -516,8 +516,8 @@ impl Drop for Damon {
 
 fn ageing() -> Outcome {
     let patience = kvm::patience(20);
-    // Each pass: TLBIALL, since the host does not have TLBs forget what it made old; then a load from
-    // a page and one from a block.
+    // Each pass does TLBIALL, since the host leaves old entries in TLBs after it has aged pages;
+    // then a load from a page and one from a block.
     let mut program = code::load(5, HOLE).to_vec();
     program.extend([
         code::mcr(0, 0, 8, 7, 0),

@@ -174,7 +174,7 @@ fn out_of_range() -> Outcome {
         &[libc::EINVAL],
     )?;
     vm.set_user_memory_region(&good).works("a good one")?;
-    // The same in the low bits of its frame numbers as what is there.
+    // The same low bits of its frame numbers as the memory that is there.
     for bit in [40, 44, 52, 63] {
         for flags in [0, uapi::MEM_LOG_DIRTY_PAGES] {
             region = good;
@@ -305,8 +305,8 @@ fn twice() -> Outcome {
     equal("the word written again", extra.word(0), 0x1234)
 }
 
-/// What a vCPU reads from a place is what one of the slots has that were there, or the place is a
-/// hole.
+/// A vCPU reads from an address the content of one of the slots that were there, or the address is
+/// a hole.
 fn under_a_vcpu() -> Outcome {
     const ROUNDS: u32 = 300;
     let patience = kvm::patience(20);
@@ -322,7 +322,7 @@ fn under_a_vcpu() -> Outcome {
     memories[1].write_words(0, &[0x2222]);
     let stop = AtomicBool::new(false);
     let (vcpu, vm) = (&guest.vcpu, &guest.vm);
-    // How often the vCPU read what the first memory has, the second one, and nothing.
+    // The numbers of reads that found the content of the first memory, of the second, and nothing.
     let seen: [AtomicU32; 3] = Default::default();
     thread::scope(|scope| {
         let runner = scope.spawn(|| {
@@ -352,7 +352,7 @@ fn under_a_vcpu() -> Outcome {
             vm.set_user_memory_region(&region)
                 .works(format!("slot {index} at {gpa:#x}, {size} bytes"))
         };
-        // Every now and then what is there stays until the vCPU has read it.
+        // Every now and then a slot stays until the vCPU has read from it.
         let is_read = |round: u32, which: usize| -> Outcome {
             let count = || seen[which].load(Ordering::SeqCst);
             let (start, before) = (Instant::now(), count());
@@ -466,8 +466,9 @@ fn be_first() -> Outcome {
     equal("sched_setscheduler", result, 0)
 }
 
-/// What the host takes from a slot is taken from the guest also while the slot is going away, which
-/// takes its time if it is large: no store of the guest arrives in what is not in the slot any more.
+/// The host takes a page from a slot while the slot is going away, which takes time for a large
+/// slot. The guest loses the page, too: no store of the guest arrives in memory that is not in the
+/// slot any more.
 fn replaced_while(change: impl Fn(&Vm, &UserspaceMemoryRegion) -> Outcome + Sync) -> Outcome {
     const LARGE: usize = 256 << 20;
     const REGIONS: u32 = (LARGE / HUGE) as u32;
@@ -636,7 +637,7 @@ fn store_program(address: u32, value: u32) -> Vec<u32> {
     program
 }
 
-/// What there is between the slots of a test of huge pages, and their first address.
+/// The distance between the slots of a test of huge pages, and their first address.
 const HUGE_AT: u32 = BASE + 0x100_0000;
 
 /// Memory of one huge page with a number in each page.
@@ -649,7 +650,7 @@ fn huge_page() -> Result<Aligned, String> {
     Ok(huge)
 }
 
-/// Fails unless the numbers are there still, but for what the guest wrote.
+/// Fails unless the numbers are still there, except those that the guest wrote over.
 fn expect_numbers(huge: &Aligned, written: usize, value: u32) -> Outcome {
     for offset in (0..HUGE).step_by(PAGE) {
         let expected = if offset == written {
@@ -715,7 +716,7 @@ fn part_of_huge() -> Outcome {
     Ok(())
 }
 
-/// What is in the same 2 MiB of the guest as a huge page, and of another slot, is that slot's.
+/// Memory of another slot in the same 2 MiB of the guest as a huge page belongs to that other slot.
 fn huge_neighbours() -> Outcome {
     const PART: usize = 64 << 10;
     const BEHIND: u32 = HUGE_AT + 0x10_0000;
@@ -828,8 +829,8 @@ fn unmapped_later() -> Outcome {
     fails("KVM_RUN", guest.vcpu.run(), &[libc::EFAULT])
 }
 
-/// A guest whose memory is a file that others map, too: what one writes, the others see; and where
-/// a hole is made under a running vCPU, the guest's memory is the file's new page.
+/// A guest whose memory is a file that others map, too: each sees the writes of the other. After a
+/// hole is made under a running vCPU, the guest's memory is the file's new page.
 fn memory_file() -> Outcome {
     const ROUNDS: u32 = 300;
     const PAGES: usize = 4;
@@ -898,7 +899,7 @@ fn memory_file() -> Outcome {
     })
 }
 
-/// Fails unless KVM_RUN does, with what `KVM_EXIT_MEMORY_FAULT` says.
+/// Fails unless KVM_RUN fails with the given `KVM_EXIT_MEMORY_FAULT`.
 fn expect_memory_fault(guest: &Guest, address: u32) -> Outcome {
     fails("KVM_RUN", guest.vcpu.run(), &[libc::EFAULT])?;
     let reason = guest.vcpu.run.exit_reason();
@@ -1060,7 +1061,7 @@ fn device_executed() -> Outcome {
         .chain([0xe12f_ff10])
         .collect();
     let guest = Guest::new(&program)?;
-    // That of a prefetch abort: says where, of what kind, and that it came.
+    // The handler of prefetch aborts: stores the address, the kind, and that it came.
     let mut handler = code::load(1, HOLE).to_vec();
     handler.extend([
         code::mrc(2, 0, 6, 0, 2), // IFAR

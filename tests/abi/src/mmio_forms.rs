@@ -220,7 +220,7 @@ fn thumb_programs() -> Vec<Program> {
     THUMB.iter().map(program).collect()
 }
 
-/// What is in memory and in the device at first.
+/// The first content of the memory and the device.
 fn contents() -> Vec<u8> {
     (0..WINDOW).map(|n| (n * 7 + n / 256 + 3) as u8).collect()
 }
@@ -272,8 +272,8 @@ impl Machine {
         self.memory.write_words(0, &words);
     }
 
-    /// Runs until the guest is done. The device at [`HOLE`] is this function. Gives what was
-    /// accessed: address in the window, length, whether a store.
+    /// Runs until the guest is done. The device at [`HOLE`] is this function. Returns the accesses:
+    /// address in the window, length, whether a store.
     fn run(&self, device: &mut [u8]) -> Result<Vec<(usize, usize, bool)>, String> {
         let mut accesses = Vec::new();
         loop {
@@ -370,7 +370,7 @@ impl Machine {
     }
 }
 
-/// Says what was tried.
+/// Adds the name of the attempt.
 trait WorksAs<T> {
     fn works_as(self, what: &str) -> Result<T, String>;
 }
@@ -410,10 +410,10 @@ fn big_endian() -> Outcome {
     Ok(())
 }
 
-/// A device has no monitor: what follows the load may succeed or fail, but not half.
+/// A device has no monitor: the store after the load may succeed or fail, but not half.
 fn exclusive() -> Outcome {
     let machine = Machine::new()?;
-    // The load and the store, how many bytes, and what is in R4 of a load of two words.
+    // The load and the store, the number of bytes, and R4 after a load of two words.
     for (name, load, store, len) in [
         ("word", 0xe190_4f9f, 0xe180_2f96, 4),
         ("byte", 0xe1d0_4f9f, 0xe1c0_2f96, 1),
@@ -490,11 +490,11 @@ fn loads_of_pc() -> Outcome {
     Ok(())
 }
 
-/// TBB and TBH, whose table is in memory, then on a device: both times they come to the one entry
-/// whose code sets R1 to 0x77. All other places of the code say that the guest is done, too.
+/// TBB and TBH with a table in memory, then on a device: both times they come to the one entry
+/// whose code sets R1 to 0x77. The code everywhere else also reports that the guest is done.
 fn table_branches() -> Outcome {
     let machine = Machine::new()?;
-    // An abort says that the guest is done, with what R1 was.
+    // An abort reports that the guest is done, with the value of R1.
     abort_vectors(&machine)?;
     const IT_EQ: u16 = 0xbf08;
     // tbb [r0, r2]; tbh [r0, r2, lsl #1]; tbb [r0, r2] as the last of an IT block.
@@ -720,7 +720,7 @@ fn to_user_space() -> Outcome {
     equal("syndrome: no ISV", nisv.esr_iss & (1 << 24), 0)?;
     let pc = machine.guest.get(uapi::CORE_PC)?;
     equal("pc", pc, BASE + 4 * (VFP.len() as u32 - 1))?;
-    // The monitor carries it out; what can be emulated still is.
+    // The monitor carries it out; accesses that can be emulated still are.
     machine.guest.set(uapi::CORE_PC, pc + 4)?;
     machine.run(&mut contents())?;
     let bad = machine

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A program for Linux guests: fills memory with what a seed says, keeps rewriting parts of it,
-//! and finds all of it again.
+//! A program for Linux guests: fills memory with a pattern from a seed, keeps rewriting parts of
+//! it, and finds all of it again.
 //!
-//! Every page holds what follows from the seed, its index and how often it was rewritten; that
-//! number is kept elsewhere. So a page that is stale, another's or nobody's is known for what it
-//! is. One mebibyte in eight is the same in all guests, whatever their seeds, for the host to
-//! merge. Most pages hold one word alone and the rest can be compressed, or a host that swaps
-//! to zram would gain nothing.
+//! The content of every page follows from the seed, its index and the number of its rewrites; that
+//! number is kept elsewhere. So a page that is stale, another's or nobody's is recognised. One
+//! mebibyte in eight is the same in all guests, for all seeds, so that the host can merge it. Most
+//! pages hold only one word, so that the rest can be compressed: else a host that swaps to zram
+//! would gain nothing.
 
 use std::fmt::Write;
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The argument by which this program does that, as lines on its standard input tell it: seed and
+/// The argument that makes this program do that, as lines on its standard input tell it: seed and
 /// mebibytes follow.
 pub(crate) const PATTERN: &str = "--pattern";
 
@@ -26,7 +26,7 @@ const PERIOD: usize = 128;
 /// Pages in a mebibyte.
 const MEBIBYTE: usize = 256;
 
-/// What the program is told to do.
+/// The orders for the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     GoOn,
@@ -87,7 +87,7 @@ fn mix_all(words: [u32; 3]) -> u32 {
         .fold(0x9e37_79b9, |sum, word| mix(sum.rotate_left(5) ^ word))
 }
 
-/// What the pages of a guest hold.
+/// The content of the pages of a guest.
 #[derive(Clone, Copy)]
 struct Plan {
     seed: u32,
@@ -147,7 +147,7 @@ fn holds(page: &Page, key: u32) -> bool {
     page.0.iter().copied().eq(contents(key))
 }
 
-/// Tells of a page that does not hold what it should, all that may help to find out why.
+/// Reports a page with a wrong content, with all facts that may help to find the reason.
 fn mismatch(plan: Plan, page: &Page, index: usize, generation: u32, round: u32) -> String {
     let expected: Vec<u32> = contents(plan.key(index, generation)).collect();
     let found = page.0;
@@ -199,7 +199,7 @@ impl Part {
         let count = self.pages.len();
         for step in 0..count {
             orders.now();
-            // Forwards and backwards in turn: a part of what was used last is used first.
+            // Forwards and backwards in turn: each pass begins with the part that was used last.
             let at = if round % 2 == 0 {
                 step
             } else {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The performance monitors: KVM_ARM_VCPU_PMU_V3 and its attributes
-//! (Documentation/virt/kvm/devices/vcpu.rst, section 1), and what a guest counts (Arm ARM, chapter
-//! C12). With and without a driver of the host's own monitors.
+//! (Documentation/virt/kvm/devices/vcpu.rst, section 1), and the counters of a guest (Arm ARM,
+//! chapter C12). With and without a driver of the host's own monitors.
 
 use kvm::uapi::{self, VCPU_PMU_V3_CTRL as PMU, VCPU_PMU_V3_INIT, VCPU_PMU_V3_IRQ};
 use kvm::{Kvm, Vcpu, Vm};
@@ -36,7 +36,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("PMU: reset", reset),
 ];
 
-/// Where programs leave what they found.
+/// The addresses at which programs leave their results.
 const RESULTS: usize = 0x800;
 
 /// opc1 is 0 and CRn is 9: CRm and opc2.
@@ -306,7 +306,7 @@ fn cycles() -> Outcome {
     equal("the counter that is off", word(5), 0x1234_5678)
 }
 
-/// `mrrc p15, 1, r0, r1, c14`: the virtual counter, of which r0 is the lower half.
+/// `mrrc p15, 1, r0, r1, c14`: the virtual counter, with its lower half in r0.
 const CNTVCT: u32 = 0xec51_0f1e;
 
 fn divider() -> Outcome {
@@ -463,7 +463,7 @@ fn one_reg() -> Outcome {
         let mask = if id == name(PMCR) { 0x7ff } else { u32::MAX };
         equal(format!("{id:#x}"), get(id)? & mask, value)?;
     }
-    // What only looks at the state through another register has no name.
+    // Registers that only show the state of another register have no name.
     for register in [PMOVSR, PMSWINC, PMXEVCNTR, PMXEVTYPER, PMCEID0] {
         let result = guest.vcpu.reg(name(register));
         fails(format!("{register:?}"), result, &[libc::ENOENT])?;
@@ -498,7 +498,7 @@ fn start_overflow(program: Program) -> Program {
         .write(PMCR, 1)
 }
 
-/// What a guest keeps after it has seen the interrupt.
+/// The words that a guest stores after it has seen the interrupt.
 fn finish_overflow(program: Program) -> Vec<u32> {
     program.keep(PMOVSR).keep(PMCCNTR).off()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KVM_RUN: what comes back, and what can interrupt it.
+//! KVM_RUN: its results, and its interruptions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -42,7 +42,7 @@ fn argument() -> Outcome {
     fails("KVM_RUN", result, &[libc::EINVAL])
 }
 
-/// What the next exit has to be.
+/// The expected next exit.
 fn expect_mmio(guest: &Guest, what: &str, is_write: bool, len: u32) -> Result<u64, String> {
     guest.run_to(uapi::EXIT_MMIO)?;
     let mmio = guest.vcpu.run.mmio();

@@ -73,7 +73,7 @@ const CP15: &[(&str, u64, u64, u64, u64)] = &[
 /// And of 64 bits: name, opc1, CRm.
 const CP15_64: &[(&str, u64, u64)] = &[("TTBR0", 0, 2), ("TTBR1", 1, 2), ("PAR", 0, 7)];
 
-/// Registers that say what the core is.
+/// The registers that identify the core.
 const ID: &[(&str, u64, u64, u64, u64)] = &[
     ("MIDR", 0, 0, 0, 0),
     ("CTR", 0, 0, 0, 1),
@@ -172,7 +172,7 @@ fn list() -> Outcome {
 
 fn cp15_round_trip() -> Outcome {
     let guest = Guest::new(&[])?;
-    // What all of them can hold.
+    // A value that all of them can hold.
     let value = |index: usize| (index as u32 & 7) << 1;
     let wide = |index: usize| 0x0f_0000_0000 | ((index as u64 + 1) << 12);
     for (index, entry) in CP15.iter().enumerate() {
@@ -486,7 +486,7 @@ const VECTORS: u32 = BASE + 0x1000;
 /// The entry of data aborts.
 const ABORT_VECTOR: usize = 0x1010;
 
-/// Vectors of which that of aborts stores DFSR, DFAR and LR_abt to `r0` each.
+/// Vectors. Those of aborts store DFSR, DFAR and LR_abt to `r0` each.
 fn abort_vectors(guest: &Guest) -> Outcome {
     let handler = [
         mrc(1, (0, 5, 0, 0)),
@@ -680,7 +680,7 @@ fn init_again() -> Outcome {
     let tpidrurw = uapi::cp15_reg(0, 13, 0, 2);
     equal("TPIDRURW", guest.vcpu.reg(tpidrurw).works("TPIDRURW")?, 0)?;
     equal("pc", guest.get(uapi::CORE_PC)?, 0)?;
-    // The access that was not complete is forgotten, and what is in memory now is what runs.
+    // The access that was not complete is forgotten, and the code that is in memory now runs.
     let [low, high] = code::load(1, 0x55);
     guest
         .memory
@@ -715,7 +715,8 @@ fn external_abort_of_store() -> Outcome {
     equal("DFSR", dfsr, EXTERNAL)
 }
 
-/// CPU_ON is not lost when the monitor looks at the vCPU, or sets what it found, before it runs.
+/// CPU_ON is not lost when the monitor reads the vCPU's state, or writes the same state back,
+/// before the vCPU runs.
 fn started() -> Outcome {
     const CPU_ON: u32 = 0x8400_0003;
     const ENTRY: u32 = BASE + 0x100;

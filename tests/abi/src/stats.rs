@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KVM_GET_STATS_FD (api.rst 4.133): what a program that knows nothing of this KVM finds there.
+//! KVM_GET_STATS_FD (api.rst 4.133), as a program sees it that knows nothing of this KVM.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -435,7 +435,7 @@ fn no_descriptors() -> Outcome {
 const PSCI_VERSION: u32 = 0x8400_0000;
 const AFFINITY_INFO: u32 = 0x8400_0004;
 
-/// What a vCPU counts of one program.
+/// The counts of a vCPU for one program.
 fn exits() -> Outcome {
     /// `mrc p15, 0, r0, c1, c0, 1`: ACTLR.
     const READ_ACTLR: u32 = 0xee11_0f30;
@@ -513,7 +513,7 @@ fn sleep() -> Outcome {
                 thread::yield_now();
             }
             equal("halt_wakeup in the sleep", stats.value("halt_wakeup")?, 0)?;
-            // What is measured, so a length of time and not a condition.
+            // This is measured, so it is a length of time and not a condition.
             thread::sleep(Duration::from_millis(20));
             Ok(())
         })();
@@ -592,7 +592,7 @@ fn pages() -> Outcome {
     let mapped = stats.value("pages_mapped")?;
     ensure(mapped > u64::from(PAGES), format!("{mapped} pages mapped"))?;
     let flushes = stats.value("remote_tlb_flush")?;
-    // The slot goes away, and with it what the TLBs know of it.
+    // The slot goes away, and with it the entries of the TLBs.
     guest
         .vm
         .set_user_memory_region(&slot(0, BASE.into(), &guest.memory, 0))

@@ -2,11 +2,11 @@
 
 //! A guest that checks its memory while the host does to it all that it can.
 //!
-//! Each vCPU goes through its pages again and again, and finds in each what it wrote there the
-//! time before, or reports it. Meanwhile this process swaps its memory out, ages it, merges it,
-//! makes and breaks huge pages, write-protects it, moves it away and back, forks, logs what is
-//! dirty, and throws pages away whose loss the guest expects. What happened is counted, and not
-//! to have happened is a failure, too. A [`Variant`] does more of one of these things.
+//! Each vCPU goes through its pages again and again. In each it finds the content of its last
+//! write, or reports the page. Meanwhile this process swaps its memory out, ages it, merges it,
+//! makes and breaks huge pages, write-protects it, moves it away and back, forks, logs dirty pages,
+//! and throws pages away whose loss the guest expects. The test counts these events, and fails if
+//! one of them never happened. A [`Variant`] does more of one of these things.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ use kvm::{patience, Vcpu, Vm};
 use crate::check::{ensure, equal, Works};
 use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, HUGE, MADV_COLLAPSE, PAGE};
 
-/// The argument by which this program runs the test, for some seconds, in a variant of that name.
+/// The argument that makes this program run the test, for some seconds, in a variant of that name.
 pub(crate) const STRESS: &str = "--stress";
 
 const RAM: usize = 8 << 20;
@@ -39,16 +39,16 @@ const ZONE_PAGES: usize = 16;
 const DATA: usize = HUGE;
 /// In [`Variant::Slots`] the data is there, or so much higher.
 const WINDOW: u32 = 0x1000_0000;
-/// What a vCPU does not get in that time it never will.
+/// A vCPU that does not make progress in that time never will.
 const PATIENCE: u64 = 40;
-/// What there is of time besides, if something has not happened that has to.
+/// The additional time for events that have to happen and have not happened yet.
 const EXTRA: u64 = 240;
 /// How many seconds the guest gets to use its first huge page.
 const CALM: u64 = 5;
-/// Offsets from the hole at which the guest reports what it found.
+/// Offsets from the hole at which the guest makes its reports.
 const REPORT: u64 = 8;
 
-/// What the host does besides, or does not.
+/// Additional work of the host, or work that it leaves out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Variant {
     /// All of it, with the host's own settings.
@@ -65,7 +65,8 @@ enum Variant {
     /// the memory.
     Log,
     /// The data's slot moves all the time between two addresses; the guest uses it at either of
-    /// them. What it does where the slot is not is done for it.
+    /// them. This program carries out the accesses of the guest to the address where the slot is
+    /// not.
     Slots,
 }
 
@@ -103,7 +104,7 @@ impl Variant {
         Ok(())
     }
 
-    /// What has to have happened, by its name in `/proc/vmstat`.
+    /// The events that have to have happened, by their names in `/proc/vmstat`.
     fn events(self) -> &'static [&'static str] {
         match self {
             Self::HugeNever | Self::Hugetlb => &["pswpin", "pswpout"],
@@ -116,7 +117,7 @@ impl Variant {
 mod code {
     // r0 points to the parameters: the table, the first page, the distance of pages, the end, the
     // counter of all pages, the hole, and the zone, for the vCPU that writes to nothing else, or 0;
-    // last, the distance of the two addresses of the data, of which each pass uses the other one.
+    // last, the distance of the two addresses of the data. Passes use these two in turn.
     core::arch::global_asm!(
         ".pushsection .rodata.stress, \"a\"",
         ".arm",
@@ -157,7 +158,7 @@ mod code {
         "eor lr, lr, sp",
         "mov r10, r4",
         "2:",
-        // What the page holds, r1, and what it is to hold, r2.
+        // The old content of the page, r1, and the new content, r2.
         "sub r11, r7, #1",
         "tst r10, #0x1000",
         "bne 3f",
@@ -279,7 +280,7 @@ impl Ram {
             fs::write(HUGETLB, &pages).works(HUGETLB)?;
             let got = fs::read_to_string(HUGETLB).works(HUGETLB)?;
             equal("huge pages that the host found", got.trim(), &pages)?;
-            // SAFETY: In the mapping above, in which nothing is yet.
+            // SAFETY: In the mapping above, at an address that has nothing yet.
             let data = unsafe {
                 libc::mmap(
                     (start + DATA) as *mut _,
@@ -335,7 +336,7 @@ impl Ram {
     /// Moves a part away, and back.
     fn move_about(&self, offset: usize, size: usize) -> Result<(), String> {
         let moved = |from: usize, to: usize| {
-            // SAFETY: Both are inside the mapping, and nothing of what is replaced is in use.
+            // SAFETY: Both are inside the mapping, and nobody uses the memory that is replaced.
             let result = unsafe {
                 libc::mremap(
                     from as *mut _,
@@ -356,7 +357,7 @@ impl Ram {
     }
 }
 
-/// Counts of what was done.
+/// Counts of events.
 #[derive(Default)]
 struct Counts {
     copies: u32,
@@ -413,7 +414,7 @@ fn vm_statistic(name: &str) -> Result<u64, String> {
     number(&file.to_string_lossy(), &format!("{name} "))
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared {
     variant: Variant,
     ram: Ram,
@@ -439,8 +440,8 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// What there was none of that there should have been, if there is something; `before` is what
-    /// the variant's events were at first.
+    /// The name of an event that should have happened and has not, if there is one; `before` has
+    /// the first counts of the variant's events.
     fn missing(&self, counts: &Counts, before: &[u64]) -> Result<Option<&'static str>, String> {
         let (log, slots) = (self.variant == Variant::Log, self.variant == Variant::Slots);
         let blocks = self.variant != Variant::HugeNever;
@@ -519,7 +520,8 @@ impl Shared {
         result
     }
 
-    /// Does what the guest wanted to where the data's slot is not just now.
+    /// Carries out an access of the guest to the address where the data's slot is not at the
+    /// moment.
     fn answer(&self, vcpu: &Vcpu, mmio: &uapi::Mmio) -> bool {
         let address = mmio.phys_addr.wrapping_sub(BASE.into());
         let offset = (address & !u64::from(WINDOW)) as usize;
@@ -603,7 +605,7 @@ fn ignore_children() -> Result<(), String> {
     equal("pthread_sigmask", result, 0)
 }
 
-/// A child of this process keeps what it had when it was forked, whatever the guest writes.
+/// A child of this process keeps its memory as it was at the fork, for all writes of the guest.
 fn fork(ram: &Ram, offset: usize, size: usize) -> Result<(), String> {
     // SAFETY: The child looks at memory, sleeps, and ends, all without locks or allocations.
     let child = unsafe { libc::fork() };
@@ -659,8 +661,8 @@ fn discard(shared: &Shared, scratch: &Scratch, page: usize) -> Result<(), String
 /// The generations of the host's memory (Documentation/admin-guide/mm/multigen_lru.rst).
 const GENERATIONS: &str = "/sys/kernel/debug/lru_gen";
 
-/// Has the host take some of the oldest memory there is, of each memory cgroup. It ages what it comes
-/// across, and leaves alone what was used since the last time.
+/// Makes the host reclaim some of the oldest memory of each memory cgroup. It ages the memory that
+/// it meets, and leaves memory alone that was used since the last time.
 ///
 /// MADV_COLD and MADV_PAGEOUT do neither: they call no notifier for a page's age, and ask nobody.
 fn age() -> Result<(), String> {
@@ -724,8 +726,8 @@ impl Scratch {
     }
 }
 
-/// Copies the running guest's memory by its log, as a migration does. The copy has to be like the
-/// memory, all but what the zone's pages lose without the log's knowing.
+/// Copies the running guest's memory by its log, as a migration does. The copy has to equal the
+/// memory, except for pages of the zone that are lost without a note in the log.
 fn copy_by_log(shared: &Shared, vm: &Vm, region: &UserspaceMemoryRegion) -> Result<u32, String> {
     let ram = &shared.ram;
     let log = |flags| {
@@ -823,7 +825,7 @@ fn torment(
     let ram = &shared.ram;
     let mut counts = Counts::default();
     let mut bitmap = vec![0u32; RAM / PAGE / 32];
-    // A slow host gets more time for what has not happened yet.
+    // A slow host gets more time for events that have not happened yet.
     while Instant::now() < end
         || (Instant::now() < end + patience(EXTRA) && shared.missing(&counts, before)?.is_some())
     {
@@ -838,7 +840,7 @@ fn torment(
             // Of its mapping one cannot treat but whole pages.
             (offset, size) = (DATA + offset % (RAM - DATA) / HUGE * HUGE, HUGE);
         }
-        // What the variant is about, as often as it can be without all else being rare.
+        // The work of the variant, as often as all other work permits.
         match (variant, random.next() % 16) {
             (Variant::Log, 0) => {
                 counts.dirty += copy_by_log(shared, vm, &region)?;
@@ -858,7 +860,7 @@ fn torment(
             4 => drop(ram.advise(offset, size, libc::MADV_COLD)),
             // Otherwise the host's setting says where there are huge pages.
             5..=8 if variant == Variant::HugeAlways => {}
-            // What is not of hugetlbfs, stays pages.
+            // Memory that is not of hugetlbfs stays pages.
             5..=8 if variant == Variant::Hugetlb => {}
             5 => drop(ram.advise(huge, HUGE, libc::MADV_HUGEPAGE)),
             6 => drop(ram.advise(huge, HUGE, libc::MADV_NOHUGEPAGE)),
@@ -869,7 +871,7 @@ fn torment(
                     collapse(shared, &region, huge)?;
                 }
             }
-            // What is done for the guest needs the data where it is.
+            // Accesses that this program carries out for the guest need the data at its place.
             9 | 10 if variant == Variant::Slots => {}
             9 => {
                 ram.protect(offset, size, libc::PROT_READ)?;
@@ -1103,7 +1105,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
         blocks == 0 || variant != Variant::HugeNever,
         "blocks were mapped of memory that is not huge",
     )?;
-    // What all vCPUs counted together, each page once.
+    // The pages of all vCPUs together, each counted once.
     let counted: u32 = (0..VCPUS)
         .zip(&passes)
         .map(|(id, passes)| passes * (pages - id).div_ceil(VCPUS))

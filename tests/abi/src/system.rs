@@ -89,7 +89,7 @@ fn create_vm() -> Outcome {
     fails("type 1", wrong, &[libc::EINVAL])
 }
 
-/// Linux 5.6 said EINVAL to what it did not know of these, and ENOTTY for devices.
+/// Linux 5.6 returned EINVAL for unknown ioctls of these, and ENOTTY for devices.
 fn unknown_ioctls() -> Outcome {
     const UNKNOWN: libc::c_ulong = 0xae3f;
     let errnos = [libc::EINVAL];
@@ -102,7 +102,7 @@ fn unknown_ioctls() -> Outcome {
     fails("of the system", ioctl(&kvm, UNKNOWN, 0), &errnos)?;
     fails("of a VM", ioctl(&vm, UNKNOWN, 0), &errnos)?;
     fails("of a vCPU", ioctl(&vcpu, UNKNOWN, 0), &errnos)?;
-    // And what another file knows.
+    // And ioctls of another file.
     fails("KVM_RUN of a VM", ioctl(&vm, uapi::RUN(), 0), &errnos)?;
     fails(
         "KVM_CREATE_VM of a vCPU",

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Guest memory that comes when its process wants it to (userfaultfd), and what can happen until
-//! then.
+//! Guest memory that arrives when its process wants it to (userfaultfd), and events until then.
 
 use std::fs::File;
 use std::io::Read;
@@ -91,7 +90,7 @@ impl Userfaults {
     }
 
     fn ioctl<T>(&self, request: u32, argument: &mut T) -> Outcome {
-        // SAFETY: The argument is what the request wants.
+        // SAFETY: The argument has the type that the request requires.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request as _, argument) };
         ensure(
             result == 0,
@@ -153,9 +152,9 @@ fn with_waiting_guest(what: impl FnOnce(&Guest, Memory, Userfaults) -> Outcome) 
     })
 }
 
-/// What the guest stores.
+/// The word that the guest stores.
 const VALUE: u32 = 0x1234_5678;
-/// What is in the page that comes, behind that.
+/// The content of the page that arrives, behind that word.
 const GIVEN: u32 = 7;
 
 fn comes() -> Outcome {
@@ -200,7 +199,8 @@ fn passes_by() -> Outcome {
     })
 }
 
-/// The guest must not hear of memory that is not its any more: it finds what is there by then.
+/// The guest must not see memory that is not its own any more: it finds the memory that is there by
+/// then.
 fn goes() -> Outcome {
     let other = Memory::new(PAGE)?;
     with_waiting_guest(|guest, memory, faults| {

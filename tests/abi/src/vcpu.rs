@@ -56,7 +56,7 @@ fn limit() -> Outcome {
     Ok(())
 }
 
-/// What has no descriptor was not made: it can be made later.
+/// A vCPU for which there was no descriptor was not made: it can be made later.
 fn no_descriptor() -> Outcome {
     let (kvm, vm) = new_vm()?;
     let set_limit = |limit: &libc::rlimit| {

@@ -118,8 +118,8 @@ fn same() -> Outcome {
     guest.run_to(uapi::EXIT_SYSTEM_EVENT)
 }
 
-/// A guest that sets a timer, whose registers are `c14, crm`, off at once, and keeps the first
-/// interrupt that it gets at the offset `0x800`.
+/// A guest that makes a timer fire at once, by its registers `c14, crm`, and stores the number of the
+/// first interrupt at the offset `0x800`.
 fn timer_guest(crm: u32) -> Vec<u32> {
     let mut program = Gic::enable_all();
     // CVAL is 0 after reset, so the timer's condition holds.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guest's memory that is a file on a disk: what the guest writes while the host writes the file
-//! back, again and again, is on the disk in the end.
+//! A guest's memory that is a file on a disk: the guest writes while the host writes the file back,
+//! again and again. All writes of the guest are on the disk in the end.
 //!
 //! Each page that is written back is taken from the guest first. One that the host did not hear of
 //! as written to again, though it was, would stay in the page cache alone.
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::check::{ensure, equal, Works};
 use crate::guest::{code, run_passes, slot, Guest, Memory, BASE, HOLE, HUGE, PAGE};
 
-/// The argument by which this program does that: a path on the disk and seconds follow.
+/// The argument that makes this program do that: a path on the disk and seconds follow.
 pub(crate) const WRITEBACK: &str = "--writeback";
 
 const PAGES: usize = 256;
@@ -82,7 +82,7 @@ fn run(path: &str, seconds: u64) -> Result<String, String> {
         .open(path)
         .works("open for direct reads")?;
     let read = Memory::new(SIZE)?;
-    // SAFETY: The kernel writes to our own mapping, whose words are accessed volatilely.
+    // SAFETY: The kernel writes to our own mapping. All our accesses to its words are volatile.
     let n = unsafe { libc::pread(disk.as_raw_fd(), read.address() as *mut _, SIZE, 0) };
     equal("bytes read", n, SIZE as isize)?;
     let stale: Vec<_> = (0..PAGES)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `armv7::insn` against the independent disassembler capstone: `tests/agreement.rs` compares what is
-//! decoded, `tests/documented.rs` what is not.
+//! `armv7::insn` against the independent disassembler capstone: `tests/agreement.rs` compares
+//! instructions that are decoded, `tests/documented.rs` instructions that are not.
 
 use armv7::insn::Instruction;
 use capstone::prelude::*;

@@ -150,7 +150,7 @@ fn decimal(text: &str) -> String {
     out
 }
 
-/// What capstone says, without aliases and encodings' suffixes; nothing if it knows no such
+/// The text of capstone, without aliases and encodings' suffixes; nothing if it knows no such
 /// instruction.
 fn capstone_text(disassembler: &Disassembler, instruction: Instruction) -> Option<String> {
     let (mnemonic, operands) = disassembler.read(instruction)?;

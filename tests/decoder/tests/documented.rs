@@ -11,7 +11,7 @@ use decoder::{Disassembler, Random};
 
 const PAGE: &str = include_str!("../../../Documentation/api-memory.md");
 
-/// How the mnemonics of a family begin, and the words by which the page names it.
+/// The beginnings of the mnemonics of a family, and the words for it on the page.
 const FAMILIES: [(&[&str], &[&str]); 6] = [
     // The oldest names of VLDM and VSTM.
     (&["v", "fldm", "fstm"], &["VFP and NEON"]),

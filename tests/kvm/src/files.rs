@@ -21,8 +21,9 @@ fn check(result: i32) -> io::Result<i32> {
 
 /// An ioctl whose argument is a number.
 pub fn ioctl(file: &impl AsRawFd, request: c_ulong, argument: c_ulong) -> io::Result<i32> {
-    // SAFETY: KVM takes what it does not know as an address for one, and fails with EFAULT where
-    // that is not the caller's; with the ioctls used here the argument is a number.
+    // SAFETY: The argument of the ioctls used here is a number. If KVM takes it for an address,
+    // because it knows the ioctl by another meaning, it fails with EFAULT unless that address is
+    // the caller's.
     check(unsafe { libc::ioctl(file.as_raw_fd(), request, argument) })
 }
 
@@ -105,8 +106,8 @@ impl Vm {
         ioctl_ref(self, uapi::SET_USER_MEMORY_REGION2(), region).map(|_| ())
     }
 
-    /// KVM_GET_DIRTY_LOG. The bitmap has to have room for all pages of the slot, or the kernel
-    /// writes over what is behind it.
+    /// KVM_GET_DIRTY_LOG. The bitmap needs room for all pages of the slot, else the kernel writes
+    /// over the memory behind it.
     pub fn get_dirty_log(&self, slot: u32, bitmap: &mut [u32]) -> io::Result<()> {
         let log = uapi::DirtyLog {
             slot,
@@ -209,7 +210,7 @@ impl Vm {
 /// The attributes of a file: KVM_SET_DEVICE_ATTR and the like.
 macro_rules! attributes {
     () => {
-        /// Sets an attribute, whose value is an integer of the size that its group says.
+        /// Sets an attribute. Its value is an integer of the size that belongs to its group.
         pub fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> io::Result<()> {
             let attr = uapi::DeviceAttr {
                 flags: 0,
@@ -299,7 +300,7 @@ impl RunPage {
         Ok(Self { run, size })
     }
 
-    /// Reads a word of the mapping, of which the second page is the ring of coalesced MMIO.
+    /// Reads a word of the mapping. Its second page is the ring of coalesced MMIO.
     pub fn word(&self, offset: usize) -> u32 {
         assert!(offset % 4 == 0 && offset + 4 <= self.size);
         // SAFETY: Within the mapping, which lives as long as `self`.

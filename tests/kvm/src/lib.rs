@@ -15,8 +15,9 @@ pub mod uapi;
 
 pub use files::{ioctl, ioctl_mut, ioctl_ref, Device, Kvm, RunPage, Vcpu, Vm};
 
-/// How long to wait for what takes some seconds before it counts as hanging: so many, times
-/// `TIMEOUT_FACTOR` of the environment, since a host with a kernel that looks for defects is slow.
+/// The time after which something that should take some seconds counts as hanging: so many seconds,
+/// times `TIMEOUT_FACTOR` of the environment, since a host with a kernel that looks for defects is
+/// slow.
 pub fn patience(seconds: u64) -> Duration {
     static FACTOR: OnceLock<u64> = OnceLock::new();
     let factor = FACTOR.get_or_init(|| {

@@ -83,7 +83,7 @@ const CLEAR: u64 = 0x80;
 /// GICC_CTLR, GICC_PMR, GICC_BPR, GICC_ABPR, GICC_APR0.
 const CPU_INTERFACE: [u64; 5] = [0x00, 0x04, 0x08, 0x1c, 0xd0];
 
-/// SGIs and PPIs, of which each CPU has its own.
+/// SGIs and PPIs: each CPU has its own.
 const PRIVATE_INTERRUPTS: u64 = 32;
 
 /// A register and its value.

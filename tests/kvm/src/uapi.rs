@@ -3,8 +3,8 @@
 //! Structures and numbers of `<linux/kvm.h>` and of `include/uapi/asm/kvm.h`.
 //!
 //! The layouts are those of the 32-bit Arm procedure call standard: 64-bit fields are aligned to
-//! eight bytes. The assertions at the end hold them to what the kernel's headers give, where the
-//! names without documentation here are explained, too.
+//! eight bytes. The assertions at the end compare them with the results of the kernel's headers.
+//! Those headers also explain the names without documentation here.
 
 #![allow(missing_docs)]
 
@@ -12,7 +12,7 @@ use vmm_sys_util::{ioctl_io_nr, ioctl_ioc_nr, ioctl_ior_nr, ioctl_iow_nr, ioctl_
 
 /// The `type` of all ioctls of KVM.
 pub const KVMIO: u32 = 0xae;
-/// What KVM_GET_API_VERSION answers, for ever.
+/// The answer of KVM_GET_API_VERSION, for ever.
 pub const API_VERSION: i32 = 12;
 
 // Capabilities.
@@ -48,7 +48,7 @@ pub const CAP_USER_MEMORY2: u32 = 231;
 pub const CAP_MEMORY_FAULT_INFO: u32 = 232;
 pub const CAP_BINARY_STATS_FD: u32 = 203;
 
-// Reasons for which KVM_RUN returns.
+// Reasons for a return of KVM_RUN.
 pub const EXIT_UNKNOWN: u32 = 0;
 pub const EXIT_EXCEPTION: u32 = 1;
 pub const EXIT_MMIO: u32 = 6;
@@ -436,7 +436,7 @@ pub struct MemoryFault {
     pub size: u64,
 }
 
-/// What belongs to the reason for an exit.
+/// The part of the page that belongs to the reason for an exit.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub union ExitData {

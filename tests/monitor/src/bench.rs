@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `monitor bench`: what operations cost, beside the figures of the last C implementation.
+//! `monitor bench`: the cost of operations, beside the figures of the last C implementation.
 //!
 //! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time; the counter's
-//! tick of 16 ns is 16 instructions. A bare-metal payload measures what a guest sees, this program
-//! what a monitor sees.
+//! tick of 16 ns is 16 instructions. A bare-metal payload measures operations of a guest, this
+//! program those of a monitor.
 
 use std::fs;
 use std::hint::black_box;
@@ -27,8 +27,8 @@ use crate::vcpu::{self, kvm_error, Ending, Stop};
 use crate::vm::{open_kvm, Irqchip};
 
 const INSTRUCTIONS_PER_TICK: u64 = 16;
-/// An operation is measured in batches, and the median batch is reported: what the host does for
-/// itself now and then hits some batches and not others.
+/// Operations are measured in batches, and the median batch is reported: now and then the host does
+/// something for itself, which hits some batches and not others.
 const ROUNDS: u32 = 32;
 const BATCHES: usize = 17;
 /// A sleep is a batch by itself: while the CPU is idle, the host finds much to do for itself.
@@ -49,7 +49,7 @@ const SMALL: Range<usize> = 36 << 20..56 << 20;
 /// The same without huge pages, and the host has the pages already.
 const RESIDENT: Range<usize> = 56 << 20..64 << 20;
 
-/// What the C implementation (Linux 4.19) took for the same on the same board.
+/// The figure of the C implementation (Linux 4.19) for the same operation on the same board.
 const PEER: [(&str, u32); 16] = [
     ("hypercall (PSCI_VERSION)", 1_042),
     ("trapped CP15 read (ACTLR)", 1_201),
@@ -90,7 +90,7 @@ fn print(name: &str, instructions: u64) {
     println!("{name:<36} {instructions:>10} {peer:>10}");
 }
 
-/// What a round of an operation costs in the median batch, without the loop around it.
+/// The cost of a round of an operation in the median batch, without the loop around it.
 fn measure<E>(
     batches: usize,
     rounds: u32,
@@ -131,7 +131,7 @@ fn add_slots(vm: &Vm, memory: &AlignedMapping, slots: Range<usize>) -> Result<()
     Ok(())
 }
 
-/// What the payload measures, in a machine with so many slots.
+/// The measurements of the payload, in a machine with so many slots.
 fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()> {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
@@ -173,7 +173,7 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()
     }
 }
 
-/// What a native process pays for the first touch of a page.
+/// The cost of the first touch of a page by a native process.
 fn native_touch(name: &str, advice: i32) -> Result<()> {
     let mapping = AlignedMapping::new(TOUCHES * TOUCHED)?;
     mapping
@@ -192,7 +192,7 @@ fn native_touch(name: &str, advice: i32) -> Result<()> {
     Ok(())
 }
 
-/// What a native process pays for a sleep as short as that of the guest's timer test.
+/// The cost of a native process's sleep that is as short as the sleep of the guest's timer test.
 fn native_sleep() -> Result<()> {
     let cost = measure(SLEEPS, 1, |_| {
         std::thread::sleep(std::time::Duration::from_micros(16));
@@ -214,7 +214,7 @@ fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
     Err(std::io::Error::other("the guest did not read the doorbell"))
 }
 
-/// What exits to a monitor cost it.
+/// The cost of exits to a monitor.
 fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
     let guest = Guest::new(
         kvm,
@@ -273,7 +273,7 @@ fn free_memory() -> Result<u64> {
         .ok_or_else(|| Error::new("/proc/meminfo says nothing of free memory"))
 }
 
-/// What it costs to make things.
+/// The cost of making VMs and vCPUs.
 fn creation(kvm: &Kvm) -> Result<()> {
     let create = |_| kvm.create_vm();
     drop(create(0).map_err(|e| kvm_error("KVM_CREATE_VM", &e))?);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The boot protocol of 32-bit Arm Linux: where kernel, RAM disk and device tree go, and what is
-//! in the registers of the first CPU (Documentation/arch/arm/booting.rst).
+//! The boot protocol of 32-bit Arm Linux: the places of kernel, RAM disk and device tree, and the
+//! registers of the first CPU (Documentation/arch/arm/booting.rst).
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ fn place(ram_size: u64, kernel_size: u64, initrd_size: Option<u64>) -> Result<Pl
         }
         None => None,
     };
-    // A zImage unpacks to about three times its size below what is passed to it.
+    // A zImage unpacks to about three times its size, below the RAM disk and the device tree.
     let lowest = initrd.as_ref().map_or(fdt, |range| range.start);
     if kernel + kernel_size * 4 > lowest {
         return Err(too_small());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The terminal: what is typed goes to the guest's serial port.
+//! The terminal: keys go to the guest's serial port.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -42,14 +42,14 @@ impl Drop for RawMode {
     }
 }
 
-/// Finds the monitor's own commands in what is typed.
+/// Finds the monitor's own commands among the keys.
 #[derive(Default)]
 struct Escape {
     active: bool,
 }
 
 impl Escape {
-    /// Appends what is for the guest to `out`; true if the user wants to leave.
+    /// Appends the guest's part of the input to `out`; true if the user wants to leave.
     fn filter(&mut self, input: &[u8], out: &mut Vec<u8>) -> bool {
         for &byte in input {
             match (std::mem::take(&mut self.active), byte) {
@@ -71,7 +71,7 @@ pub(crate) struct Input {
     stop: Arc<Stop>,
     /// On a terminal only: from elsewhere all bytes are data.
     escape: Option<Escape>,
-    /// What the guest has not taken yet.
+    /// Input that the guest has not taken yet.
     pending: Vec<u8>,
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The doorbell: how a bare-metal payload hears what to do, and tells what it found.
-//! `tests/payload/src/doorbell.rs` is its other side.
+//! The doorbell: a bare-metal payload gets its task and reports its results by this device.
+//! `tests/payload/src/doorbell.rs` is the other side.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::bus::MmioDevice;
 use crate::layout;
 
 // Registers.
-/// Where in memory the name of what is told stands, and how long it is.
+/// The address in memory of a report's name, and the length of the name.
 const NAME: u64 = 0x00;
 const NAME_LEN: u64 = 0x04;
 const VALUE: u64 = 0x08;
@@ -27,7 +27,7 @@ pub(crate) const ECHO: u64 = 0x18;
 const SCRATCH: u64 = 0x20;
 /// The level of the doorbell's interrupt.
 const SPI_LEVEL: u64 = 0x28;
-/// Where in memory it stands what was wrong, how long that is, and more numbers.
+/// The address in memory of the text of a failure, the length of the text, and more numbers.
 const WHAT: u64 = 0x30;
 const WHAT_LEN: u64 = 0x34;
 const VALUE_2: u64 = 0x38;
@@ -49,7 +49,7 @@ const COMMAND_FAILED: u32 = 3;
 /// No text is longer than this.
 const TEXT_MAX: u32 = 200;
 
-/// What a payload shall do.
+/// The task of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Check the machine.
@@ -60,16 +60,16 @@ pub(crate) enum Mode {
     Exits = 2,
 }
 
-/// What a payload tells.
+/// A report of a payload.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     Measured(String, u32),
     Passed(String),
-    /// What was wrong, and numbers that belong to it.
+    /// The text of a failure, and numbers that belong to it.
     Failed(String, String, [u32; 3]),
 }
 
-/// What a payload finds out by asking.
+/// The answers to a payload's questions.
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes {
     pub mode: Mode,
@@ -103,7 +103,7 @@ impl Wishes {
     }
 }
 
-/// A device that is like memory, and counts what is done to it.
+/// A device that is like memory, and counts accesses.
 pub(crate) struct Window {
     bytes: Vec<u8>,
     reads: Arc<AtomicU32>,
@@ -147,7 +147,7 @@ pub(crate) struct Doorbell {
 }
 
 impl Doorbell {
-    /// Makes a doorbell, whose reports go to `listener`.
+    /// Makes a doorbell. Its reports go to `listener`.
     pub(crate) fn new(
         vm: Arc<Vm>,
         memory: GuestMemoryMmap,

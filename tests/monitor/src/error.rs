@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors that a person can act on: what was being done, what went wrong, what to try.
+//! Errors that a person can act on: the action that failed, the reason, and a remedy.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Says what was being done when an error came up.
+/// Adds the action during which an error came up.
 pub(crate) trait Context<T> {
     fn context(self, what: impl fmt::Display) -> Result<T>;
 }

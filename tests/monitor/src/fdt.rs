@@ -9,10 +9,10 @@ use vm_fdt::{FdtWriter, FdtWriterResult};
 use crate::error::{Context, Result};
 use crate::layout;
 
-/// What the device tree depends on.
+/// The facts of the machine for the device tree.
 pub(crate) struct Description<'a> {
     pub cpus: u32,
-    /// What the CPUs are compatible with.
+    /// The `compatible` property of the CPUs.
     pub core: &'a str,
     pub ram_size: u64,
     pub cmdline: &'a str,

@@ -161,8 +161,8 @@ fn add_disks(
     Ok(())
 }
 
-/// Waits for events until then, and deals with what comes first; says whether it is time, and the
-/// guest goes on.
+/// Waits for events until `time`, and deals with the first. Returns whether the time has come and
+/// the guest still runs.
 fn run_until(events: &mut Loop, time: Instant, stop: &Stop) -> Result<bool> {
     let left = time.saturating_duration_since(Instant::now());
     events
@@ -187,7 +187,7 @@ impl DirtyLog {
             .context("cannot change the dirty log")
     }
 
-    /// Counts what was written to since the log was turned on, and turns it off.
+    /// Counts the pages that are dirty since the log was turned on, and turns it off.
     fn finish(&mut self, vm: &Vm, memory: &Memory) -> Result<()> {
         const PAGE: u64 = 4096;
         let slot = memory.slot();
@@ -204,13 +204,12 @@ impl DirtyLog {
 
 /// Moves the guest's memory to other guest-physical addresses, and back, while no vCPU runs.
 ///
-/// With vCPUs that run this could not be right for Linux. What they do where no memory is comes to
-/// this program as an access to a device, which is complete when it has been answered: KVM_RUN does
-/// not do the instruction again. Plain loads and stores could be answered from the memory, wherever
-/// it is, but STREX always succeeds at a device, so that locks would break; and the guest's
-/// instructions and page tables, which are in the same memory, are not fetched from devices at all:
-/// the guest gets an abort.
-/// A guest that can live with that is in `tests/abi/src/stress.rs` (`--stress SECONDS slots`).
+/// This could not be right for Linux while vCPUs run. An access outside of all slots comes to this
+/// program as an access to a device, and is complete with the answer: KVM_RUN does not execute the
+/// instruction again. This program could answer plain loads and stores from the memory at its new
+/// place. But STREX always succeeds at a device, so locks would break. Instructions and page
+/// tables, which are in the same memory, are never fetched from devices: the guest gets an abort.
+/// `tests/abi/src/stress.rs` has a guest that can live with that (`--stress SECONDS slots`).
 fn move_slot(vm: &Vm, memory: &Memory) -> Result<()> {
     const ELSEWHERE: u64 = 1 << 32;
     let slot = memory.slot();

@@ -3,7 +3,7 @@
 //! A small virtual machine monitor for 32-bit Arm, in the manner of kvmtool's mach-virt.
 //!
 //! It boots Linux for the demonstration, and runs bare-metal payloads for tests and measurements.
-//! Documentation/monitor.md tells how to use it and what the guest's machine looks like.
+//! Documentation/monitor.md explains its use and the guest's machine.
 
 mod bench;
 mod boot;

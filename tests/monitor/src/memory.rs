@@ -56,7 +56,7 @@ impl AlignedMapping {
         }
         let skip = (mapping as usize).wrapping_neg() % BLOCK;
         Ok(Self {
-            // SAFETY: `skip` is less than `BLOCK`, by which the mapping is larger than `size`.
+            // SAFETY: The mapping is larger than `size` by `BLOCK`, and `skip` is less than that.
             start: unsafe { mapping.cast::<u8>().add(skip) },
             size,
             mapping,

@@ -28,10 +28,10 @@ payload  runs the checks of a bare-metal payload; status 0 if all passed. --only
          by how their names begin.
 bench    measures what operations cost, in instructions under QEMU's -icount.";
 
-/// What the kernel gets to hear unless the user says otherwise.
+/// The kernel's command line, unless the user gives another.
 const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
 
-/// What is done to the slot of the guest's memory.
+/// The way in which the slot of the guest's memory changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotChange {
     /// Its dirty log is turned on, and read and turned off after a while.
@@ -54,11 +54,11 @@ pub(crate) struct RunOptions {
     pub move_every: Option<Duration>,
     /// How often it does so.
     pub moves: u32,
-    /// What the host is told of the guest's memory (`MADV_MERGEABLE`, …).
+    /// Advice to the host about the guest's memory (`MADV_MERGEABLE`, …).
     pub advice: Vec<i32>,
     /// How many MiB at the end of the memory are huge pages of hugetlbfs.
     pub hugetlb: u64,
-    /// What is done to the slot, and how often.
+    /// The way in which the slot changes, and the time between changes.
     pub slot: Option<(Duration, SlotChange)>,
 }
 

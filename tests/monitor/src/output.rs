@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the guest prints, on its way to standard output.
+//! The guest's output, on its way to standard output.
 //!
 //! A serial port gives one byte at a time, and one system call for each would be most of the time
 //! that a guest needs to boot. A thread collects them into lines; a piece of a line, such as a

@@ -22,15 +22,16 @@ use crate::options::PayloadOptions;
 use crate::vcpu::{self, kvm_error, Ending, Stop, Threads};
 use crate::vm::{open_kvm, Irqchip, Machine};
 
-/// What a payload may use, as `tests/payload/src/start.S` maps it.
+/// The memory that a payload may use, as `tests/payload/src/start.S` maps it.
 pub(crate) const RAM_MIB: u64 = 64;
 /// A payload that takes longer than so many seconds hangs.
 const PATIENCE: u64 = 300;
 /// A check that takes longer than this is told about.
 const SLOW: Duration = Duration::from_millis(500);
-/// What the payload finds in R0: that there is a monitor (`tests/payload/src/board.rs`).
+/// The value in R0 by which the payload knows that there is a monitor
+/// (`tests/payload/src/board.rs`).
 const IS_MONITOR: u32 = 0x6d6f_6e69;
-/// The number of the small slot, of which nothing else makes use.
+/// The number of the small slot. No other code uses this number.
 const SMALL_SLOT: u32 = 20;
 const PAGE_SIZE: usize = 4096;
 

@@ -85,7 +85,7 @@ impl MmioDevice for SerialPort {
 
     fn write(&mut self, offset: u64, data: &[u8]) {
         if let [byte, ..] = data {
-            // What can fail is the interrupt, of a VM that is being ended.
+            // Only the interrupt can fail, if the VM is about to end.
             let _ = self.uart.write(offset as u8, *byte);
         }
     }

@@ -29,7 +29,7 @@ pub(crate) enum Ending {
     Failed(String),
 }
 
-/// What all vCPUs of a machine share: the wish to stop, and who first said why.
+/// The state that all vCPUs of a machine share: the wish to stop, and the first reason for it.
 pub(crate) struct Stop {
     wanted: AtomicBool,
     /// The vCPUs shall stand still for a while.
@@ -84,7 +84,7 @@ fn kick_signal() -> c_int {
 
 extern "C" fn on_kick(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
 
-/// Says what a guest was doing, for error messages.
+/// Describes the state of a guest, for error messages.
 fn whereabouts(vcpu: &Vcpu) -> String {
     let register = |word| vcpu.reg(uapi::core_reg(word));
     match (
@@ -257,7 +257,7 @@ impl Drop for Threads {
     }
 }
 
-/// Gives a vCPU the registers with which its program starts.
+/// Gives a vCPU the registers for the start of its program.
 pub(crate) fn set_entry(vcpu: &Vcpu, pc: u32, arguments: [u32; 3]) -> Result<()> {
     /// Supervisor mode with asynchronous aborts, interrupts and fast interrupts masked.
     const CPSR: u32 = 0x1d3;

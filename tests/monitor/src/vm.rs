@@ -15,7 +15,7 @@ use crate::layout;
 use crate::memory::Memory;
 use crate::vcpu::kvm_error;
 
-/// By which calls the interrupt controller is made.
+/// The calls that make the interrupt controller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Irqchip {
     /// KVM_CREATE_DEVICE and its attributes.
@@ -25,7 +25,7 @@ pub(crate) enum Irqchip {
     Legacy,
 }
 
-/// Opens `/dev/kvm` and sees that it is what we know.
+/// Opens `/dev/kvm` and checks that its version is known.
 pub(crate) fn open_kvm() -> Result<Kvm> {
     let kvm = Kvm::open().map_err(|e| {
         let hint = match e.kind() {

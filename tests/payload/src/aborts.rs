@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Data and prefetch aborts, and what the fault registers say of them (B3.12, B3.13).
+//! Data and prefetch aborts, and the contents of the fault registers after them (B3.12, B3.13).
 
 use crate::check::{ensure, ensure_eq, Outcome};
 use crate::code::{self, BX_LR, SVC_0, THUMB_BX_LR, THUMB_SVC_0};
@@ -88,7 +88,7 @@ impl Abort {
         }
     }
 
-    /// Checks what was recorded for the instruction at `pc`, executed with `psr`.
+    /// Checks the record of the instruction at `pc`, executed with `psr`.
     fn check(&self, mut found: Record, pc: u32, psr: u32) -> Outcome {
         let is_data = self.vector == DATA_ABORT;
         let expected = Expected {
@@ -235,7 +235,7 @@ pub(crate) fn permission() -> Outcome {
     let address = mmu::UNMAPPED + 0x4444;
     mmu::set_section(address, page() & 0xfff0_0000 | 0x0001_9c0e);
     let result = Abort::data(PERMISSION_1 | WRITE, address).of(STR);
-    // In domain 5, to which there is no access.
+    // In domain 5, which permits no access.
     mmu::set_section(address, page() & 0xfff0_0000 | 0x0001_1c0e | 5 << 5);
     let domain = |status, address| Abort {
         mask: STATUS | WRITE | 0xf0,
@@ -253,7 +253,7 @@ pub(crate) fn permission() -> Outcome {
     result
 }
 
-/// Physical addresses at which there are devices.
+/// Physical addresses of devices.
 const DEVICES: u32 = 0x0102_0000;
 
 /// Code in a device: the bus answers with an abort.
@@ -268,7 +268,7 @@ pub(crate) fn external() -> Outcome {
     result
 }
 
-/// Physical addresses at which no machine has anything.
+/// Physical addresses that no machine uses.
 const NOTHING: u32 = 0x0b80_0000;
 
 /// Page tables where there is no memory: the abort tells the level of the walk.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Algorithms without locks, and locks, of all CPUs at once on shared memory: exclusive loads and
-//! stores and barriers keep what they promise, wherever the CPUs run.
+//! stores and barriers keep their promises on all host CPUs.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ const TIME: u64 = 150 * MILLISECOND;
 static GO: Barrier = Barrier::new();
 static NARROW: AtomicU32 = AtomicU32::new(0);
 static WIDE: AtomicU64 = AtomicU64::new(0);
-/// What the CPUs did, for the sum at the end.
+/// The work of the CPUs, for the sum at the end.
 static EXPECTED: AtomicU32 = AtomicU32::new(0);
 
 /// Counting together, in 32 and 64 bits (LDREX, LDREXD).
@@ -49,7 +49,7 @@ pub(crate) fn counters() -> Outcome {
     ensure_eq((wide >> 32) as u32, expected, "64 bits, the upper half", 0)
 }
 
-/// A lock that is given in the order in which it was asked for, and what it protects.
+/// A lock that is given in the order of the requests, and the value that it protects.
 struct TicketLock {
     next: AtomicU32,
     serving: AtomicU32,
@@ -117,7 +117,7 @@ const NONE: u32 = 0xffff;
 struct Stack {
     top: AtomicU32,
     next: [AtomicU32; NODES],
-    /// What a node has with it, and its sum.
+    /// The contents of a node, and their sum.
     data: [[AtomicU32; 2]; NODES],
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn stack() -> Outcome {
 /// the one before.
 struct Queue {
     last: AtomicUsize,
-    /// What comes behind a cell, and what is in it. Cell 0 is the stub.
+    /// The successor of a cell, and its content. Cell 0 is the stub.
     next: [AtomicUsize; CELLS],
     value: [AtomicU32; CELLS],
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What operations cost, in instructions.
+//! The cost of operations, in instructions.
 //!
-//! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time, so that the
-//! counter, whose tick is 16 ns, counts instructions, the hypervisor's and the host's included.
+//! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time. So the
+//! counter, with its tick of 16 ns, counts instructions, those of the hypervisor and the host
+//! included.
 
 use core::hint::black_box;
 use core::ptr;
@@ -14,8 +15,8 @@ use crate::gic;
 use crate::psci;
 use crate::timer;
 
-/// An operation is measured in batches of so many rounds, and the median batch is reported: what
-/// the host does for itself now and then, such as a tick, hits some batches and not others.
+/// Operations are measured in batches of so many rounds, and the median batch is reported: now and
+/// then the host does something for itself, such as a tick, which hits some batches and not others.
 const ROUNDS: u32 = 32;
 const BATCHES: usize = 17;
 /// A sleep is a batch by itself: while the CPU is idle, the host finds much to do for itself.
@@ -50,7 +51,7 @@ fn ticks(rounds: u32, mut operation: impl FnMut(u32)) -> u32 {
     cpu::counter().wrapping_sub(start) as u32
 }
 
-/// What a round of an operation costs in the median batch, without the loop around it.
+/// The cost of a round of an operation in the median batch, without the loop around it.
 #[inline(always)]
 fn cost<const N: usize>(rounds: u32, mut operation: impl FnMut(u32)) -> u32 {
     let around = ticks(rounds, |_| {});

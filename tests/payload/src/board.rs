@@ -5,7 +5,7 @@
 
 use crate::mmu;
 
-/// What the monitor puts into R0 of the first CPU.
+/// The value that the monitor puts into R0 of the first CPU.
 const MONITOR: u32 = 0x6d6f_6e69;
 
 /// Where the GIC is for us, which is where the monitor's machine has it.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a check is, and how it says what was wrong.
+//! Checks, and their way to report a failure.
 
-/// Why a check failed: what, and numbers that belong to it.
+/// The reason of a failure: a text, and numbers that belong to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failure {
     pub what: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Check {
     pub needs: Needs,
 }
 
-/// What a check needs.
+/// The needs of a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Any machine of this kind.
@@ -40,7 +40,7 @@ pub(crate) const fn check(name: &'static str, cpus: u32, run: fn() -> Outcome) -
     }
 }
 
-/// A check that uses the monitor's devices, or is about what a hypervisor may decide.
+/// A check that uses the monitor's devices, or that tests a choice of the hypervisor.
 pub(crate) const fn guest_check(name: &'static str, cpus: u32, run: fn() -> Outcome) -> Check {
     Check {
         name,
@@ -50,7 +50,7 @@ pub(crate) const fn guest_check(name: &'static str, cpus: u32, run: fn() -> Outc
     }
 }
 
-/// Says what is wrong unless a condition holds.
+/// Fails with a text unless a condition holds.
 pub(crate) fn ensure(condition: bool, what: &'static str, values: [u32; 3]) -> Outcome {
     if condition {
         Ok(())

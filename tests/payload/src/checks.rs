@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All checks, in the order in which they are made. Those that need more than one CPU come last,
-//! as before them there is but one that runs.
+//! All checks, in their order. Those that need more than one CPU come last, since only one CPU runs
+//! before them.
 
 use crate::board;
 use crate::check::{check, guest_check, Check, Needs, Outcome};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CP15: what reads give, what writes do, and who may do it (B3.17, B4.1).
+//! CP15: results of reads, effects of writes, and the modes that are permitted to access it (B3.17,
+//! B4.1).
 
 use crate::board;
 use crate::check::{ensure, ensure_eq, Outcome};
@@ -70,7 +71,7 @@ pub(crate) fn identity_of_all() -> Outcome {
             ensure_eq(cpu::mpidr(), expected, "MPIDR", round)?;
             exit_often(2);
         }
-        // Clusters of four, of which the last may have less; QEMU's are larger.
+        // Clusters of four; the last may have less. QEMU's are larger.
         let found = (cpu::l2ctlr() >> 24 & 3) + 1;
         let others = doorbell::cpus() - (cpu as u32 & !3);
         ensure_eq(found, others.min(4), "the CPUs of a cluster in L2CTLR", cpu as u32)
@@ -78,7 +79,7 @@ pub(crate) fn identity_of_all() -> Outcome {
 }
 
 /// The ID registers, as the manuals have them (DDI 0438 4.2, DDI 0464 4.2), Cortex-A15 first. A
-/// mask leaves out what a hypervisor or the lack of one changes.
+/// mask leaves out the bits that depend on the presence of a hypervisor.
 const ID_REGISTERS: [(Register, [u32; 2], u32); 17] = [
     // ID_PFR0, ID_PFR1 without the security and virtualization extensions, ID_DFR0 without
     // debug, AFR0.
@@ -193,7 +194,7 @@ pub(crate) fn clean_by_set_way() {
         let [line, ways, sets] = geometry(cpu::ccsidr());
         let way_shift = if ways > 1 { (ways - 1).leading_zeros() } else { 0 };
         let line_shift = line.trailing_zeros();
-        // A few sets, as each is a trap; what is behind them does not matter to anyone.
+        // Only a few sets, as each is a trap. The content of the cache does not matter to anyone.
         for set in (0..sets).step_by((sets / 16).max(1) as usize) {
             for way in 0..ways {
                 let operand = way << way_shift | set << line_shift | selector;
@@ -311,8 +312,8 @@ pub(crate) fn user_reads() -> Outcome {
     result
 }
 
-/// Stores from user mode to what traps to a hypervisor, with all but the barriers of c7 and
-/// TPIDRURW.
+/// Stores from user mode to registers that trap to a hypervisor, with all except the barriers of c7
+/// and TPIDRURW.
 pub(crate) fn user_writes() -> Outcome {
     for register in all_registers() {
         let allowed = matches!(register, [0, 13, 0, 2] | [0, 7, 5, 4] | [0, 7, 10, 4 | 5]);
@@ -408,8 +409,8 @@ pub(crate) fn thread_registers() -> Outcome {
     Ok(())
 }
 
-/// The debug registers of CP14: a value or undefined, and never more. A guest has none: what is
-/// defined reads as zero, and DBGDIDR says that there are no breakpoints.
+/// The debug registers of CP14: a value or undefined, and never more. A guest has none: defined
+/// registers read as zero, and DBGDIDR says that there are no breakpoints.
 pub(crate) fn debug_registers() -> Outcome {
     for crn in 0..16 {
         for crm in 0..16 {

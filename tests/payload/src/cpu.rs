@@ -49,7 +49,7 @@ pub(crate) fn l2ctlr() -> u32 {
 
 #[inline(always)]
 pub(crate) fn wait_for_interrupt() {
-    // SAFETY: Changes nothing; the barrier lets what was written before take effect.
+    // SAFETY: Changes nothing; the barrier makes earlier writes effective.
     unsafe { asm!("dsb", "wfi", options(nostack, preserves_flags)) };
 }
 
@@ -109,8 +109,8 @@ readers! {
 macro_rules! writers {
     ($($(#[$doc:meta])* $name:ident: $encoding:literal;)*) => {
         $($(#[$doc])* #[allow(dead_code)] #[inline(always)] pub(crate) fn $name(value: u32) {
-            // SAFETY: Who calls it knows what this does to the code that runs; the barriers let
-            // it take effect.
+            // SAFETY: The caller knows the effect on the code that runs; the barriers make the
+            // write effective.
             unsafe {
                 asm!("dsb", concat!("mcr p15, ", $encoding), "isb", in(reg) value,
                      options(nostack, preserves_flags));
@@ -163,7 +163,7 @@ pub(crate) fn cpsr() -> u32 {
     value
 }
 
-/// Masks asynchronous aborts, interrupts and fast interrupts; gives what the masks were.
+/// Masks asynchronous aborts, interrupts and fast interrupts. Returns the old masks.
 #[inline(always)]
 pub(crate) fn mask_all() -> u32 {
     let old = cpsr();
@@ -175,7 +175,7 @@ pub(crate) fn mask_all() -> u32 {
 /// Puts back what [`mask_all`] gave.
 #[inline(always)]
 pub(crate) fn restore_mask(old: u32) {
-    // SAFETY: Writes the mask bits and what else `cpsr` had, which is our mode.
+    // SAFETY: Writes the mask bits, and the other bits of `cpsr`, which hold our mode.
     unsafe { asm!("msr cpsr_cx, {}", in(reg) old, options(nostack, preserves_flags)) };
 }
 

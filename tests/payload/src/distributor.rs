@@ -41,7 +41,7 @@ fn parts_agree(register: usize, word: u32) -> Outcome {
     Ok(())
 }
 
-/// A pair of registers of which one sets and the other clears.
+/// A pair of registers: one sets bits, the other clears them.
 fn set_and_clear(set: usize, clear: usize) -> Outcome {
     let (set, clear) = (set + WORD, clear + WORD);
     gic::write(clear, u32::MAX);
@@ -121,7 +121,7 @@ pub(crate) fn bytes() -> Outcome {
     Ok(())
 }
 
-/// What each CPU has for itself.
+/// The registers of which each CPU has its own.
 pub(crate) fn private() -> Outcome {
     smp::on_all(|cpu| {
         if doorbell::cpus() > 1 || crate::board::is_guest() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The doorbell: the device of the monitor that starts, hears and helps the payload.
-//! `tests/monitor/src/doorbell.rs` is its other side. Where there is no monitor, what would go
-//! there is printed.
+//! The doorbell: the device of the monitor that starts the payload, hears its reports and answers
+//! its questions. `tests/monitor/src/doorbell.rs` is the other side. Without a monitor, reports are
+//! printed.
 
 use crate::board;
 use crate::check::Failure;
@@ -37,7 +37,7 @@ const COMMAND_FAILED: u32 = 3;
 pub(crate) const MODE_BENCH: u32 = 1;
 pub(crate) const MODE_EXITS: u32 = 2;
 
-/// What a read of the echo register gives.
+/// The result of a read of the echo register.
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 /// The interrupt of the doorbell.
 pub(crate) const SPI: u32 = 40;

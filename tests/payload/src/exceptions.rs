@@ -7,7 +7,7 @@ use core::mem::offset_of;
 
 use crate::cpu;
 
-/// What the registers were when an exception was taken.
+/// The registers at the moment of an exception.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Record {
@@ -16,9 +16,9 @@ pub(crate) struct Record {
     /// LR and SPSR of the exception's mode.
     pub lr: u32,
     pub spsr: u32,
-    /// CPSR, whose mode is that of the exception.
+    /// CPSR, with the mode of the exception.
     pub cpsr: u32,
-    /// Which vector it was, and of which table; 0 if there was no exception.
+    /// The vector and its table; 0 if there was no exception.
     pub vector: u32,
     pub dfsr: u32,
     pub dfar: u32,
@@ -54,7 +54,7 @@ pub(crate) const FROM_CATCHING: u32 = 0x20;
 pub(crate) const FROM_HIGH: u32 = 0x40;
 pub(crate) const FROM_THUMB: u32 = 0x80;
 
-/// What [`enter_user`] has in the registers of user mode.
+/// The registers of user mode for [`enter_user`].
 pub(crate) const SP_USR: u32 = 0x5e5e_0010;
 pub(crate) const LR_USR: u32 = 0x1e1e_0010;
 

@@ -53,11 +53,11 @@ pub(crate) const CTLR_EOI_MODE: u32 = 1 << 9;
 /// The virtual timer's interrupt, and the physical one's.
 pub(crate) const TIMER: u32 = 27;
 pub(crate) const PHYSICAL_TIMER: u32 = 30;
-/// What GICC_IAR gives when there is nothing.
+/// The value of GICC_IAR when nothing is pending.
 pub(crate) const SPURIOUS: u32 = 1023;
 /// From here on, INTIDs are special.
 const SPECIAL: u32 = 1020;
-/// The mask with which all priorities that are used pass, and the usual priority.
+/// The mask that lets all used priorities pass, and the usual priority.
 pub(crate) const OPEN: u32 = 0xf0;
 pub(crate) const USUAL: u8 = 0xa0;
 /// SPIs that belong to no device and are there for checks: those from here on, on any board.
@@ -71,7 +71,7 @@ static TAKEN: [[AtomicU32; INTIDS]; 8] = [const { [const { AtomicU32::new(0) }; 
 /// How often each SGI was taken, by CPU, INTID and source.
 static SGIS: [[[AtomicU32; 8]; 16]; 8] =
     [const { [const { [const { AtomicU32::new(0) }; 8] }; 16] }; 8];
-/// What is done for an interrupt of a check's own, after it was acknowledged.
+/// The handler of a check's own interrupt, after the acknowledgement.
 static HOOK: AtomicUsize = AtomicUsize::new(0);
 
 /// Sets the bit of an interrupt in one of the registers that have a bit for each.
@@ -171,7 +171,7 @@ pub(crate) fn end(iar: u32) {
     write(GICC_EOIR, iar);
 }
 
-/// Has a function called, with what GICC_IAR gave, for the free SPIs.
+/// Sets the function that is called with the value of GICC_IAR for the free SPIs.
 pub(crate) fn set_hook(hook: Option<fn(u32)>) {
     HOOK.store(hook.map_or(0, |hook| hook as usize), Ordering::SeqCst);
 }

@@ -63,7 +63,7 @@ fn polled(f: impl FnOnce() -> Outcome) -> Outcome {
     cpu::masked(|| {
         reset(true);
         let result = f();
-        // What is active is ended by deactivation; what runs, by its priority.
+        // An active interrupt ends by deactivation; the running priority drops by GICC_EOIR.
         reset(false);
         gic::write(GICC_CTLR, gic::CTLR_ENABLE);
         gic::write(GICC_PMR, OPEN);
@@ -295,7 +295,7 @@ pub(crate) fn split_end() -> Outcome {
     polled(|| {
         gic::write(GICC_CTLR, gic::CTLR_ENABLE | gic::CTLR_EOI_MODE);
         const COUNT: u32 = 10;
-        // The order in which they are deactivated.
+        // The order of their deactivations.
         for step in [1, 3, 7, 9] {
             (0..COUNT).map(spi).for_each(make_pending);
             let mut seen = 0;
@@ -334,7 +334,7 @@ pub(crate) fn split_end() -> Outcome {
         expect_iar(12, 2)?;
         gic::end(12);
         gic::write(GICC_DIR, 12);
-        // The timer, whose interrupt a hypervisor has linked to the hardware's.
+        // The timer: a hypervisor has linked its interrupt to the hardware's.
         for round in 0..5 {
             timer::start(0);
             let came = timer::wait_until(|| gic::read(GICC_HPPIR) == gic::TIMER);
@@ -367,8 +367,8 @@ pub(crate) fn groups() -> Outcome {
         let control = gic::CTLR_ENABLE | gic::CTLR_ENABLE_GROUP_1;
         let check = || {
             make_pending(spi(4));
-            // Not signalled while its group is off. (What GICC_IAR gives then is 1023; QEMU's
-            // emulation says 1022, in its virtual CPU interface too.)
+            // Not signalled while its group is off. (GICC_IAR then reads as 1023; QEMU's emulation
+            // says 1022, in its virtual CPU interface too.)
             gic::write(GICC_CTLR, gic::CTLR_ENABLE);
             ensure_eq(cpu::isr() >> 7 & 1, 0, "ISR with the group off", 0)?;
             let iar = gic::acknowledge();
@@ -629,10 +629,10 @@ pub(crate) fn preemption() -> Outcome {
     })
 }
 
-/// The state of what another CPU handles, as this one sees it.
+/// The state of an interrupt that another CPU handles, as this CPU sees it.
 static STAGE: AtomicU32 = AtomicU32::new(0);
 
-/// A CPU sees and changes what is active and pending on another.
+/// A CPU sees and changes active and pending interrupts of another CPU.
 pub(crate) fn from_another_cpu() -> Outcome {
     const N: u32 = 30;
     cpu::masked(|| reset(true));

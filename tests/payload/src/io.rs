@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loads and stores of devices, by instructions for which the hardware tells what they were: the
-//! compiler might make of a volatile access one with write-back.
+//! Loads and stores of devices, by instructions with a syndrome: the compiler might turn a volatile
+//! access into an instruction with write-back, which has none.
 
 use core::arch::asm;
 

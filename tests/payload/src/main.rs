@@ -2,9 +2,9 @@
 
 //! A bare-metal guest that checks and measures the machine it runs on.
 //!
-//! `monitor payload` and `monitor bench` run it. It talks to them through the doorbell, a device
-//! of the monitor, and by nothing else: no output disturbs what is measured. Without a monitor,
-//! on QEMU's virt board, it makes the same checks of the emulated hardware itself.
+//! `monitor payload` and `monitor bench` run it. It talks to them only through the doorbell, a
+//! device of the monitor, so no output disturbs measurements. Without a monitor, on QEMU's virt
+//! board, it makes the same checks of the emulated hardware itself.
 
 #![cfg_attr(all(target_arch = "arm", not(test)), no_std, no_main)]
 // Fields of registers and instructions are shifted and joined everywhere here.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory: the ends of what there is, code that changes itself, pages that come and go under
-//! other CPUs.
+//! Memory: the ends of slots, code that changes itself, pages that come and go under other CPUs.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -43,8 +42,8 @@ pub(crate) fn ends() -> Outcome {
     ensure_eq(io::read_byte(end - 1).into(), !(end as u32 - 4) >> 24, "the last byte", 0)
 }
 
-/// A slot of three pages that are not aligned to anything, and what is around it: nothing, which
-/// the monitor answers by zeros.
+/// A slot of three pages that are not aligned to anything, and the addresses around it: they have
+/// no memory, and the monitor answers by zeros.
 pub(crate) fn ends_of_small_slot() -> Outcome {
     let section = SMALL as u32 & 0xfff0_0000;
     // Memory: write-back, shared; then the same without caches, by other attributes.
@@ -155,7 +154,7 @@ static CODE: AtomicU32 = AtomicU32::new(0);
 /// How far each CPU has come.
 static EXECUTED: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
 
-/// One CPU writes code that the others execute: what they were told is there, is. They do not
+/// One CPU writes code that the others execute: once told of the code, they execute it. They do not
 /// execute it while it is written, a race that QEMU loses.
 pub(crate) fn code_of_another_cpu() -> Outcome {
     let code = FREE + (7 << 20);
@@ -205,8 +204,8 @@ pub(crate) fn code_of_another_cpu() -> Outcome {
     })
 }
 
-/// A page moves to and fro under the other CPUs (TLB maintenance is broadcast): what they read was
-/// valid when they began to.
+/// A page moves to and fro under the other CPUs (TLB maintenance is broadcast): the value that a
+/// CPU reads was valid when its read began.
 pub(crate) fn moving_page() -> Outcome {
     let physical = FREE + (5 << 20);
     for n in 0..16 {

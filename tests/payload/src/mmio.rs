@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loads and stores to a device, of the kinds for which the hardware tells what they were.
+//! Loads and stores to a device, of the kinds that have a syndrome.
 
 use crate::check::{ensure_eq, Outcome};
 use crate::doorbell::{self, SCRATCH};
@@ -10,7 +10,7 @@ pub(crate) fn echo() -> Outcome {
     ensure_eq(doorbell::echo(), doorbell::ECHO_VALUE, "the echo register", 0)
 }
 
-/// Accesses of all widths to a device, and what they leave there.
+/// Accesses of all widths to a device, and their effect there.
 pub(crate) fn widths() -> Outcome {
     io::write(SCRATCH, 0x4433_2211);
     io::write_half(SCRATCH + 4, 0x6655);
@@ -24,7 +24,7 @@ pub(crate) fn widths() -> Outcome {
     ensure_eq(byte as u32, 0xffff_ff88, "a signed byte", 0)?;
     let half = io::read_signed_half(SCRATCH + 6);
     ensure_eq(half as u32, 0xffff_8877, "a signed half word", 0)?;
-    // Only what was stored has changed.
+    // Only the stored bytes have changed.
     io::write_signed_half(SCRATCH + 2, -2);
     io::write_signed_byte(SCRATCH, -3);
     ensure_eq(io::read(SCRATCH), 0xfffe_22fd, "a word of parts", 0)?;

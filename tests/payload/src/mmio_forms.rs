@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loads and stores for which the hardware does not tell what they were, so that who emulates a
-//! device has to look at the instruction: each is executed on memory and on a device of the same
-//! contents, and has to do the same there. `mmio_forms.S` has them.
+//! Loads and stores without a syndrome. The emulator of a device has to look at the instruction.
+//! Each is executed on memory and on a device of the same contents, and has to do the same there.
+//! `mmio_forms.S` has them.
 
 use core::ptr;
 
@@ -84,8 +84,8 @@ fn execute(code: usize, at: usize) -> Outcome<[u32; 16]> {
     Ok(registers)
 }
 
-/// Compares what a form does to a device and to memory. Failures tell the place in the device, or
-/// the number of a register.
+/// Compares the effect of a form on a device and on memory. Failures name the place in the device,
+/// or the number of a register.
 fn compare(form: &Form, at: usize, beside: usize) -> Outcome {
     fill(at);
     fill(beside);
@@ -97,7 +97,7 @@ fn compare(form: &Form, at: usize, beside: usize) -> Outcome {
     ensure_eq(stores_after.wrapping_sub(stores), form.stores, "bytes that were stored", 0)?;
     let delta = (at as u32).wrapping_sub(beside as u32);
     for (n, (found, expected)) in (0..).zip(found.iter().zip(&expected)) {
-        // What was an address is still one, or was loaded from memory.
+        // A register with an address still has it, or was loaded from memory.
         let same = found == expected
             || matches!(n, 1 | 13) && *found == expected.wrapping_add(delta);
         ensure(same, "a register", [*found, *expected, n])?;
@@ -146,7 +146,7 @@ pub(crate) fn thumb() -> Outcome {
     all(&raw const thumb_forms, &raw const thumb_forms_end)
 }
 
-/// LDREX and STREX on a device: what the store says it did, it did. Nothing more is promised
+/// LDREX and STREX on a device: a store that reports success has happened. Nothing more is promised
 /// (A3.4.5).
 pub(crate) fn exclusive() -> Outcome {
     // LDREX r0, [r1]; STREX r4, r5, [r1]; and so on for bytes, half words, doublewords.
@@ -223,8 +223,8 @@ fn mixed_bytes(edge: u32) -> [(u32, usize); 8] {
     bytes
 }
 
-/// One unaligned access, whose instruction the hardware does tell of, that is partly in memory and
-/// partly on a device. Each of its bytes is in its own place.
+/// One unaligned access, with a syndrome, that is partly in memory and partly on a device. Each of
+/// its bytes is in its own place.
 pub(crate) fn half_in_memory() -> Outcome {
     let beside = (&raw const BESIDE) as usize as u32;
     let pages = [beside, doorbell::WINDOW as u32, beside + 0x1000];

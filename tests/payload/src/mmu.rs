@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The payload's page tables, in the short-descriptor format (B3.5). `start.S` made the first
-//! level of sections; what checks want to map and unmap is here.
+//! The payload's page tables, in the short-descriptor format (B3.5). `start.S` made the first level
+//! of sections; this file maps and unmaps pages for checks.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -59,7 +59,7 @@ impl PageTable {
 
 /// Sets a descriptor of the first level.
 pub(crate) fn set_section(address: u32, descriptor: u32) {
-    // SAFETY: The table of `start.S`, of which nobody has a reference to anything else.
+    // SAFETY: The table of `start.S`. There is no other reference to it.
     let table = unsafe { &page_table };
     if let Some(entry) = table.get((address >> 20) as usize) {
         entry.store(descriptor, Ordering::Relaxed);
@@ -168,12 +168,12 @@ pub(crate) fn with_long_table<T>(table: u64, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Changes TTBCR, TTBR0 and PRRR; gives what they were. The MMU is off meanwhile, and no memory is
-/// accessed.
+/// Changes TTBCR, TTBR0 and PRRR. Returns the old values. The MMU is off meanwhile, and no memory
+/// is accessed.
 ///
 /// # Safety
 ///
-/// The new tables have to map what is in use as it is.
+/// The new tables have to map all memory in use as it is.
 unsafe fn switch_translation([ttbcr, ttbr0, prrr]: [u32; 3]) -> [u32; 3] {
     let (old_ttbcr, old_ttbr0, old_prrr);
     // SAFETY: As the caller says.

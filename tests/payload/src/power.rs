@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PSCI (DEN 0022): CPUs that come and go, and what is refused.
+//! PSCI (DEN 0022): CPUs that come and go, and calls that are refused.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -121,7 +121,7 @@ pub(crate) fn suspend() -> Outcome {
             ensure_eq(result, SUCCESS, "CPU_SUSPEND", round)?;
             ensure(slept >= 2 * MILLISECOND, "it came back early", [slept as u32, round, 0])
         })?;
-        // What is pending already ends it at once.
+        // An interrupt that is already pending ends it at once.
         cpu::masked(|| {
             gic::send_sgi_to_self(6);
             let before = cpu::counter();
@@ -222,8 +222,8 @@ pub(crate) fn race() -> Outcome {
     Ok(())
 }
 
-/// What a CPU finds when it starts again: its banked registers may be anything, but its timers and
-/// the control register are as after reset, and what the others have is theirs.
+/// The registers of a CPU that starts again: its banked registers may be anything, but its timers
+/// and the control register are as after reset, and the registers of the others have not changed.
 pub(crate) fn fresh_start() -> Outcome {
     smp::on_cpu(1, |_| {
         cpu::set_cntkctl(0x303);

@@ -34,7 +34,7 @@ pub(crate) fn call(function: u32, a: u32, b: u32, c: u32) -> u32 {
     unsafe { hypercall(function, a, b, c) }
 }
 
-/// Calls with all registers, R0 to R12 and LR, and gives what they are afterwards.
+/// Calls with all registers, R0 to R12 and LR, and returns their values after the call.
 pub(crate) fn call_with(mut registers: [u32; 14]) -> [u32; 14] {
     // SAFETY: As above.
     unsafe { hypercall_registers(registers.as_mut_ptr()) };

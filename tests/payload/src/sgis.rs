@@ -47,7 +47,7 @@ static END: Barrier = Barrier::new();
 const MIN_ROUNDS: u32 = 5;
 const MAX_ROUNDS: u32 = 200;
 
-/// What all CPUs sent, and what they took.
+/// The SGIs that all CPUs sent and took.
 static SENT: AtomicU32 = AtomicU32::new(0);
 
 /// All CPUs send all SGIs to all CPUs, themselves too, at the same time.
@@ -102,7 +102,7 @@ pub(crate) fn in_bulk() -> Outcome {
         }
         SENT.fetch_add(count, Ordering::SeqCst);
         MIDDLE.wait()?;
-        // What comes late comes now.
+        // Late SGIs come now.
         Deadline::after(MILLISECOND).wait();
         END.wait()?;
         for (target, sent) in sent.iter().enumerate().take(team) {
@@ -134,8 +134,8 @@ pub(crate) fn sources() -> Outcome {
             cpu::masked(|| {
                 GO.wait()?;
                 SENT.wait()?;
-                // The distributor is asked first: what the others wrote to it need not have come
-                // as far as this CPU's interface when they go on, and might come after the first
+                // Read the distributor first: the writes of other CPUs to it need not have reached
+                // this CPU's interface when those CPUs go on. They might arrive after the first
                 // acknowledgement.
                 let is_pending = gic::bit(gic::GICD_ISPENDR, SGI);
                 ensure(is_pending == (smp::team() > 1), "GICD_ISPENDR", [0; 3])?;

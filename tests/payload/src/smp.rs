@@ -15,7 +15,7 @@ const MAX_CPUS: usize = 8;
 /// The interrupt that wakes a CPU for work.
 const SGI_WORK: u32 = 0;
 
-/// What a CPU does.
+/// The task of a CPU.
 type Work = fn(usize) -> Outcome;
 
 /// A CPU's work: a function's address, or one of these.
@@ -28,12 +28,12 @@ static DONE: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 const SUCCESS: u32 = 1;
 const FAILED: u32 = 2;
 
-/// A failure, in pieces: what, and the numbers.
+/// A failure, in pieces: the text and the numbers.
 static WHAT: [[AtomicUsize; 2]; MAX_CPUS] =
     [const { [const { AtomicUsize::new(0) }; 2] }; MAX_CPUS];
 static VALUES: [[AtomicU32; 3]; MAX_CPUS] = [const { [const { AtomicU32::new(0) }; 3] }; MAX_CPUS];
 
-/// With what each CPU came to Rust, and how often.
+/// The argument with which each CPU came to Rust, and the number of times.
 static STARTED_WITH: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 static STARTS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 
@@ -52,7 +52,7 @@ pub(crate) fn starts(cpu: usize) -> u32 {
         .map_or(0, |count| count.load(Ordering::SeqCst))
 }
 
-/// What was in the register with which a CPU started last.
+/// The argument of a CPU's last start.
 pub(crate) fn started_with(cpu: usize) -> u32 {
     STARTED_WITH
         .get(cpu)
@@ -96,7 +96,7 @@ fn outcome(cpu: usize) -> Outcome {
     })
 }
 
-/// What a CPU but the first does, from its start on.
+/// The life of a CPU other than the first, from its start on.
 pub(crate) fn wait_for_work(id: u32) -> ! {
     let cpu = (id & 7) as usize;
     let (Some(work), Some(with), Some(starts)) =
@@ -109,7 +109,7 @@ pub(crate) fn wait_for_work(id: u32) -> ! {
     loop {
         cpu::disable_interrupts();
         match work.swap(NOTHING, Ordering::SeqCst) {
-            // What comes before this WFI ends it, for interrupts are masked but not disabled.
+            // An interrupt before this WFI ends it, since interrupts are masked but not disabled.
             NOTHING => {
                 cpu::wait_for_interrupt();
                 cpu::enable_interrupts();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The generic timers and their counters (chapter B8): what their registers mean, that they
-//! interrupt as often as they are asked to and never early, and that time is the same on all CPUs.
+//! The generic timers and their counters (chapter B8): the registers have their meaning, the
+//! interrupts come as often as they are asked for and never early, and time is the same on all
+//! CPUs.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,7 +17,7 @@ use crate::smp::{self, Barrier};
 use crate::timer::{self, physical, Deadline, ENABLE, MASK, MILLISECOND, SECOND, STATUS};
 use crate::vfp::exit_often;
 
-/// A timer, by what can be done with it.
+/// A timer, by its operations.
 struct Timer {
     count: fn() -> u64,
     set_control: fn(u32),
@@ -57,7 +58,7 @@ impl Timer {
         (self.set_control)(ENABLE);
     }
 
-    /// What the registers mean.
+    /// The meaning of the registers.
     fn registers(&self) -> Outcome {
         let place = self.intid;
         (self.set_control)(MASK);
@@ -440,7 +441,7 @@ pub(crate) fn counters() -> Outcome {
 /// CNTKCTL opens counters and timers to user mode.
 pub(crate) fn user_access() -> Outcome {
     let old = cpu::cntkctl();
-    // CNTVCT, CNTPCT, CNTV_CTL, CNTP_CTL, CNTFRQ: by which bits.
+    // CNTVCT, CNTPCT, CNTV_CTL, CNTP_CTL, CNTFRQ, and the bits that permit them.
     let accesses = [
         (code::mrrc([1, 14]), 1 << 1),
         (code::mrrc([0, 14]), 1 << 0),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Undefined instructions, supervisor calls, IRQs and FIQs: where they go, and what the registers
-//! are then (B1.8, B1.9).
+//! Undefined instructions, supervisor calls, IRQs and FIQs: their vectors, and the registers there
+//! (B1.8, B1.9).
 
 use crate::board;
 use crate::check::{ensure, ensure_eq, Outcome};
@@ -60,13 +60,13 @@ const fn halves(instruction: u32) -> [u16; 2] {
     [(instruction >> 16) as u16, instruction as u16]
 }
 
-/// What an exception has to leave in the registers.
+/// The registers that an exception has to leave.
 pub(crate) struct Expected {
     pub vector: u32,
     pub mode: u32,
     pub lr: u32,
     pub spsr: u32,
-    /// What is masked upon entry, in addition.
+    /// The additional masks upon entry.
     pub masks: u32,
 }
 
@@ -250,7 +250,7 @@ pub(crate) fn supervisor_calls() -> Outcome {
     expect(found, code as u32 + 1, user | T)
 }
 
-/// VBAR, SCTLR.V and SCTLR.TE say where exceptions go and in which instruction set.
+/// VBAR, SCTLR.V and SCTLR.TE choose the vector and the instruction set of exceptions.
 pub(crate) fn vectors() -> Outcome {
     let check = |from: u32, place: u32| {
         for instruction in [UDF].into_iter().chain(no_registers().iter().copied()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The floating-point and Advanced SIMD registers stay what they are over exits and while others
-//! use the unit.
+//! The floating-point and Advanced SIMD registers keep their values over exits and while others use
+//! the unit.
 
 use crate::board;
 use crate::check::{ensure, ensure_eq, Outcome};
@@ -89,7 +89,7 @@ pub(crate) fn over_preemption() -> Outcome {
 }
 
 /// VFP instructions are undefined while CPACR or FPEXC says so, in either mode, and the registers
-/// stay what they are.
+/// keep their values.
 pub(crate) fn traps() -> Outcome {
     use crate::code::{self, BX_LR, SVC_0};
     use crate::exceptions::{self, SVC, UNDEFINED};
@@ -116,7 +116,7 @@ pub(crate) fn traps() -> Outcome {
     let cpacr = get(code::mrc(CPACR));
     let fpexc = get(VMRS_FPEXC);
     let mut result = Ok(());
-    // The rights of CP10 and CP11, FPEXC; what then happens in Supervisor mode and in user mode.
+    // The rights of CP10 and CP11, FPEXC, and then the results in Supervisor mode and in user mode.
     for (round, (rights, enable, here, there)) in [
         (0xf, ENABLE, 0, SVC),
         (0x5, ENABLE, 0, UNDEFINED),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! WFI, WFE and SEV: what wakes a CPU (B1.8.13, B1.8.14).
+//! WFI, WFE and SEV: the events that wake a CPU (B1.8.13, B1.8.14).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -49,7 +49,8 @@ pub(crate) fn masked_interrupts() -> Outcome {
     Ok(())
 }
 
-/// What the CPU interface does not signal does not wake it; the timer does, later.
+/// An interrupt that the CPU interface does not signal does not wake the CPU; the timer does,
+/// later.
 pub(crate) fn priority_mask() -> Outcome {
     cpu::masked(|| {
         gic::write(gic::GICC_PMR, 0x80);

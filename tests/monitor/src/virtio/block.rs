@@ -18,9 +18,9 @@ use super::VirtioDevice;
 use crate::error::{Context, Result};
 
 const SECTOR: u64 = 512;
-/// What is moved at a time between file and guest.
+/// The size of a transfer between file and guest.
 const CHUNK: usize = 64 << 10;
-/// What the driver shows as the disk's serial number.
+/// The serial number of the disk, as the driver shows it.
 const SERIAL: &[u8; 20] = b"kvm_arm-monitor\0\0\0\0\0";
 
 /// The head of a request.

@@ -98,7 +98,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         self.device.features() | (1 << VIRTIO_F_VERSION_1)
     }
 
-    /// Serves all queues: what the thread behind `notify` has to do.
+    /// Serves all queues. This is the task of the thread behind `notify`.
     pub(crate) fn process(&mut self) -> io::Result<()> {
         let mut tell = false;
         for queue in self.queues.iter_mut().filter(|queue| queue.ready()) {

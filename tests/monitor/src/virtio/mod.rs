@@ -21,6 +21,6 @@ pub(crate) trait VirtioDevice: Send {
     fn queues(&self) -> &'static [u16];
     /// Reads its configuration.
     fn read_config(&self, offset: u64, data: &mut [u8]);
-    /// Serves what is in a queue, and says whether the driver wants to know.
+    /// Serves the requests of a queue, and returns whether the driver wants to know.
     fn process(&mut self, queue: &mut Queue, memory: &GuestMemoryMmap) -> bool;
 }
