@@ -154,9 +154,10 @@
 /*
  * The host's stack pointers and the FIQ bank. LR and SPSR of its exception
  * modes are dead while it runs outside of an exception's first instructions,
- * and LR_svc is on the stack of __hyp_call.
+ * and LR_svc is on the stack of __hyp_call. HOST_CP15 is behind them: r12
+ * points to it afterwards.
  */
-.macro	save_host_banked			@ r0: HypCpu; clobbers r12
+.macro	save_host_banked			@ r0: HypCpu; clobbers r2-r9
 	add	r12, r0, #HOST_SAVED
 	mrs	r2, SP_usr
 	mov	r3, lr				@ LR_usr
@@ -176,7 +177,7 @@
 	stmia	r12!, {r2 - r9}
 .endm
 
-.macro	load_host_banked			@ r0: HypCpu; clobbers r12
+.macro	load_host_banked			@ r0: HypCpu; clobbers r2-r9; r12 as above
 	add	r12, r0, #HOST_SAVED
 	ldmia	r12!, {r2 - r7}
 	msr	SP_usr, r2
@@ -463,7 +464,6 @@ guest_enter:					@ r1: VcpuContext
 	mov	r2, #VFP_HOST
 	str	r2, [r0, #HOST_VFP_STATE]
 	save_host_banked
-	add	r12, r0, #HOST_CP15
 	save_host_cp15
 
 	/*
@@ -693,6 +693,12 @@ host_return:
 	mcr	p15, 4, r3, c0, c0, 5		@ VMPIDR
 	ldr	r3, =__hyp_host_vectors
 	mcr	p15, 4, r3, c12, c0, 0		@ HVBAR
+	/*
+	 * A core with the multiprocessing extensions has no FCSE, and FCSEIDR
+	 * reads as zero and ignores writes (B4.1.60). An emulated one may have
+	 * it all the same, and add it to the low addresses of whoever runs.
+	 */
+	mcr	p15, 0, r2, c13, c0, 0		@ FCSEIDR
 	ldr	r3, [r0, #HOST_VFP_STATE]
 	cmp	r3, #VFP_HOST
 	bne	host_vfp
@@ -705,7 +711,6 @@ host_vfp_done:
 	msr	SPSR_cxsf, r4
 	push	{r11}
 	load_host_banked
-	add	r12, r0, #HOST_CP15
 	load_host_cp15
 	pop	{r0}
 	eret

@@ -9,6 +9,7 @@
 
 mod accounting;
 mod check;
+mod coprocessor;
 mod dirty_log;
 mod eventfd;
 mod firmware;
@@ -121,6 +122,7 @@ fn main() -> ExitCode {
         [argument, path, seconds] if argument == writeback::WRITEBACK => {
             return writeback::main(path, seconds)
         }
+        [argument] if argument == coprocessor::COPROCESSORS => return coprocessor::main(),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}
