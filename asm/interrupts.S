@@ -531,11 +531,13 @@ ENDPROC(__hyp_guest_vectors)
 
 /*
  * The same for cores on which a guest could train the branch predictor for
- * the host (Spectre variant 2): on Cortex-A15, ICIALLU empties it too, given
- * that ACTLR[0] is set. No indirect branch comes before.
+ * the host (Spectre variant 2): it is emptied first. No indirect branch comes
+ * before. Which operation does that is a fact of the core
+ * (src/machine/core.rs).
  */
+.macro	flushing_vectors name, crm, opc2
 	.balign	32
-ENTRY(__hyp_guest_vectors_iciallu)
+ENTRY(\name)
 	b	hyp_fault_reset
 	b	hyp_fault_undefined
 	b	hyp_fault_svc
@@ -543,16 +545,20 @@ ENTRY(__hyp_guest_vectors_iciallu)
 	b	hyp_fault_data
 	b	1f
 	b	2f
-	mcr	p15, 0, r0, c7, c5, 0		@ FIQ falls through
+	mcr	p15, 0, r0, c7, \crm, \opc2	@ FIQ falls through
 	isb
 	b	guest_fiq
-1:	mcr	p15, 0, r0, c7, c5, 0
+1:	mcr	p15, 0, r0, c7, \crm, \opc2
 	isb
 	b	guest_trap
-2:	mcr	p15, 0, r0, c7, c5, 0
+2:	mcr	p15, 0, r0, c7, \crm, \opc2
 	isb
 	b	guest_irq
-ENDPROC(__hyp_guest_vectors_iciallu)
+ENDPROC(\name)
+.endm
+
+	flushing_vectors __hyp_guest_vectors_iciallu, c5, 0	@ ICIALLU
+	flushing_vectors __hyp_guest_vectors_bpiall, c5, 6	@ BPIALL
 
 guest_irq:
 	stmia	sp, {r0 - r12}

@@ -10,64 +10,65 @@
 #define KVM_ARM_WORLD_SWITCH_H
 
 /* --- VcpuContext: one guest CPU -------------------------------------- */
+/* Each field begins where the one before it ends. */
 /* The first part has the layout of struct kvm_regs (include/uapi). */
 #define CTX_R0			0	/* r0-r12 */
-#define CTX_SP_USR		52
-#define CTX_LR_USR		56
-#define CTX_PC			60
-#define CTX_CPSR		64
-#define CTX_SVC			72	/* sp, lr, spsr */
-#define CTX_ABT			84
-#define CTX_UND			96
-#define CTX_IRQ			108
-#define CTX_FIQ			120	/* r8-r12, sp, lr, spsr */
-#define CTX_CP15		152	/* armv7::cp15::Cp15Reg */
+#define CTX_SP_USR		(CTX_R0 + 13 * 4)
+#define CTX_LR_USR		(CTX_SP_USR + 4)
+#define CTX_PC			(CTX_LR_USR + 4)
+#define CTX_CPSR		(CTX_PC + 4)
+#define CTX_ORIG_R0		(CTX_CPSR + 4)
+#define CTX_SVC			(CTX_ORIG_R0 + 4)	/* sp, lr, spsr */
+#define CTX_ABT			(CTX_SVC + 3 * 4)
+#define CTX_UND			(CTX_ABT + 3 * 4)
+#define CTX_IRQ			(CTX_UND + 3 * 4)
+#define CTX_FIQ			(CTX_IRQ + 3 * 4)	/* r8-r12, sp, lr, spsr */
+#define CTX_CP15		(CTX_FIQ + 8 * 4)	/* armv7::cp15::Cp15Reg */
 #define CTX_CP15_COUNT		31
-#define CTX_SCTLR		160
-#define CTX_TTBCR		172	/* with DACR, TTBR0, TTBR1 behind */
-#define CTX_CONTEXTIDR		240
 /* Control registers of HYP mode while this vCPU runs. */
-#define CTX_HCR			276
-#define CTX_HSTR		280
-#define CTX_HCPTR		284
-#define CTX_HDCR		288
-#define CTX_VTTBR		292	/* low, high */
-#define CTX_CNTVOFF		300	/* low, high */
-/* Written at each exit. */
-#define CTX_HSR			308
-#define CTX_HDFAR		312
-#define CTX_HIFAR		316
-#define CTX_FIPA_PAGE		320	/* IPA[39:12] of an abort */
-#define CTX_TEECR		324	/* TEECR, TEEHBR: CP14's ThumbEE registers */
-#define CTX_VFP			336	/* FPEXC, FPSCR, then d0-d31 */
-#define CTX_ANSWERS		600	/* what src/hyp/answer.rs has to know */
-#define CTX_ANSWERED		616	/* what it has counted */
-#define CTX_RELAY		624	/* hyp::relay::Relay */
-#define CTX_RELAYED		640	/* how often its interrupt was given to the guest */
-#define CTX_CNTV_CTL		644	/* of the virtual timer, which is off otherwise */
-#define CTX_SIZE		648
+#define CTX_HCR			(CTX_CP15 + CTX_CP15_COUNT * 4)
+#define CTX_HSTR		(CTX_HCR + 4)
+#define CTX_HCPTR		(CTX_HSTR + 4)
+#define CTX_HDCR		(CTX_HCPTR + 4)
+#define CTX_VTTBR		(CTX_HDCR + 4)	/* low, high */
+#define CTX_CNTVOFF		(CTX_VTTBR + 8)	/* low, high */
+/* Written at an exit for a trap; the last three for an abort alone. */
+#define CTX_HSR			(CTX_CNTVOFF + 8)
+#define CTX_HDFAR		(CTX_HSR + 4)
+#define CTX_HIFAR		(CTX_HDFAR + 4)
+#define CTX_FIPA_PAGE		(CTX_HIFAR + 4)	/* IPA[39:12] */
+#define CTX_TEECR		(CTX_FIPA_PAGE + 4)	/* with TEEHBR: CP14's ThumbEE */
+/* A word of padding is before it: D registers are aligned. */
+#define CTX_VFP			(CTX_TEECR + 8 + 4)	/* FPEXC, FPSCR, then d0-d31 */
+#define CTX_ANSWERS		(CTX_VFP + 8 + 32 * 8)	/* what src/hyp/answer.rs has to know */
+#define CTX_ANSWERED		(CTX_ANSWERS + 4 * 4)	/* what it has counted */
+#define CTX_RELAY		(CTX_ANSWERED + 2 * 4)	/* hyp::relay::Relay */
+#define CTX_RELAYED		(CTX_RELAY + 4 * 4)	/* how often the guest was given its interrupt */
+#define CTX_CNTV_CTL		(CTX_RELAYED + 4)	/* of the virtual timer, which is off otherwise */
+#define CTX_SIZE		(CTX_CNTV_CTL + 4)
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */
-#define HOST_ELR		4
-#define HOST_SPSR		8
-#define HOST_STUB_HVBAR		12
-#define HOST_STUB_HSCTLR	16
-#define HOST_RESET_PA		20	/* identity address of __hyp_reset */
-#define HOST_FLAGS		24
-#define HOST_MPIDR		28
-#define HOST_FAULT		32	/* r0-r12, lr, pc, spsr, hsr, hdfar, hifar, hpfar */
-#define HOST_SAVED		112	/* sp_usr, lr_usr, sp_{svc,abt,und,irq}, fiq[8] */
-#define HOST_CP15		168
+#define HOST_ELR		(HOST_CTX + 4)
+#define HOST_SPSR		(HOST_ELR + 4)
+#define HOST_STUB_HVBAR		(HOST_SPSR + 4)
+#define HOST_STUB_HSCTLR	(HOST_STUB_HVBAR + 4)
+#define HOST_RESET_PA		(HOST_STUB_HSCTLR + 4)	/* identity address of __hyp_reset */
+#define HOST_FLAGS		(HOST_RESET_PA + 4)
+#define HOST_MPIDR		(HOST_FLAGS + 4)
+#define HOST_FAULT		(HOST_MPIDR + 4)	/* r0-r12, lr, pc, spsr, hsr, hdfar, hifar, hpfar */
+#define HOST_SAVED		(HOST_FAULT + 20 * 4)	/* sp_usr, lr_usr, sp_{svc,abt,und,irq}, fiq[8] */
+#define HOST_CP15		(HOST_SAVED + 14 * 4)
 #define HOST_CP15_COUNT		21	/* with TEECR and TEEHBR */
-#define HOST_GUEST_VECTORS	252	/* HVBAR while a guest runs */
-#define HOST_VFP_STATE		256	/* whose the VFP is: VFP_ below */
-#define HOST_DRAINS		260	/* an asynchronous abort is expected now */
-#define HOST_PAGE_WINDOW	264	/* the place of its descriptor, its address */
-#define HOST_BLOCK_WINDOW	272
-#define HOST_VFP		280	/* FPEXC, FPSCR, then d0-d31 */
+#define HOST_GUEST_VECTORS	(HOST_CP15 + HOST_CP15_COUNT * 4)	/* HVBAR while a guest runs */
+#define HOST_VFP_STATE		(HOST_GUEST_VECTORS + 4)	/* whose the VFP is: VFP_ below */
+#define HOST_DRAINS		(HOST_VFP_STATE + 4)	/* an asynchronous abort is expected now */
+#define HOST_PAGE_WINDOW	(HOST_DRAINS + 4)	/* the place of its descriptor, its address */
+#define HOST_BLOCK_WINDOW	(HOST_PAGE_WINDOW + 8)
+#define HOST_VFP		(HOST_BLOCK_WINDOW + 8)	/* FPEXC, FPSCR, then d0-d31 */
+#define HOST_STACK		(HOST_VFP + 8 + 32 * 8)
 #define HOST_STACK_TOP		4096
-#define HOST_SIZE		4096
+#define HOST_SIZE		HOST_STACK_TOP
 
 /* HOST_FLAGS */
 #define HOST_HAS_VFP		1
@@ -79,7 +80,7 @@
 #define VFP_GUEST		2	/* all of it is the guest's */
 
 /* --- Functions that SVC code calls in HYP mode by hvc ------------------ */
-/* 0 to 2 belong to the kernel's stub ABI (hyp-abi.rst). */
+/* 0 to 2 belong to the kernel's stub (hyp-abi.rst); asm/init.S compares them. */
 #define HVC_STUB_SET_VECTORS	0
 #define HVC_STUB_SOFT_RESTART	1
 #define HVC_STUB_RESET_VECTORS	2
@@ -94,7 +95,7 @@
 #define HVC_IDENTIFY		0x107	/* returns HVC_IDENTITY */
 #define HVC_IDENTITY		0x6b766d32
 
-/* What of a page or block HVC_FLUSH_RAM is about: where it begins, and how many pages. */
+/* The part of a page or block that HVC_FLUSH_RAM cleans: where it begins, and how many pages. */
 #define FLUSH_OFFSET_MASK	0x1ff000
 #define FLUSH_PAGES_MASK	0xfff
 #define DESC_PAGE		2	/* a descriptor with it is a page's, else a block's */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CP15: which of its registers belong to a guest.
+//! CP15: the registers that each guest CPU has of its own.
 
 /// Declares [`Cp15Reg`] and what belongs to it from one list.
 macro_rules! cp15_registers {

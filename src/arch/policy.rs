@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What HYP mode's control registers are while a guest runs, with the reason for
-//! each bit.
+//! The values of HYP mode's control registers while a guest runs, with the reason
+//! for each bit.
 //!
-//! A bit that is set and not needed costs an exit each time the guest does what it
-//! traps; one that is missing lets the guest see or change what is the host's.
+//! A bit that is set without need costs an exit for each access that it traps. A
+//! missing bit lets the guest see or change the host's state.
 
 use crate::regs::{
     Hcptr,
@@ -16,20 +16,20 @@ use crate::regs::{
 /// HCR while a guest runs.
 ///
 /// - VM: the guest's physical addresses are translated by stage 2.
-/// - SWIO: should an invalidation by set and way ever not be trapped, it must not throw away
-///   what other guests or the host have in the cache.
-/// - FMO, IMO, AMO: the host's interrupts and aborts arrive while a guest runs, and are the
-///   host's; the guest's masks do not hold them back. They also turn the virtual ones on.
+/// - SWIO: an invalidation by set and way must not drop lines of other guests or the host, should
+///   it ever not trap.
+/// - FMO, IMO, AMO: interrupts and aborts that arrive while a guest runs are the host's, and the
+///   guest's masks do not hold them back. The bits also turn the virtual ones on.
 /// - FB, BSU inner: a vCPU moves between physical CPUs. TLB maintenance and barriers that a
-///   uniprocessor guest means for itself have to reach where it has been.
+///   uniprocessor guest means for itself have to reach the CPUs where the vCPU has been.
 /// - TWI: a guest that waits gives its CPU away.
-/// - TSC: there is no secure monitor for a guest; a call is answered, or undefined.
-/// - TIDCP: L2CTLR and whatever else the core has there.
+/// - TSC: a guest has no secure monitor. The highvisor answers the call.
+/// - TIDCP: L2CTLR, and other registers of the core's own in c9 to c11.
 /// - TAC: ACTLR changes the whole physical CPU.
 /// - TSW: set and way mean nothing to a vCPU, see TVM.
 ///
-/// Left out: TWE, as trapping every WFE costs more than it gives; it is added while other tasks
-/// want the CPU; TID0 to TID3, as the guest's core is the host's; PTW, as guests may keep tables
+/// Left out: TWE, as trapping every WFE costs more than it gives (it is added while other tasks
+/// want the CPU); TID0 to TID3, as the guest's core is the host's; PTW, as guests may keep tables
 /// where they like; DC, as guests that start with the caches off do maintenance for that;
 /// TPC, TPU, TTLB, as these operations are harmless.
 pub const HCR_GUEST: Hcr = Hcr::VM
@@ -48,23 +48,25 @@ pub const HCR_GUEST: Hcr = Hcr::VM
 /// To be added to [`HCR_GUEST`] while the guest's caches are off, and from a set/way operation
 /// until they are next toggled.
 ///
-/// TVM: turning the caches on is a write to SCTLR. It has to be seen, as all that the host wrote
-/// for the guest through its own caches must be in memory before, and what the guest wrote
-/// around the caches must not be hidden by stale lines after. Then the bit goes, as the
-/// registers that it traps are written at every context switch of a guest.
+/// TVM: a guest turns its caches on by a write to SCTLR, which has to be seen. Before it, the data
+/// that the host wrote for the guest through its own caches must be in memory; after it, no stale
+/// line may hide data that the guest wrote around the caches. Then the bit goes, because a guest
+/// writes the trapped registers at every context switch.
 pub const HCR_CACHES_OFF: Hcr = Hcr::TVM;
 
 /// HSTR while a guest runs.
 ///
-/// - T15: c15 has the core's own registers, some of which change the whole physical CPU.
+/// - T15: c15 has the core's own registers, and some of them change the whole physical CPU.
 ///
-/// Nothing else: other primary registers have what guests use all the time.
+/// Nothing else: guests use registers of the other primary registers all the time. So a guest can
+/// write FCSEIDR, in c13, which a core must ignore; the world switch clears it for the emulated
+/// ones that do not.
 pub const HSTR_GUEST: Hstr = Hstr::T15;
 
-/// HCPTR while a guest runs that has not yet used VFP since it was entered.
+/// HCPTR while a guest runs, until it uses the VFP for the first time since it was entered.
 ///
-/// - TCP10, TCP11: the first use traps, and the registers are switched then. Most exits happen
-///   without any.
+/// - TCP10, TCP11: the first use traps, and the registers are switched then. Mostly the guest exits
+///   without a use.
 /// - TTA: trace registers are the host's.
 ///
 /// Left out: TCPAC, as CPACR is the guest's own and switched; TASE, as the two TCP bits include
@@ -74,8 +76,8 @@ pub const HCPTR_GUEST: Hcptr = Hcptr::TCP10.union(Hcptr::TCP11).union(Hcptr::TTA
 /// [`HCPTR_GUEST`] once the guest's VFP registers are loaded.
 pub const HCPTR_GUEST_VFP: Hcptr = Hcptr::TTA;
 
-/// The bits of HDCR that are set while a guest runs. HPMN is kept: it says how the counters are
-/// divided, and its reset value is the number there is.
+/// The bits of HDCR that are set while a guest runs. HPMN is kept: it divides the counters between
+/// HYP mode and the others, and its reset value is the number of counters.
 ///
 /// - TDRA, TDOSA, TDA: breakpoints and the debugger's channels are the host's. TDA requires the
 ///   other two.
@@ -90,8 +92,8 @@ pub const HDCR_GUEST: Hdcr = Hdcr::TDRA
 
 /// CNTHCTL (B4.1.29) while a guest runs.
 ///
-/// PL1PCTEN: the physical counter is read, not used up, and Linux guests without a virtual one
-/// read it often. PL1PCEN is left out: a HYP-booted host uses the physical timer itself.
+/// PL1PCTEN: reading the physical counter harms nobody, and Linux guests without a virtual one read
+/// it often. PL1PCEN is left out: a HYP-booted host uses the physical timer itself.
 pub const CNTHCTL_GUEST: u32 = 1 << 0;
 
 /// CNTHCTL while the host runs: the physical counter and timer are its own.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registers of HYP mode and of the guest whose bits are looked at (B4.1), and the
-//! geometry of address translation that follows from VTCR.
+//! The registers of HYP mode and of the guest whose bits the module knows (B4.1), and
+//! the geometry of address translation that follows from VTCR.
 //!
-//! Which bits are set for a guest, and why, is in [`crate::policy`].
+//! [`crate::policy`] has the bits that are set for a guest, with the reasons.
 
 use bitflags::bitflags;
 use static_assertions::const_assert;
@@ -199,6 +199,9 @@ bitflags! {
     }
 }
 
+/// ISR.A (B4.1.99): an asynchronous abort is pending.
+pub const ISR_A: u32 = 1 << 8;
+
 /// CNTKCTL.PL0PTEN (B4.1.26): user mode may use the physical timer.
 pub const CNTKCTL_PL0PTEN: u32 = 1 << 9;
 
@@ -218,9 +221,9 @@ const ROOT_SHIFT: u32 = 30;
 
 /// Entries of the first level of stage 2.
 ///
-/// A table has 512. A walk may start one level lower if the larger number of entries there is made
-/// of concatenated tables (B3.6.5): two tables here instead of a level 0 that would have two
-/// entries, so that every TLB miss of a guest reads one descriptor less.
+/// A table has 512. A walk may start one level lower, in several tables one behind the other
+/// (B3.6.5). Here these are two, in place of a level 0 with two entries, so every TLB miss of a guest
+/// reads one descriptor less.
 pub const STAGE2_ROOT_ENTRIES: usize = 1 << (IPA_BITS - ROOT_SHIFT);
 
 /// The size of the first level in bytes. It has to be aligned to that.
@@ -232,9 +235,9 @@ pub const STAGE2_ROOT_ORDER: u32 = STAGE2_ROOT_SIZE.trailing_zeros() - PAGE_SHIF
 const_assert_eq!(STAGE2_ROOT_SIZE, 2 * PAGE_SIZE as usize);
 const_assert_eq!(STAGE2_ROOT_ORDER, 1);
 
-/// How table walks access memory: the fields of TTBCR, HTCR and VTCR that are at the same place.
-/// They have to be what the kernel's own mapping of the tables is, Write-Back Write-Allocate and
-/// Inner Shareable: then walks snoop the caches, and no table needs cleaning.
+/// The attributes of table walks: fields that TTBCR, HTCR and VTCR have at the same place. They have
+/// to be those of the kernel's own mapping of the tables, Write-Back Write-Allocate and Inner
+/// Shareable. Then walks snoop the caches, and no table needs cleaning.
 pub mod walk {
     /// IRGN0: inner Write-Back Write-Allocate.
     pub const IRGN0_WBWA: u32 = 0b01 << 8;

@@ -2,13 +2,13 @@
 
 //! Traps that are answered in HYP mode, without a world switch.
 //!
-//! [`kvm_arm_hyp_answer`] runs in HYP mode with the guest's world loaded. All that it reaches has
-//! to be code and data of this module, which are mapped there; nothing of the kernel is. It must
-//! not panic, take a lock, or keep anything but what is in the context. `tools/check-hyp-calls`
-//! follows its calls in the built module and refuses any that leave it.
+//! [`kvm_arm_hyp_answer`] runs in HYP mode with the guest's world loaded. The module's code and data
+//! are mapped there, and nothing of the kernel is: it may reach nothing else. It must not panic or
+//! take a lock, and all its state is in the context. `tools/check-hyp-calls` follows its calls in
+//! the built module and refuses any that leave it.
 //!
-//! What has side effects, or needs anything that is not at hand, is declined: nothing is changed,
-//! and the host answers it.
+//! It declines a trap that has side effects, or needs anything that is not at hand: it changes
+//! nothing then, and the host answers.
 
 use core::cell::Cell;
 
@@ -24,11 +24,10 @@ use armv7::{
         Psr, //
     },
 };
-use kvm_bindings as layout;
 use machine::{
+    core::Core,
     cp15::{
         self,
-        Core,
         Cp15Outcome,
         Cp15State, //
     },
@@ -44,12 +43,10 @@ use machine::{
         Services, //
     },
 };
-use memoffset::offset_of;
-use static_assertions::const_assert_eq;
 
 use super::context::VcpuContext;
 
-/// What HYP mode has to know of a vCPU to answer for it.
+/// The facts about a vCPU by which HYP mode answers for it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Answers {
@@ -59,26 +56,18 @@ pub(crate) struct Answers {
     services: u32,
     /// The id of the vCPU.
     vcpu: u32,
-    /// Whether the core is a Cortex-A7.
-    is_a7: u32,
+    /// The number of the [`Core`].
+    core: u32,
 }
 
 impl Answers {
-    /// Says what `firmware` of a vCPU is.
+    /// The facts about vCPU number `vcpu`, whose firmware is `firmware`.
     pub(crate) fn new(vcpu: usize, firmware: &Firmware) -> Self {
         Self {
             psci: firmware.psci.bits(),
             services: firmware.services.bits(),
             vcpu: vcpu as u32,
-            is_a7: (firmware.core == Core::CortexA7).into(),
-        }
-    }
-
-    fn core(&self) -> Core {
-        if self.is_a7 != 0 {
-            Core::CortexA7
-        } else {
-            Core::CortexA15
+            core: firmware.core as u32,
         }
     }
 
@@ -86,12 +75,12 @@ impl Answers {
         Some(Firmware {
             psci: Version::from_bits(self.psci)?,
             services: Services::from_bits_truncate(self.services),
-            core: self.core(),
+            core: Core::from_number(self.core)?,
         })
     }
 }
 
-/// How many traps were answered here. The highvisor takes the counts now and then.
+/// How many traps were answered here. The highvisor takes these counts now and then.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answered {
@@ -101,26 +90,26 @@ pub(crate) struct Answered {
     pub(crate) cp15: u32,
 }
 
-/// What a trap comes to here.
+/// The end of a trap in HYP mode.
 enum Answer {
-    /// It is carried out; the guest goes on.
+    /// The trap is answered, and the guest goes on.
     Done,
     /// The host has to see to it.
     Declined,
 }
 
-/// Answers the trap that `context.fault.hsr` describes, if that is simple. Zero if it has to be
-/// taken to the host.
+/// Answers the trap that `context.fault.hsr` describes, if that is simple. Returns zero if the host
+/// has to answer it.
 ///
 /// # Safety
 ///
-/// In HYP mode only. `context` is that of the vCPU whose world is loaded, with the general-purpose
-/// registers, PC, CPSR and HSR saved in it, and with nobody else using it.
+/// The CPU is in HYP mode. `context` is that of the vCPU whose world is loaded. The general-purpose
+/// registers, PC, CPSR and HSR are saved in it, and nobody else uses it.
 #[no_mangle]
 // Where the kernel puts no probes.
 #[link_section = ".kprobes.text"]
 unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
-    // SAFETY: As the function's requirement says.
+    // SAFETY: The caller promises that the context is valid and that nobody else uses it.
     let context = unsafe { &mut *context };
     let hsr = Hsr(context.fault.hsr);
     if !cond::condition_holds(hsr, context.core.cpsr) {
@@ -174,7 +163,7 @@ fn call(context: &mut VcpuContext) -> Answer {
     }
 }
 
-/// The other vCPUs, of which nothing is known here: notes that somebody asked.
+/// The other vCPUs. Nothing is known of them here: this notes that somebody asked.
 struct NotAtHand(Cell<bool>);
 
 impl Topology for NotAtHand {
@@ -194,11 +183,11 @@ impl Topology for NotAtHand {
     }
 }
 
-/// A register of CP15 that is emulated, and so is not in the hardware now.
+/// A register of CP15 that is emulated: its value is not in the hardware now.
 #[inline(always)]
 fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
     let trapped = hsr.cp_access();
-    // The registers that the guest's mode has for itself are in the hardware, too.
+    // Nor are the banked registers of the guest's mode in the context.
     let mode = Psr(context.core.cpsr).mode();
     let banked = match mode {
         Some(Mode::Fiq) | None => 8,
@@ -207,8 +196,10 @@ fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
     if trapped.rt >= banked || context.answers.psci == 0 {
         return Answer::Declined;
     }
+    let Some(core) = Core::from_number(context.answers.core) else {
+        return Answer::Declined;
+    };
     let value = context.core.r.get(trapped.rt).copied().unwrap_or(0);
-    let core = context.answers.core();
     let mut emulated = Emulated {
         actlr: context.cp15[Cp15Reg::Actlr as usize],
         l2ctlr: context.cp15[Cp15Reg::L2ctlr as usize],
@@ -258,13 +249,3 @@ impl Cp15State for Emulated {
         self.not_at_hand.set(true);
     }
 }
-
-const_assert_eq!(core::mem::size_of::<Answers>(), 16);
-const_assert_eq!(
-    offset_of!(VcpuContext, answers),
-    layout::CTX_ANSWERS as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, answered),
-    layout::CTX_ANSWERED as usize
-);

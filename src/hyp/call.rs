@@ -23,7 +23,7 @@ extern "C" {
 pub(crate) enum Exit {
     /// A trap, whose syndrome is in the context.
     Trap,
-    /// A physical interrupt, which the host takes when it enables interrupts.
+    /// A physical interrupt. The host takes it when it enables interrupts.
     Interrupt,
     /// An abort whose address no longer translates: run the guest again.
     Retry,
@@ -57,8 +57,8 @@ impl HypCpuRef<'_> {
     /// # Safety
     ///
     /// `context` must be mapped in HYP mode and belong to the caller alone until the call
-    /// returns; its `control` must be consistent with a live stage-2 table. Of the vCPUs of its
-    /// VM, another must not have run on this CPU since `flush_tlb_local`.
+    /// returns; its `control` must name a live stage-2 table. No other vCPU of its VM may have run
+    /// on this CPU since `flush_tlb_local`.
     #[inline]
     pub(crate) unsafe fn run(&self, context: *mut VcpuContext) -> Exit {
         // SAFETY: HYP mode is ours by the type's invariant; the rest is the caller's promise.
@@ -78,34 +78,34 @@ impl HypCpuRef<'_> {
         unsafe { __hyp_call(what as u32, vttbr as u32, (vttbr >> 32) as u32, 0) };
     }
 
-    /// Invalidates all that the TLBs of all CPUs know of the VMID in `vttbr`.
+    /// Invalidates all entries for the VMID in `vttbr` in the TLBs of all CPUs.
     pub(crate) fn flush_tlb_vmid(&self, vttbr: u64) {
         self.maintain(Maintenance::Vmid, vttbr);
     }
 
-    /// Invalidates what this CPU's TLBs know of the VMID in `vttbr`, and its instruction cache.
+    /// Invalidates all entries for the VMID in `vttbr` in this CPU's TLBs, and its instruction cache.
     #[cold]
     pub(crate) fn flush_tlb_local(&self, vttbr: u64) {
         self.maintain(Maintenance::Local, vttbr);
     }
 
-    /// Invalidates all that the TLBs of all CPUs know of any VMID, and instruction caches.
+    /// Invalidates all entries for any VMID in the TLBs of all CPUs, and their instruction caches.
     pub(crate) fn flush_tlb_all_vmids(&self) {
         self.maintain(Maintenance::AllVmids, 0);
     }
 
-    /// Invalidates what the TLBs of all CPUs know of HYP mode's own mappings.
+    /// Invalidates all entries for HYP mode's own mappings in the TLBs of all CPUs.
     pub(crate) fn flush_tlb_hyp(&self) {
         self.maintain(Maintenance::Hyp, 0);
     }
 
-    /// Cleans and invalidates some pages of what `desc` maps, a page or a block, to the point of
-    /// coherency. False after a fault.
+    /// Cleans and invalidates some pages of a page or block to the point of coherency. `desc` maps
+    /// the page or block. Returns false after a fault.
     ///
     /// # Safety
     ///
-    /// `desc` must be of RAM that stays in use during the call, with the attributes that the kernel
-    /// maps RAM with. `pages` are to be in it, and some.
+    /// `desc` must map RAM that stays in use during the call, with the kernel's own attributes for
+    /// RAM. `pages` must not be empty, and must lie in it.
     #[inline]
     pub(super) unsafe fn flush_ram(&self, desc: HypDesc, pages: Range<u32>) -> bool {
         let part = pages.start << PAGE_SHIFT & layout::FLUSH_OFFSET_MASK
@@ -122,7 +122,8 @@ impl HypCpuRef<'_> {
     ///
     /// Afterwards no `HypCpuRef` may be made on this CPU.
     pub(super) unsafe fn give_back(self) {
-        // SAFETY: HYP mode is ours until here.
+        // SAFETY: HYP mode is ours by the type's invariant, and the caller promises that nobody
+        // relies on that afterwards.
         unsafe { __hyp_call(layout::HVC_RESET, 0, 0, 0) };
     }
 }

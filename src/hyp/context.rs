@@ -5,14 +5,24 @@
 use armv7::{
     cp15::Cp15Reg,
     exception::CoreRegs,
-    insn,
-    policy,
+    hsr::{
+        ExceptionClass,
+        FaultStatus,
+        Hsr, //
+    },
+    insn, policy,
     psr::Mode,
-    regs::Hcr, //
+    regs::{
+        Hcr,
+        ISR_A, //
+    },
 };
 use kvm_bindings as layout;
 use memoffset::offset_of;
-use static_assertions::const_assert_eq;
+use static_assertions::{
+    const_assert,
+    const_assert_eq, //
+};
 
 use super::{
     answer::{
@@ -47,7 +57,7 @@ pub(crate) struct CoreRegisters {
     pub(crate) r: [u32; 15],
     pub(crate) pc: u32,
     pub(crate) cpsr: u32,
-    /// `ORIG_r0` of `struct pt_regs`: has no meaning here.
+    /// `ORIG_r0` of `struct pt_regs`, which has no meaning here.
     pub(crate) orig_r0: u32,
     pub(crate) svc: Banked,
     pub(crate) abt: Banked,
@@ -85,7 +95,7 @@ pub(crate) struct Control {
     pub(crate) cntvoff: [u32; 2],
 }
 
-/// What an exit is about.
+/// The syndrome of a trap, and the addresses of an abort.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Fault {
@@ -113,64 +123,91 @@ pub(crate) struct VcpuContext {
     pub(crate) answers: Answers,
     pub(crate) answered: Answered,
     pub(crate) relay: Relay,
-    /// How often the interrupt of `relay` was given to the guest. The highvisor takes it at each
-    /// exit.
+    /// How often the interrupt of `relay` was given to the guest. The highvisor takes this count at
+    /// each exit.
     pub(crate) relayed: u32,
-    /// CNTV_CTL: on while the guest runs, since only then the counter has its offset. At an exit
-    /// it is switched off, and what it was is here, with ISTATUS.
+    /// CNTV_CTL of the guest. The timer is on only while the guest runs, as the counter has the
+    /// guest's offset only then. An exit switches it off and leaves its value here, with ISTATUS.
     pub(crate) cntv_ctl: u32,
 }
 
-const_assert_eq!(offset_of!(CoreRegisters, pc), layout::CTX_PC as usize);
-const_assert_eq!(offset_of!(CoreRegisters, cpsr), layout::CTX_CPSR as usize);
-const_assert_eq!(offset_of!(CoreRegisters, svc), layout::CTX_SVC as usize);
-const_assert_eq!(offset_of!(CoreRegisters, abt), layout::CTX_ABT as usize);
-const_assert_eq!(offset_of!(CoreRegisters, und), layout::CTX_UND as usize);
-const_assert_eq!(offset_of!(CoreRegisters, irq), layout::CTX_IRQ as usize);
-const_assert_eq!(offset_of!(CoreRegisters, fiq), layout::CTX_FIQ as usize);
-const_assert_eq!(offset_of!(VcpuContext, core), layout::CTX_R0 as usize);
-const_assert_eq!(offset_of!(VcpuContext, cp15), layout::CTX_CP15 as usize);
+/// Asserts that the fields of a struct that the assembly knows lie where it expects them.
+///
+/// All fields have to be there: one that is left out does not compile.
+macro_rules! assert_layout {
+    ($type:ident at $base:expr, ends at $end:expr; $($field:ident: $offset:expr,)*) => {
+        // A pattern without `..` names all fields.
+        const _: fn(&$type) = |$type { $($field: _),* }| ();
+        $(
+            static_assertions::const_assert_eq!(
+                $base as usize + memoffset::offset_of!($type, $field),
+                $offset as usize
+            );
+        )*
+        static_assertions::const_assert_eq!(
+            $base as usize + core::mem::size_of::<$type>(),
+            $end as usize
+        );
+    };
+}
+
+pub(super) use assert_layout;
+
+assert_layout!(VcpuContext at 0, ends at layout::CTX_SIZE;
+    core: layout::CTX_R0,
+    cp15: layout::CTX_CP15,
+    control: layout::CTX_HCR,
+    fault: layout::CTX_HSR,
+    thumbee: layout::CTX_TEECR,
+    vfp: layout::CTX_VFP,
+    answers: layout::CTX_ANSWERS,
+    answered: layout::CTX_ANSWERED,
+    relay: layout::CTX_RELAY,
+    relayed: layout::CTX_RELAYED,
+    cntv_ctl: layout::CTX_CNTV_CTL,
+);
+assert_layout!(CoreRegisters at layout::CTX_R0, ends at layout::CTX_CP15;
+    r: layout::CTX_R0,
+    pc: layout::CTX_PC,
+    cpsr: layout::CTX_CPSR,
+    orig_r0: layout::CTX_ORIG_R0,
+    svc: layout::CTX_SVC,
+    abt: layout::CTX_ABT,
+    und: layout::CTX_UND,
+    irq: layout::CTX_IRQ,
+    fiq: layout::CTX_FIQ,
+);
+assert_layout!(Banked at 0, ends at 12;
+    sp: 0,
+    lr: 4,
+    spsr: 8,
+);
+assert_layout!(BankedFiq at 0, ends at 32;
+    r8_12: 0,
+    banked: 20,
+);
+assert_layout!(Control at layout::CTX_HCR, ends at layout::CTX_HSR;
+    hcr: layout::CTX_HCR,
+    hstr: layout::CTX_HSTR,
+    hcptr: layout::CTX_HCPTR,
+    hdcr: layout::CTX_HDCR,
+    vttbr: layout::CTX_VTTBR,
+    cntvoff: layout::CTX_CNTVOFF,
+);
+assert_layout!(Fault at layout::CTX_HSR, ends at layout::CTX_TEECR;
+    hsr: layout::CTX_HSR,
+    hdfar: layout::CTX_HDFAR,
+    hifar: layout::CTX_HIFAR,
+    ipa_page: layout::CTX_FIPA_PAGE,
+);
+assert_layout!(Vfp at layout::CTX_VFP, ends at layout::CTX_ANSWERS;
+    fpexc: layout::CTX_VFP,
+    fpscr: layout::CTX_VFP + 4,
+    d: layout::CTX_VFP + 8,
+);
 const_assert_eq!(Cp15Reg::COUNT, layout::CTX_CP15_COUNT as usize);
-const_assert_eq!(
-    offset_of!(VcpuContext, control) + offset_of!(Control, hcr),
-    layout::CTX_HCR as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, control) + offset_of!(Control, hdcr),
-    layout::CTX_HDCR as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, control) + offset_of!(Control, vttbr),
-    layout::CTX_VTTBR as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, control) + offset_of!(Control, cntvoff),
-    layout::CTX_CNTVOFF as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, fault) + offset_of!(Fault, hsr),
-    layout::CTX_HSR as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, fault) + offset_of!(Fault, ipa_page),
-    layout::CTX_FIPA_PAGE as usize
-);
-const_assert_eq!(offset_of!(VcpuContext, thumbee), layout::CTX_TEECR as usize);
-const_assert_eq!(offset_of!(VcpuContext, vfp), layout::CTX_VFP as usize);
-const_assert_eq!(offset_of!(VcpuContext, relay), layout::CTX_RELAY as usize);
-const_assert_eq!(
-    offset_of!(VcpuContext, relayed),
-    layout::CTX_RELAYED as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, cntv_ctl),
-    layout::CTX_CNTV_CTL as usize
-);
-const_assert_eq!(
-    core::mem::size_of::<VcpuContext>(),
-    layout::CTX_SIZE as usize
-);
-// What the world switch sets is what the policy says.
+
+// The world switch sets the values of the policy.
 const_assert_eq!(policy::CNTHCTL_GUEST, layout::CNTHCTL_GUEST);
 const_assert_eq!(policy::CNTHCTL_HOST, layout::CNTHCTL_HOST);
 const_assert_eq!(
@@ -178,26 +215,47 @@ const_assert_eq!(
     layout::HCPTR_TCP10_11
 );
 const_assert_eq!(Hcr::VA.bits(), layout::HCR_VA);
-// The world switch skips what these places hold.
-const_assert_eq!(
-    offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Sctlr as usize,
-    layout::CTX_SCTLR as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Ttbcr as usize,
-    layout::CTX_TTBCR as usize
-);
-const_assert_eq!(
-    offset_of!(VcpuContext, cp15) + 4 * Cp15Reg::Contextidr as usize,
-    layout::CTX_CONTEXTIDR as usize
-);
+const_assert_eq!(ISR_A, layout::ISR_A);
+
+// The fields of HSR that it looks at are where the decoder finds them.
+macro_rules! assert_class {
+    ($ec:ident, $class:ident) => {
+        const_assert_eq!(
+            Hsr(layout::$ec << layout::HSR_EC_SHIFT).ec().bits(),
+            ExceptionClass::$class.bits()
+        );
+    };
+}
+assert_class!(HSR_EC_CP15, Cp15);
+assert_class!(HSR_EC_CP_0_13, Coprocessor);
+assert_class!(HSR_EC_HVC, Hvc);
+assert_class!(HSR_EC_IABT, PrefetchAbort);
+assert_class!(HSR_EC_DABT, DataAbort);
+// It compares all but the bit in which the two differ.
+const_assert_eq!(layout::HSR_EC_IABT ^ layout::HSR_EC_DABT, !0x3b & 0x3f);
+const_assert!(Hsr(layout::HSR_S1PTW).abort().s1ptw);
+const_assert!(!Hsr(!layout::HSR_S1PTW).abort().s1ptw);
+const_assert!(matches!(
+    Hsr(layout::HSR_FSC_PERMISSION).abort().fsc,
+    FaultStatus::Permission(_)
+));
+const_assert!(matches!(
+    Hsr(layout::HSR_FSC_PERMISSION | !layout::HSR_FSC_TYPE)
+        .abort()
+        .fsc,
+    FaultStatus::Permission(_)
+));
+
+// CSSELR and SCTLR come first behind MPIDR, ACTLR is skipped, and what is behind AMAIR1 is not in
+// registers.
 const_assert_eq!(Cp15Reg::Mpidr as usize, 0);
 const_assert_eq!(Cp15Reg::Csselr as usize, 1);
+const_assert_eq!(Cp15Reg::Sctlr as usize, 2);
 const_assert_eq!(Cp15Reg::Actlr as usize, 3);
 const_assert_eq!(Cp15Reg::Amair1 as usize, 28);
 
 impl VcpuContext {
-    /// Register `n` as the current instruction sees it in the mode of the CPSR (B1.3.2).
+    /// Register `n` of the mode in the CPSR, as the current instruction sees it (B1.3.2).
     pub(crate) fn reg(&self, n: usize) -> u32 {
         match n {
             15 => self.core.pc,
@@ -213,7 +271,7 @@ impl VcpuContext {
         }
     }
 
-    /// The word of `CoreRegisters` that register `n`, below 15, is in the mode of the CPSR.
+    /// The word of `CoreRegisters` that is register `n`, below 15, in the mode of the CPSR.
     fn banked_word(&self, n: usize) -> usize {
         let bank = match armv7::psr::Psr(self.core.cpsr).mode() {
             Some(Mode::Fiq) if n >= 8 => {
@@ -263,13 +321,14 @@ impl insn::Registers for VcpuContext {
 impl CoreRegisters {
     /// The registers as `struct kvm_regs` has them: word by word.
     pub(crate) fn words(&self) -> &[u32; CORE_WORDS] {
-        // SAFETY: `repr(C)`, and made of `CORE_WORDS` words.
+        // SAFETY: The struct is `repr(C)` and consists of `CORE_WORDS` words.
         unsafe { &*(&raw const *self).cast() }
     }
 
     /// The same, to be changed.
     pub(crate) fn words_mut(&mut self) -> &mut [u32; CORE_WORDS] {
-        // SAFETY: As in `words`; every value of a word is valid.
+        // SAFETY: The struct is `repr(C)` and consists of `CORE_WORDS` words, and each value of a
+        // word is valid in it.
         unsafe { &mut *(&raw mut *self).cast() }
     }
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One host CPU in HYP mode: its saved registers, its stack, what a fault left.
+//! One host CPU in HYP mode: its saved registers, its stack, and the registers at its last fault.
 
 use kernel::fmt;
 
 use kvm_bindings as layout;
-use memoffset::offset_of;
-use static_assertions::const_assert_eq;
 
 use super::{
-    context::VcpuContext,
+    context::{
+        assert_layout,
+        VcpuContext,
+        Vfp, //
+    },
     page_table::Window, //
 };
 
@@ -42,12 +44,13 @@ impl fmt::Display for HypFault {
     }
 }
 
-/// What the lowvisor keeps for one host CPU. HTPIDR points to it; the stack is its upper end.
+/// The state that the lowvisor keeps for one host CPU. HTPIDR points to it, and the stack is its upper
+/// end.
 ///
 /// # Invariants
 ///
-/// The layout is that of `include/world_switch.h`, checked below. While HYP mode is ours on the
-/// CPU, the value is written by the assembly only.
+/// The layout is that of `include/world_switch.h`, checked below. While HYP mode is ours on the CPU,
+/// only the assembly writes to it.
 #[repr(C)]
 pub(crate) struct HypCpu {
     /// The vCPU whose world is loaded, or null.
@@ -64,54 +67,47 @@ pub(crate) struct HypCpu {
     cp15: [u32; layout::HOST_CP15_COUNT as usize],
     /// HVBAR while a guest runs.
     pub(super) guest_vectors: u32,
-    /// Whose the VFP is.
+    /// Who has the VFP: a `VFP_` value.
     vfp_state: u32,
-    /// The exit path takes an asynchronous abort of the guest's, if there is one.
+    /// The exit path is about to take an asynchronous abort of the guest, if one is pending.
     drains: u32,
-    /// Where `HVC_FLUSH_RAM` maps a page, and where a block.
+    /// The place at which `HVC_FLUSH_RAM` maps a page, and that at which it maps a block.
     pub(super) page_window: Window,
     pub(super) block_window: Window,
-    vfp: [u32; 2],
-    d: [u64; 32],
-    stack: [u32; 888],
+    vfp: Vfp,
+    stack: [u32; STACK_WORDS],
 }
 
-const_assert_eq!(offset_of!(HypCpu, context), layout::HOST_CTX as usize);
-const_assert_eq!(offset_of!(HypCpu, elr), layout::HOST_ELR as usize);
-const_assert_eq!(offset_of!(HypCpu, spsr), layout::HOST_SPSR as usize);
-const_assert_eq!(
-    offset_of!(HypCpu, stub_hvbar),
-    layout::HOST_STUB_HVBAR as usize
+/// The rest of the page.
+const STACK_WORDS: usize = (layout::HOST_STACK_TOP - layout::HOST_STACK) as usize / 4;
+
+assert_layout!(HypCpu at 0, ends at layout::HOST_SIZE;
+    context: layout::HOST_CTX,
+    elr: layout::HOST_ELR,
+    spsr: layout::HOST_SPSR,
+    stub_hvbar: layout::HOST_STUB_HVBAR,
+    stub_hsctlr: layout::HOST_STUB_HSCTLR,
+    reset_pa: layout::HOST_RESET_PA,
+    flags: layout::HOST_FLAGS,
+    mpidr: layout::HOST_MPIDR,
+    fault: layout::HOST_FAULT,
+    saved: layout::HOST_SAVED,
+    cp15: layout::HOST_CP15,
+    guest_vectors: layout::HOST_GUEST_VECTORS,
+    vfp_state: layout::HOST_VFP_STATE,
+    drains: layout::HOST_DRAINS,
+    page_window: layout::HOST_PAGE_WINDOW,
+    block_window: layout::HOST_BLOCK_WINDOW,
+    vfp: layout::HOST_VFP,
+    stack: layout::HOST_STACK,
 );
-const_assert_eq!(
-    offset_of!(HypCpu, stub_hsctlr),
-    layout::HOST_STUB_HSCTLR as usize
-);
-const_assert_eq!(offset_of!(HypCpu, reset_pa), layout::HOST_RESET_PA as usize);
-const_assert_eq!(offset_of!(HypCpu, flags), layout::HOST_FLAGS as usize);
-const_assert_eq!(offset_of!(HypCpu, mpidr), layout::HOST_MPIDR as usize);
-const_assert_eq!(offset_of!(HypCpu, fault), layout::HOST_FAULT as usize);
-const_assert_eq!(offset_of!(HypCpu, saved), layout::HOST_SAVED as usize);
-const_assert_eq!(offset_of!(HypCpu, cp15), layout::HOST_CP15 as usize);
-const_assert_eq!(
-    offset_of!(HypCpu, guest_vectors),
-    layout::HOST_GUEST_VECTORS as usize
-);
-const_assert_eq!(
-    offset_of!(HypCpu, vfp_state),
-    layout::HOST_VFP_STATE as usize
-);
-const_assert_eq!(offset_of!(HypCpu, drains), layout::HOST_DRAINS as usize);
-const_assert_eq!(
-    offset_of!(HypCpu, page_window),
-    layout::HOST_PAGE_WINDOW as usize
-);
-const_assert_eq!(
-    offset_of!(HypCpu, block_window),
-    layout::HOST_BLOCK_WINDOW as usize
-);
-const_assert_eq!(offset_of!(HypCpu, vfp), layout::HOST_VFP as usize);
-const_assert_eq!(
-    core::mem::size_of::<HypCpu>(),
-    layout::HOST_STACK_TOP as usize
+assert_layout!(HypFault at layout::HOST_FAULT, ends at layout::HOST_SAVED;
+    r: layout::HOST_FAULT,
+    lr: layout::HOST_FAULT + 13 * 4,
+    pc: layout::HOST_FAULT + 14 * 4,
+    spsr: layout::HOST_FAULT + 15 * 4,
+    hsr: layout::HOST_FAULT + 16 * 4,
+    hdfar: layout::HOST_FAULT + 17 * 4,
+    hifar: layout::HOST_FAULT + 18 * 4,
+    hpfar: layout::HOST_FAULT + 19 * 4,
 );

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registers that identify the core, as this CPU has them.
+//! The registers that identify the core, read from this CPU.
 
 use core::arch::asm;
 
@@ -55,7 +55,6 @@ pub(crate) fn id(reg: IdReg) -> u32 {
 /// CCSIDR for a value of CSSELR that selects a cache.
 pub(crate) fn ccsidr(csselr: u32) -> u32 {
     IrqsOff::with(|_| {
-        // The host selects a cache with interrupts off, and does not expect it to last.
         // SAFETY: Selects what CCSIDR shows; nothing else changes.
         unsafe {
             asm!("mcr p15, 2, {}, c0, c0, 0", in(reg) csselr, options(nostack, preserves_flags))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! HYP mode: taking it over, what is mapped in it, and entering guests by it.
+//! HYP mode: how it is taken over, the memory that is mapped in it, and the entry of guests.
 
 pub(crate) mod answer;
 pub(crate) mod call;

@@ -5,8 +5,8 @@
 //! The long-descriptor format with 4 KiB pages (Arm ARM B3.6): four entries of
 //! 1 GiB at the first level, 512 of 2 MiB at the second, 512 of 4 KiB at the
 //! third. HYP virtual addresses equal the kernel's, so a pointer means the same
-//! in both; only the identity block, which the MMU is switched on and off in,
-//! lies at its physical address.
+//! in both. Only the identity block lies at its physical address: the MMU is
+//! switched on and off by code in it.
 
 use armv7::{
     addr::{
@@ -31,7 +31,10 @@ use crate::glue::{
         LowmemPages, //
     },
 };
-use crate::hyp::register::dsb;
+use crate::hyp::{
+    context::assert_layout,
+    register::dsb, //
+};
 
 /// The size of a second-level block.
 pub(crate) const BLOCK_SIZE: u64 = 2 << 20;
@@ -40,13 +43,13 @@ pub(crate) const BLOCK_SIZE: u64 = 2 << 20;
 const ENTRIES: usize = 512;
 const ROOT_ENTRIES: usize = 4;
 
-/// A place in HYP mode's addresses for one page or block of RAM at a time, which HYP mode itself
-/// maps there and takes away again (`flush_ram` in `asm/interrupts.S`).
+/// A place in HYP mode's addresses for one page or block of RAM at a time. HYP mode itself maps it and
+/// takes it away again (`flush_ram` in `asm/interrupts.S`).
 ///
 /// # Invariants
 ///
-/// In a `HypCpu`, `entry` is that of `va` in the table, is mapped in HYP mode, and is of no other
-/// CPU's window.
+/// In a `HypCpu`, `entry` is the table's descriptor of `va` and is mapped in HYP mode, and no other
+/// CPU's window has the same.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Window {
@@ -54,10 +57,15 @@ pub(crate) struct Window {
     va: u32,
 }
 
+assert_layout!(Window at 0, ends at 8;
+    entry: 0,
+    va: 4,
+);
+
 /// The windows of all CPUs.
 ///
-/// They lie in blocks of addresses of which a [`HypPageTable`] has no other use: windows for pages
-/// are in the first one, and each of the others is a window for blocks.
+/// They lie in blocks of addresses that a [`HypPageTable`] uses for nothing else. The windows for pages
+/// are in the first block; each of the others is a window for blocks.
 pub(crate) struct Windows {
     va: u32,
     second: *mut u64,
@@ -65,7 +73,7 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// The CPU's window for pages, and that for blocks.
+    /// The windows of a CPU: the one for a page, and the one for a block.
     pub(crate) fn of_cpu(&self, cpu: usize) -> (Window, Window) {
         let n = cpu % MAX_CPUS;
         let page_va = self.va + ((n as u32) << PAGE_SHIFT);
@@ -85,7 +93,7 @@ impl Windows {
     }
 
     const BLOCKS: u32 = MAX_CPUS as u32 + 1;
-    /// What they are aligned to: so they are in one table.
+    /// Their alignment, by which all of them are in one table.
     const SIZE: u32 = (Self::BLOCKS * BLOCK_SIZE as u32).next_power_of_two();
 }
 
@@ -136,7 +144,7 @@ impl HypPageTable {
             DescKind::Invalid => {
                 let page = LowmemPages::of_host(0)?;
                 let va = page.as_ptr();
-                // That it is empty must be seen before the table is (B3.10.1).
+                // Walks must find the table empty before they can find the table (B3.10.1).
                 dsb();
                 Self::write(table, index, HypDesc::table(page.into_pa()));
                 Ok(va.cast())

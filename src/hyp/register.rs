@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CP15 registers of the CPU that SVC code may use, by their names in the Arm ARM.
+//! Registers and operations of this CPU's CP15 that SVC code may use, by their names in the Arm ARM.
 
 use core::arch::asm;
+
+use machine::core::PredictorFlush;
 
 use crate::glue::cpu::IrqsOff;
 
@@ -66,7 +68,7 @@ read32!(
     actlr, "0", "1", "0", "1"
 );
 read32!(
-    /// L2 Control Register (Cortex-A15 and A7).
+    /// L2 Control Register, which all cores of `machine::core` have.
     l2ctlr, "1", "9", "0", "2"
 );
 read32!(
@@ -78,28 +80,24 @@ read64!(
     cntv_cval, "3", "14"
 );
 
-/// The physical counter. It does not run ahead of the program order (B8.1.2).
+read64!(
+    /// The physical counter, which the CPU may read earlier than the program says.
+    early_cntpct, "0", "14"
+);
+
+/// The physical counter. It is not read before what precedes it in the program (B8.1.2).
 #[inline]
 pub(crate) fn cntpct() -> u64 {
-    let (low, high): (u32, u32);
     isb();
-    // SAFETY: Reads the counter, which a host that was booted in HYP mode may.
-    unsafe {
-        asm!(
-            "mrrc p15, 0, {}, {}, c14",
-            out(reg) low,
-            out(reg) high,
-            options(nomem, nostack, preserves_flags)
-        )
-    };
-    u64::from(high) << 32 | u64::from(low)
+    early_cntpct()
 }
 
-/// Sets the Performance Monitors User Enable Register. Whoever does so sets it back before
-/// interrupts are on again.
+/// Sets the Performance Monitors User Enable Register. The caller sets it back before interrupts are
+/// on again.
 #[inline]
 pub(crate) fn set_pmuserenr(_irqs: &IrqsOff, value: u32) {
-    // SAFETY: Only says what user mode may do, and none of the host's runs with interrupts off.
+    // SAFETY: The register only says what user mode may do. No user code of the host runs while
+    // interrupts are off.
     unsafe { asm!("mcr p15, 0, {}, c9, c14, 0", in(reg) value, options(nostack, preserves_flags)) };
 }
 
@@ -118,7 +116,7 @@ pub(crate) unsafe fn set_cntv_ctl(value: u32) {
 ///
 /// # Safety
 ///
-/// As for [`set_cntv_ctl`].
+/// The host must not use the virtual timer, and interrupts must be off.
 #[inline]
 pub(crate) unsafe fn set_cntv_cval(value: u64) {
     // SAFETY: By the function's requirement nobody else depends on the timer.
@@ -132,32 +130,65 @@ pub(crate) unsafe fn set_cntv_cval(value: u64) {
     };
 }
 
-/// Instruction synchronisation barrier, by its CP15 name: rustc's target is ARMv6.
-#[inline]
-pub(crate) fn isb() {
-    // SAFETY: A barrier.
-    unsafe { asm!("mcr p15, 0, {}, c7, c5, 4", in(reg) 0, options(nostack, preserves_flags)) };
+/// An operation of CP15 on barriers, caches and predictors, by its encoding: rustc's target is ARMv6,
+/// whose assembler lacks the newer names.
+macro_rules! operation {
+    ($(#[$doc:meta])* $name:ident, $crm:literal, $opc2:literal) => {
+        $(#[$doc])*
+        #[inline]
+        pub(crate) fn $name() {
+            // SAFETY: The operation changes no register and no contents of memory.
+            unsafe {
+                asm!(
+                    concat!("mcr p15, 0, {}, c7, c", $crm, ", ", $opc2),
+                    in(reg) 0,
+                    options(nostack, preserves_flags)
+                )
+            };
+        }
+    };
 }
 
-/// Data memory barrier, by its CP15 name.
-#[inline]
-pub(crate) fn dmb() {
-    // SAFETY: A barrier.
-    unsafe { asm!("mcr p15, 0, {}, c7, c10, 5", in(reg) 0, options(nostack, preserves_flags)) };
-}
+operation!(
+    /// Instruction synchronisation barrier.
+    isb, "5", "4"
+);
+operation!(
+    /// Data memory barrier.
+    dmb, "10", "5"
+);
+operation!(
+    /// Data synchronisation barrier, full system.
+    dsb, "10", "4"
+);
+operation!(
+    /// Invalidates all instruction caches of the Inner Shareable domain.
+    icialluis, "1", "0"
+);
+operation!(
+    /// Invalidates all branch predictors of the Inner Shareable domain.
+    bpiallis, "1", "6"
+);
 
-/// Data synchronisation barrier, full system, by its CP15 name.
-#[inline]
-pub(crate) fn dsb() {
-    // SAFETY: A barrier.
-    unsafe { asm!("mcr p15, 0, {}, c7, c10, 4", in(reg) 0, options(nostack, preserves_flags)) };
-}
-
-/// Invalidates all instruction caches of the inner-shareable domain (ICIALLUIS), and waits.
+/// Invalidates all instruction caches of the Inner Shareable domain, and waits.
 #[inline]
 pub(crate) fn invalidate_icache() {
-    // SAFETY: Invalidating an instruction cache has no effect on contents.
-    unsafe { asm!("mcr p15, 0, {}, c7, c1, 0", in(reg) 0, options(nostack, preserves_flags)) };
+    icialluis();
     dsb();
     isb();
+}
+
+/// Empties the branch predictors of the Inner Shareable domain, and waits: what a guest has trained
+/// steers nobody else.
+#[inline]
+pub(crate) fn flush_predictors(how: PredictorFlush) {
+    match how {
+        PredictorFlush::NotNeeded => (),
+        PredictorFlush::Iciallu => invalidate_icache(),
+        PredictorFlush::Bpiall => {
+            bpiallis();
+            dsb();
+            isb();
+        }
+    }
 }

@@ -3,38 +3,40 @@
 //! The interrupt of a guest's virtual timer on its way to the guest without an exit.
 //!
 //! When the timer fires while the guest runs, its physical interrupt is taken to HYP mode. The
-//! highvisor has said beforehand what the guest would get for that: then `guest_timer` in
+//! highvisor has laid down beforehand which list register the guest gets for it. So `guest_timer` in
 //! `asm/interrupts.S` makes the physical interrupt active, fills the list register, and goes back
-//! into the guest, some 30 instructions later. At the next exit the highvisor sees from
-//! `VcpuContext::relayed` that it happened, and tells the vGIC.
-
-use memoffset::offset_of;
+//! into the guest, some 30 instructions later. At the next exit the highvisor sees in
+//! `VcpuContext::relayed` that this happened, and tells the vGIC.
 
 use armv7::regs::TimerCtl;
 use kvm_bindings as layout;
 use machine::vgic::ListRegister;
 use static_assertions::const_assert_eq;
 
-use super::shared::HypRegisters;
+use super::{
+    context::assert_layout,
+    shared::HypRegisters, //
+};
 
-/// What is to be done when the timer fires.
+/// The steps to take when the timer fires.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Relay {
-    /// What the list register gets; zero to take the interrupt to the host.
+    /// The value for the list register, or zero if the host takes the interrupt.
     lr: u32,
-    /// Where the list register is.
+    /// The address of the list register.
     lr_address: u32,
-    /// Where the physical interrupt is made active: GICD_ISACTIVER0 (IHI 0048B 4.3.9).
+    /// The address at which the physical interrupt is made active: GICD_ISACTIVER0 (IHI 0048B 4.3.9).
     set_active_address: u32,
-    /// By which bit.
+    /// The interrupt's bit there.
     set_active_bit: u32,
 }
 
-const_assert_eq!(offset_of!(Relay, lr), 0);
-const_assert_eq!(
-    core::mem::size_of::<Relay>(),
-    (layout::CTX_RELAYED - layout::CTX_RELAY) as usize
+assert_layout!(Relay at layout::CTX_RELAY, ends at layout::CTX_RELAYED;
+    lr: layout::CTX_RELAY,
+    lr_address: layout::CTX_RELAY + 4,
+    set_active_address: layout::CTX_RELAY + 8,
+    set_active_bit: layout::CTX_RELAY + 12,
 );
 const_assert_eq!(TimerCtl::all().bits(), layout::CNTV_CTL_MASK);
 const_assert_eq!(
@@ -49,8 +51,8 @@ const_assert_eq!(
 const GICD_ISACTIVER0: usize = 0x300;
 
 impl Relay {
-    /// Puts `value` into the list register that is at `offset` in `gich`, or takes the interrupt to
-    /// the host if that is zero. The physical interrupt is `intid`, a PPI.
+    /// Puts `value` into the list register at `offset` in `gich`, or takes the interrupt to the host if
+    /// `value` is zero. The physical interrupt is `intid`, a PPI.
     #[inline]
     pub(crate) fn new(
         value: ListRegister,
@@ -66,7 +68,7 @@ impl Relay {
                 set_active_address,
                 set_active_bit: 1u32.checked_shl(intid).unwrap_or(0),
             },
-            // There always are.
+            // Both windows are as large as their registers, so this does not happen.
             _ => Self {
                 lr: 0,
                 lr_address: 0,
@@ -76,7 +78,7 @@ impl Relay {
         }
     }
 
-    /// Whether that is what it puts there.
+    /// Whether `value` is the one that goes into the list register.
     #[inline]
     pub(crate) fn gives(&self, value: ListRegister) -> bool {
         self.lr == value.0

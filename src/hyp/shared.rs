@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory, and registers of devices, that both halves use: owned by the host, mapped in HYP mode.
+//! Memory and device registers that both halves use. The host owns them, and HYP mode maps them.
 
 use core::{
     marker::PhantomData,
@@ -26,9 +26,9 @@ use crate::glue::{
     }, //
 };
 
-/// A value in whole pages of its own that are mapped in HYP mode while it lives.
+/// A value in pages of its own, which are mapped in HYP mode while it lives.
 ///
-/// As no page is shared with anything else, taking the mapping away takes nothing else away.
+/// The pages hold nothing else, so nothing else goes with their mapping.
 ///
 /// # Invariants
 ///
@@ -58,14 +58,14 @@ impl<T: FromZeroes> HypBox<T> {
     }
 }
 
-/// A type of which all zero bytes are a valid value.
+/// A type whose zero bytes are a valid value.
 ///
 /// # Safety
 ///
-/// As the name says.
+/// A value all of whose bytes are zero must be valid.
 pub(crate) unsafe trait FromZeroes {}
 
-// SAFETY: Integers only.
+// SAFETY: The struct has integers only, for which zero is valid.
 unsafe impl FromZeroes for super::context::VcpuContext {}
 
 impl<T> HypBox<T> {
@@ -97,7 +97,7 @@ impl<T> Drop for HypBox<T> {
     }
 }
 
-/// Registers of a device that are mapped in HYP mode while the value lives.
+/// The registers of a device, which are mapped in HYP mode while the value lives.
 ///
 /// # Invariants
 ///

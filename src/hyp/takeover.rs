@@ -4,9 +4,9 @@
 //!
 //! A running kernel's stub offers one way in: a soft restart, which jumps in HYP
 //! mode, with MMU and data cache off, to a physical address of our choice
-//! (`Documentation/virt/kvm/arm/hyp-abi.rst` in the kernel tree). There lies a
-//! copy of `__hyp_init` in a page that the HYP table maps at its physical address,
-//! cleaned to the point of coherency.
+//! (`Documentation/virt/kvm/arm/hyp-abi.rst` in the kernel tree). A copy of
+//! `__hyp_init` lies there, cleaned to the point of coherency, in a page that the
+//! HYP table maps at its physical address.
 
 use core::{
     ptr::NonNull,
@@ -26,7 +26,7 @@ use armv7::{
     regs, //
 };
 use kernel::{
-    bindings, new_mutex,
+    bindings, fmt, new_mutex,
     prelude::*,
     sync::{
         Arc,
@@ -34,10 +34,14 @@ use kernel::{
     },
 };
 use kvm_bindings as layout;
-use machine::cp15::Core;
+use machine::core::{
+    Core,
+    PredictorFlush, //
+};
 
 use super::{
     call::HypCpuRef,
+    context::assert_layout,
     cpu::{
         HypCpu,
         HypFault, //
@@ -62,7 +66,7 @@ use crate::glue::{
     user_page::user_limit,
 };
 
-/// What `__hyp_install` loads into registers, and what it stores.
+/// The words that `__hyp_install` loads into registers, and the two that it stores.
 #[repr(C)]
 struct HypInstall {
     init_pa: u32,
@@ -77,6 +81,20 @@ struct HypInstall {
     stub_hsctlr: u32,
 }
 
+// `__hyp_install` loads ten words, and stores two behind them.
+assert_layout!(HypInstall at 0, ends at 48;
+    init_pa: 0,
+    httbr: 4,
+    hmair: 12,
+    htcr: 20,
+    hsctlr: 24,
+    hvbar: 28,
+    htpidr: 32,
+    vtcr: 36,
+    stub_hvbar: 40,
+    stub_hsctlr: 44,
+);
+
 extern "C" {
     // asm/init.S
     static __hyp_init_begin: [u8; 0];
@@ -88,25 +106,26 @@ extern "C" {
     static __hyp_host_vectors: [u8; 0];
     static __hyp_guest_vectors: [u8; 0];
     static __hyp_guest_vectors_iciallu: [u8; 0];
+    static __hyp_guest_vectors_bpiall: [u8; 0];
 }
 
-/// What an `hvc` of this CPU leads to.
+/// The owner of HYP mode on this CPU: whoever an `hvc` leads to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum HypOwner {
-    /// Nothing: the instruction is undefined.
+    /// Nobody: the instruction is undefined.
     None,
     /// The kernel's stub.
     Stub,
     /// This module.
     Us,
-    /// Something that we do not know.
+    /// Somebody whom we do not know.
     Unknown,
 }
 
 impl HypOwner {
     fn find(_irqs: &IrqsOff) -> Self {
-        // SAFETY: Interrupts are off. An `hvc` that is undefined comes back as such; every
-        // documented owner of HYP mode refuses a function that it does not know.
+        // SAFETY: Interrupts are off. `__hyp_probe` survives an undefined `hvc`, and every documented
+        // owner of HYP mode refuses a function that it does not know.
         match unsafe { __hyp_probe(layout::HVC_IDENTIFY) } {
             u32::MAX => Self::None,
             layout::HVC_STUB_ERROR => Self::Stub,
@@ -122,15 +141,15 @@ pub(crate) struct Lowvisor {
     core: Core,
     #[pin]
     table: Mutex<HypPageTable>,
-    /// Holds the code between `__hyp_init_begin` and `__hyp_init_end`.
+    /// The page with the copy of `__hyp_init_begin` to `__hyp_init_end`.
     identity: LowmemPages,
     cpus: [Option<LowmemPages>; MAX_CPUS],
     /// The CPUs on which HYP mode is ours.
     owned: [AtomicBool; MAX_CPUS],
-    /// The CPUs on which it is to be, after a loss of power, too.
+    /// The CPUs on which it is to be ours again after a loss of power.
     wanted: [AtomicBool; MAX_CPUS],
-    /// A CPU did not get it back. What is invalidated from there does not reach the other CPUs'
-    /// TLBs, so no guest is entered any more.
+    /// A CPU did not get HYP mode back. TLB maintenance from there cannot reach other CPUs' TLBs, so
+    /// no guest is entered any more.
     is_lost: AtomicBool,
     /// The CPUs' windows for cleaning RAM cannot be used.
     pub(super) no_windows: AtomicBool,
@@ -138,15 +157,15 @@ pub(crate) struct Lowvisor {
 }
 
 impl Lowvisor {
-    /// Finds out whether the machine can be a host, and prepares taking HYP mode over.
+    /// Finds out whether the machine can be a host, and prepares the takeover of HYP mode.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let core = check_cpus()?;
         let mut table = HypPageTable::new()?;
         map_module(&mut table)?;
 
         let identity = LowmemPages::of_host(0)?;
-        // SAFETY: The symbols delimit code of ours, which is smaller than a page; the page is
-        // ours. The code is only run after it was cleaned to the point of coherency.
+        // SAFETY: The symbols delimit code of ours. It fits into the page, as is checked, and the
+        // page is ours. The code is cleaned to the point of coherency before it runs.
         unsafe {
             let begin = (&raw const __hyp_init_begin).cast::<u8>();
             let len = (&raw const __hyp_init_end).cast::<u8>().offset_from(begin) as usize;
@@ -206,13 +225,14 @@ impl Lowvisor {
     #[inline]
     pub(crate) fn this_cpu<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
         let owned = self.owned.get(irqs.cpu())?;
-        // INVARIANT: HYP mode is only given back with interrupts off, on the CPU itself.
+        // INVARIANT: HYP mode is ours here. The CPU itself gives it back, with interrupts off, so not
+        // while `irqs` lives.
         owned
             .load(Ordering::Relaxed)
             .then_some(HypCpuRef { _irqs: irqs })
     }
 
-    /// The same, if guests may run.
+    /// HYP mode on this CPU, if guests may run.
     #[inline]
     pub(crate) fn for_guests<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
         if self.is_lost.load(Ordering::Relaxed) {
@@ -221,7 +241,7 @@ impl Lowvisor {
         self.this_cpu(irqs)
     }
 
-    /// What the last fault inside HYP mode on this CPU left.
+    /// The registers at the last fault inside HYP mode on this CPU.
     pub(crate) fn fault(&self, irqs: &IrqsOff) -> Option<HypFault> {
         let page = self.cpus.get(irqs.cpu())?.as_ref()?;
         // SAFETY: The page is a `HypCpu`; this CPU is not in HYP mode.
@@ -235,13 +255,13 @@ impl Lowvisor {
             .map_lowmem(pages.as_ptr(), pages.pa(), pages.size())
     }
 
-    /// Takes that back.
+    /// Takes the mapping of such pages away.
     pub(super) fn unmap_pages(&self, pages: &LowmemPages) {
         let start = pages.as_ptr() as usize;
         self.unmap((start..start + pages.size()).step_by(PAGE_SIZE));
     }
 
-    /// Maps registers of a device, which are at `pa`, in HYP mode.
+    /// Maps the registers of a device at `pa` in HYP mode.
     pub(super) fn map_registers(&self, registers: &Registers, pa: Pa) -> Result {
         let mut table = self.table.lock();
         let first = pa.0 & !(PAGE_SIZE as u64 - 1);
@@ -251,7 +271,7 @@ impl Lowvisor {
         Ok(())
     }
 
-    /// Takes that back.
+    /// Takes the mapping of such registers away.
     pub(super) fn unmap_registers(&self, registers: &Registers) {
         self.unmap(registers.pages());
     }
@@ -270,14 +290,14 @@ impl Lowvisor {
         });
     }
 
-    /// Takes HYP mode over on this CPU, for good.
+    /// Takes HYP mode over on this CPU, to keep it until [`Self::leave`].
     pub(crate) fn take_over(&self, irqs: &IrqsOff) -> Result {
         self.install(irqs)?;
         self.wanted[irqs.cpu()].store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes it over again after [`Self::give_back`], unless it was left for good.
+    /// Takes HYP mode over again after [`Self::give_back`], unless [`Self::leave`] was called.
     pub(crate) fn take_back(&self, irqs: &IrqsOff) -> Result {
         if !self.wanted[irqs.cpu()].load(Ordering::Relaxed) {
             return Ok(());
@@ -286,7 +306,7 @@ impl Lowvisor {
             .inspect_err(|_| self.is_lost.store(true, Ordering::Relaxed))
     }
 
-    /// Gives it back for good.
+    /// Gives HYP mode back for good.
     pub(crate) fn leave(&self, irqs: &IrqsOff) {
         self.wanted[irqs.cpu()].store(false, Ordering::Relaxed);
         self.give_back(irqs);
@@ -294,7 +314,7 @@ impl Lowvisor {
 
     fn install(&self, irqs: &IrqsOff) -> Result {
         let cpu = irqs.cpu();
-        // One that was not there when all were looked at.
+        // `check_cpus` has looked only at those CPUs that were online.
         if Core::from_midr(register::midr()) != Some(self.core) {
             pr_err!(
                 "CPU {cpu} (MIDR {:#010x}) is another core than those that guests run on: it has \
@@ -330,17 +350,17 @@ impl Lowvisor {
             stub_hvbar: 0,
             stub_hsctlr: 0,
         };
-        // SAFETY: The page is this CPU's, and HYP mode does not use it yet. The stub is there, as
-        // was found out above; the identity page, the tables and the vectors are in place and
-        // stay until HYP mode is given back.
+        // SAFETY: The page is this CPU's, and HYP mode does not use it yet. `HypOwner::find` has just
+        // found the stub. The identity page, the tables and the vectors are in place, and stay until
+        // HYP mode is given back.
         unsafe {
             let (vfp, d32) = (layout::kvm_arm_has_vfp(), layout::kvm_arm_has_vfp_d32());
             (*host).reset_pa = (self.identity.pa().0 as usize + reset) as u32;
             (*host).mpidr = register::mpidr();
-            (*host).guest_vectors = match self.core {
-                Core::CortexA15 => &raw const __hyp_guest_vectors_iciallu,
-                // Arm lists it as not affected.
-                Core::CortexA7 => &raw const __hyp_guest_vectors,
+            (*host).guest_vectors = match self.core.description().predictor {
+                PredictorFlush::NotNeeded => &raw const __hyp_guest_vectors,
+                PredictorFlush::Iciallu => &raw const __hyp_guest_vectors_iciallu,
+                PredictorFlush::Bpiall => &raw const __hyp_guest_vectors_bpiall,
             } as u32;
             (*host).flags = if vfp { layout::HOST_HAS_VFP } else { 0 }
                 | if d32 { layout::HOST_HAS_D32 } else { 0 };
@@ -356,12 +376,12 @@ impl Lowvisor {
         Ok(())
     }
 
-    /// Gives HYP mode back on this CPU, if it is ours: the CPU may lose its power.
+    /// Gives HYP mode back on this CPU, if it is ours, so that the CPU can lose its power.
     pub(crate) fn give_back(&self, irqs: &IrqsOff) {
         if let Some(hyp) = self.this_cpu(irqs) {
             self.owned[irqs.cpu()].store(false, Ordering::Relaxed);
-            // SAFETY: `this_cpu` gives none out any more, and others cannot live, as interrupts
-            // are off on this CPU.
+            // SAFETY: `this_cpu` makes no more of them for this CPU. Nobody else has one: they live
+            // with interrupts off, and here interrupts were on before.
             unsafe { hyp.give_back() };
         }
     }
@@ -379,7 +399,7 @@ fn map_module(table: &mut HypPageTable) -> Result {
         ),
         (bindings::mod_mem_type_MOD_DATA, HypAccess::ReadWrite),
     ] {
-        // SAFETY: The module is loaded as long as its code runs; `kind` is within the array.
+        // SAFETY: The module stays loaded while its code runs, and `kind` is an index of the array.
         let memory = unsafe { (*module.as_ptr()).mem[kind as usize] };
         let base = memory.base as usize;
         for va in (base..base + memory.size as usize).step_by(PAGE_SIZE) {
@@ -389,19 +409,35 @@ fn map_module(table: &mut HypPageTable) -> Result {
     Ok(())
 }
 
+/// The cores that can be hosts, for messages.
+struct SupportedCores;
+
+impl fmt::Display for SupportedCores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, core) in Core::ALL.into_iter().enumerate() {
+            f.write_str(match n {
+                0 => "",
+                n if n + 1 == Core::ALL.len() => " or ",
+                _ => ", ",
+            })?;
+            f.write_str(core.description().name)?;
+        }
+        Ok(())
+    }
+}
+
 /// Refuses machines that cannot be hosts, saying why and what to do.
 fn check_cpus() -> Result<Core> {
     if (register::id_pfr1() >> 12) & 0xf != 1 {
         pr_err!(
-            "this CPU (MIDR {:#010x}) has no virtualization extensions: KVM needs a Cortex-A15, \
-             Cortex-A7 or similar\n",
+            "this CPU (MIDR {:#010x}) has no virtualization extensions: KVM needs {SupportedCores}\n",
             register::midr()
         );
         return Err(ENODEV);
     }
     let Some(core) = Core::from_midr(register::midr()) else {
         pr_err!(
-            "unsupported core (MIDR {:#010x}): Cortex-A15 and Cortex-A7 are supported\n",
+            "unsupported core (MIDR {:#010x}): KVM needs {SupportedCores}\n",
             register::midr()
         );
         return Err(ENODEV);

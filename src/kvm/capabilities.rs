@@ -5,7 +5,7 @@
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
-use machine::cp15::Core;
+use machine::core::Target;
 
 use super::{
     abi,
@@ -16,9 +16,10 @@ use super::{
 
 /// The target of KVM_ARM_VCPU_INIT that is this machine's core.
 pub(crate) fn target(host: &Host) -> u32 {
-    match host.lowvisor.core() {
-        Core::CortexA15 => uapi::KVM_ARM_TARGET_CORTEX_A15,
-        Core::CortexA7 => uapi::KVM_ARM_TARGET_CORTEX_A7,
+    match host.lowvisor.core().description().target {
+        Target::CortexA15 => uapi::KVM_ARM_TARGET_CORTEX_A15,
+        Target::CortexA7 => uapi::KVM_ARM_TARGET_CORTEX_A7,
+        Target::GenericV7 => uapi::KVM_ARM_TARGET_GENERIC_V7,
     }
 }
 

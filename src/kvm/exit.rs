@@ -30,6 +30,10 @@ use armv7::{
 use kernel::prelude::*;
 use kvm_bindings as uapi;
 use machine::{
+    cp14::{
+        self,
+        Cp14Outcome, //
+    },
     cp15::{
         self,
         Cp15Outcome, //
@@ -354,19 +358,32 @@ fn cp15_64(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
     Ok(finish_cp(running, hsr, outcome, access))
 }
 
-/// The debug and trace registers: none are implemented, so all read as zero.
+/// The debug and trace registers.
 fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
     trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
-    let access = match hsr.ec() {
-        ExceptionClass::Cp14 => CpAccess::of32(&hsr.cp_access()),
-        ExceptionClass::Cp14Double => CpAccess::of64(&hsr.cp64_access()),
+    let (access, outcome) = match hsr.ec() {
+        ExceptionClass::Cp14 => {
+            let trapped = hsr.cp_access();
+            let outcome = cp14::access32(trapped, is_privileged(state));
+            (CpAccess::of32(&trapped), outcome)
+        }
+        ExceptionClass::Cp14Double => {
+            let trapped = hsr.cp64_access();
+            (CpAccess::of64(&trapped), cp14::access64(trapped))
+        }
         _ => {
             exception::inject_undefined(&mut *state.context);
             return Ok(Next::Resume);
         }
     };
-    if access.is_read {
-        access.load(state, cp15::CP14_READS_AS.into());
+    match outcome {
+        Cp14Outcome::Read(value) => access.load(state, value.into()),
+        Cp14Outcome::Written => (),
+        Cp14Outcome::Undefined => {
+            debug_undefined(state, hsr);
+            exception::inject_undefined(&mut *state.context);
+            return Ok(Next::Resume);
+        }
     }
     state.skip_instruction(hsr);
     Ok(Next::Resume)

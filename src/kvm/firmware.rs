@@ -147,8 +147,8 @@ pub(super) fn call(running: &mut Running<'_>) -> Result<Next> {
         smccc::Outcome::Clock(counter) => clock_and_counter(running.state, counter),
         smccc::Outcome::HardenPredictor => {
             // On all CPUs, as the vCPU may go on elsewhere. A guest can do no less by itself: its
-            // ICIALLU reaches them all, too (HCR.FB).
-            register::invalidate_icache();
+            // own maintenance reaches them all, too (HCR.FB).
+            register::flush_predictors(running.vm.host.lowvisor.core().description().predictor);
             [0; 4]
         }
     };

@@ -20,9 +20,8 @@
 //! each entry and exit.
 
 use machine::{
-    cp15::Core,
+    core::Core,
     pmu::{
-        common_events,
         Backing,
         Event,
         Outcome,
@@ -122,7 +121,7 @@ impl Sources {
 impl Backing for Sources {
     fn events(&self) -> [u32; 2] {
         match self.host {
-            HostPmu::Perf { .. } => common_events(self.core),
+            HostPmu::Perf { .. } => self.core.description().events,
             HostPmu::None => [1 << CPU_CYCLES, 0],
         }
     }

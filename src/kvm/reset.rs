@@ -9,6 +9,7 @@ use armv7::{
 };
 use kernel::prelude::*;
 use machine::{
+    core::CLUSTER,
     cp15,
     timer::Timer,
     vgic::CpuInterface, //
@@ -19,9 +20,6 @@ use super::{
 };
 use crate::hyp::register;
 
-/// How many vCPUs are in a cluster, as their reset has it ([`cp15::mpidr`]).
-const CLUSTER: usize = 4;
-
 /// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
 pub(super) fn reset(running: &mut Running<'_>) -> Result {
     let id = running.vcpu.id as u32;
@@ -31,29 +29,38 @@ pub(super) fn reset(running: &mut Running<'_>) -> Result {
     // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
     words[Cp15Reg::Actlr as usize] = cp15::reset_value(Cp15Reg::Actlr, id) | register::actlr();
     running.vcpu.set_mpidr(mpidr);
+    running.state.l2ctlr_is_set = false;
+    count_cpus(running);
     restart(running)
 }
 
-/// The same, but leaves what tells vCPUs apart as user space may have set it: for a vCPU that the
-/// guest starts by its MPIDR.
-pub(super) fn restart(running: &mut Running<'_>) -> Result {
-    let context = &mut *running.state.context;
-    context.core = Default::default();
-    context.core.cpsr = Psr::RESET.0;
-    for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
-        if !matches!(reg, Cp15Reg::Mpidr | Cp15Reg::Actlr) {
-            *slot = cp15::reset_value(*reg, running.vcpu.id as u32);
-        }
+/// Has L2CTLR tell how many CPUs the vCPU's cluster has now, unless user space has said so: at a
+/// reset, and again before the vCPU first runs, as monitors make others after the first reset.
+pub(super) fn count_cpus(running: &mut Running<'_>) {
+    if running.state.l2ctlr_is_set {
+        return;
     }
-    // The number of CPUs that the guest finds there is that of the vCPU's cluster.
     let cpus = running
         .vm
         .vcpus()
         .iter()
         .filter(|other| other.id / CLUSTER == running.vcpu.id / CLUSTER)
-        .count() as u32;
-    let l2ctlr = register::l2ctlr() & !(3 << 24);
-    context.cp15[Cp15Reg::L2ctlr as usize] = l2ctlr | (cpus.clamp(1, 4) - 1) << 24;
+        .count();
+    running.state.context.cp15[Cp15Reg::L2ctlr as usize] =
+        cp15::l2ctlr(register::l2ctlr(), cpus as u32);
+}
+
+/// Resets a vCPU that the guest starts by its MPIDR. The registers by which user space tells vCPUs apart
+/// keep their values.
+pub(super) fn restart(running: &mut Running<'_>) -> Result {
+    let context = &mut *running.state.context;
+    context.core = Default::default();
+    context.core.cpsr = Psr::RESET.0;
+    for (slot, reg) in context.cp15.iter_mut().zip(Cp15Reg::ALL) {
+        if !matches!(reg, Cp15Reg::Mpidr | Cp15Reg::Actlr | Cp15Reg::L2ctlr) {
+            *slot = cp15::reset_value(*reg, running.vcpu.id as u32);
+        }
+    }
     context.cp15[Cp15Reg::Midr as usize] = register::midr();
     context.thumbee = [0; 2];
     context.vfp.fpexc = 0;

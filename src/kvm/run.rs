@@ -76,6 +76,9 @@ fn run_locked(running: &mut Running<'_>) -> Result<isize> {
     if !running.vm.is_current_process() {
         return Err(EIO);
     }
+    if !running.state.has_run {
+        reset::count_cpus(running);
+    }
     running.vm.prepare_to_run(running.vcpu, running.state)?;
     if let Some(pending) = running.state.mmio.take() {
         if mmio::finish(pending, running)? == Next::ToUser {

@@ -21,7 +21,10 @@ use super::{
     },
     capabilities,
     registers,
-    reset::reset,
+    reset::{
+        count_cpus,
+        reset, //
+    },
     run,
     running::Running,
     stats_file::VcpuStatsFile,
@@ -121,6 +124,9 @@ impl VcpuFile {
         if set {
             registers::set_one(&mut running, &reg)
         } else {
+            if !running.state.has_run {
+                count_cpus(&mut running);
+            }
             registers::get_one(&running, &reg)
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct VcpuState {
     /// The features of KVM_ARM_VCPU_INIT, once that was called.
     pub(crate) features: Option<u32>,
     pub(crate) has_run: bool,
+    /// User space has set L2CTLR, and with it the number of CPUs that the guest finds there.
+    pub(crate) l2ctlr_is_set: bool,
     pub(crate) faults: Faults,
     pub(crate) timers: VcpuTimers,
     pub(crate) interface: CpuInterface,
@@ -83,6 +85,7 @@ impl VcpuState {
             context: HypBox::zeroed(&host.lowvisor)?,
             features: None,
             has_run: false,
+            l2ctlr_is_set: false,
             faults: Faults::new()?,
             timers: VcpuTimers::new(),
             interface: CpuInterface::default(),

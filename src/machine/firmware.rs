@@ -4,7 +4,7 @@
 //! what its guest finds (fw-pseudo-registers.rst in the kernel's documentation).
 
 use crate::{
-    cp15::Core,
+    core::Core,
     psci::Version,
     smccc::{
         self,
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    const CORES: [Core; 2] = [Core::CortexA15, Core::CortexA7];
+    const CORES: [Core; 4] = Core::ALL;
 
     /// What was read can be written back, and changes nothing.
     #[test]
@@ -232,9 +232,10 @@ mod tests {
 
     #[test]
     fn levels_of_workarounds() {
-        for (core, most) in [(Core::CortexA15, 1), (Core::CortexA7, 2)] {
+        for (core, mosts) in Core::ALL.into_iter().zip([[1, 1], [2, 2], [1, 2], [1, 2]]) {
             let firmware = firmware(core);
-            for register in [Register::Workaround1, Register::Workaround3] {
+            let registers = [Register::Workaround1, Register::Workaround3];
+            for (register, most) in registers.into_iter().zip(mosts) {
                 assert_eq!(get(register, &firmware), most);
                 for value in [0, 1, 2, 3, 0xf, 0x10, 0x11, 1 << 32, u64::MAX] {
                     let expected = if value <= most {

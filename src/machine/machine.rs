@@ -15,6 +15,8 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod core;
+pub mod cp14;
 pub mod cp15;
 pub mod fault;
 pub mod firmware;

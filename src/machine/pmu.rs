@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The performance monitors of a vCPU: PMUv2, as Cortex-A15 and A7 have it (Arm ARM chapter C12).
+//! The performance monitors of a vCPU: PMUv2, as all cores here have it (Arm ARM chapter C12).
 //!
 //! What the guest programs is here; what really counts is behind [`Backing`], which knows but one
 //! thing: how much of an event there has been. A counter's value and its overflow flag are worked
@@ -11,7 +11,7 @@
 mod tests;
 
 use crate::{
-    cp15::Core,
+    core::Core,
     nospec, //
 };
 
@@ -26,16 +26,6 @@ pub const COUNTERS: usize = MAX_EVENT_COUNTERS + 1;
 pub const SW_INCR: u8 = 0x00;
 /// The event of cycles.
 pub const CPU_CYCLES: u8 = 0x11;
-
-/// The common events that the monitors of a core count, as PMCEID0 and PMCEID1 have them (DDI 0438
-/// table 11-7, DDI 0464 table 11-5). Not read from the hardware, as emulated cores may have the
-/// monitors but not these registers.
-pub const fn common_events(core: Core) -> [u32; 2] {
-    match core {
-        Core::CortexA15 => [0x3fff_0f3f, 0],
-        Core::CortexA7 => [0x23ff_ffff, 0],
-    }
-}
 
 /// PMCR.E: all counters may count.
 const PMCR_E: u32 = 1 << 0;
@@ -258,10 +248,7 @@ impl Pmu {
 
     /// PMCR's fields of which the core makes constants: IMP, IDCODE and N.
     const fn identity(&self) -> u32 {
-        match self.core {
-            Core::CortexA15 => 0x410f_3000,
-            Core::CortexA7 => 0x4107_2000,
-        }
+        self.core.description().pmcr
     }
 
     /// How many event counters there are.

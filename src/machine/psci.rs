@@ -353,7 +353,7 @@ mod tests {
         Firmware {
             psci,
             services: Services::DEFAULT,
-            core: crate::cp15::Core::CortexA15,
+            core: crate::core::Core::CortexA15,
         }
     }
 

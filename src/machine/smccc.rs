@@ -10,7 +10,10 @@
 //! stolen time (DEN 0057), too, which has no other.
 
 use crate::{
-    cp15::Core,
+    core::{
+        Core,
+        PredictorFlush, //
+    },
     psci::{
         self,
         Topology,
@@ -124,20 +127,23 @@ pub enum Workaround {
     NotAffected,
 }
 
-/// WORKAROUND_1: Cortex-A15 predicts indirect branches for one context from those of another.
-/// ICIALLU empties its predictor if the secure firmware has set ACTLR.IBE (bit 0), which the guest
-/// can read as on the bare machine. Cortex-A7 is not affected.
+/// WORKAROUND_1: the core predicts indirect branches for one context from those of another.
+#[inline(always)]
 pub const fn workaround_1(core: Core) -> Workaround {
-    match core {
-        Core::CortexA15 => Workaround::Needed,
-        Core::CortexA7 => Workaround::NotAffected,
+    match core.description().predictor {
+        PredictorFlush::NotNeeded => Workaround::NotAffected,
+        PredictorFlush::Iciallu | PredictorFlush::Bpiall => Workaround::Needed,
     }
 }
 
-/// WORKAROUND_3: Cortex-A15 keeps a history of taken branches that eight others push out.
-/// Cortex-A7 is not affected.
+/// WORKAROUND_3: the core predicts from a history of taken branches.
+#[inline(always)]
 pub const fn workaround_3(core: Core) -> Workaround {
-    workaround_1(core)
+    if core.description().has_branch_history {
+        Workaround::Needed
+    } else {
+        Workaround::NotAffected
+    }
 }
 
 /// Results of which R0 alone says something.
@@ -179,7 +185,7 @@ fn arch_features(function: u32, core: Core) -> u32 {
         FN_VERSION | FN_ARCH_FEATURES => return 0,
         FN_ARCH_WORKAROUND_1 => workaround_1(core),
         FN_ARCH_WORKAROUND_3 => workaround_3(core),
-        // Neither core lets a load pass an older store to the same address.
+        // None of the cores lets a load pass an older store to the same address.
         FN_ARCH_WORKAROUND_2 => return NOT_REQUIRED,
         _ => return NOT_SUPPORTED,
     };
@@ -268,21 +274,23 @@ mod tests {
     #[test]
     fn workarounds() {
         let told = |core, function| ask_of(&firmware(core), FN_ARCH_FEATURES, function);
-        for (function, a15, a7) in [
-            (FN_ARCH_WORKAROUND_1, 0, 1),
-            (FN_ARCH_WORKAROUND_2, NOT_REQUIRED, NOT_REQUIRED),
-            (FN_ARCH_WORKAROUND_3, 0, 1),
+        for (function, expected) in [
+            (FN_ARCH_WORKAROUND_1, [0, 1, 0, 0]),
+            (FN_ARCH_WORKAROUND_2, [NOT_REQUIRED; 4]),
+            (FN_ARCH_WORKAROUND_3, [0, 1, 1, 1]),
         ] {
-            assert_eq!(told(Core::CortexA15, function), value(a15));
-            assert_eq!(told(Core::CortexA7, function), value(a7));
+            assert_eq!(
+                Core::ALL.map(|core| told(core, function)),
+                expected.map(value)
+            );
         }
         let done = |core, function| ask_of(&firmware(core), function, 0);
+        let harden = Outcome::HardenPredictor;
         assert_eq!(
-            done(Core::CortexA15, FN_ARCH_WORKAROUND_1),
-            Outcome::HardenPredictor
+            Core::ALL.map(|core| done(core, FN_ARCH_WORKAROUND_1)),
+            [harden, value(0), harden, harden]
         );
-        assert_eq!(done(Core::CortexA7, FN_ARCH_WORKAROUND_1), value(0));
-        for core in [Core::CortexA15, Core::CortexA7] {
+        for core in Core::ALL {
             assert_eq!(done(core, FN_ARCH_WORKAROUND_3), value(0));
             assert_eq!(done(core, FN_ARCH_WORKAROUND_2), unknown());
         }

@@ -82,7 +82,7 @@ expect_guest() {
 	" || fail "status $? of the monitor, of rmmod or of the board"
 	expect 'guest: user space reached'
 	expect "guest: $1 CPUs"
-	expect 'guest: counters of armv7_cortex_a(7|15)'
+	expect 'guest: counters of armv7_cortex_a(7|12|15|17)'
 	expect 'guest: clock KVM virtual PTP'
 	expect 'guest: shutting down'
 }

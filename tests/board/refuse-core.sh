@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A core that has HYP mode but is neither Cortex-A15 nor Cortex-A7 is refused.
+# A core that has HYP mode but is none of those that the module knows is refused.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"

@@ -58,7 +58,8 @@ struct kvm_regs {
 /* Supported processor types */
 #define KVM_ARM_TARGET_CORTEX_A15	0
 #define KVM_ARM_TARGET_CORTEX_A7	1
-#define KVM_ARM_NUM_TARGETS		2
+#define KVM_ARM_TARGET_GENERIC_V7	2 /* the host's core, which has no number */
+#define KVM_ARM_NUM_TARGETS		3
 
 /* KVM_ARM_SET_DEVICE_ADDR: encoding of the id */
 #define KVM_ARM_DEVICE_TYPE_SHIFT	0

@@ -112,6 +112,7 @@ pub(super) fn set(running: &mut Running<'_>, reg: Id, value: u64) -> Result {
     match saved {
         Saved::Word(Cp15Reg::Sctlr) => running.state.watch_caches(),
         Saved::Word(Cp15Reg::Mpidr) => running.vcpu.set_mpidr(value as u32),
+        Saved::Word(Cp15Reg::L2ctlr) => running.state.l2ctlr_is_set = true,
         _ => (),
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::{
     timer::TimerReg, //
 };
 
-pub(super) const TABLE: &[Entry] = core_table! {
+pub(crate) const TABLE: &[Entry] = core_table! {
     c9: [
         // L2CTLR has the number of CPUs; L2ECTLR reports no errors.
         row(9, 1, 0, 2, Action::WriteIgnored(Cp15Reg::L2ctlr)),
@@ -51,6 +51,8 @@ pub(super) const TABLE: &[Entry] = core_table! {
         row(15, 1, 0, 0, Action::Zero),
         // L2PFR, the prefetcher.
         row(15, 1, 0, 3, Action::Zero),
+        // ACTLR2.
+        row(15, 1, 0, 4, Action::Zero),
         // CBAR: there are no private peripherals.
         row(15, 4, 0, 0, Action::ZeroReadOnly),
     ],

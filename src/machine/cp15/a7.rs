@@ -17,7 +17,7 @@ use crate::{
     timer::TimerReg, //
 };
 
-pub(super) const TABLE: &[Entry] = core_table! {
+pub(crate) const TABLE: &[Entry] = core_table! {
     c9: [
         // L2CTLR has the number of CPUs; L2ECTLR reports no errors.
         row(9, 1, 0, 2, Action::WriteIgnored(Cp15Reg::L2ctlr)),

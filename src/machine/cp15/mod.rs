@@ -9,8 +9,9 @@
 //! the register. From the same table come the registers that user space saves and
 //! restores.
 
-mod a15;
-mod a7;
+pub(crate) mod a15;
+pub(crate) mod a17;
+pub(crate) mod a7;
 mod id;
 mod table;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use armv7::{
 };
 
 use crate::{
+    core::Core,
     pmu::PmuReg,
     timer::TimerReg, //
 };
@@ -39,38 +41,17 @@ pub use id::{
     CSSELR_VALUES, //
 };
 pub use table::Encoding;
+pub(crate) use table::Entry;
 use table::{
     find,
     Action,
     Key, //
 };
 
-/// The cores that guests can have; the host's is the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Core {
-    /// Cortex-A15 (DDI 0438).
-    CortexA15,
-    /// Cortex-A7 (DDI 0464).
-    CortexA7,
-}
-
-impl Core {
-    /// The core with an MIDR, whatever its revision.
-    pub const fn from_midr(midr: u32) -> Option<Self> {
-        // Implementer and primary part number (B4.1.105).
-        match midr & 0xff00_fff0 {
-            0x4100_c0f0 => Some(Self::CortexA15),
-            0x4100_c070 => Some(Self::CortexA7),
-            _ => None,
-        }
-    }
-
-    const fn table(self) -> &'static [table::Entry] {
-        match self {
-            Self::CortexA15 => a15::TABLE,
-            Self::CortexA7 => a7::TABLE,
-        }
-    }
+/// The table of a core.
+#[inline(always)]
+const fn table_of(core: Core) -> &'static [Entry] {
+    core.description().table
 }
 
 /// The registers of a virtual CPU.
@@ -113,7 +94,7 @@ pub fn access32(
     state: &mut impl Cp15State,
 ) -> Cp15Outcome {
     let key = Key::new32(access.crn, access.opc1, access.crm, access.opc2);
-    match find(core.table(), key) {
+    match find(table_of(core), key) {
         Some(action) if privileged || is_for_user(action, state) => {
             act(action, access.is_read, value.into(), state)
         }
@@ -130,7 +111,7 @@ pub fn access64(
     value: u64,
     state: &mut impl Cp15State,
 ) -> Cp15Outcome {
-    match find(core.table(), Key::new64(access.opc1, access.crm)) {
+    match find(table_of(core), Key::new64(access.opc1, access.crm)) {
         Some(action) if privileged || is_for_user(action, state) => {
             act(action, access.is_read, value, state)
         }
@@ -233,14 +214,14 @@ impl Action {
 
 /// The registers of a vCPU that make up its state, by their encodings.
 pub fn saved_registers(core: Core) -> impl Iterator<Item = (Encoding, Saved)> {
-    core.table()
+    table_of(core)
         .iter()
         .filter_map(|entry| Some((entry.key.encoding(), entry.action.saved()?)))
 }
 
 /// The register of that kind with an encoding.
 pub fn saved_register(core: Core, encoding: Encoding) -> Option<Saved> {
-    find(core.table(), encoding.key())?.saved()
+    find(table_of(core), encoding.key())?.saved()
 }
 
 /// The MPIDR of a virtual CPU: clusters of four, as on these cores.
@@ -248,7 +229,21 @@ pub const fn mpidr(vcpu_id: u32) -> u32 {
     1 << 31 | (vcpu_id >> 2) << 8 | vcpu_id & 3
 }
 
-/// Bit 6 of ACTLR on both cores: the CPU takes part in coherency.
+/// The place of the number of CPUs in L2CTLR, less one: two bits on all of these cores (DDI 0438
+/// 4.3.36).
+const L2CTLR_CPUS_SHIFT: u32 = 24;
+
+/// The L2CTLR of a virtual CPU whose cluster has so many CPUs, given the hardware's.
+pub const fn l2ctlr(hardware: u32, cpus: u32) -> u32 {
+    let field = match cpus {
+        0 | 1 => 0,
+        2 | 3 => cpus - 1,
+        _ => 3,
+    };
+    hardware & !(3 << L2CTLR_CPUS_SHIFT) | field << L2CTLR_CPUS_SHIFT
+}
+
+/// Bit 6 of ACTLR on all of these cores: the CPU takes part in coherency.
 const ACTLR_SMP: u32 = 1 << 6;
 /// SCTLR after reset (DDI 0438 4.3.27): the bits that should be one, and CP15BEN. On Cortex-A7, Z
 /// is one too (DDI 0464 4.3.27), whatever is written.
@@ -263,7 +258,3 @@ pub const fn reset_value(reg: Cp15Reg, vcpu_id: u32) -> u32 {
         _ => 0,
     }
 }
-
-/// What a trapped load from the debug and trace registers of CP14 gets; stores do nothing.
-/// DBGDIDR among them says so that there are no breakpoints.
-pub const CP14_READS_AS: u32 = 0;

@@ -121,7 +121,8 @@ pub(super) enum Action {
 }
 
 /// A row.
-pub(super) struct Entry {
+#[derive(Debug)]
+pub(crate) struct Entry {
     pub(super) key: Key,
     pub(super) action: Action,
 }

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const CORES: [Core; 2] = [Core::CortexA15, Core::CortexA7];
+const CORES: [Core; 4] = Core::ALL;
 
 /// An access from PL1.
 fn access32(core: Core, access: Cp32Access, value: u32, state: &mut impl Cp15State) -> Cp15Outcome {
@@ -49,7 +49,7 @@ fn access(crn: u8, opc1: u8, crm: u8, opc2: u8, is_read: bool) -> Cp32Access {
 #[test]
 fn tables_are_sorted_without_duplicates() {
     for core in CORES {
-        for pair in core.table().windows(2) {
+        for pair in table_of(core).windows(2) {
             assert!(pair[0].key < pair[1].key, "{core:?}: {:?}", pair[1].key);
         }
     }
@@ -81,13 +81,6 @@ fn what_is_saved_is_found_by_its_encoding() {
         let counter = Encoding::Double { opc1: 0, crm: 14 };
         assert_eq!(saved_register(core, counter), None);
     }
-}
-
-#[test]
-fn cores_are_known_by_part_number_whatever_the_revision() {
-    assert_eq!(Core::from_midr(0x412f_c0f1), Some(Core::CortexA15));
-    assert_eq!(Core::from_midr(0x410f_c075), Some(Core::CortexA7));
-    assert_eq!(Core::from_midr(0x411f_c0d0), None);
 }
 
 #[test]
@@ -229,7 +222,7 @@ fn the_performance_monitors_go_to_their_model() {
 #[test]
 fn the_performance_monitors_are_saved_once_each() {
     use crate::pmu::PmuReg;
-    for (core, counters) in CORES.into_iter().zip([6, 4]) {
+    for (core, counters) in CORES.into_iter().zip([6, 4, 6, 6]) {
         let saved: std::vec::Vec<PmuReg> = saved_registers(core)
             .filter_map(|(_, saved)| match saved {
                 Saved::Pmu(reg) => Some(reg),
@@ -248,6 +241,47 @@ fn the_performance_monitors_are_saved_once_each() {
         let named = access32(core, access(14, 0, 8, 0, true), 0, &mut reset());
         assert_eq!(named, Cp15Outcome::Undefined);
     }
+}
+
+#[test]
+fn number_of_cpus() {
+    for hardware in [0, 3 << 24, 0x1234_5678, u32::MAX] {
+        for (cpus, field) in [
+            (0, 0),
+            (1, 0),
+            (2, 1),
+            (3, 2),
+            (4, 3),
+            (5, 3),
+            (u32::MAX, 3),
+        ] {
+            let expected = hardware & 0xfcff_ffff | field << 24;
+            assert_eq!(l2ctlr(hardware, cpus), expected);
+        }
+    }
+}
+
+#[test]
+fn registers_against_errata_can_be_written() {
+    // ACTLR2; the diagnostic and the internal feature register, which Linux writes as it starts.
+    for (core, opc1, opc2) in [
+        (Core::CortexA15, 1, 4),
+        (Core::CortexA12, 0, 1),
+        (Core::CortexA12, 0, 2),
+        (Core::CortexA17, 0, 1),
+    ] {
+        let access = |is_read| {
+            let register = access(15, opc1, 0, opc2, is_read);
+            access32(core, register, u32::MAX, &mut reset())
+        };
+        assert_eq!(access(false), Cp15Outcome::Written);
+        assert_eq!(access(true), Cp15Outcome::Read(0));
+    }
+    let actlr2 = access(15, 1, 0, 4, true);
+    assert_eq!(
+        access32(Core::CortexA7, actlr2, 0, &mut reset()),
+        Cp15Outcome::Undefined
+    );
 }
 
 #[test]
@@ -273,7 +307,9 @@ fn what_one_core_has_the_other_need_not() {
             };
             let access = |core| access64(core, errors, u64::MAX, &mut reset());
             assert_eq!(access(Core::CortexA15), outcome);
-            assert_eq!(access(Core::CortexA7), Cp15Outcome::Undefined);
+            for core in [Core::CortexA7, Core::CortexA12, Core::CortexA17] {
+                assert_eq!(access(core), Cp15Outcome::Undefined);
+            }
         }
     }
     for core in CORES {
@@ -322,7 +358,7 @@ fn the_physical_timer_goes_to_its_model() {
 #[test]
 fn user_mode_has_the_monitors_and_at_most_the_physical_timer() {
     for core in CORES {
-        for (entry, is_read) in core.table().iter().flat_map(|e| [(e, true), (e, false)]) {
+        for (entry, is_read) in table_of(core).iter().flat_map(|e| [(e, true), (e, false)]) {
             for cntkctl in [0, !CNTKCTL_PL0PTEN, CNTKCTL_PL0PTEN] {
                 let mut state = reset();
                 state.set(Cp15Reg::Cntkctl, cntkctl);
@@ -390,8 +426,8 @@ proptest! {
     ) {
         for core in CORES {
             let key = Key::new32(crn, opc1, crm, opc2);
-            let walked = core.table().iter().find(|entry| entry.key == key).map(|e| e.action);
-            prop_assert_eq!(find(core.table(), key), walked);
+            let walked = table_of(core).iter().find(|entry| entry.key == key).map(|e| e.action);
+            prop_assert_eq!(find(table_of(core), key), walked);
             let outcome = access32(core, access(crn, opc1, crm, opc2, is_read), value, &mut reset());
             prop_assert_eq!(walked.is_none(), outcome == Cp15Outcome::Undefined
                 && !matches!(walked, Some(

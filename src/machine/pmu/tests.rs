@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-const CORES: [Core; 2] = [Core::CortexA15, Core::CortexA7];
+const CORES: [Core; 4] = Core::ALL;
 
 /// What can happen in the tests: so many of each event, at PL1 and in user mode.
 #[derive(Clone)]
@@ -118,6 +118,14 @@ fn cores_are_told_apart() {
         0x410f_3000
     );
     assert_eq!(Machine::new(Core::CortexA7).read(PmuReg::Pmcr), 0x4107_2000);
+    assert_eq!(
+        Machine::new(Core::CortexA12).read(PmuReg::Pmcr),
+        0x410d_3000
+    );
+    assert_eq!(
+        Machine::new(Core::CortexA17).read(PmuReg::Pmcr),
+        0x410e_3000
+    );
 }
 
 #[test]
@@ -176,9 +184,9 @@ fn what_armv7_has_no_name_for_is_undefined() {
 }
 
 #[test]
-fn both_cores_count_cycles_and_instructions() {
+fn all_cores_count_cycles_and_instructions() {
     for core in CORES {
-        let [first, _] = common_events(core);
+        let [first, _] = core.description().events;
         for number in [SW_INCR, CPU_CYCLES, 8] {
             assert_eq!(first >> number & 1, 1);
         }
@@ -270,7 +278,7 @@ fn modes_are_filtered() {
 
 #[test]
 fn counters_that_are_not_there_read_as_zero() {
-    for (core, first) in CORES.into_iter().zip([6, 4]) {
+    for (core, first) in CORES.into_iter().zip([6, 4, 6, 6]) {
         let mut machine = Machine::new(core);
         for n in first..31 {
             machine.write(PmuReg::Pmselr, n);
@@ -397,6 +405,7 @@ fn the_state_is_set_without_effects() {
 /// The monitors as the manual tells it: one event after the other would be told apart, had we the
 /// time; so many at once, with numbers that are large enough.
 struct Manual {
+    id: u32,
     n: usize,
     e: bool,
     d: bool,
@@ -417,7 +426,13 @@ const ONE: u128 = 64;
 impl Manual {
     fn new(core: Core) -> Self {
         Self {
-            n: if core == Core::CortexA15 { 6 } else { 4 },
+            n: if core == Core::CortexA7 { 4 } else { 6 },
+            id: match core {
+                Core::CortexA15 => 0x410f_3000,
+                Core::CortexA7 => 0x4107_2000,
+                Core::CortexA12 => 0x410d_3000,
+                Core::CortexA17 => 0x410e_3000,
+            },
             e: false,
             d: false,
             other: 0,
@@ -535,14 +550,7 @@ impl Manual {
 
     fn read(&self, reg: PmuReg) -> Option<u32> {
         Some(match reg {
-            PmuReg::Pmcr => {
-                let id = if self.n == 6 {
-                    0x410f_3000
-                } else {
-                    0x4107_2000
-                };
-                id | u32::from(self.e) | u32::from(self.d) << 3 | self.other
-            }
+            PmuReg::Pmcr => self.id | u32::from(self.e) | u32::from(self.d) << 3 | self.other,
             PmuReg::Pmcntenset | PmuReg::Pmcntenclr => Self::word(&self.enabled),
             PmuReg::Pmintenset | PmuReg::Pmintenclr => Self::word(&self.interrupts),
             PmuReg::Pmovsset | PmuReg::Pmovsr => Self::word(&self.flags),

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use kvm::uapi::{self, OneReg};
 use kvm::{ioctl_ref, Vcpu, Vm};
+use machine::core::Core;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, init, new_vcpu, Guest, BASE, HOLE};
+use crate::guest::{code, core_of, init, new_vcpu, Guest, BASE, HOLE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("firmware: capabilities", capabilities),
@@ -213,9 +214,14 @@ impl Caller {
         fails(format!("write of {value:#x} to {id:#x}"), result, &[errno])
     }
 
-    fn is_a15(&self) -> Result<bool, String> {
-        let init = self.0.vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
-        Ok(init.target == uapi::TARGET_CORTEX_A15)
+    /// Whether the guest's core needs WORKAROUND_1, and WORKAROUND_3. Those that it needs, it can
+    /// call.
+    fn needs(&self) -> Result<[bool; 2], String> {
+        Ok(match core_of(&self.0.vcpu)? {
+            Core::CortexA15 => [true, true],
+            Core::CortexA7 => [false, false],
+            Core::CortexA12 | Core::CortexA17 => [true, false],
+        })
     }
 }
 
@@ -475,12 +481,11 @@ fn smccc() -> Outcome {
     Ok(())
 }
 
-/// Cortex-A15 needs 1 and 3, which can be called; Cortex-A7 needs none.
 fn workarounds() -> Outcome {
     let caller = Caller::new()?;
-    let level = if caller.is_a15()? { 0 } else { 1 };
-    for workaround in [WORKAROUND_1, WORKAROUND_3] {
-        caller.expect(ARCH_FEATURES, workaround, level)?;
+    let workarounds = [WORKAROUND_1, WORKAROUND_3];
+    for (workaround, is_needed) in workarounds.into_iter().zip(caller.needs()?) {
+        caller.expect(ARCH_FEATURES, workaround, (!is_needed).into())?;
         caller.expect(workaround, 0, 0)?;
     }
     caller.expect(ARCH_FEATURES, WORKAROUND_2, -2i32 as u32)?;
@@ -489,8 +494,9 @@ fn workarounds() -> Outcome {
 
 fn workaround_registers() -> Outcome {
     let caller = Caller::new()?;
-    let most = if caller.is_a15()? { 1 } else { 2 };
-    for id in [REG_WORKAROUND_1, REG_WORKAROUND_3] {
+    let ids = [REG_WORKAROUND_1, REG_WORKAROUND_3];
+    for (id, is_needed) in ids.into_iter().zip(caller.needs()?) {
+        let most = if is_needed { 1 } else { 2 };
         caller.has(id, most)?;
         // Where a guest comes from it may have had less protection, but not more.
         for value in 0..=most {

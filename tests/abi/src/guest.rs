@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Device, Kvm, Vcpu, Vm};
+use machine::core::Core;
 
 use crate::check::{equal, fails, Outcome, Works};
 
@@ -351,6 +352,12 @@ pub(crate) fn init(vm: &Vm, vcpu: &Vcpu) -> Result<(), String> {
     let mut init = vm.preferred_target().works("KVM_ARM_PREFERRED_TARGET")?;
     init.features[0] |= 1 << uapi::VCPU_PSCI_0_2;
     vcpu.init(&init).works("KVM_ARM_VCPU_INIT")
+}
+
+/// The core that a vCPU is, by its MIDR.
+pub(crate) fn core_of(vcpu: &Vcpu) -> Result<Core, String> {
+    let midr = vcpu.reg(uapi::cp15_reg(0, 0, 0, 0)).works("MIDR")?;
+    Core::from_midr(midr).ok_or(format!("MIDR {midr:#010x}"))
 }
 
 /// Completes the MMIO access that a vCPU's last exit was for, and runs no instruction.

@@ -6,9 +6,10 @@
 
 use kvm::uapi::{self, VCPU_PMU_V3_CTRL as PMU, VCPU_PMU_V3_INIT, VCPU_PMU_V3_IRQ};
 use kvm::{Kvm, Vcpu, Vm};
+use machine::core::Core;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{code, init, new_vcpu, new_vm, Gic, Guest, BASE, PSCI_SYSTEM_OFF};
+use crate::guest::{code, core_of, init, new_vcpu, new_vm, Gic, Guest, BASE, PSCI_SYSTEM_OFF};
 
 pub(crate) const TESTS: &[Test] = &[
     ("PMU: the capability and the feature", feature),
@@ -287,11 +288,11 @@ fn cycles() -> Outcome {
     let guest = Guest::new(&program)?;
     guest.run_to(uapi::EXIT_SYSTEM_EVENT)?;
     let word = |n: usize| guest.memory.word(RESULTS + 4 * n);
-    let target = guest.vm.preferred_target().works("the target")?.target;
-    let pmcr = if target == uapi::TARGET_CORTEX_A15 {
-        0x410f_3000
-    } else {
-        0x4107_2000
+    let pmcr = match core_of(&guest.vcpu)? {
+        Core::CortexA15 => 0x410f_3000,
+        Core::CortexA7 => 0x4107_2000,
+        Core::CortexA12 => 0x410d_3000,
+        Core::CortexA17 => 0x410e_3000,
     };
     equal("PMCR", word(0), pmcr)?;
     equal("the counter before PMCR.E", word(1), 0)?;

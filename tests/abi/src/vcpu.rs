@@ -3,9 +3,10 @@
 //! Making and initialising vCPUs.
 
 use kvm::{ioctl, uapi, Vcpu};
+use machine::core::Core;
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
-use crate::guest::{init, new_vcpu, new_vm, Guest, BASE};
+use crate::guest::{code, core_of, init, new_vcpu, new_vm, Guest, BASE, HOLE};
 
 pub(crate) const TESTS: &[Test] = &[
     ("CREATE_VCPU: ids", ids),
@@ -18,6 +19,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("ARM_VCPU_INIT: again", again),
     ("ARM_VCPU_INIT: resets", resets),
     ("before ARM_VCPU_INIT", before_init),
+    ("L2CTLR: the number of CPUs", number_of_cpus),
+    ("L2CTLR: as user space has set it", number_of_cpus_set),
 ];
 
 fn ids() -> Outcome {
@@ -86,13 +89,16 @@ fn no_descriptor() -> Outcome {
 }
 
 fn preferred_target() -> Outcome {
-    let (_kvm, vm) = new_vm()?;
+    let (kvm, vm) = new_vm()?;
     let init = vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
-    let known = [uapi::TARGET_CORTEX_A15, uapi::TARGET_CORTEX_A7];
-    ensure(
-        known.contains(&init.target),
-        format!("target {}", init.target),
-    )?;
+    let vcpu = new_vcpu(&kvm, &vm, 0)?;
+    vcpu.init(&init).works("KVM_ARM_VCPU_INIT")?;
+    let expected = match core_of(&vcpu)? {
+        Core::CortexA15 => uapi::TARGET_CORTEX_A15,
+        Core::CortexA7 => uapi::TARGET_CORTEX_A7,
+        Core::CortexA12 | Core::CortexA17 => uapi::TARGET_GENERIC_V7,
+    };
+    equal("target", init.target, expected)?;
     equal("features", init.features, [0; 7])
 }
 
@@ -100,7 +106,13 @@ fn bad_target() -> Outcome {
     let (kvm, vm) = new_vm()?;
     let vcpu = new_vcpu(&kvm, &vm, 0)?;
     let good = vm.preferred_target().works("ARM_PREFERRED_TARGET")?;
-    for target in [2, 77, u32::MAX, good.target ^ 1] {
+    for target in [
+        3,
+        77,
+        u32::MAX,
+        (good.target + 1) % 3,
+        (good.target + 2) % 3,
+    ] {
         let mut bad = good;
         bad.target = target;
         fails(format!("target {target}"), vcpu.init(&bad), &[libc::EINVAL])?;
@@ -153,4 +165,57 @@ fn before_init() -> Outcome {
     fails("KVM_SET_ONE_REG", vcpu.set_reg(pc, 0), &errnos)?;
     init(&vm, &vcpu)?;
     vcpu.reg(pc).works("KVM_GET_ONE_REG after init").map(drop)
+}
+
+/// L2CTLR, and the place of the number of CPUs in it, less one.
+const L2CTLR: u64 = uapi::cp15_reg(1, 9, 0, 2);
+const CPUS_SHIFT: u32 = 24;
+
+/// A guest that says what L2CTLR has.
+fn teller() -> Result<Guest, String> {
+    let mut program = code::load(1, HOLE).to_vec();
+    program.extend([code::mrc(0, 1, 9, 0, 2), code::str(0, 1), code::LOOP]);
+    Guest::new(&program)
+}
+
+/// Runs it and gives the number of CPUs.
+fn told(guest: &Guest) -> Result<u32, String> {
+    guest.run_to(uapi::EXIT_MMIO)?;
+    let [a, b, c, d, ..] = guest.vcpu.run.mmio().data;
+    Ok((u32::from_le_bytes([a, b, c, d]) >> CPUS_SHIFT & 3) + 1)
+}
+
+/// Monitors initialise each vCPU before they make the next. All count when the first one runs.
+fn number_of_cpus() -> Outcome {
+    let guest = teller()?;
+    let others: Result<Vec<Vcpu>, String> = (1..4)
+        .map(|id| {
+            let vcpu = new_vcpu(&guest.kvm, &guest.vm, id)?;
+            init(&guest.vm, &vcpu).map(|()| vcpu)
+        })
+        .collect();
+    let others = others?;
+    for vcpu in [&guest.vcpu].into_iter().chain(&others) {
+        let l2ctlr = vcpu.reg(L2CTLR).works("L2CTLR")?;
+        equal("CPUs for user space", (l2ctlr >> CPUS_SHIFT & 3) + 1, 4)?;
+    }
+    equal("CPUs", told(&guest)?, 4)?;
+    // A vCPU that runs again after a reset finds the same.
+    init(&guest.vm, &guest.vcpu)?;
+    guest.set(uapi::CORE_PC, BASE)?;
+    equal("CPUs after a reset", told(&guest)?, 4)
+}
+
+/// A machine that came from elsewhere finds what it had there.
+fn number_of_cpus_set() -> Outcome {
+    let guest = teller()?;
+    let l2ctlr = guest.vcpu.reg(L2CTLR).works("L2CTLR")?;
+    let two = l2ctlr & !(3 << CPUS_SHIFT) | 1 << CPUS_SHIFT;
+    guest
+        .vcpu
+        .set_reg(L2CTLR, two)
+        .works("L2CTLR for two CPUs")?;
+    let _third = new_vcpu(&guest.kvm, &guest.vm, 2)?;
+    equal("L2CTLR", guest.vcpu.reg(L2CTLR).works("L2CTLR")?, two)?;
+    equal("CPUs", told(&guest)?, 2)
 }

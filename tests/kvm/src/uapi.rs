@@ -78,6 +78,7 @@ pub const DIRTY_LOG_INITIALLY_SET: u64 = 2;
 // KVM_ARM_VCPU_INIT.
 pub const TARGET_CORTEX_A15: u32 = 0;
 pub const TARGET_CORTEX_A7: u32 = 1;
+pub const TARGET_GENERIC_V7: u32 = 2;
 pub const VCPU_POWER_OFF: u32 = 0;
 pub const VCPU_PSCI_0_2: u32 = 1;
 pub const VCPU_PMU_V3: u32 = 3;

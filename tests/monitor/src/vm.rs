@@ -148,10 +148,7 @@ impl Machine {
         }
         Ok(Self {
             vm: Arc::new(vm),
-            core: match target.target {
-                uapi::TARGET_CORTEX_A7 => "arm,cortex-a7",
-                _ => "arm,cortex-a15",
-            },
+            core: core_name(&vcpus)?,
             vcpus,
             has_pmu,
             irqchip: device,
@@ -187,6 +184,28 @@ impl Machine {
         Ok(())
     }
 }
+
+/// The core that the vCPUs are, as device trees name it. The target does not tell: one of them stands
+/// for all cores that have none of their own.
+fn core_name(vcpus: &[Vcpu]) -> Result<&'static str> {
+    let Some(vcpu) = vcpus.first() else {
+        return Ok(GENERIC_CORE);
+    };
+    let midr = vcpu
+        .reg(uapi::cp15_reg(0, 0, 0, 0))
+        .context("cannot read MIDR")?;
+    // The primary part number (Arm ARM B4.1.105).
+    Ok(match midr >> 4 & 0xfff {
+        0xc07 => "arm,cortex-a7",
+        0xc0d => "arm,cortex-a12",
+        0xc0e => "arm,cortex-a17",
+        0xc0f => "arm,cortex-a15",
+        _ => GENERIC_CORE,
+    })
+}
+
+/// A core that nobody knows.
+const GENERIC_CORE: &str = "arm,armv7";
 
 fn create_gic(vm: &Vm) -> io::Result<Device> {
     let gic = vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2)?;

@@ -49,6 +49,8 @@ static CHECKS: &[Check] = &[
     guest_check("CP15: ACTLR", 1, cp15::auxiliary_control),
     check("CP15: number of CPUs", 1, cp15::number_of_cpus),
     check("CP14: debug registers", 1, cp15::debug_registers),
+    check("CP14: version of debug", 1, cp15::debug_identity),
+    check("CP14: debug registers in user mode", 1, cp15::debug_registers_in_user_mode),
     check("CP15: MRC to the flags", 1, cp15::flags),
     guest_check("MMIO: read", 1, mmio::echo),
     guest_check("MMIO: all widths", 1, mmio::widths),

@@ -3,6 +3,8 @@
 //! CP15: results of reads, effects of writes, and the modes that are permitted to access it (B3.17,
 //! B4.1).
 
+use machine::core::Core;
+
 use crate::board;
 use crate::check::{ensure, ensure_eq, Outcome};
 use crate::code::{self, BX_LR, SVC_0};
@@ -47,15 +49,8 @@ fn write(register: Register, value: u32) -> Result<bool, crate::check::Failure> 
 /// From p15 to p14.
 const TO_CP14: u32 = 0x100;
 
-/// Cortex-A15 or Cortex-A7.
-fn is_a15() -> bool {
-    cpu::midr() >> 4 & 0xfff == 0xc0f
-}
-
 pub(crate) fn identity() -> Outcome {
-    // Part numbers of Cortex-A15 and Cortex-A7.
-    let part = (cpu::midr() >> 4) & 0xfff;
-    ensure(part == 0xc0f || part == 0xc07, "MIDR", [cpu::midr(), 0, 0])?;
+    ensure(Core::from_midr(cpu::midr()).is_some(), "MIDR", [cpu::midr(), 0, 0])?;
     // Multiprocessing extensions, CPU 0 of cluster 0.
     ensure_eq(cpu::mpidr() & 0xc0ff_ffff, 0x8000_0000, "MPIDR", 0)
 }
@@ -107,7 +102,12 @@ const ID_REGISTERS: [(Register, [u32; 2], u32); 17] = [
 ];
 
 pub(crate) fn id_registers() -> Outcome {
-    let column = usize::from(!is_a15());
+    let column = match Core::from_midr(cpu::midr()) {
+        Some(Core::CortexA15) => 0,
+        Some(Core::CortexA7) => 1,
+        // The emulator lends its Cortex-A15 the name of others alone.
+        _ => return Ok(()),
+    };
     for (register, values, mask) in ID_REGISTERS {
         let found = read(register)?;
         let expected = values[column] & mask;
@@ -356,7 +356,8 @@ pub(crate) fn all_double_reads() -> Outcome {
             ensure_eq(found.vector, UNDEFINED, "MRRC in user mode", opc1 << 4 | crm)?;
             let code = code::arm([code::mrrc([opc1, crm]), BX_LR]);
             // CPUMERRSR and L2MERRSR, which QEMU's Cortex-A15 has not.
-            let is_own = is_a15() && matches!((opc1, crm), (0 | 1, 15));
+            let is_own = Core::from_midr(cpu::midr()) == Some(Core::CortexA15)
+                && matches!((opc1, crm), (0 | 1, 15));
             if is_own && !board::is_guest() {
                 continue;
             }
@@ -409,8 +410,51 @@ pub(crate) fn thread_registers() -> Outcome {
     Ok(())
 }
 
-/// The debug registers of CP14: a value or undefined, and never more. A guest has none: defined
-/// registers read as zero, and DBGDIDR says that there are no breakpoints.
+/// ID_DFR0 and DBGDIDR tell of the same version of debug (C11.11.15, B4.1.83). v7.1 has at least two
+/// breakpoints and a watchpoint, and an OS Lock.
+pub(crate) fn debug_identity() -> Outcome {
+    let announced = read([0, 0, 1, 2])?.unwrap_or(0) & 0xf;
+    let dbgdidr = cpu::dbgdidr();
+    ensure_eq(dbgdidr >> 16 & 0xf, announced, "the version of debug", dbgdidr)?;
+    ensure_eq(announced, 5, "v7.1 Debug", dbgdidr)?;
+    ensure(dbgdidr >> 24 & 0xf >= 1, "so few breakpoints", [dbgdidr, 0, 0])?;
+    let oslsr = code::arm([code::mrc([0, 1, 1, 4]) & !TO_CP14, BX_LR]);
+    match exceptions::catch(oslsr, 0, 0) {
+        Ok(value) => ensure_eq(value & 0b1001, 0b1000, "DBGOSLSR.OSLM", value),
+        Err(found) => ensure(false, "DBGOSLSR is undefined", [found.vector, 0, 0]),
+    }
+}
+
+/// User mode reaches these alone, for loads and for stores (C6.4): DBGDIDR, DBGDSCRint, DBGDTRRXint,
+/// DBGDTRTXint, DBGDRAR, DBGDSAR. The emulator does not leave all of them to it.
+pub(crate) fn debug_registers_in_user_mode() -> Outcome {
+    for crn in 0..16 {
+        for crm in 0..16 {
+            for opc2 in 0..8 {
+                let register = [0, crn, crm, opc2];
+                let may_read = matches!((crn, crm, opc2), (0, 0 | 1 | 5, 0) | (1 | 2, 0, 0));
+                let may_write = matches!((crn, crm, opc2), (0, 5, 0));
+                for (instruction, may) in [
+                    (code::mrc(register) & !TO_CP14, may_read),
+                    (code::mcr(register) & !TO_CP14, may_write),
+                ] {
+                    if may {
+                        continue;
+                    }
+                    let found = exceptions::in_user_mode(code::arm([instruction, SVC_0]), 0);
+                    ensure_eq(found.vector, UNDEFINED, "CP14 in user mode", instruction)?;
+                }
+            }
+        }
+    }
+    let dbgdidr = code::arm([code::mrc([0, 0, 0, 0]) & !TO_CP14, SVC_0]);
+    let found = exceptions::in_user_mode(dbgdidr, 0);
+    ensure_eq(found.vector, SVC, "DBGDIDR in user mode", found.lr)?;
+    ensure_eq(found.regs[0], cpu::dbgdidr(), "DBGDIDR", 0)
+}
+
+/// The debug registers of CP14: a value or undefined, and never more. A guest has a unit that is
+/// disabled: but for what identifies it and its OS Lock, all reads as zero.
 pub(crate) fn debug_registers() -> Outcome {
     for crn in 0..16 {
         for crm in 0..16 {
@@ -419,7 +463,14 @@ pub(crate) fn debug_registers() -> Outcome {
                 let code = code::arm([code::mrc(register) & !TO_CP14, BX_LR]);
                 match exceptions::catch(code, 0x5555_aaaa, 0) {
                     Ok(value) if board::is_guest() => {
-                        ensure_eq(value, 0, "a debug register", place(register))?;
+                        // DBGDIDR, DBGOSLSR, DBGAUTHSTATUS.
+                        let expected = match (crn, crm, opc2) {
+                            (0, 0, 0) => 0x0105_d000,
+                            (1, 1, 4) => 8,
+                            (7, 14, 6) => 0xaa,
+                            _ => 0,
+                        };
+                        ensure_eq(value, expected, "a debug register", place(register))?;
                     }
                     Ok(_) => (),
                     Err(found) => {

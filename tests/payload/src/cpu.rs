@@ -86,6 +86,14 @@ macro_rules! readers {
     };
 }
 
+/// DBGDIDR.
+pub(crate) fn dbgdidr() -> u32 {
+    let value;
+    // SAFETY: Reads a register.
+    unsafe { asm!("mrc p14, 0, {}, c0, c0, 0", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
 readers! {
     /// SCTLR.
     sctlr: "0, {}, c1, c0, 0";

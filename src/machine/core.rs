@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The cores that guests can have: all that sets one apart from the others, in one place.
+//!
+//! A guest's core is the host's. A new core is a variant of [`Core`], a description here, and a
+//! table of registers in [`crate::cp15`].
+
+use crate::cp15;
+
+/// A core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Core {
+    /// Cortex-A15 (DDI 0438).
+    CortexA15,
+    /// Cortex-A7 (DDI 0464).
+    CortexA7,
+    /// Cortex-A12, which became the first revisions of Cortex-A17.
+    CortexA12,
+    /// Cortex-A17 (DDI 0535).
+    CortexA17,
+}
+
+/// How many CPUs a cluster has at most, on all of these cores.
+pub const CLUSTER: usize = 4;
+
+/// The value of `struct kvm_vcpu_init` that asks for a core (`include/uapi/asm/kvm.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// KVM_ARM_TARGET_CORTEX_A15.
+    CortexA15,
+    /// KVM_ARM_TARGET_CORTEX_A7.
+    CortexA7,
+    /// KVM_ARM_TARGET_GENERIC_V7: any other.
+    GenericV7,
+}
+
+/// Whether, and how, a branch predictor that one context has trained is emptied for another
+/// (Spectre variant 2, CVE-2017-5715).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredictorFlush {
+    /// The core is not affected.
+    NotNeeded,
+    /// By ICIALLU, if the secure firmware has set ACTLR.IBE (bit 0). A guest can read that bit as
+    /// on the bare machine.
+    Iciallu,
+    /// By BPIALL.
+    Bpiall,
+}
+
+/// What sets a core apart.
+#[derive(Debug)]
+pub struct Description {
+    /// What people call it.
+    pub name: &'static str,
+    /// Implementer and primary part number of MIDR (B4.1.105). Revisions differ in the other fields.
+    midr: u32,
+    /// How user space asks for it.
+    pub target: Target,
+    /// CP15 as a guest has it.
+    pub(crate) table: &'static [cp15::Entry],
+    /// PMCR's constant fields: IMP, IDCODE and N, the number of event counters.
+    pub(crate) pmcr: u32,
+    /// The common events that its performance monitors count, as PMCEID0 and PMCEID1 have them.
+    /// They are not read from the hardware, as an emulated core may have the monitors without
+    /// these two registers.
+    pub events: [u32; 2],
+    /// How its branch predictor is emptied.
+    pub predictor: PredictorFlush,
+    /// A history of taken branches steers its predictor (Spectre-BHB, CVE-2022-23960). Eight others
+    /// push out what a guest has left there.
+    pub(crate) has_branch_history: bool,
+}
+
+/// The fields of MIDR that do not depend on the revision.
+const MIDR_PART: u32 = 0xff00_fff0;
+
+static CORTEX_A15: Description = Description {
+    name: "Cortex-A15",
+    midr: 0x4100_c0f0,
+    target: Target::CortexA15,
+    table: cp15::a15::TABLE,
+    pmcr: 0x410f_3000,
+    // DDI 0438, table 11-7.
+    events: [0x3fff_0f3f, 0],
+    predictor: PredictorFlush::Iciallu,
+    has_branch_history: true,
+};
+
+static CORTEX_A7: Description = Description {
+    name: "Cortex-A7",
+    midr: 0x4100_c070,
+    target: Target::CortexA7,
+    table: cp15::a7::TABLE,
+    pmcr: 0x4107_2000,
+    // DDI 0464, table 11-5.
+    events: [0x23ff_ffff, 0],
+    predictor: PredictorFlush::NotNeeded,
+    has_branch_history: false,
+};
+
+static CORTEX_A12: Description = Description {
+    name: "Cortex-A12",
+    midr: 0x4100_c0d0,
+    target: Target::GenericV7,
+    table: cp15::a17::TABLE,
+    pmcr: 0x410d_3000,
+    // Those of Cortex-A15: all but those of Cortex-A7 that count exceptions and branches.
+    events: [0x3fff_0f3f, 0],
+    predictor: PredictorFlush::Bpiall,
+    has_branch_history: false,
+};
+
+static CORTEX_A17: Description = Description {
+    name: "Cortex-A17",
+    midr: 0x4100_c0e0,
+    pmcr: 0x410e_3000,
+    ..CORTEX_A12
+};
+
+impl Core {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::CortexA15,
+        Self::CortexA7,
+        Self::CortexA12,
+        Self::CortexA17,
+    ];
+
+    /// What sets it apart.
+    #[inline(always)]
+    pub const fn description(self) -> &'static Description {
+        match self {
+            Self::CortexA15 => &CORTEX_A15,
+            Self::CortexA7 => &CORTEX_A7,
+            Self::CortexA12 => &CORTEX_A12,
+            Self::CortexA17 => &CORTEX_A17,
+        }
+    }
+
+    /// The core with an MIDR, whatever its revision.
+    pub fn from_midr(midr: u32) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|core| core.description().midr == midr & MIDR_PART)
+    }
+
+    /// The core with a number that `self as u32` gave.
+    #[inline(always)]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_known_by_part_number_whatever_the_revision() {
+        assert_eq!(Core::from_midr(0x412f_c0f1), Some(Core::CortexA15));
+        assert_eq!(Core::from_midr(0x410f_c075), Some(Core::CortexA7));
+        assert_eq!(Core::from_midr(0x410f_c0d0), Some(Core::CortexA12));
+        assert_eq!(Core::from_midr(0x411f_c0e2), Some(Core::CortexA17));
+        // Cortex-A5 and A9, Brahma-B15, and Krait: its part is that of another implementer's.
+        for midr in [
+            0x410f_c051,
+            0x411f_c092,
+            0x420f_00f0,
+            0x510f_06f0,
+            0x510f_c0f0,
+        ] {
+            assert_eq!(Core::from_midr(midr), None);
+        }
+    }
+
+    #[test]
+    fn numbers_and_descriptions_are_of_one_core_each() {
+        for (number, core) in (0..).zip(Core::ALL) {
+            assert_eq!(core as u32, number);
+            assert_eq!(Core::from_number(number), Some(core));
+            let description = core.description();
+            assert_eq!(description.midr & !MIDR_PART, 0);
+            assert_eq!(Core::from_midr(description.midr), Some(core));
+            // PMCR's IDCODE is the low byte of the part number (DDI 0438 11.4.1).
+            assert_eq!(description.pmcr >> 16 & 0xff, description.midr >> 4 & 0xff);
+        }
+        assert_eq!(Core::from_number(Core::ALL.len() as u32), None);
+    }
+
+    #[test]
+    fn targets_are_those_of_linux_5_6_where_it_had_one() {
+        let targets = Core::ALL.map(|core| core.description().target);
+        let generic = Target::GenericV7;
+        assert_eq!(
+            targets,
+            [Target::CortexA15, Target::CortexA7, generic, generic]
+        );
+    }
+}

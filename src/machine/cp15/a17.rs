@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The CP15 registers of the Cortex-A17 (DDI 0535), and of the Cortex-A12, which it was before.
+
+use armv7::cp15::Cp15Reg;
+
+use super::id::IdReg;
+use super::table::{
+    core_table,
+    row,
+    row64,
+    Action,
+    Entry, //
+};
+use crate::{
+    pmu::PmuReg,
+    timer::TimerReg, //
+};
+
+pub(crate) const TABLE: &[Entry] = core_table! {
+    c9: [
+        // L2CTLR has the number of CPUs; L2ECTLR reports no errors.
+        row(9, 1, 0, 2, Action::WriteIgnored(Cp15Reg::L2ctlr)),
+        row(9, 1, 0, 3, Action::Zero),
+    ],
+    c14: [
+        row(14, 0, 8, 0, Action::PmuState(PmuReg::Pmevcntr(0))),
+        row(14, 0, 8, 1, Action::PmuState(PmuReg::Pmevcntr(1))),
+        row(14, 0, 8, 2, Action::PmuState(PmuReg::Pmevcntr(2))),
+        row(14, 0, 8, 3, Action::PmuState(PmuReg::Pmevcntr(3))),
+        row(14, 0, 8, 4, Action::PmuState(PmuReg::Pmevcntr(4))),
+        row(14, 0, 8, 5, Action::PmuState(PmuReg::Pmevcntr(5))),
+        row(14, 0, 12, 0, Action::PmuState(PmuReg::Pmevtyper(0))),
+        row(14, 0, 12, 1, Action::PmuState(PmuReg::Pmevtyper(1))),
+        row(14, 0, 12, 2, Action::PmuState(PmuReg::Pmevtyper(2))),
+        row(14, 0, 12, 3, Action::PmuState(PmuReg::Pmevtyper(3))),
+        row(14, 0, 12, 4, Action::PmuState(PmuReg::Pmevtyper(4))),
+        row(14, 0, 12, 5, Action::PmuState(PmuReg::Pmevtyper(5))),
+    ],
+    c15: [
+        // The diagnostic and the internal feature register. Linux sets bits of them against errata
+        // before it can take an exception; the host's kernel has done so already.
+        row(15, 0, 0, 1, Action::Zero),
+        row(15, 0, 0, 2, Action::Zero),
+        // CBAR: there are no private peripherals.
+        row(15, 4, 0, 0, Action::ZeroReadOnly),
+    ],
+    c15_wide: []
+};
