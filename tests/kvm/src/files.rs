@@ -433,27 +433,27 @@ impl Vcpu {
 
     /// Reads a 32-bit register.
     pub fn reg(&self, id: u64) -> io::Result<u32> {
-        let mut value = 0u32;
-        let reg = uapi::OneReg {
-            id,
-            addr: ptr::from_mut(&mut value) as usize as u64,
-        };
-        ioctl_ref(self, uapi::GET_ONE_REG(), &reg)?;
-        Ok(value)
+        self.get_one_reg(id)
     }
 
     /// Writes a 32-bit register.
     pub fn set_reg(&self, id: u64, value: u32) -> io::Result<()> {
-        let reg = uapi::OneReg {
-            id,
-            addr: ptr::from_ref(&value) as usize as u64,
-        };
-        ioctl_ref(self, uapi::SET_ONE_REG(), &reg).map(|_| ())
+        self.set_one_reg(id, &value)
     }
 
     /// Reads a 64-bit register.
     pub fn reg64(&self, id: u64) -> io::Result<u64> {
-        let mut value = 0u64;
+        self.get_one_reg(id)
+    }
+
+    /// Writes a 64-bit register.
+    pub fn set_reg64(&self, id: u64, value: u64) -> io::Result<()> {
+        self.set_one_reg(id, &value)
+    }
+
+    /// KVM_GET_ONE_REG. A `T` has the size that is in the id.
+    fn get_one_reg<T: Default>(&self, id: u64) -> io::Result<T> {
+        let mut value = T::default();
         let reg = uapi::OneReg {
             id,
             addr: ptr::from_mut(&mut value) as usize as u64,
@@ -462,11 +462,11 @@ impl Vcpu {
         Ok(value)
     }
 
-    /// Writes a 64-bit register.
-    pub fn set_reg64(&self, id: u64, value: u64) -> io::Result<()> {
+    /// KVM_SET_ONE_REG. A `T` has the size that is in the id.
+    fn set_one_reg<T>(&self, id: u64, value: &T) -> io::Result<()> {
         let reg = uapi::OneReg {
             id,
-            addr: ptr::from_ref(&value) as usize as u64,
+            addr: ptr::from_ref(value) as usize as u64,
         };
         ioctl_ref(self, uapi::SET_ONE_REG(), &reg).map(|_| ())
     }
