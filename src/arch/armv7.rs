@@ -27,3 +27,4 @@ pub mod policy;
 pub mod psr;
 pub mod regs;
 pub mod stage1;
+pub mod trap;

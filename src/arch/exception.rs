@@ -216,11 +216,11 @@ impl DataFault {
     /// An error that was met in a walk of stage 2 is one of the access itself to the guest, which
     /// has no such walk. A device that the guest has mapped as memory gives an alignment fault at
     /// stage 2.
-    pub const fn of_hardware(abort: &AbortIss) -> Self {
-        Self::new(match abort.fsc {
+    pub const fn of_hardware(abort: AbortIss) -> Self {
+        Self::new(match abort.status() {
             FaultStatus::Alignment => FaultKind::Alignment,
             FaultStatus::Parity | FaultStatus::ParityOnWalk(_) => FaultKind::Parity,
-            _ => FaultKind::External { ext: abort.ea },
+            _ => FaultKind::External { ext: abort.ea() },
         })
     }
 
@@ -473,7 +473,7 @@ mod tests {
     #[test]
     fn what_the_hardware_met_is_passed_on() {
         let of =
-            |fsc: u32, ea: u32| DataFault::of_hardware(&Hsr(0x24 << 26 | ea << 9 | fsc).abort());
+            |fsc: u32, ea: u32| DataFault::of_hardware(Hsr(0x24 << 26 | ea << 9 | fsc).abort());
         for fsc in 0..64 {
             for ea in [0, 1] {
                 let kind = match fsc {

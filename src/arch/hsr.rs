@@ -3,7 +3,6 @@
 //! The HYP syndrome register: why the guest was left (B3.13.6).
 
 use crate::{
-    addr::PAGE_SIZE,
     cond::Cond,
     exception::Direction, //
 };
@@ -146,32 +145,6 @@ pub struct Cp64Access {
     pub is_read: bool,
 }
 
-/// HSR.SAS: the size of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessSize {
-    /// One byte.
-    Byte,
-    /// Two bytes.
-    Halfword,
-    /// Four bytes.
-    Word,
-    /// 0b11 is reserved in ARMv7.
-    Reserved,
-}
-
-impl AccessSize {
-    /// The number of bytes; nothing for the reserved size.
-    #[inline]
-    pub const fn bytes(self) -> Option<usize> {
-        match self {
-            Self::Byte => Some(1),
-            Self::Halfword => Some(2),
-            Self::Word => Some(4),
-            Self::Reserved => None,
-        }
-    }
-}
-
 /// HSR.FSC: what kind of abort it is, in the encoding of the long-descriptor format (table
 /// B3-24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,64 +229,105 @@ impl FaultStatus {
 }
 
 /// The syndrome of an abort that came from a guest.
+///
+/// # Invariants
+///
+/// Bits that only data aborts have are zero for a prefetch abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AbortIss {
-    /// `sas`, `sign_extend` and `srt` are valid. Never so for a prefetch abort.
-    pub isv: bool,
-    /// The size of the access.
-    pub sas: AccessSize,
-    /// A load that is smaller than a word is sign-extended.
-    pub sign_extend: bool,
-    /// The register that is stored, or loaded.
-    pub srt: usize,
-    /// A write. A cache maintenance operation counts as one.
-    pub write: bool,
-    /// The abort is of a cache maintenance operation, or of an address translation.
-    pub cm: bool,
-    /// The abort is of a stage-1 table walk.
-    pub s1ptw: bool,
-    /// The core's class of an external abort.
-    pub ea: bool,
-    /// What happened.
-    pub fsc: FaultStatus,
-}
+pub struct AbortIss(u32);
 
 impl AbortIss {
-    /// What the access was.
-    #[inline]
-    pub const fn direction(&self) -> Direction {
-        if self.cm {
-            Direction::Maintenance
-        } else {
-            Direction::of(self.write)
-        }
-    }
-
-    /// Whether an access with a syndrome, aborted at `address`, can be of bytes in two pages: an
-    /// unaligned one. The address may be that of its first byte, or that of the second page.
-    #[inline]
-    pub const fn may_cross_pages(&self, address: u32) -> bool {
-        let offset = address & (PAGE_SIZE as u32 - 1);
-        match self.sas.bytes() {
-            Some(size) if self.isv && size > 1 => {
-                offset == 0 || offset + size as u32 > PAGE_SIZE as u32
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Hsr {
-    const IL: u32 = 1 << 25;
-    const CV: u32 = 1 << 24;
-
-    /// Bits of the ISS of an abort.
     const ISV: u32 = 1 << 24;
     const SSE: u32 = 1 << 21;
     const EA: u32 = 1 << 9;
     const CM: u32 = 1 << 8;
     const S1PTW: u32 = 1 << 7;
     const WNR: u32 = 1 << 6;
+    const FSC: u32 = 0x3f;
+    /// The bits of a data abort, and those of a prefetch abort.
+    const DATA: u32 = (1 << 25) - 1;
+    const FETCH: u32 = Self::EA | Self::S1PTW | Self::FSC;
+
+    const fn bit(self, mask: u32) -> bool {
+        self.0 & mask != 0
+    }
+
+    /// The number of bytes of the access: 1, 2 or 4. `None` if the syndrome does not tell what the
+    /// access was; else the sign and the register are valid, too.
+    #[inline]
+    pub const fn size(self) -> Option<usize> {
+        match self.0 >> 22 & 3 {
+            // 0b11 is reserved in ARMv7.
+            sas @ 0..=2 if self.bit(Self::ISV) => Some(1 << sas),
+            _ => None,
+        }
+    }
+
+    /// A load that is smaller than a word is sign-extended.
+    #[inline]
+    pub const fn sign_extend(self) -> bool {
+        self.bit(Self::SSE)
+    }
+
+    /// The register that is stored, or loaded.
+    #[inline]
+    pub const fn register(self) -> usize {
+        (self.0 >> 16 & 0xf) as usize
+    }
+
+    /// A write. A cache maintenance operation counts as one.
+    #[inline]
+    pub const fn is_write(self) -> bool {
+        self.bit(Self::WNR)
+    }
+
+    /// The abort is of a cache maintenance operation, or of an address translation.
+    #[inline]
+    pub const fn is_maintenance(self) -> bool {
+        self.bit(Self::CM)
+    }
+
+    /// The abort is of a stage-1 table walk.
+    #[inline]
+    pub const fn is_of_walk(self) -> bool {
+        self.bit(Self::S1PTW)
+    }
+
+    /// The core's class of an external abort.
+    #[inline]
+    pub const fn ea(self) -> bool {
+        self.bit(Self::EA)
+    }
+
+    /// What happened.
+    #[inline]
+    pub const fn status(self) -> FaultStatus {
+        FaultStatus::from_bits(self.0)
+    }
+
+    /// The nature of the access.
+    #[inline]
+    pub const fn direction(self) -> Direction {
+        if self.is_maintenance() {
+            Direction::Maintenance
+        } else {
+            Direction::of(self.is_write())
+        }
+    }
+
+    /// CM, WnR and the fault status at their places, as KVM_EXIT_ARM_NISV tells them.
+    #[inline]
+    pub const fn without_access(self) -> u32 {
+        self.0 & (Self::CM | Self::WNR | Self::FSC)
+    }
+}
+
+impl Hsr {
+    /// That of a hypercall: HVC with an immediate of zero.
+    pub const CALL: Self = Self(ExceptionClass::Hvc.bits() << 26 | Self::IL);
+
+    const IL: u32 = 1 << 25;
+    const CV: u32 = 1 << 24;
 
     /// `len` bits from `shift` on.
     #[inline]
@@ -337,12 +351,11 @@ impl Hsr {
         self.bit(Self::IL)
     }
 
-    /// The condition of the trapped instruction, if the syndrome has it.
-    ///
-    /// Classes with the two top bits zero have the field, except for the unknown reason.
+    /// The condition of the trapped instruction, if the syndrome has it. For the classes up to
+    /// 0b001111, but not for the unknown reason.
     #[inline]
     pub const fn condition(self) -> Option<Cond> {
-        if self.0 >> 30 == 0 && self.0 >> 26 != 0 && self.bit(Self::CV) {
+        if self.bit(Self::CV) {
             Some(Cond::new(self.0 >> 20))
         } else {
             None
@@ -384,27 +397,26 @@ impl Hsr {
         }
     }
 
-    /// For the aborts. What only data aborts have is zero for a prefetch abort.
+    /// For [`ExceptionClass::Hvc`]: the immediate.
+    #[inline]
+    pub const fn immediate(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// For the aborts.
     #[inline]
     pub const fn abort(self) -> AbortIss {
         // EC 0x20 and 0x21 are prefetch aborts, 0x24 and 0x25 data aborts.
-        let data = self.bit(1 << 28);
-        AbortIss {
-            isv: data && self.bit(Self::ISV),
-            sas: match self.field(22, 2) {
-                0 => AccessSize::Byte,
-                1 => AccessSize::Halfword,
-                2 => AccessSize::Word,
-                _ => AccessSize::Reserved,
-            },
-            sign_extend: data && self.bit(Self::SSE),
-            srt: self.field(16, 4) as usize,
-            write: data && self.bit(Self::WNR),
-            cm: data && self.bit(Self::CM),
-            s1ptw: self.bit(Self::S1PTW),
-            ea: self.bit(Self::EA),
-            fsc: FaultStatus::from_bits(self.0),
-        }
+        let is_data = self.bit(1 << 28);
+        // INVARIANT: Only the bits of a prefetch abort are left for one.
+        AbortIss(
+            self.0
+                & if is_data {
+                    AbortIss::DATA
+                } else {
+                    AbortIss::FETCH
+                },
+        )
     }
 }
 
@@ -472,11 +484,11 @@ mod tests {
         // A store of r2, a byte, to memory that is not there: level 3.
         let hsr = Hsr(0x24 << 26 | 1 << 25 | 1 << 24 | 2 << 16 | 1 << 6 | 0b0111);
         let abort = hsr.abort();
-        assert!(abort.isv && abort.write && !abort.s1ptw && !abort.cm);
-        assert_eq!(abort.sas.bytes(), Some(1));
-        assert_eq!(abort.srt, 2);
-        assert_eq!(abort.fsc, FaultStatus::Translation(3));
-        assert_eq!(hsr.condition(), None);
+        assert!(abort.is_write() && !abort.is_of_walk() && !abort.is_maintenance());
+        assert_eq!(abort.size(), Some(1));
+        assert_eq!(abort.register(), 2);
+        assert_eq!(abort.status(), FaultStatus::Translation(3));
+        assert_eq!(abort.without_access(), 0x47);
         assert_eq!(Hsr(1 << 26 | 1).wfx(), Wfx::Wfe);
         assert_eq!(Hsr(1 << 26).wfx(), Wfx::Wfi);
     }
@@ -496,18 +508,6 @@ mod tests {
     fn two_aborts_are_asynchronous() {
         let found = (0..64).filter(|bits| FaultStatus::from_bits(*bits).is_asynchronous());
         assert!(found.eq([0b01_0001, 0b01_1001]));
-    }
-
-    #[test]
-    fn accesses_of_two_pages() {
-        let abort = |isv: u32, sas: u32| Hsr(0x24 << 26 | isv << 24 | sas << 22).abort();
-        for (sas, size) in [(0, 1), (1, 2), (2, 4)] {
-            for address in 0x2000..0x3000 {
-                let crosses = size > 1 && (address == 0x2000 || address + size > 0x3000);
-                assert_eq!(abort(1, sas).may_cross_pages(address), crosses);
-                assert!(!abort(0, sas).may_cross_pages(address));
-            }
-        }
     }
 
     proptest! {
@@ -538,8 +538,25 @@ mod tests {
         #[test]
         fn a_prefetch_abort_has_no_access(iss in 0u32..1 << 25) {
             let abort = Hsr(0x20 << 26 | iss).abort();
-            prop_assert!(!abort.isv && !abort.write && !abort.cm && !abort.sign_extend);
-            prop_assert_eq!(abort.fsc.bits(), iss & 0x3f);
+            prop_assert_eq!(abort.size(), None);
+            prop_assert!(!abort.is_write() && !abort.is_maintenance() && !abort.sign_extend());
+            prop_assert_eq!(abort.status().bits(), iss & 0x3f);
+            prop_assert_eq!(abort.without_access(), iss & 0x3f);
+        }
+
+        #[test]
+        fn a_data_abort_has_all_bits(iss in 0u32..1 << 25) {
+            let abort = Hsr(0x24 << 26 | iss).abort();
+            let bit = |n: u32| iss >> n & 1 != 0;
+            let size = [Some(1), Some(2), Some(4), None][iss as usize >> 22 & 3];
+            prop_assert_eq!(abort.size(), size.filter(|_| bit(24)));
+            prop_assert_eq!(abort.sign_extend(), bit(21));
+            prop_assert_eq!(abort.register() as u32, iss >> 16 & 0xf);
+            prop_assert_eq!(abort.ea(), bit(9));
+            prop_assert_eq!(abort.is_maintenance(), bit(8));
+            prop_assert_eq!(abort.is_of_walk(), bit(7));
+            prop_assert_eq!(abort.is_write(), bit(6));
+            prop_assert_eq!(abort.status().bits(), iss & 0x3f);
         }
     }
 }

@@ -16,13 +16,14 @@ use armv7::{
     cond,
     cp15::Cp15Reg,
     hsr::{
-        ExceptionClass,
+        Cp32Access,
         Hsr, //
     },
     psr::{
         Mode,
         Psr, //
     },
+    trap, //
 };
 use machine::{
     core::Core,
@@ -112,13 +113,13 @@ unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
     // SAFETY: The caller promises that the context is valid and that nobody else uses it.
     let context = unsafe { &mut *context };
     let hsr = Hsr(context.fault.hsr);
-    if !cond::condition_holds(hsr, context.core.cpsr) {
+    let (answer, count) = if hsr == Hsr::CALL {
+        (call(context), &mut context.answered.hvc)
+    } else if let Some(access) = trap::cp15(hsr, context.core.cpsr) {
+        let answer = cp15_register(context, access);
+        (answer, &mut context.answered.cp15)
+    } else {
         return 0;
-    }
-    let (answer, count) = match hsr.ec() {
-        ExceptionClass::Hvc => (call(context), &mut context.answered.hvc),
-        ExceptionClass::Cp15 => (cp15_register(context, hsr), &mut context.answered.cp15),
-        _ => return 0,
     };
     match answer {
         Answer::Done => {
@@ -185,8 +186,7 @@ impl Topology for NotAtHand {
 
 /// A register of CP15 that is emulated: its value is not in the hardware now.
 #[inline(always)]
-fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
-    let trapped = hsr.cp_access();
+fn cp15_register(context: &mut VcpuContext, trapped: Cp32Access) -> Answer {
     // Nor are the banked registers of the guest's mode in the context.
     let mode = Psr(context.core.cpsr).mode();
     let banked = match mode {
@@ -219,8 +219,11 @@ fn cp15_register(context: &mut VcpuContext, hsr: Hsr) -> Answer {
         Cp15Outcome::Written => (),
         _ => return Answer::Declined,
     }
-    (context.core.pc, context.core.cpsr) =
-        cond::next_pc(context.core.pc, context.core.cpsr, hsr.il());
+    (context.core.pc, context.core.cpsr) = cond::next_pc(
+        context.core.pc,
+        context.core.cpsr,
+        Hsr(context.fault.hsr).il(),
+    );
     Answer::Done
 }
 

@@ -10,12 +10,17 @@ use armv7::{
         FaultStatus,
         Hsr, //
     },
-    insn, policy,
+    insn,
+    policy,
     psr::Mode,
     regs::{
         Hcr,
         ISR_A, //
     },
+    trap::{
+        FaultAddresses,
+        Trap, //
+    }, //
 };
 use kvm_bindings as layout;
 use memoffset::offset_of;
@@ -233,16 +238,16 @@ assert_class!(HSR_EC_IABT, PrefetchAbort);
 assert_class!(HSR_EC_DABT, DataAbort);
 // It compares all but the bit in which the two differ.
 const_assert_eq!(layout::HSR_EC_IABT ^ layout::HSR_EC_DABT, !0x3b & 0x3f);
-const_assert!(Hsr(layout::HSR_S1PTW).abort().s1ptw);
-const_assert!(!Hsr(!layout::HSR_S1PTW).abort().s1ptw);
+const_assert!(Hsr(layout::HSR_S1PTW).abort().is_of_walk());
+const_assert!(!Hsr(!layout::HSR_S1PTW).abort().is_of_walk());
 const_assert!(matches!(
-    Hsr(layout::HSR_FSC_PERMISSION).abort().fsc,
+    Hsr(layout::HSR_FSC_PERMISSION).abort().status(),
     FaultStatus::Permission(_)
 ));
 const_assert!(matches!(
     Hsr(layout::HSR_FSC_PERMISSION | !layout::HSR_FSC_TYPE)
         .abort()
-        .fsc,
+        .status(),
     FaultStatus::Permission(_)
 ));
 
@@ -292,7 +297,21 @@ impl VcpuContext {
     }
 }
 
-impl insn::Registers for VcpuContext {
+impl VcpuContext {
+    /// What the last trap was about.
+    // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+    #[inline(always)]
+    pub(crate) fn trap(&self) -> Trap {
+        let addresses = FaultAddresses {
+            data: self.fault.hdfar,
+            fetch: self.fault.hifar,
+            ipa_page: self.fault.ipa_page,
+        };
+        Trap::of(Hsr(self.fault.hsr), self.core.cpsr, &addresses)
+    }
+}
+
+impl insn::ModeRegisters for VcpuContext {
     fn get(&self, n: usize) -> u32 {
         self.reg(n)
     }

@@ -1,31 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a trapped guest wanted, by exception class (Arm ARM B3.13.6).
+//! Each kind of trap is dealt with (Arm ARM B3.13.6).
 
 use armv7::{
-    addr::{
-        Ipa,
-        PAGE_SHIFT, //
-    },
+    addr::PAGE_SIZE,
     cond,
     exception::{
         self,
         DataFault, //
     },
     hsr::{
-        AbortIss,
         Cp32Access,
         Cp64Access,
-        ExceptionClass,
         FaultStatus,
-        Hsr,
         Wfx, //
     },
     psr::{
         Mode,
         Psr, //
     },
-    regs::Hcr, //
+    regs::Hcr,
+    trap::{
+        Abort,
+        Trap, //
+    }, //
 };
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -59,99 +57,91 @@ use crate::{
     trace::trace, //
 };
 
-/// Deals with a trap.
+/// Deals with the trap for which the guest was left.
 pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
-    let hsr = Hsr(running.state.context.fault.hsr);
-    let class = hsr.ec();
-    // An instruction whose condition fails may trap all the same on some cores (B1.14.1): it does
-    // nothing then.
-    if !cond::condition_holds(hsr, running.state.context.core.cpsr) {
-        running.state.skip_instruction(hsr);
-        return Ok(Next::Resume);
-    }
-    match class {
-        ExceptionClass::DataAbort => abort(running, hsr, false),
-        ExceptionClass::PrefetchAbort => abort(running, hsr, true),
-        ExceptionClass::Wfx => wfx(running, hsr),
-        ExceptionClass::Cp15 => cp15_32(running, hsr),
-        ExceptionClass::Cp15Double => cp15_64(running, hsr),
-        ExceptionClass::Cp14 | ExceptionClass::Cp14Double | ExceptionClass::Cp14LoadStore => {
-            cp14(running.state, hsr)
+    match running.state.context.trap() {
+        Trap::Abort(abort) => return handle_abort(running, abort),
+        Trap::NotExecuted => running.state.skip_instruction(),
+        Trap::Wfx(wfx) => wait(running, wfx),
+        Trap::Cp15(access) => cp15_32(running, access),
+        Trap::Cp15Double(access) => cp15_64(running, access),
+        Trap::Cp14(access) => {
+            let outcome = cp14::access32(access, is_privileged(running.state));
+            finish_cp14(running.state, outcome, CpAccess::of32(&access));
         }
-        // The preferred return address of HVC is behind it.
-        ExceptionClass::Hvc => firmware::call(running),
-        ExceptionClass::Smc => {
-            running.state.skip_instruction(hsr);
-            firmware::call(running)
+        Trap::Cp14Double(access) => {
+            let outcome = cp14::access64(access);
+            finish_cp14(running.state, outcome, CpAccess::of64(&access));
         }
-        ExceptionClass::Coprocessor | ExceptionClass::Bxj | ExceptionClass::VfpId => {
-            debug_undefined(running.state, hsr);
-            exception::inject_undefined(&mut *running.state.context);
-            Ok(Next::Resume)
+        Trap::Hvc(immediate) => return firmware::call(running, immediate),
+        Trap::Smc => {
+            // Only HVC's preferred return address is behind the instruction. The immediate of SMC is
+            // not in the syndrome: it counts as zero, the one of the calling convention.
+            running.state.skip_instruction();
+            return firmware::call(running, 0);
         }
-        _ => {
+        Trap::Undefined => inject_undefined(running.state),
+        Trap::Unexpected => {
+            let hsr = running.state.context.fault.hsr;
             crate::glue::log::ratelimited(|| {
-                pr_warn!(
-                    "a guest caused a trap that cannot be: HSR {:#010x}\n",
-                    hsr.0
-                );
+                pr_warn!("a guest caused a trap that cannot be: HSR {hsr:#010x}\n");
             });
             running.vcpu.run_page.set_internal_error(
                 uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-                &[u64::from(hsr.0), u64::from(running.state.context.core.pc)],
+                &[u64::from(hsr), u64::from(running.state.context.core.pc)],
             );
-            Ok(Next::ToUser)
+            return Ok(Next::ToUser);
         }
     }
+    Ok(Next::Resume)
 }
 
 /// An abort at stage 2.
-fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
-    let fault = running.state.context.fault;
-    let address = if is_fetch { fault.hifar } else { fault.hdfar };
-    let ipa = Ipa(u64::from(fault.ipa_page) << PAGE_SHIFT | u64::from(address & 0xfff));
+fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
+    let ipa = abort.ipa();
     trace!(kvm_guest_fault(
         running.state.context.core.pc,
-        hsr.0,
-        address,
+        running.state.context.fault.hsr,
+        abort.address,
         ipa.0
     ));
-    let abort = hsr.abort();
+    let (iss, status) = (abort.iss, abort.iss.status());
     // No slot can be where a device of the kernel is, so memory need not be asked.
-    if abort.isv
+    if iss.size().is_some()
         && running.vm.gic.register(ipa.0).is_some()
-        && matches!(abort.fsc, FaultStatus::Translation(_))
+        && matches!(status, FaultStatus::Translation(_))
     {
-        return mmio::emulate(running, hsr, &abort, ipa);
+        return mmio::emulate(running, &abort);
     }
-    match abort.fsc {
+    match status {
         FaultStatus::AccessFlag(_) if running.vm.memory.access_flag_fault(ipa) => {
             return Ok(Next::Resume);
         }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
-        fault if fault.is_asynchronous() => {
+        status if status.is_asynchronous() => {
             // It belongs to no instruction and has no address. It came here for HCR.AMO, and the
             // guest takes its own when it does not mask it.
-            debug!("a guest gets an asynchronous abort: HSR {:#010x}\n", hsr.0);
+            debug!("a guest gets an asynchronous abort: {status:?}\n");
             running.state.context.control.hcr |= Hcr::VA.bits();
             return Ok(Next::Resume);
         }
         _ => {
             // Broken memory, or a device that refused: the guest hears of it as it would on the
             // bare machine.
-            let fault = DataFault::of_hardware(&abort);
-            inject_abort(running.state, is_fetch, &abort, fault, address);
+            running
+                .state
+                .inject_abort(&abort, DataFault::of_hardware(iss));
             return Ok(Next::Resume);
         }
     }
-    let was_mapped = !matches!(abort.fsc, FaultStatus::Translation(_));
-    // Cache maintenance is told as a write, and needs but a page to be there (B3.13.6), unless it was
-    // there already.
-    let is_missing = !matches!(abort.fsc, FaultStatus::Permission(_));
-    // The walk for a fetch only reads, and what is read is tables.
-    let access = if is_fetch && !abort.s1ptw {
+    let was_mapped = !matches!(status, FaultStatus::Translation(_));
+    // The syndrome calls cache maintenance a write. It needs a page that is there, and no right to
+    // write unless the page was there already (B3.13.6).
+    let is_missing = !matches!(status, FaultStatus::Permission(_));
+    // A walk only reads, and reads tables, also for a fetch or a store.
+    let access = if abort.is_fetch && !iss.is_of_walk() {
         Access::Execute
-    } else if abort.write && !abort.s1ptw && !(abort.cm && is_missing) {
+    } else if iss.is_write() && !iss.is_of_walk() && !(iss.is_maintenance() && is_missing) {
         Access::Write
     } else {
         Access::Read
@@ -161,83 +151,52 @@ fn abort(running: &mut Running<'_>, hsr: Hsr, is_fetch: bool) -> Result<Next> {
         .memory
         .fault(ipa, access, was_mapped, &mut running.state.faults)
         .inspect_err(|_| {
-            let page = u64::from(fault.ipa_page) << PAGE_SHIFT;
-            running
-                .vcpu
-                .run_page
-                .set_memory_fault(page, 1 << PAGE_SHIFT);
+            let run_page = &running.vcpu.run_page;
+            run_page.set_memory_fault(abort.page().0, PAGE_SIZE);
         })?;
     match faulted {
-        Faulted::Mapped | Faulted::Interrupted => Ok(Next::Resume),
-        Faulted::NoMemory if abort.s1ptw => {
+        Faulted::Mapped | Faulted::Interrupted => (),
+        Faulted::NoMemory if iss.is_of_walk() => {
             // Tables in a device.
-            let fault = mmio::walk_fault(running, address)?;
-            inject_abort(running.state, is_fetch, &abort, fault, address);
-            Ok(Next::Resume)
+            let fault = mmio::walk_fault(running, abort.address)?;
+            running.state.inject_abort(&abort, fault);
         }
-        Faulted::NoMemory if is_fetch => {
+        Faulted::NoMemory if abort.is_fetch => {
             // Code in a device.
-            inject_abort(
-                running.state,
-                is_fetch,
-                &abort,
-                DataFault::DECODE_ERROR,
-                address,
-            );
-            Ok(Next::Resume)
+            running.state.inject_abort(&abort, DataFault::DECODE_ERROR);
         }
-        Faulted::NoMemory if abort.cm => {
+        Faulted::NoMemory if iss.is_maintenance() => {
             // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15 are
             // of four bytes.
             let core = &mut running.state.context.core;
             (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, true);
-            Ok(Next::Resume)
         }
-        Faulted::NoMemory => mmio::emulate(running, hsr, &abort, ipa),
+        Faulted::NoMemory => return mmio::emulate(running, &abort),
     }
-}
-
-/// The guest gets an abort for what trapped.
-fn inject_abort(
-    state: &mut VcpuState,
-    is_fetch: bool,
-    abort: &AbortIss,
-    fault: DataFault,
-    address: u32,
-) {
-    debug!(
-        "a guest gets an abort for {address:#010x}: HSR {:#010x}, pc {:#010x}\n",
-        state.context.fault.hsr, state.context.core.pc
-    );
-    let regs = &mut *state.context;
-    if is_fetch {
-        exception::inject_prefetch_abort(regs, fault, address);
-    } else {
-        exception::inject_data_abort(regs, fault, address, abort.direction());
-    }
+    Ok(Next::Resume)
 }
 
 /// The guest gets an undefined instruction exception for what trapped.
-fn debug_undefined(state: &VcpuState, hsr: Hsr) {
+fn inject_undefined(state: &mut VcpuState) {
     debug!(
         "a guest's instruction is undefined: HSR {:#010x}, pc {:#010x}\n",
-        hsr.0, state.context.core.pc
+        state.context.fault.hsr, state.context.core.pc
     );
+    exception::inject_undefined(&mut *state.context);
 }
 
 /// WFI sleeps until there is something to take; WFE lets others run.
-fn wfx(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
+fn wait(running: &mut Running<'_>, wfx: Wfx) {
     trace!(kvm_wfx(
         running.state.context.core.pc,
-        matches!(hsr.wfx(), Wfx::Wfe)
+        matches!(wfx, Wfx::Wfe)
     ));
-    running.state.skip_instruction(hsr);
-    running.vcpu.stats.count_wfx(hsr.wfx());
-    match hsr.wfx() {
+    running.state.skip_instruction();
+    running.vcpu.stats.count_wfx(wfx);
+    match wfx {
         Wfx::Wfi => halt::wait_for_interrupt(running),
         Wfx::Wfe => halt::wait_for_event(running),
     }
-    Ok(Next::Resume)
 }
 
 /// Whether the guest was in a mode of PL1.
@@ -246,8 +205,8 @@ fn is_privileged(state: &VcpuState) -> bool {
 }
 
 /// Finishes an access to a coprocessor register.
-fn finish_cp(running: &mut Running<'_>, hsr: Hsr, outcome: Cp15Outcome, access: CpAccess) -> Next {
-    trace!(kvm_coprocessor(running.state.context.core.pc, hsr.0));
+fn finish_cp(running: &mut Running<'_>, outcome: Cp15Outcome, access: CpAccess) {
+    trace_coprocessor(running.state);
     match outcome {
         Cp15Outcome::Read(value) => access.load(running.state, value),
         Cp15Outcome::Written => (),
@@ -279,18 +238,16 @@ fn finish_cp(running: &mut Running<'_>, hsr: Hsr, outcome: Cp15Outcome, access: 
                 pmu::Outcome::Written => (),
                 pmu::Outcome::Undefined => {
                     exception::inject_undefined(&mut *running.state.context);
-                    return Next::Resume;
+                    return;
                 }
             }
         }
         Cp15Outcome::Undefined => {
-            debug_undefined(running.state, hsr);
-            exception::inject_undefined(&mut *running.state.context);
-            return Next::Resume;
+            inject_undefined(running.state);
+            return;
         }
     }
-    running.state.skip_instruction(hsr);
-    Next::Resume
+    running.state.skip_instruction();
 }
 
 /// The general-purpose registers of an MCR, MRC, MCRR or MRRC.
@@ -338,55 +295,40 @@ impl CpAccess {
     }
 }
 
-fn cp15_32(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
-    let trapped = hsr.cp_access();
+fn cp15_32(running: &mut Running<'_>, trapped: Cp32Access) {
     let access = CpAccess::of32(&trapped);
     let value = access.stored(running.state) as u32;
     let privileged = is_privileged(running.state);
     let core = running.vm.host.lowvisor.core();
     let outcome = cp15::access32(core, trapped, privileged, value, running.state);
-    Ok(finish_cp(running, hsr, outcome, access))
+    finish_cp(running, outcome, access);
 }
 
-fn cp15_64(running: &mut Running<'_>, hsr: Hsr) -> Result<Next> {
-    let trapped = hsr.cp64_access();
+fn cp15_64(running: &mut Running<'_>, trapped: Cp64Access) {
     let access = CpAccess::of64(&trapped);
     let value = access.stored(running.state);
     let privileged = is_privileged(running.state);
     let core = running.vm.host.lowvisor.core();
     let outcome = cp15::access64(core, trapped, privileged, value, running.state);
-    Ok(finish_cp(running, hsr, outcome, access))
+    finish_cp(running, outcome, access);
 }
 
 /// The debug and trace registers.
-fn cp14(state: &mut VcpuState, hsr: Hsr) -> Result<Next> {
-    trace!(kvm_coprocessor(state.context.core.pc, hsr.0));
-    let (access, outcome) = match hsr.ec() {
-        ExceptionClass::Cp14 => {
-            let trapped = hsr.cp_access();
-            let outcome = cp14::access32(trapped, is_privileged(state));
-            (CpAccess::of32(&trapped), outcome)
-        }
-        ExceptionClass::Cp14Double => {
-            let trapped = hsr.cp64_access();
-            (CpAccess::of64(&trapped), cp14::access64(trapped))
-        }
-        _ => {
-            exception::inject_undefined(&mut *state.context);
-            return Ok(Next::Resume);
-        }
-    };
+fn finish_cp14(state: &mut VcpuState, outcome: Cp14Outcome, access: CpAccess) {
+    trace_coprocessor(state);
     match outcome {
         Cp14Outcome::Read(value) => access.load(state, value.into()),
         Cp14Outcome::Written => (),
-        Cp14Outcome::Undefined => {
-            debug_undefined(state, hsr);
-            exception::inject_undefined(&mut *state.context);
-            return Ok(Next::Resume);
-        }
+        Cp14Outcome::Undefined => return inject_undefined(state),
     }
-    state.skip_instruction(hsr);
-    Ok(Next::Resume)
+    state.skip_instruction();
+}
+
+fn trace_coprocessor(state: &VcpuState) {
+    trace!(kvm_coprocessor(
+        state.context.core.pc,
+        state.context.fault.hsr
+    ));
 }
 
 /// An access to the emulated physical timer.

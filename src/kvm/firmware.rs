@@ -124,10 +124,17 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
     }
 }
 
-/// A call of the guest's firmware.
-pub(super) fn call(running: &mut Running<'_>) -> Result<Next> {
+/// A call of the guest's firmware, by HVC or SMC with an immediate.
+///
+/// The calling convention is that of an immediate of zero, and has all others reserved (DEN 0028
+/// 2.2): these are calls of nothing that exists.
+pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| running.state.context.reg(n));
     trace!(kvm_hvc(running.state.context.core.pc, r0));
+    if immediate != 0 {
+        running.state.context.set_reg(0, smccc::NOT_SUPPORTED);
+        return Ok(Next::Resume);
+    }
     let call = smccc::Call {
         function: r0,
         args: [r1, r2, r3],

@@ -17,12 +17,7 @@ use armv7::{
         DataFault,
         Direction, //
     },
-    hsr::{
-        AbortIss,
-        ExceptionClass,
-        FaultStatus,
-        Hsr, //
-    },
+    hsr::FaultStatus,
     insn::{
         self,
         Instruction,
@@ -33,7 +28,8 @@ use armv7::{
         self,
         Stage1,
         WalkError, //
-    }, //
+    },
+    trap::Abort, //
 };
 use kernel::prelude::*;
 
@@ -55,14 +51,14 @@ use super::{
 /// Completes an access with what the monitor answered. There can be more to ask it for.
 pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<Next> {
     match pending {
-        PendingMmio::Single { hsr, load } => {
+        PendingMmio::Single(load) => {
             if let Some(load) = load {
                 load.finish(
                     &mut running.state.context,
                     running.vcpu.run_page.mmio_data(),
                 );
             }
-            running.state.skip_instruction(hsr);
+            running.state.skip_instruction();
             Ok(Next::Resume)
         }
         PendingMmio::Part(mut transfer) => {
@@ -72,77 +68,50 @@ pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<
     }
 }
 
-/// An access to the distributor, which can be emulated while the rest of the guest stays in the
+/// Whether an access to the distributor can be emulated while the rest of the guest stays in the
 /// hardware: nothing but the distributor's lock is needed.
-pub(super) struct DistributorAccess {
-    hsr: Hsr,
-    abort: AbortIss,
-    ipa: Ipa,
+#[inline]
+pub(super) fn is_plain(abort: &Abort) -> bool {
+    abort.iss.size().is_some()
+        && !abort.may_cross_pages()
+        && matches!(abort.iss.status(), FaultStatus::Translation(_))
+        && (abort.iss.is_write() || !is_settled(abort.offset()))
 }
 
-impl DistributorAccess {
-    /// The access that the last trap was about, if it is one.
-    #[inline]
-    pub(super) fn of(running: &Running<'_>) -> Option<Self> {
-        let fault = &running.state.context.fault;
-        let hsr = Hsr(fault.hsr);
-        if hsr.ec() != ExceptionClass::DataAbort || !running.vm.gic.is_distributor(fault.ipa_page) {
-            return None;
-        }
-        let abort = hsr.abort();
-        let offset = fault.hdfar & (PAGE_SIZE as u32 - 1);
-        let is_plain = abort.isv
-            && abort.sas.bytes().is_some()
-            && !abort.may_cross_pages(fault.hdfar)
-            && matches!(abort.fsc, FaultStatus::Translation(_))
-            && (abort.write || !is_settled(offset));
-        is_plain.then(|| Self {
-            hsr,
-            abort,
-            ipa: Ipa(Ipa::from_gfn(fault.ipa_page).0 | u64::from(offset)),
-        })
-    }
-
-    /// Emulates it. Interrupts are off. Says whether it did.
-    #[inline]
-    pub(super) fn emulate(&self, running: &mut Running<'_>) -> bool {
-        trace!(kvm_guest_fault(
-            running.state.context.core.pc,
-            self.hsr.0,
-            running.state.context.fault.hdfar,
-            self.ipa.0
-        ));
-        let outcome = emulate(running, self.hsr, &self.abort, self.ipa);
-        matches!(outcome, Ok(Next::Resume))
-    }
+/// Emulates an access that [`is_plain`]. Interrupts are off. Says whether it did.
+#[inline]
+pub(super) fn emulate_plain(running: &mut Running<'_>, abort: &Abort) -> bool {
+    trace!(kvm_guest_fault(
+        running.state.context.core.pc,
+        running.state.context.fault.hsr,
+        abort.address,
+        abort.ipa().0
+    ));
+    matches!(emulate(running, abort), Ok(Next::Resume))
 }
 
-/// Emulates the load or store that trapped at `ipa`, or asks the monitor to.
-pub(crate) fn emulate(
-    running: &mut Running<'_>,
-    hsr: Hsr,
-    abort: &AbortIss,
-    ipa: Ipa,
-) -> Result<Next> {
-    let (true, Some(size)) = (abort.isv, abort.sas.bytes()) else {
-        return emulate_decoded(running, hsr, ipa);
+/// Emulates the load or store that trapped, or asks the monitor to.
+pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
+    let (iss, ipa) = (abort.iss, abort.ipa());
+    let Some(size) = iss.size() else {
+        return emulate_decoded(running, abort);
     };
     // The syndrome does not tell where the access begins: one page can be memory, or another
     // device.
-    if abort.may_cross_pages(running.state.context.fault.hdfar) && !begins_page(running.state) {
+    if abort.may_cross_pages() && !begins_page(running.state, abort) {
         if let Fetched::Same(transfer) = fetch_transfer(running, abort)? {
-            if transfer.is_single(size, abort.write) && transfer.crosses_pages() {
+            if transfer.is_single(size, iss.is_write()) && transfer.crosses_pages() {
                 return carry_out(running, transfer);
             }
         }
     }
-    let rt = abort.srt;
+    let rt = iss.register();
     let big_endian = Psr(running.state.context.core.cpsr).is_big_endian();
-    let load = if abort.write {
+    let load = if iss.is_write() {
         // KVM_EXIT_MMIO gives just the bytes that are stored.
         let data = bytes_of(running.state.context.reg(rt), size, big_endian);
         if devices::write(running, ipa.0, size, &data) {
-            running.state.skip_instruction(hsr);
+            running.state.skip_instruction();
             return Ok(Next::Resume);
         }
         running.vcpu.run_page.set_mmio(ipa.0, size, Some(data));
@@ -151,18 +120,18 @@ pub(crate) fn emulate(
         let load = Load {
             rt,
             size,
-            sign_extend: abort.sign_extend,
+            sign_extend: iss.sign_extend(),
             big_endian,
         };
         if let Some(data) = devices::read(running, ipa.0, size) {
             load.finish(&mut running.state.context, data);
-            running.state.skip_instruction(hsr);
+            running.state.skip_instruction();
             return Ok(Next::Resume);
         }
         running.vcpu.run_page.set_mmio(ipa.0, size, None);
         Some(load)
     };
-    running.state.mmio = Some(PendingMmio::Single { hsr, load });
+    running.state.mmio = Some(PendingMmio::Single(load));
     Ok(Next::ToUser)
 }
 
@@ -173,14 +142,13 @@ pub(crate) fn emulate(
 /// the beginning of a page. The guest has their address in a register of its own then, and none that
 /// is so near before it that an access by an immediate offset could begin one to three bytes before.
 #[inline]
-fn begins_page(state: &VcpuState) -> bool {
-    let address = state.context.fault.hdfar;
-    if address & (PAGE_SIZE as u32 - 1) != 0 {
+fn begins_page(state: &VcpuState, abort: &Abort) -> bool {
+    if abort.offset() != 0 {
         return false;
     }
     let mut is_here = false;
     for base in &state.context.core.r[..13] {
-        match address.wrapping_sub(*base) {
+        match abort.address.wrapping_sub(*base) {
             0 => is_here = true,
             1..=0x1002 => return false,
             _ => (),
@@ -190,8 +158,8 @@ fn begins_page(state: &VcpuState) -> bool {
 }
 
 /// The same for an instruction for which the hardware gives no syndrome (B3.13.6).
-fn emulate_decoded(running: &mut Running<'_>, hsr: Hsr, ipa: Ipa) -> Result<Next> {
-    let transfer = match fetch_transfer(running, &hsr.abort())? {
+fn emulate_decoded(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
+    let transfer = match fetch_transfer(running, abort)? {
         Fetched::Same(transfer) => transfer,
         Fetched::Other => {
             let pc = running.state.context.core.pc;
@@ -199,11 +167,11 @@ fn emulate_decoded(running: &mut Running<'_>, hsr: Hsr, ipa: Ipa) -> Result<Next
             // would never get any further.
             if running.state.refetched_at.replace(pc) == Some(pc) {
                 running.state.refetched_at = None;
-                return not_emulated(running, hsr, ipa);
+                return not_emulated(running, abort);
             }
             return Ok(Next::Resume);
         }
-        Fetched::Unknown => return not_emulated(running, hsr, ipa),
+        Fetched::Unknown => return not_emulated(running, abort),
     };
     running.state.refetched_at = None;
     carry_out(running, transfer)
@@ -221,7 +189,7 @@ enum Fetched {
 }
 
 /// Fetches and decodes the instruction of an abort again.
-fn fetch_transfer(running: &Running<'_>, abort: &AbortIss) -> Result<Fetched> {
+fn fetch_transfer(running: &Running<'_>, abort: &Abort) -> Result<Fetched> {
     let cpsr = running.state.context.core.cpsr;
     if cpsr & Psr::J != 0 {
         // ThumbEE has other instructions.
@@ -239,8 +207,8 @@ fn fetch_transfer(running: &Running<'_>, abort: &AbortIss) -> Result<Fetched> {
         return Ok(Fetched::Other);
     };
     let is_same = insn::is_executed(&decoded, cpsr)
-        && transfer.covers(running.state.context.fault.hdfar)
-        && (decoded.kind.stores() || !abort.write);
+        && transfer.covers(abort.address)
+        && (decoded.kind.stores() || !abort.iss.is_write());
     Ok(if is_same {
         Fetched::Same(transfer)
     } else {
@@ -386,27 +354,20 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
 
 /// An access that cannot be emulated: user space wanted to hear of it, or else the guest gets the
 /// abort that a bus gives for what it does not support.
-fn not_emulated(running: &mut Running<'_>, hsr: Hsr, ipa: Ipa) -> Result<Next> {
-    /// Of the syndrome: CM, WnR, the fault status.
-    const NISV_MASK: u32 = 1 << 8 | 1 << 6 | 0x3f;
+fn not_emulated(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
+    let ipa = abort.ipa().0;
     if running.vm.nisv_to_user() {
-        running.vcpu.run_page.set_arm_nisv(hsr.0 & NISV_MASK, ipa.0);
+        let run_page = &running.vcpu.run_page;
+        run_page.set_arm_nisv(abort.iss.without_access(), ipa);
         return Ok(Next::ToUser);
     }
     let pc = running.state.context.core.pc;
     crate::glue::log::ratelimited(|| {
         pr_warn!(
-            "a guest accessed device memory at {:#x} by an instruction that is not emulated \
-             (pc {pc:#x}): it gets an external abort\n",
-            ipa.0
+            "a guest accessed device memory at {ipa:#x} by an instruction that is not emulated \
+             (pc {pc:#x}): it gets an external abort\n"
         );
     });
-    let address = running.state.context.fault.hdfar;
-    exception::inject_data_abort(
-        &mut *running.state.context,
-        DataFault::DECODE_ERROR,
-        address,
-        hsr.abort().direction(),
-    );
+    running.state.inject_abort(abort, DataFault::DECODE_ERROR);
     Ok(Next::Resume)
 }

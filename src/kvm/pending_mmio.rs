@@ -2,23 +2,15 @@
 
 //! A load or store that waits in the vCPU until the monitor has carried it out.
 
-use armv7::{
-    hsr::Hsr,
-    insn::Transfer, //
-};
+use armv7::insn::Transfer;
 
 use crate::hyp::context::VcpuContext;
 
 /// An access that the monitor is to carry out.
 #[derive(Clone, Copy)]
 pub(crate) enum PendingMmio {
-    /// All that there is. A load has a destination.
-    Single {
-        /// The syndrome of the instruction, which is skipped when the access is complete.
-        hsr: Hsr,
-        /// How a load ends.
-        load: Option<Load>,
-    },
+    /// All of an instruction that came with a syndrome. A load has an end.
+    Single(Option<Load>),
     /// One of an instruction that was decoded.
     Part(Transfer),
 }

@@ -6,7 +6,8 @@ use core::pin::Pin;
 
 use armv7::{
     psr::Psr,
-    regs, //
+    regs,
+    trap::Trap, //
 };
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -15,10 +16,7 @@ use super::{
     exit,
     firmware,
     halt,
-    mmio::{
-        self,
-        DistributorAccess, //
-    },
+    mmio,
     next::Next,
     reset,
     running::Running,
@@ -274,11 +272,11 @@ fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
 /// the hardware. List registers are taken back and filled anew as the distributor has it.
 #[inline(never)]
 fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
-    let Some(access) = DistributorAccess::of(running) else {
+    let Trap::Abort(abort) = running.state.context.trap() else {
         return false;
     };
     // What the guest counts is in the hardware.
-    if running.state.pmu.is_watched() {
+    if !mmio::is_plain(&abort) || running.state.pmu.is_watched() {
         return false;
     }
     note_relayed(running, irqs);
@@ -300,7 +298,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
         }
         lines.virt = false;
     }
-    if !access.emulate(running) {
+    if !mmio::emulate_plain(running, &abort) {
         return false;
     }
     if running.state.look_at_interrupts {

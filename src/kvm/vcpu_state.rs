@@ -7,9 +7,14 @@ use core::cell::Cell;
 use armv7::{
     cond,
     cp15::Cp15Reg,
+    exception::{
+        self,
+        DataFault, //
+    },
     hsr::Hsr,
     policy,
-    regs, //
+    regs,
+    trap::Abort, //
 };
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -30,6 +35,7 @@ use super::{
     timer::VcpuTimers, //
 };
 use crate::{
+    glue::log::debug,
     hyp::{
         context::VcpuContext,
         shared::HypBox, //
@@ -118,9 +124,24 @@ impl VcpuState {
     }
 
     /// Goes on behind the trapped instruction.
-    pub(crate) fn skip_instruction(&mut self, hsr: Hsr) {
+    pub(crate) fn skip_instruction(&mut self) {
+        let hsr = Hsr(self.context.fault.hsr);
         let core = &mut self.context.core;
         (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, hsr.il());
+    }
+
+    /// Has the guest take an abort for the access or fetch that was aborted.
+    pub(crate) fn inject_abort(&mut self, abort: &Abort, fault: DataFault) {
+        debug!(
+            "a guest gets an abort for {:#010x}: HSR {:#010x}, pc {:#010x}\n",
+            abort.address, self.context.fault.hsr, self.context.core.pc
+        );
+        let regs = &mut *self.context;
+        if abort.is_fetch {
+            exception::inject_prefetch_abort(regs, fault, abort.address);
+        } else {
+            exception::inject_data_abort(regs, fault, abort.address, abort.iss.direction());
+        }
     }
 
     /// Whether user space asked for performance monitors with an interrupt.

@@ -26,7 +26,7 @@ pub use load_store::{
 pub use transfer::{
     is_executed,
     BusAccess,
-    Registers,
+    ModeRegisters,
     Transfer,
     Unaligned, //
 };

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The registers that an instruction sees in its mode.
-pub trait Registers {
+pub trait ModeRegisters {
     /// Reads R0 to R14.
     fn get(&self, n: usize) -> u32;
     /// Writes R0 to R14.
@@ -93,12 +93,12 @@ pub fn is_executed(insn: &LoadStore, cpsr: u32) -> bool {
 }
 
 /// R15 as an instruction reads it.
-fn pc_value(regs: &impl Registers) -> u32 {
+fn pc_value(regs: &impl ModeRegisters) -> u32 {
     let ahead = if Psr(regs.cpsr()).is_thumb() { 4 } else { 8 };
     regs.pc().wrapping_add(ahead)
 }
 
-fn read(regs: &impl Registers, n: u8) -> u32 {
+fn read(regs: &impl ModeRegisters, n: u8) -> u32 {
     if n == PC {
         pc_value(regs)
     } else {
@@ -107,7 +107,7 @@ fn read(regs: &impl Registers, n: u8) -> u32 {
 }
 
 /// The address of the first byte, and what the base register becomes.
-fn addresses(address: &Address, kind: Kind, regs: &impl Registers) -> (u32, u32) {
+fn addresses(address: &Address, kind: Kind, regs: &impl ModeRegisters) -> (u32, u32) {
     let base = match (address.rn, kind) {
         (PC, Kind::TableBranch { .. }) => pc_value(regs),
         (PC, _) => pc_value(regs) & !3,
@@ -141,7 +141,7 @@ impl Transfer {
     pub fn new(
         instruction: Instruction,
         insn: &LoadStore,
-        regs: &impl Registers,
+        regs: &impl ModeRegisters,
     ) -> Result<Self, Unaligned> {
         let (start, sum) = addresses(&insn.address, insn.kind, regs);
         // The bytes of all, of one access, and what the address has to be a multiple of.
@@ -306,7 +306,7 @@ impl Transfer {
 
     /// When all of a swap is loaded, what is to be stored takes the place of it. Says whether it
     /// did: then there is another access to be made.
-    pub fn turn(&mut self, regs: &impl Registers) -> bool {
+    pub fn turn(&mut self, regs: &impl ModeRegisters) -> bool {
         let Kind::Swap { rt2, bytes, .. } = self.kind else {
             return false;
         };
@@ -325,7 +325,7 @@ impl Transfer {
     }
 
     /// Changes the registers as the instruction does, and goes on behind it.
-    pub fn finish(self, regs: &mut impl Registers) {
+    pub fn finish(self, regs: &mut impl ModeRegisters) {
         let (mut pc, cpsr) = next_pc(regs.pc(), regs.cpsr(), self.il);
         let mut target = None;
         if let Some((rn, value)) = self.writeback {
@@ -397,7 +397,7 @@ impl Transfer {
 }
 
 /// LoadWritePC: bit 0 chooses the instruction set (A2.3.1).
-fn branch(regs: &mut impl Registers, cpsr: u32, target: u32) {
+fn branch(regs: &mut impl ModeRegisters, cpsr: u32, target: u32) {
     if target & 1 != 0 {
         regs.set_cpsr(cpsr | Psr::T);
         regs.set_pc(target & !1);
@@ -414,7 +414,7 @@ mod tests {
 
     struct Regs(u32);
 
-    impl Registers for Regs {
+    impl ModeRegisters for Regs {
         fn get(&self, _: usize) -> u32 {
             self.0
         }
@@ -442,7 +442,7 @@ mod tests {
         cpsr: u32,
     }
 
-    impl Registers for Thumb {
+    impl ModeRegisters for Thumb {
         fn get(&self, n: usize) -> u32 {
             self.r[n]
         }

@@ -42,6 +42,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("firmware: no functions of 64 bits", no_64_bits),
     ("firmware: any function", any_function),
     ("firmware: by SMC", by_smc),
+    ("firmware: other immediates of HVC and SMC", immediates),
     ("firmware: flags of system events", event_flags),
     ("firmware: SYSTEM_RESET2", system_reset2),
     ("firmware: SYSTEM_SUSPEND", system_suspend),
@@ -743,6 +744,22 @@ fn by_smc() -> Outcome {
     caller.expect(SMCCC_VERSION, 0, 0x1_0001)?;
     caller.expect(TRNG_VERSION, 0, 0x1_0000)?;
     caller.expect(u32::MAX, 0, NOT_SUPPORTED)
+}
+
+/// The convention's immediate is zero, and all others are reserved (DEN 0028): by HVC they call
+/// nothing. The hardware does not tell that of SMC.
+fn immediates() -> Outcome {
+    for immediate in [1, 0xff, 0x8000, 0xffff] {
+        let hvc = code::HVC | ((immediate & 0xfff0) << 4) | (immediate & 0xf);
+        let caller = Caller::with(hvc, 1)?;
+        for function in [PSCI_VERSION, SMCCC_VERSION, KVM_UID, SYSTEM_OFF, u32::MAX] {
+            let found = caller.call(function, [1, 2, 3])?;
+            let what = format!("hvc #{immediate:#x}, {function:#x}");
+            equal(what, found, [NOT_SUPPORTED, 1, 2, 3])?;
+        }
+    }
+    let caller = Caller::with(SMC | 1, 1)?;
+    caller.expect(PSCI_VERSION, 0, PSCI_1_1 as u32)
 }
 
 /// Calls what ends the run, and looks at the event.

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a trap of the guest is about, taken apart once for all who deal with it.
+
+use crate::{
+    addr::{
+        Ipa,
+        PAGE_SIZE, //
+    },
+    cond::condition_holds,
+    hsr::{
+        AbortIss,
+        Cp32Access,
+        Cp64Access,
+        ExceptionClass,
+        Hsr,
+        Wfx, //
+    },
+};
+
+/// The addresses that HYP mode keeps of an abort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultAddresses {
+    /// HDFAR: the virtual address of an access.
+    pub data: u32,
+    /// HIFAR: the virtual address of a fetch.
+    pub fetch: u32,
+    /// IPA[39:12], by HPFAR or by another translation of the virtual address.
+    pub ipa_page: u32,
+}
+
+/// A reason for which the guest was left by a trap (B3.13.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// An access or a fetch was aborted.
+    Abort(Abort),
+    /// WFI or WFE.
+    Wfx(Wfx),
+    /// MCR or MRC of CP15.
+    Cp15(Cp32Access),
+    /// MCRR or MRRC of CP15.
+    Cp15Double(Cp64Access),
+    /// MCR or MRC of CP14.
+    Cp14(Cp32Access),
+    /// MRRC of CP14.
+    Cp14Double(Cp64Access),
+    /// HVC, with its immediate. PC is behind the instruction.
+    Hvc(u16),
+    /// SMC. The syndrome does not have its immediate.
+    Smc,
+    /// An instruction that is undefined for guests: LDC and STC of CP14, BXJ, VMRS and accesses to
+    /// coprocessors that are trapped for good.
+    Undefined,
+    /// An instruction whose condition fails. Some cores trap it all the same (B1.14.1); it does
+    /// nothing.
+    NotExecuted,
+    /// Nothing that a guest can cause.
+    Unexpected,
+}
+
+/// An abort that came to HYP mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// The syndrome.
+    pub iss: AbortIss,
+    /// A fetch was aborted, else a load or store.
+    pub is_fetch: bool,
+    /// The virtual address.
+    pub address: u32,
+    /// IPA[39:12].
+    page: u32,
+}
+
+impl Abort {
+    /// The intermediate physical address of the page.
+    #[inline]
+    pub const fn page(&self) -> Ipa {
+        Ipa::from_gfn(self.page)
+    }
+
+    /// The number of the page.
+    #[inline]
+    pub const fn gfn(&self) -> u32 {
+        self.page
+    }
+
+    /// The offset in the page.
+    #[inline]
+    pub const fn offset(&self) -> u32 {
+        self.address & (PAGE_SIZE as u32 - 1)
+    }
+
+    /// The intermediate physical address.
+    #[inline]
+    pub const fn ipa(&self) -> Ipa {
+        Ipa(self.page().0 | self.offset() as u64)
+    }
+
+    /// Whether an access with a syndrome can be of bytes in two pages: an unaligned one. The address
+    /// may be that of its first byte, or that of the second page.
+    #[inline]
+    pub const fn may_cross_pages(&self) -> bool {
+        let offset = self.offset();
+        match self.iss.size() {
+            Some(size) if size > 1 => offset == 0 || offset + size as u32 > PAGE_SIZE as u32,
+            _ => false,
+        }
+    }
+}
+
+impl Trap {
+    /// Takes a trap apart. `cpsr` is the guest's.
+    // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+    #[inline(always)]
+    pub fn of(hsr: Hsr, cpsr: u32, addresses: &FaultAddresses) -> Self {
+        match hsr.ec() {
+            ExceptionClass::DataAbort => Self::Abort(Abort {
+                iss: hsr.abort(),
+                is_fetch: false,
+                address: addresses.data,
+                page: addresses.ipa_page,
+            }),
+            ExceptionClass::PrefetchAbort => Self::Abort(Abort {
+                iss: hsr.abort(),
+                is_fetch: true,
+                address: addresses.fetch,
+                page: addresses.ipa_page,
+            }),
+            ExceptionClass::Hvc => Self::Hvc(hsr.immediate()),
+            ExceptionClass::Smc => Self::Smc,
+            ExceptionClass::UnknownReason
+            | ExceptionClass::Svc
+            | ExceptionClass::HypPrefetchAbort
+            | ExceptionClass::HypDataAbort
+            | ExceptionClass::Unknown(_) => Self::Unexpected,
+            // All others are instructions that can be trapped with a condition that fails.
+            _ if !condition_holds(hsr, cpsr) => Self::NotExecuted,
+            ExceptionClass::Wfx => Self::Wfx(hsr.wfx()),
+            ExceptionClass::Cp15 => Self::Cp15(hsr.cp_access()),
+            ExceptionClass::Cp15Double => Self::Cp15Double(hsr.cp64_access()),
+            ExceptionClass::Cp14 => Self::Cp14(hsr.cp_access()),
+            ExceptionClass::Cp14Double => Self::Cp14Double(hsr.cp64_access()),
+            ExceptionClass::Cp14LoadStore
+            | ExceptionClass::Coprocessor
+            | ExceptionClass::VfpId
+            | ExceptionClass::Bxj => Self::Undefined,
+        }
+    }
+}
+
+/// The access, if a trap is one of an MCR or MRC of CP15 that is executed: what [`Trap::Cp15`] has, for
+/// HYP mode, which answers no others.
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
+pub fn cp15(hsr: Hsr, cpsr: u32) -> Option<Cp32Access> {
+    let is_executed = hsr.ec() == ExceptionClass::Cp15 && condition_holds(hsr, cpsr);
+    is_executed.then(|| hsr.cp_access())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cond::Cond,
+        psr::Psr, //
+    };
+    use proptest::prelude::*;
+
+    const ADDRESSES: FaultAddresses = FaultAddresses {
+        data: 0x8123_4567,
+        fetch: 0x9abc_def0,
+        ipa_page: 0x00fe_dcba,
+    };
+
+    /// The kinds of traps by table B3-25, with no more of them than that.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Kind {
+        Data,
+        Fetch,
+        Wfx,
+        Word(u32),
+        Double(u32),
+        Hvc,
+        Smc,
+        Undefined,
+        NotExecuted,
+        Unexpected,
+    }
+
+    /// The kind that a syndrome has to be of, from its bits alone.
+    fn expected(hsr: u32, cpsr: u32) -> Kind {
+        let class = hsr >> 26;
+        let it = Psr(cpsr).it_state();
+        let cond = match hsr >> 24 & 1 {
+            1 => hsr >> 20 & 0xf,
+            _ if it != 0 => u32::from(it >> 4),
+            _ => 14,
+        };
+        let is_conditional = [1, 3, 4, 5, 6, 7, 8, 10, 12].contains(&class);
+        if is_conditional && !Cond::new(cond).holds(Psr(cpsr)) {
+            return Kind::NotExecuted;
+        }
+        match class {
+            0x01 => Kind::Wfx,
+            0x03 => Kind::Word(15),
+            0x04 => Kind::Double(15),
+            0x05 => Kind::Word(14),
+            0x0c => Kind::Double(14),
+            0x06 | 0x07 | 0x08 | 0x0a => Kind::Undefined,
+            0x12 => Kind::Hvc,
+            0x13 => Kind::Smc,
+            0x20 => Kind::Fetch,
+            0x24 => Kind::Data,
+            _ => Kind::Unexpected,
+        }
+    }
+
+    /// Checks the fields of a trap; gives its kind.
+    fn kind(trap: Trap, hsr: u32) -> Kind {
+        let word = |access: Cp32Access| {
+            let bits = u32::from(access.opc2) << 17
+                | u32::from(access.opc1) << 14
+                | u32::from(access.crn) << 10
+                | (access.rt as u32) << 5
+                | u32::from(access.crm) << 1
+                | u32::from(access.is_read);
+            assert_eq!(bits, hsr & 0x000f_fdff, "{hsr:#x}");
+        };
+        let double = |access: Cp64Access| {
+            let bits = u32::from(access.opc1) << 16
+                | (access.rt2 as u32) << 10
+                | (access.rt as u32) << 5
+                | u32::from(access.crm) << 1
+                | u32::from(access.is_read);
+            assert_eq!(bits, hsr & 0x000f_3dff, "{hsr:#x}");
+        };
+        match trap {
+            Trap::Abort(abort) => {
+                let address = if abort.is_fetch {
+                    ADDRESSES.fetch
+                } else {
+                    ADDRESSES.data
+                };
+                assert_eq!(abort.address, address);
+                assert_eq!(abort.page(), Ipa(0xf_edcb_a000));
+                assert_eq!(abort.ipa(), Ipa(0xf_edcb_a000 | u64::from(address & 0xfff)));
+                assert_eq!(abort.gfn(), ADDRESSES.ipa_page);
+                assert_eq!(abort.iss, Hsr(hsr).abort());
+                if abort.is_fetch {
+                    Kind::Fetch
+                } else {
+                    Kind::Data
+                }
+            }
+            Trap::Wfx(wfx) => {
+                assert_eq!(wfx == Wfx::Wfe, hsr & 1 != 0);
+                Kind::Wfx
+            }
+            Trap::Cp15(access) => {
+                word(access);
+                Kind::Word(15)
+            }
+            Trap::Cp14(access) => {
+                word(access);
+                Kind::Word(14)
+            }
+            Trap::Cp15Double(access) => {
+                double(access);
+                Kind::Double(15)
+            }
+            Trap::Cp14Double(access) => {
+                double(access);
+                Kind::Double(14)
+            }
+            Trap::Hvc(immediate) => {
+                assert_eq!(u32::from(immediate), hsr & 0xffff);
+                Kind::Hvc
+            }
+            Trap::Smc => Kind::Smc,
+            Trap::Undefined => Kind::Undefined,
+            Trap::NotExecuted => Kind::NotExecuted,
+            Trap::Unexpected => Kind::Unexpected,
+        }
+    }
+
+    fn check(hsr: u32, cpsr: u32) {
+        let trap = Trap::of(Hsr(hsr), cpsr, &ADDRESSES);
+        assert_eq!(kind(trap, hsr), expected(hsr, cpsr), "{hsr:#x} {cpsr:#x}");
+        let cp15 = match trap {
+            Trap::Cp15(access) => Some(access),
+            _ => None,
+        };
+        assert_eq!(super::cp15(Hsr(hsr), cpsr), cp15);
+        assert!(Hsr(hsr) != Hsr::CALL || trap == Trap::Hvc(0));
+    }
+
+    /// All of the upper half of HSR, which has the class and the condition, in Arm state and in an IT
+    /// block; the lower half, whose fields are plain, by a walking pattern.
+    #[test]
+    fn every_class_and_condition() {
+        for upper in 0..=u16::MAX {
+            let lower = upper.wrapping_mul(0x9e37) ^ upper >> 3;
+            let hsr = u32::from(upper) << 16 | u32::from(lower);
+            check(hsr, 0x4000_0013);
+            check(hsr, Psr(0xa000_0033).with_it_state(0x18).0);
+        }
+    }
+
+    #[test]
+    fn hypercalls() {
+        assert_eq!(Hsr::CALL.0, 0x4a00_0000);
+        for (hsr, immediate) in [(0x4a00_0000, 0), (0x4a00_0001, 1), (0x4a00_ffff, 0xffff)] {
+            check(hsr, 0x13);
+            assert_eq!(Trap::of(Hsr(hsr), 0x13, &ADDRESSES), Trap::Hvc(immediate));
+        }
+    }
+
+    #[test]
+    fn accesses_of_two_pages() {
+        let abort = |isv: u32, sas: u32, data: u32| {
+            let hsr = Hsr(0x24 << 26 | isv << 24 | sas << 22);
+            let addresses = FaultAddresses { data, ..ADDRESSES };
+            match Trap::of(hsr, 0, &addresses) {
+                Trap::Abort(abort) => abort.may_cross_pages(),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (sas, size) in [(0, 1), (1, 2), (2, 4)] {
+            for address in 0x2000..0x3000 {
+                let crosses = size > 1 && (address == 0x2000 || address + size > 0x3000);
+                assert_eq!(abort(1, sas, address), crosses);
+                assert!(!abort(0, sas, address) && !abort(1, 3, address));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_syndrome(hsr: u32, cpsr: u32) {
+            check(hsr, cpsr);
+        }
+    }
+}
