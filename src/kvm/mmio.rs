@@ -27,6 +27,7 @@ use armv7::{
     stage1::{
         self,
         Stage1,
+        Translation,
         WalkError, //
     },
     trap::Abort, //
@@ -241,7 +242,7 @@ fn fetch(running: &Running<'_>) -> Result<Option<Instruction>> {
 /// Reads bytes of one page.
 fn fetch_bytes(running: &Running<'_>, address: u32, bytes: &mut [u8]) -> Result<bool> {
     match translate(running, address, None) {
-        Ok(ipa) => read(running, ipa, bytes),
+        Ok(found) => read(running, found.ipa, bytes, found.cached),
         Err(WalkError::Fault(_)) => Ok(false),
         Err(WalkError::Read(e)) => Err(e),
     }
@@ -252,9 +253,10 @@ fn translate(
     running: &Running<'_>,
     address: u32,
     access: Option<stage1::Access>,
-) -> Result<Ipa, WalkError<Error>> {
-    Stage1::of(&*running.state.context)
-        .translate(address, access, |ipa, bytes| read(running, ipa, bytes))
+) -> Result<Translation, WalkError<Error>> {
+    Stage1::of(&*running.state.context).translate(address, access, |ipa, bytes, cached| {
+        read(running, ipa, bytes, cached)
+    })
 }
 
 /// The abort of an access, or a fetch, for which the hardware found a table of the guest where there
@@ -269,13 +271,10 @@ pub(super) fn walk_fault(running: &Running<'_>, address: u32) -> Result<DataFaul
     }
 }
 
-/// Reads memory of the guest. If the host has none there, although it should, user space is told
-/// where.
-fn read(running: &Running<'_>, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
-    let result = running
-        .vm
-        .memory
-        .read(ipa, bytes, running.state.caches_on());
+/// Reads memory of the guest, in its caches or not. If the host has none there, although it should,
+/// user space is told where.
+fn read(running: &Running<'_>, ipa: Ipa, bytes: &mut [u8], cached: bool) -> Result<bool> {
+    let result = running.vm.memory.read(ipa, bytes, cached);
     result.inspect_err(|_| {
         running
             .vcpu
@@ -285,11 +284,8 @@ fn read(running: &Running<'_>, ipa: Ipa, bytes: &mut [u8]) -> Result<bool> {
 }
 
 /// Writes to memory of the guest; else the same.
-fn write(running: &Running<'_>, ipa: Ipa, bytes: &[u8]) -> Result<bool> {
-    let result = running
-        .vm
-        .memory
-        .write(ipa, bytes, running.state.caches_on());
+fn write(running: &Running<'_>, ipa: Ipa, bytes: &[u8], cached: bool) -> Result<bool> {
+    let result = running.vm.memory.write(ipa, bytes, cached);
     result.inspect_err(|_| {
         running
             .vcpu
@@ -312,8 +308,8 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
             write: access.store.is_some(),
             privileged: transfer.is_privileged(running.state.context.core.cpsr),
         };
-        let ipa = match translate(running, access.address, Some(rights)) {
-            Ok(ipa) => ipa,
+        let Translation { ipa, cached } = match translate(running, access.address, Some(rights)) {
+            Ok(found) => found,
             Err(WalkError::Read(e)) => return Err(e),
             Err(WalkError::Fault(fault)) => {
                 let regs = &mut *running.state.context;
@@ -325,13 +321,13 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
         let size = access.bytes;
         let done = match access.store {
             Some(data) => {
-                write(running, ipa, data.get(..size).unwrap_or(&data))?
+                write(running, ipa, data.get(..size).unwrap_or(&data), cached)?
                     || devices::write(running, ipa.0, size, &data)
             }
             None => {
                 let mut data = [0; 8];
                 let bytes = data.get_mut(..size).ok_or(EINVAL)?;
-                let found = if read(running, ipa, bytes)? {
+                let found = if read(running, ipa, bytes, cached)? {
                     Some(data)
                 } else {
                     devices::read(running, ipa.0, size)

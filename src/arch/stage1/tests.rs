@@ -70,14 +70,26 @@ fn fault(kind: FaultKind, level: u32, domain: u32) -> WalkError<&'static str> {
     })
 }
 
+/// Where an address leads, without its attributes.
+fn translate<E>(
+    stage1: &Stage1,
+    va: u32,
+    access: Option<Access>,
+    read: impl Fn(Ipa, &mut [u8]) -> Result<bool, E>,
+) -> Result<Ipa, WalkError<E>> {
+    let found = stage1.translate(va, access, |at, bytes, _| read(at, bytes))?;
+    Ok(found.ipa)
+}
+
 /// Which of [`ACCESSES`] are let through.
 fn rights(stage1: &Stage1, memory: &Memory, va: u32) -> Vec<bool> {
     ACCESSES
         .iter()
         .map(|access| {
-            stage1
-                .translate(va, Some(*access), |at, bytes| memory.read(at, bytes))
-                .is_ok()
+            translate(stage1, va, Some(*access), |at, bytes| {
+                memory.read(at, bytes)
+            })
+            .is_ok()
         })
         .collect()
 }
@@ -86,7 +98,9 @@ fn rights(stage1: &Stage1, memory: &Memory, va: u32) -> Vec<bool> {
 fn without_mmu_addresses_are_the_same() {
     let memory = Memory::default();
     let stage1 = Stage1::default();
-    let ipa = stage1.translate(0x1234_5678, Some(READ), |at, bytes| memory.read(at, bytes));
+    let ipa = translate(&stage1, 0x1234_5678, Some(READ), |at, bytes| {
+        memory.read(at, bytes)
+    });
     assert_eq!(ipa, Ok(Ipa(0x1234_5678)));
 }
 
@@ -129,7 +143,8 @@ fn the_access_flag_counts_when_it_is_used() {
     let mut stage1 = mmu_on();
     stage1.sctlr |= Sctlr::AFE;
     assert_eq!(
-        stage1.translate(0x0010_0000, None, |at, bytes| memory.read(at, bytes)),
+        translate(&stage1, 0x0010_0000, None, |at, bytes| memory
+            .read(at, bytes)),
         Err(fault(FaultKind::AccessFlag, 1, 0))
     );
     let section = section | 1 << 10;
@@ -142,7 +157,7 @@ fn short_walks_end_with_the_fault_of_hardware() {
     let mut memory = Memory::default();
     let mut stage1 = mmu_on();
     let walk = |stage1: &Stage1, memory: &Memory, va| {
-        stage1.translate(va, Some(READ), |at, bytes| memory.read(at, bytes))
+        translate(&stage1, va, Some(READ), |at, bytes| memory.read(at, bytes))
     };
     // No memory where the first table is; nothing in it; no memory for the second table.
     assert_eq!(
@@ -213,7 +228,7 @@ fn long_tables_limit_what_they_lead_to() {
             // Without the access flag.
             memory.put(0xa000, &(0x7000_0000u64 | ap << 6 | 3).to_le_bytes());
             assert_eq!(
-                stage1.translate(0, None, |at, bytes| memory.read(at, bytes)),
+                translate(&stage1, 0, None, |at, bytes| memory.read(at, bytes)),
                 Err(fault(FaultKind::AccessFlag, 3, 0))
             );
         }
@@ -225,7 +240,8 @@ fn addresses_of_neither_half_do_not_translate() {
     let memory = Memory::default();
     let mut stage1 = mmu_on();
     stage1.ttbcr = TTBCR_EAE | 2 << 16 | 1;
-    let walk = |stage1: &Stage1, va| stage1.translate(va, None, |at, bytes| memory.read(at, bytes));
+    let walk =
+        |stage1: &Stage1, va| translate(&stage1, va, None, |at, bytes| memory.read(at, bytes));
     assert_eq!(
         walk(&stage1, 0x9000_0000),
         Err(fault(FaultKind::Translation, 1, 0))
@@ -285,7 +301,7 @@ proptest! {
                 top << 32 | u64::from(target & 0xff00_0000 | va & 0x00ff_ffff)
             }
         };
-        let ipa = stage1.translate(va, Some(READ), |at, bytes| memory.read(at, bytes));
+        let ipa = translate(&stage1, va, Some(READ), |at, bytes| memory.read(at, bytes));
         prop_assert_eq!(ipa, Ok(Ipa(expected)));
     }
 
@@ -312,7 +328,7 @@ proptest! {
                 let kind = if level == 3 { 3 } else { 1 };
                 let offset = (1 << shift) - 1;
                 memory.put(entry, &(target & !offset | 1 << 10 | 1 << 6 | kind).to_le_bytes());
-                let ipa = stage1.translate(va, Some(READ), |at, bytes| memory.read(at, bytes));
+                let ipa = translate(&stage1, va, Some(READ), |at, bytes| memory.read(at, bytes));
                 prop_assert_eq!(ipa, Ok(Ipa(target & !offset | u64::from(va) & offset)));
                 break;
             }
@@ -335,19 +351,157 @@ proptest! {
             dacr,
             ttbr0,
             ttbr1,
+            attributes: [dacr, !dacr],
         };
         for access in ACCESSES {
             let mut reads = 0;
-            let result = stage1.translate::<()>(va, Some(access), |at, bytes| {
+            let result = stage1.translate::<()>(va, Some(access), |at, bytes, _| {
                 assert!(at.0 >> 40 == 0 && at.0 % bytes.len() as u64 == 0);
                 let from = tables[reads].to_le_bytes();
                 bytes.copy_from_slice(&from[..bytes.len()]);
                 reads += 1;
                 Ok(true)
             });
-            if let Ok(ipa) = result {
-                assert!(ipa.0 >> 40 == 0);
+            if let Ok(found) = result {
+                assert!(found.ipa.0 >> 40 == 0);
             }
         }
+    }
+}
+
+/// Whether an address is cached, and whether the walk to it was.
+fn cached(stage1: &Stage1, memory: &Memory, va: u32) -> [bool; 2] {
+    let mut walks = Vec::new();
+    let found = stage1.translate(va, None, |at, bytes, walk| {
+        walks.push(walk);
+        memory.read(at, bytes)
+    });
+    let walk = walks.first().copied().unwrap_or(false);
+    assert!(walks.iter().all(|other| *other == walk));
+    [found.unwrap().cached, walk]
+}
+
+#[test]
+fn attributes_of_short_walks() {
+    // TTBR: IRGN[0] is bit 6, IRGN[1] bit 0, RGN bits 4 and 3. 0b01 and 0b11 are Write-Back.
+    let mut memory = Memory::default();
+    memory.put(0x4000, &(0x7010_0000 | 0x1c0e_u32).to_le_bytes());
+    memory.put(
+        0x8000 + 0x800 * 4,
+        &(0x7010_0000 | 0x1c0e_u32).to_le_bytes(),
+    );
+    for irgn in 0..4u64 {
+        for rgn in 0..4u64 {
+            let bits = (irgn & 1) << 6 | irgn >> 1 | rgn << 3;
+            let is_write_back = irgn & 1 != 0 && rgn & 1 != 0;
+            for (va, ttbcr, ttbr0, ttbr1) in [
+                (0, 0, 0x4000 | bits, 0x8000),
+                (0, 1, 0x4000 | bits, 0x8000),
+                (0x8000_0000, 1, 0x4000, 0x8000 | bits),
+            ] {
+                let mut stage1 = Stage1 {
+                    ttbcr,
+                    ttbr0,
+                    ttbr1,
+                    ..mmu_on()
+                };
+                stage1.sctlr |= Sctlr::C;
+                assert_eq!(cached(&stage1, &memory, va)[1], is_write_back, "{bits:#x}");
+                // With the caches off, nothing is in them.
+                stage1.sctlr = Sctlr::M;
+                assert_eq!(cached(&stage1, &memory, va), [false; 2]);
+            }
+        }
+    }
+}
+
+#[test]
+fn attributes_of_short_descriptors() {
+    // TEX, C, B as table B3-10 has them.
+    let without_remap = |tex: u32, c: u32, b: u32| match (tex, c, b) {
+        (0b000, 1, 1) | (0b001, 1, 1) => true,
+        // The outer attributes are in TEX[1:0], the inner ones in C and B: 0b01 and 0b11.
+        (0b101 | 0b111, _, 1) => true,
+        _ => false,
+    };
+    for bits in 0..32u32 {
+        let (tex, c, b) = (bits >> 2, bits >> 1 & 1, bits & 1);
+        let mut memory = Memory::default();
+        let cb = c << 3 | b << 2;
+        let section = 0x7000_0000 | tex << 12 | 0b11 << 10 | cb | 2;
+        memory.put(0x4000, &section.to_le_bytes());
+        memory.put(0x4004, &(0x9000u32 | 1).to_le_bytes());
+        let small = 0x7000_0000 | tex << 6 | 0b11 << 4 | cb | 2;
+        memory.put(0x9000, &small.to_le_bytes());
+        let large = 0x7000_0000 | tex << 12 | 0b11 << 4 | cb | 1;
+        for entry in 16..32 {
+            memory.put(0x9000 + 4 * entry, &large.to_le_bytes());
+        }
+        let mut stage1 = mmu_on();
+        stage1.sctlr |= Sctlr::C;
+        let places = [0, 0x0010_0000, 0x0011_0000];
+        for va in places {
+            let expected = without_remap(tex, c, b);
+            assert_eq!(cached(&stage1, &memory, va)[0], expected, "{bits:#b}");
+        }
+        // With TEX remap, PRRR says the type, NMRR the attributes; the sixth is not trusted.
+        stage1.sctlr |= Sctlr::TRE;
+        let n = (tex & 1) << 2 | c << 1 | b;
+        for kind in 0..4u32 {
+            for (inner, outer) in [
+                (0, 0),
+                (1, 0),
+                (0, 1),
+                (1, 1),
+                (2, 1),
+                (3, 1),
+                (1, 2),
+                (3, 3),
+            ] {
+                stage1.attributes = [kind << (2 * n), inner << (2 * n) | outer << (16 + 2 * n)];
+                let is_write_back = |attribute: u32| attribute == 1 || attribute == 3;
+                let expected = n != 6 && kind == 2 && is_write_back(inner) && is_write_back(outer);
+                for va in places {
+                    assert_eq!(cached(&stage1, &memory, va)[0], expected, "{bits:#b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attributes_of_the_long_format() {
+    let mut memory = Memory::default();
+    for index in 0..8u64 {
+        // Blocks of 2 MiB, one for each index.
+        let block = 0x7000_0000 | 1 << 10 | index << 2 | 1;
+        memory.put(0xa000 + 8 * index, &block.to_le_bytes());
+    }
+    for gib in 0..4 {
+        memory.put(0x4000 + 8 * gib, &(0xa000u64 | 3).to_le_bytes());
+        memory.put(0x8000 + 8 * gib, &(0xa000u64 | 3).to_le_bytes());
+    }
+    let mut stage1 = mmu_on();
+    stage1.sctlr |= Sctlr::C;
+    for attribute in 0..=0xffu32 {
+        // Table B4-11: 0b11RW is Write-Back.
+        let expected = attribute >> 6 == 3 && attribute >> 2 & 3 == 3;
+        for index in 0..8u32 {
+            stage1.ttbcr = TTBCR_EAE;
+            stage1.attributes = [0; 2];
+            stage1.attributes[index as usize / 4] = attribute << (8 * (index % 4));
+            let va = index << 21;
+            assert_eq!(cached(&stage1, &memory, va), [expected, false]);
+        }
+    }
+    // IRGN and ORGN of each half.
+    for regions in 0..16u32 {
+        let expected = regions & 1 != 0 && regions & 4 != 0;
+        stage1.ttbcr = TTBCR_EAE | 1 << 16 | regions << 8;
+        assert_eq!(cached(&stage1, &memory, 0)[1], expected);
+        assert!(!cached(&stage1, &memory, 0x8000_0000)[1]);
+        stage1.ttbcr = TTBCR_EAE | 1 << 16 | regions << 24;
+        assert_eq!(cached(&stage1, &memory, 0x8000_0000)[1], expected);
+        assert!(!cached(&stage1, &memory, 0)[1]);
     }
 }
