@@ -32,6 +32,12 @@ test-debug: kernel vendor programs
 test-pressure: module programs
 	@tools/test-pressure
 
+qemu:
+	@tools/qemu
+
+test-qemu: module programs qemu
+	@tools/test-qemu
+
 bench: module programs
 	@tools/bench
 
@@ -66,4 +72,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-pressure bench module programs clippy fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-pressure qemu test-qemu bench module programs clippy fmt vendor kernel update root clean help

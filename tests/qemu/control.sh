@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# QEMU's monitor and its gdbstub with a guest that works: registers and memory, stop and cont,
+# system_reset, quit and SIGKILL at any time.
+
+# shellcheck source=tests/qemu/common.sh
+. "$(dirname "$0")/common.sh"
+
+on_board_with_qemu '
+	kvm="-M virt -accel kvm -cpu host"
+
+	# gdb PACKET: gives it to the gdbstub, and prints the answer.
+	gdb() {
+		bytes=$(wc -c </tmp/gdb.log)
+		sum=0
+		for byte in $(printf %s "$1" | od -A n -v -t u1); do sum=$(((sum + byte) % 256)); done
+		printf "+\$%s#%02x" "$1" $sum >/tmp/gdb.in
+		wait_for gdb_answered && gdb_answer
+	}
+	gdb_answer() {
+		tail -c +$((bytes + 1)) /tmp/gdb.log | sed -n "s/.*\$\([^#]*\)#...*/\1/p;s/.*\$\([^#]*\)#..\$/\1/p" | head -n 1
+	}
+	gdb_answered() {
+		tail -c +$((bytes + 1)) /tmp/gdb.log | grep -q "#.."
+	}
+	# swapped WORD: from the order of bytes to a number, or back.
+	swapped() {
+		echo "$1" | sed "s/\(..\)\(..\)\(..\)\(..\)/\4\3\2\1/"
+	}
+	register() {
+		monitor info registers | sed -n "s/.*$1=\([0-9a-f]*\).*/\1/p" | head -n 1
+	}
+	word() {
+		monitor "x /1wx 0x$1" | sed -n "s/^0*$1: 0x//p"
+	}
+	more_rounds() {
+		rounds=$(grep -c "worker 0 round" /tmp/$vm.console)
+		wait_for said "worker 0 round" $((rounds + 2))
+	}
+
+	boots work $kvm -smp 2 -m 128
+	must wait_for said_or_ended "worker 1 round 1"
+
+	monitor stop >/dev/null
+	must status paused
+	before=$(wc -c </tmp/a.console)
+	monitor info registers -a >/tmp/registers
+	must grep -q "CPU#1" /tmp/registers
+	must grep -q "R15=" /tmp/registers
+	for try in 1 2 3; do monitor info status >/dev/null; done
+	must [ "$before" = "$(wc -c </tmp/a.console)" ]
+	echo "stopped"
+
+	rm -f /tmp/gdb.*
+	mkfifo /tmp/gdb.in /tmp/gdb.out
+	: >/tmp/gdb.log
+	cat <>/tmp/gdb.out >>/tmp/gdb.log &
+	monitor chardev-add pipe,id=gdb,path=/tmp/gdb >/dev/null
+	monitor gdbserver chardev:gdb >/dev/null
+	pc=$(swapped "$(gdb pf)")
+	must [ "$pc" = "$(register R15)" ]
+	r0=$(gdb p0)
+	must [ "$(gdb P0=78563412)" = OK ]
+	must [ "$(register R00)" = 12345678 ]
+	must [ "$(gdb "P0=$r0")" = OK ]
+	must [ "$(register R00)" = "$(swapped $r0)" ]
+	old=$(gdb mc0208000,4)
+	must [ "$(swapped $old)" = "$(word c0208000)" ]
+	must [ "$(gdb Mc0208000,4:78563412)" = OK ]
+	must [ "$(word c0208000)" = 12345678 ]
+	must [ "$(gdb "Mc0208000,4:$old")" = OK ]
+	# There are no breakpoints in such a guest. That is said, and no more.
+	case $(gdb Z0,c0208000,4) in
+	E*) echo "no breakpoints" ;;
+	*) must false ;;
+	esac
+	monitor gdbserver none >/dev/null
+	echo "gdb"
+
+	monitor cont >/dev/null
+	must status running
+	must more_rounds
+	must never "guest: not ok"
+	echo "goes on"
+
+	for turn in 2 3; do
+		monitor system_reset >/dev/null
+		must wait_for said_or_ended "Booting Linux on physical CPU" $turn
+		must wait_for said_or_ended "worker 1 round 1$" $turn
+	done
+	must never "guest: not ok"
+	# In the middle of its start
+	monitor system_reset >/dev/null
+	must wait_for said_or_ended "Booting Linux on physical CPU" 4
+	monitor system_reset >/dev/null
+	must wait_for said_or_ended "worker 1 round 1$" 4
+	must quits
+	echo "reset"
+
+	for line in "Booting Linux" "Run /init" "worker 1 round 1"; do
+		boots work $kvm -smp 4 -m 128
+		must wait_for said_or_ended "$line"
+		must quits
+		boots work $kvm -smp 4 -m 128
+		must wait_for said_or_ended "$line"
+		kill -KILL $(process)
+		must wait_for ended
+	done
+	no_vm() { [ "$(cat /sys/module/kvm_arm/refcnt)" = 0 ]; }
+	must wait_for no_vm
+	echo "quit and killed"
+	rmmod kvm_arm
+'
+for line in stopped gdb 'no breakpoints' 'goes on' reset 'quit and killed'; do
+	expect "^$line$"
+done

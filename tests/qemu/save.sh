@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A guest that works is saved and restored, by savevm and loadvm, and by migration into a file
+# and into a second QEMU while it goes on working.
+
+# shellcheck source=tests/qemu/common.sh
+. "$(dirname "$0")/common.sh"
+
+on_board_with_qemu '
+	machine="-M virt -accel kvm -cpu host -smp 2 -m 128"
+	round() {
+		grep -a "worker 0 round" /tmp/$vm.console | tail -n 1 | sed "s/.* //"
+	}
+	# beyond N: both workers are past that round.
+	beyond() {
+		for worker in 0 1; do
+			last=$(grep -a "worker $worker round" /tmp/$vm.console | tail -n 1 | sed "s/.* //")
+			[ "${last:-0}" -gt $1 ] || return
+		done
+	}
+	beyond_or_ended() { beyond $1 || ended; }
+	completed() { monitor info migrate | grep -Eq "Migration status: completed|^Status: +completed"; }
+
+	# A disk that has room for snapshots, which QEMU itself makes
+	: >/tmp/disk.qcow2
+	monitor_mode=control
+	start -M none -blockdev driver=file,node-name=file,filename=/tmp/disk.qcow2
+	must wait_for answered "\"QMP\""
+	qmp "{\"execute\": \"qmp_capabilities\"}"
+	qmp "{\"execute\": \"blockdev-create\", \"arguments\": {\"job-id\": \"create\", \"options\":
+		{\"driver\": \"qcow2\", \"file\": \"file\", \"size\": 16777216}}}"
+	must wait_for answered "\"status\": \"concluded\""
+	qmp "{\"execute\": \"quit\"}"
+	must wait_for ended
+	monitor_mode=readline
+
+	disk="-drive if=none,id=disk,file=/tmp/disk.qcow2,format=qcow2 -device virtio-blk-device,drive=disk"
+	boots work $machine $disk
+	must wait_for beyond_or_ended 1
+	must runs
+	monitor savevm one
+	first=$(round)
+	must wait_for beyond $((first + 2))
+	later=$(round)
+	: >/tmp/a.console
+	monitor loadvm one
+	must wait_for said_or_ended "worker 0 round"
+	must [ "$(grep -a "worker 0 round" /tmp/a.console | head -n 1 | sed "s/.* //")" -le $later ]
+	must wait_for beyond $((later + 1))
+	must never "guest: not ok"
+	must quits
+	echo "loadvm"
+	start $machine $disk -kernel /add/vmlinuz -initrd /add/qemu-guest.cpio -loadvm one
+	must wait_for beyond_or_ended $((first + 2))
+	must never "guest: not ok"
+	must quits
+	echo "loadvm in another"
+	rm -f /tmp/disk.qcow2
+
+	boots work $machine
+	must wait_for beyond_or_ended 1
+	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
+	monitor "migrate \"exec:cat >/tmp/state\"" >/dev/null
+	must wait_for completed
+	first=$(round)
+	must quits
+	start $machine -incoming "exec:cat /tmp/state"
+	must wait_for beyond_or_ended $((first + 2))
+	must never "guest: not ok"
+	must quits
+	rm -f /tmp/state
+	echo "migrated by a file"
+
+	boots work $machine
+	must wait_for beyond_or_ended 1
+	vm=b
+	start $machine -incoming tcp:127.0.0.1:4444
+	vm=a
+	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
+	monitor "migrate tcp:127.0.0.1:4444" >/dev/null
+	must wait_for completed
+	first=$(round)
+	must quits
+	vm=b
+	must wait_for beyond_or_ended $((first + 2))
+	must never "guest: not ok"
+	must quits
+	echo "migrated live"
+	rmmod kvm_arm
+'
+for line in loadvm 'loadvm in another' 'migrated by a file' 'migrated live'; do
+	expect "^$line$"
+done
