@@ -7,11 +7,25 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+# Files may be anywhere, although the emulator sees the tree and the cache only.
+outside=$(mktemp -d)
+trap 'rm -rf "$outside"' EXIT
+printf 'a\r\n\000b' >"$outside/file"
+(
+	virt_tree
+	edit_tree -t s "$DTB" / model 'board of this test'
+	mv "$DTB" "$outside/tree.dtb"
+)
 status=0
-LOAD=0 RUN='printf "a\r\n\000b"; echo err >&2; exit 7' LOG=$work/host.log \
-	"$tree/tools/board" >"$work/output" || status=$?
+LOAD=0 RUN='cat file; echo err >&2; cat /proc/device-tree/model; exit 7' ADD=$outside/file \
+	DTB=$outside/tree.dtb LOG=$outside/log/host.log "$tree/tools/board" >"$work/output" || status=$?
 [ "$status" = 7 ] || fail "status $status instead of 7"
-cmp "$work/output" <(printf 'a\r\n\000berr\n') || fail "the output was changed"
+cmp "$work/output" <(printf 'a\r\n\000berr\nboard of this test\000') || fail "the output was changed"
+grep -aq 'Linux version' "$outside/log/host.log" || fail "there is no log outside the tree"
+for knob in LOG="$outside/file/log" ADD="$outside/nothing" DTB="$outside/nothing"; do
+	! said=$(env LOAD=0 RUN=true "$knob" "$tree/tools/board" 2>&1) || fail "$knob is not refused"
+	grep -q "^error: ${knob%%=*}" <<<"$said" || fail "$knob: $said"
+done
 
 status=0
 LOAD=0 TIMEOUT=3 RUN='sleep 100' LOG=$work/host.log "$tree/tools/board" || status=$?
