@@ -50,6 +50,15 @@ programs: kernel
 clippy: kernel vendor
 	@tools/clippy
 
+shellcheck: root
+	@tools/shellcheck
+
+doc: module
+	@tools/doc
+
+rust-analyzer: module
+	@tools/rust-analyzer
+
 fmt: root
 	@tools/fmt
 
@@ -72,4 +81,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-pressure qemu test-qemu bench module programs clippy fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-pressure qemu test-qemu bench module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

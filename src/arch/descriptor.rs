@@ -30,7 +30,7 @@ const TABLE_OR_PAGE: u64 = 1 << 1;
 const AF: u64 = 1 << 10;
 const SH_INNER: u64 = 0b11 << 8;
 const XN: u64 = 1 << 54;
-/// One of those that are left to software ([58:55]): the guest may have written there, by this
+/// One of those that are left to software (`[58:55]`): the guest may have written there, by this
 /// entry or one before it for the same memory.
 const WAS_WRITABLE: u64 = 1 << 55;
 
@@ -282,9 +282,9 @@ pub struct HypDesc(pub u64);
 
 impl HypDesc {
     const ATTR_INDEX_SHIFT: u32 = 2;
-    /// AP[1], which should be one: HYP mode has no unprivileged accesses (B3.7.1).
+    /// `AP[1]`, which should be one: HYP mode has no unprivileged accesses (B3.7.1).
     const AP1: u64 = 1 << 6;
-    /// AP[2]: read-only.
+    /// `AP[2]`: read-only.
     const AP2: u64 = 1 << 7;
 
     /// Maps nothing.

@@ -107,7 +107,7 @@ pub(crate) struct Fault {
     pub(crate) hsr: u32,
     pub(crate) hdfar: u32,
     pub(crate) hifar: u32,
-    /// IPA[39:12] of an abort.
+    /// `IPA[39:12]` of an abort.
     pub(crate) ipa_page: u32,
 }
 

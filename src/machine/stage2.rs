@@ -246,7 +246,7 @@ pub struct Region<'a, M: TableMemory> {
     memory: &'a M,
     /// The second-level table.
     table: Pa,
-    /// IPA[39:21].
+    /// `IPA[39:21]`.
     number: u64,
     _stripe: &'a mut Stripe,
 }

@@ -17,4 +17,4 @@ DRIVERS='zram ext4' HOST_MEM=256 ADD=$programs/abi TIMEOUT=300 on_board '
 expect 'the disk has it all'
 passes=$(sed -n 's/^\([0-9]*\) passes, written back.*/\1/p' <<<"$output")
 times=$(sed -n 's/.*written back \([0-9]*\) times.*/\1/p' <<<"$output")
-[ "$passes" -ge 20 ] && [ "$times" -ge 50 ] || fail "too little happened"
+{ [ "$passes" -ge 20 ] && [ "$times" -ge 50 ]; } || fail "too little happened"

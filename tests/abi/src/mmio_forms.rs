@@ -692,7 +692,7 @@ fn unaligned() -> Outcome {
     Ok(())
 }
 
-/// vldr d0, [r0] is of the VFP, and not emulated. CPACR and FPEXC are set before.
+/// `vldr d0, [r0]` is of the VFP, and not emulated. CPACR and FPEXC are set before.
 const VFP: [u32; 6] = [
     // mov r1, #0xf00000; mcr CPACR; isb; mov r1, #0x40000000; vmsr fpexc, r1; vldr.
     0xe3a0_160f,
