@@ -106,7 +106,8 @@ void kvm_arm_sigmask_restore(sigset_t outer);
 /* task.c */
 bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
 bool kvm_arm_must_do_task_work(void);
-bool kvm_arm_is_over_memory_high(void);
+bool kvm_arm_has_thread_work(void);
+bool kvm_arm_must_return_to_user(void);
 bool kvm_arm_fatal_signal_pending(void);
 
 /* user_page.c */

@@ -54,7 +54,8 @@ safe_functions! {
     // The current task.
     kvm_bindings::{
         fn kvm_arm_must_do_task_work() -> bool;
-        fn kvm_arm_is_over_memory_high() -> bool;
+        fn kvm_arm_has_thread_work() -> bool;
+        fn kvm_arm_must_return_to_user() -> bool;
         fn kvm_arm_fatal_signal_pending() -> bool;
         fn kvm_arm_make_writable(addr: ffi::c_ulong, size: usize) -> bool;
         fn kvm_arm_is_huge_mapping(addr: ffi::c_ulong) -> bool;

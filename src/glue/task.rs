@@ -23,6 +23,12 @@ pub(crate) fn yield_to(task: &Task) -> bool {
     }
 }
 
+/// Whether the scheduler wants this CPU for another task, or a signal is pending for this one.
+#[inline]
+pub(crate) fn has_thread_work() -> bool {
+    safe::kvm_arm_has_thread_work()
+}
+
 /// Whether the kernel has work for the current task that it does on the way to user space. If so,
 /// the system call has to return `ERESTARTNOHAND`. After the work the kernel looks for signals. If
 /// a signal is handled, the call ends with `EINTR`. Else the kernel begins the call anew, and user
@@ -31,10 +37,11 @@ pub(crate) fn must_do_task_work() -> bool {
     safe::kvm_arm_must_do_task_work()
 }
 
-/// Whether the current task is above the limit of its memory cgroup (memory.high). The kernel slows
-/// it down for that when it returns to user space.
-pub(crate) fn is_over_memory_high() -> bool {
-    safe::kvm_arm_is_over_memory_high()
+/// Whether the current task has to go back to user space: a signal is pending, or its memory cgroup
+/// slows it down (memory.high), which happens on that way.
+#[inline]
+pub(crate) fn must_return_to_user() -> bool {
+    safe::kvm_arm_must_return_to_user()
 }
 
 /// Whether the current task has been killed.

@@ -24,8 +24,17 @@ bool kvm_arm_must_do_task_work(void)
 	return true;
 }
 
-bool kvm_arm_is_over_memory_high(void)
+/* need_resched() or signal_pending(), by one look. */
+bool kvm_arm_has_thread_work(void)
 {
+	return read_thread_flags() &
+	       (_TIF_NEED_RESCHED | _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL);
+}
+
+bool kvm_arm_must_return_to_user(void)
+{
+	if (signal_pending(current))
+		return true;
 #ifdef CONFIG_MEMCG
 	return current->memcg_nr_pages_over_high;
 #else

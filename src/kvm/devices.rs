@@ -12,7 +12,7 @@ use crate::trace::{
 use super::vm_gic::GicRegister;
 
 /// A load from a device in the kernel.
-pub(super) fn read(running: &Running<'_>, address: u64, size: usize) -> Option<[u8; 8]> {
+pub(super) fn read(running: &mut Running<'_>, address: u64, size: usize) -> Option<[u8; 8]> {
     if size == 8 {
         // A distributor has registers of 32 bits: two of them.
         let [a, b, c, d, ..] = read(running, address, 4)?;
@@ -21,7 +21,10 @@ pub(super) fn read(running: &Running<'_>, address: u64, size: usize) -> Option<[
     }
     let Running { vm, vcpu, .. } = *running;
     let register = vm.gic.register(address)?;
-    let value = vm.gic.read(vm.vcpus(), vcpu, register, size as u32)?;
+    let state = &mut *running.state;
+    let value = vm
+        .gic
+        .read(vm.vcpus(), vcpu, state, register, size as u32)?;
     let mut data = [0; 8];
     data[..4].copy_from_slice(&value.to_le_bytes());
     vcpu.stats.mmio_kernel.count();

@@ -2,17 +2,25 @@
 
 //! A vCPU that waits: for an interrupt (WFI), for an event (WFE), or suspended.
 //!
-//! WFI sleeps, after it has looked out for a while; how long says
-//! `machine::halt`. Its limits are parameters of the module, and the largest window
-//! can be set for each VM (KVM_CAP_HALT_POLL).
+//! WFI sleeps, after it has looked out for a while. `machine::halt` says for how
+//! long. Its limits are parameters of the module, and the monitor can set the largest
+//! window of a VM (KVM_CAP_HALT_POLL).
 //!
 //! WFE is how guests spin. It does not trap as long as the vCPU's thread has its CPU for
-//! itself; if others want it, each WFE offers it to them, the VM's other vCPUs first:
-//! what is spun for may be theirs to give. Whether others are there is looked at when
-//! an interrupt has ended the guest's run, as it takes one to bring them, so that
-//! other exits do not pay for it.
+//! itself. If other tasks want that CPU, each WFE offers it to them, and first to the VM's
+//! other vCPUs: one of them may hold the lock that this one spins for. Each entry from the
+//! kernel looks whether there are other tasks, and so does each store to the distributor that
+//! woke another vCPU.
+//!
+//! A guest that has just woken one of its other CPUs often holds a lock that the other one
+//! needs at once: Linux wakes tasks with locks held. The host would give the CPU to the vCPU
+//! that woke up, which would spin. So if the guest has its interrupts masked, the host lets it
+//! go on first ([`may_go_on`]), until its next exit, and for [`GRACE_NS`] at most.
 
-use armv7::regs::Hcr;
+use armv7::{
+    psr::Psr,
+    regs::Hcr, //
+};
 use kernel::prelude::*;
 use kvm_bindings as uapi;
 
@@ -20,7 +28,7 @@ use super::{
     lines::Lines,
     next::Next,
     running::Running,
-    vcpu_state::VcpuState,
+    vcpu::WakerHandle,
     vcpus::MAX_VCPUS, //
 };
 use crate::{
@@ -35,17 +43,17 @@ use crate::{
     hyp::register, //
 };
 
-/// Whether there is something that ends a wait for an interrupt, given the lines of the vCPU's own
-/// devices. An asynchronous abort does, masked or not (B1.8.13).
+/// Whether something ends a wait for an interrupt now. `lines` are the levels of the vCPU's own
+/// devices. An asynchronous abort ends the wait, masked or not (B1.8.13).
 fn is_ready(running: &Running<'_>, lines: Lines) -> bool {
     running.vcpu.irq_lines() != 0
         || running.state.context.control.hcr & Hcr::VA.bits() != 0
         || running.has_interrupt(lines)
 }
 
-/// Waits until the vCPU has something to do. A signal ends it, too; KVM_RUN finds that.
+/// Waits until the vCPU has something to do. A signal ends the wait, too, and KVM_RUN finds it.
 pub(super) fn wait_for_interrupt(running: &mut Running<'_>) {
-    // What changes from now on is looked for.
+    // The look-out and the sleep see each change from now on.
     let lines = running.state.lines();
     if !running.vcpu.has_requests() && !is_ready(running, lines) {
         let limits = running.vm.halt.limits();
@@ -57,18 +65,18 @@ pub(super) fn wait_for_interrupt(running: &mut Running<'_>) {
             running.vcpu.stats.count_poll(found, ns);
         }
         if !found {
-            sleep(running);
+            sleep(running, lines);
         }
         let waited = register::cntpct().wrapping_sub(start);
         let waited = running.vm.host.timer.frequency.ticks_to_ns(waited);
         running.state.halt_window.learn(waited, &limits);
     }
-    // The distributor was told of the lines above.
+    // `is_ready` has told the distributor of the lines, so the next entry sees no change of them.
     running.state.look_at_interrupts = true;
 }
 
 /// Stays awake for the time of the vCPU's window. Says whether there is something to do by then.
-/// Its devices' lines were `lines` before it was found that there is nothing.
+/// There was nothing when the levels of its devices' lines were `lines`.
 fn look_out(running: &Running<'_>, lines: Lines, start: u64, max: u32) -> bool {
     let window = running.state.halt_window.duration(max);
     if window == 0 {
@@ -76,8 +84,8 @@ fn look_out(running: &Running<'_>, lines: Lines, start: u64, max: u32) -> bool {
     }
     let ticks = running.vm.host.timer.frequency.ns_to_ticks(window.into());
     while register::cntpct().wrapping_sub(start) < ticks {
-        // The vGIC's lock is not taken again and again: who changes what it would signal makes
-        // a request, but for the vCPU's own devices.
+        // The vGIC's lock is not taken again and again. Whoever changes the vGIC's signal to the
+        // vCPU makes a request, and the vCPU's own devices are looked at here.
         if running.vcpu.has_requests() {
             return true;
         }
@@ -85,7 +93,7 @@ fn look_out(running: &Running<'_>, lines: Lines, start: u64, max: u32) -> bool {
         if now != lines && is_ready(running, now) {
             return true;
         }
-        // A signal, which KVM_RUN finds.
+        // KVM_RUN finds the signal.
         if kernel::current!().signal_pending() {
             return true;
         }
@@ -97,8 +105,14 @@ fn look_out(running: &Running<'_>, lines: Lines, start: u64, max: u32) -> bool {
     false
 }
 
-fn sleep(running: &Running<'_>) {
-    let ready = || is_ready(running, running.state.lines());
+/// Sleeps until there is something to do. There was nothing when the levels of the devices' lines
+/// were `lines`.
+fn sleep(running: &Running<'_>, lines: Lines) {
+    // The vGIC's lock is not taken for each look, for the same reason as in `look_out`.
+    let ready = || {
+        let now = running.state.lines();
+        now != lines && is_ready(running, now)
+    };
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !running.vcpu.has_requests() && !ready() {
@@ -114,8 +128,8 @@ fn sleep(running: &Running<'_>) {
     }
 }
 
-/// A vCPU that its monitor has suspended (KVM_MP_STATE_SUSPENDED) waits for an interrupt, and lets
-/// the monitor know of it. The vCPU stays suspended until the monitor changes that. `None` if
+/// A vCPU that its monitor has suspended (KVM_MP_STATE_SUSPENDED) waits for an interrupt, and tells
+/// the monitor when it comes. The vCPU stays suspended until the monitor changes that. `None` if
 /// there is something else to look at first.
 pub(super) fn suspended(running: &mut Running<'_>) -> Result<Option<Next>> {
     wait_for_interrupt(running);
@@ -136,27 +150,37 @@ pub(super) fn suspended(running: &mut Running<'_>) -> Result<Option<Next>> {
     Ok(Some(Next::ToUser))
 }
 
-/// Has WFE trapped if other tasks want this CPU, and not if none does.
-#[inline]
-pub(super) fn watch_events(state: &mut VcpuState) {
-    if single_task_running() {
-        state.context.control.hcr &= !Hcr::TWE.bits();
-    } else {
-        state.context.control.hcr |= Hcr::TWE.bits();
+/// For how long a guest may go on at most although the host wants its CPU for another vCPU.
+const GRACE_NS: u64 = 20_000;
+
+/// Time that a guest has been given to go on. An interrupt ends the guest's run at its end.
+pub(super) type Grace = Option<WakerHandle>;
+
+/// The host wants the CPU of a guest that has just stored to the distributor. Says whether the guest
+/// may go on first: if it has woken another vCPU, which is why the host wants the CPU, and has its
+/// interrupts masked, which tells that it holds locks.
+#[cold]
+pub(super) fn may_go_on(running: &mut Running<'_>, grace: &mut Grace) -> bool {
+    let has_woken = core::mem::take(&mut running.state.has_woken);
+    if !has_woken && grace.is_none() || running.state.context.core.cpsr & Psr::I == 0 {
+        return false;
     }
+    if grace.is_none() {
+        *grace = Some(running.vcpu.wake_in(GRACE_NS));
+    }
+    true
 }
 
 /// A trapped WFE: gives the CPU away.
 pub(super) fn wait_for_event(running: &mut Running<'_>) {
     if !yield_to_other(running) {
-        // To those behind in the queue: this is how vCPUs with a real-time policy take turns.
+        // Those behind in the queue get it. In this way vCPUs with a real-time policy take turns.
         yield_now();
     }
-    watch_events(running.state);
 }
 
-/// Gives the CPU to another vCPU of the VM that could run and does not. The one that had it last
-/// comes last.
+/// Gives the CPU to another vCPU of the VM that could run and does not. The vCPU that got a CPU last
+/// in this way is asked last.
 fn yield_to_other(running: &Running<'_>) -> bool {
     let last = running.vm.halt.boosted();
     for step in 1..=MAX_VCPUS {

@@ -27,7 +27,8 @@ use super::{
         Start,
         Vcpu, //
     },
-    vm::Vm, //
+    vm::Vm,
+    vm_halt::wfe_trap, //
 };
 use crate::{
     glue::{
@@ -43,8 +44,9 @@ use crate::{
         log,
         signal::with_mask,
         task::{
-            is_over_memory_high,
-            must_do_task_work, //
+            has_thread_work,
+            must_do_task_work,
+            must_return_to_user, //
         },
     },
     hyp::call::Exit,
@@ -108,7 +110,7 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
         }
         // What the kernel does to this task on its way to user space must not be put off for as
         // long as the guest runs.
-        if kernel::current!().signal_pending() || is_over_memory_high() {
+        if must_return_to_user() {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
@@ -124,11 +126,7 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
         }
         let outcome = match enter(running) {
             None => Next::Resume,
-            Some(Exit::Interrupt) => {
-                halt::watch_events(running.state);
-                Next::Resume
-            }
-            Some(Exit::Retry) => Next::Resume,
+            Some(Exit::Interrupt | Exit::Retry) => Next::Resume,
             Some(Exit::Trap) => exit::handle(running)?,
             Some(Exit::HypFault(vector)) => {
                 running.vcpu.run_page.set_internal_error(
@@ -170,10 +168,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     if !running.vcpu.try_enter() {
         return None;
     }
-    if need_resched()
-        || kernel::current!().signal_pending()
-        || !host.vmids.is_current(&running.vm.memory.vmid)
-    {
+    if has_thread_work() || !host.vmids.is_current(&running.vm.memory.vmid) {
         running.vcpu.leave();
         return None;
     }
@@ -181,8 +176,9 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     let lines = running.state.lines();
     let keep_active = running.flush(&irqs, lines);
     let context = &mut *running.state.context;
+    let decided_now = regs::Hcr::VI | regs::Hcr::VF | regs::Hcr::TWE;
     context.control.hcr =
-        (context.control.hcr & !(regs::Hcr::VI | regs::Hcr::VF).bits()) | running.vcpu.irq_lines();
+        (context.control.hcr & !decided_now.bits()) | running.vcpu.irq_lines() | wfe_trap();
     let vttbr = running.vm.memory.vttbr();
     context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
     if running.vm.comes_after_another(&irqs, running.vcpu.id) {
@@ -203,6 +199,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
 #[inline]
 fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
     let host = &running.vm.host;
+    let mut grace = halt::Grace::None;
     let exit = loop {
         trace!(kvm_entry(
             running.vcpu.id as u32,
@@ -228,9 +225,9 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
         if !may_reenter || !reenters(running, guest.irqs()) {
             break Some(exit);
         }
-        // What others want of the vCPU, and the host's interrupts, have it come out again. The guest
-        // itself may have made the timer's interrupt pending, whose physical side has to be, too.
-        if need_resched() || running.state.timer_active {
+        // Requests of others, and the host's interrupts, make the vCPU come out again. The guest
+        // itself may have made the timer's interrupt pending, and its physical side follows outside.
+        if running.state.timer_active || need_resched() && !halt::may_go_on(running, &mut grace) {
             break None;
         }
     };
@@ -248,6 +245,7 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
         still_active,
     );
     running.vcpu.leave();
+    drop(grace);
     exit
 }
 

@@ -178,6 +178,9 @@ impl HrTimerCallback for Vcpu {
     }
 }
 
+/// The timer of a [`Waker`] that is set; it is no longer when this is dropped.
+pub(crate) type WakerHandle = ArcHrTimerHandle<Waker>;
+
 /// An alarm that is set; it is no longer when this is dropped.
 pub(crate) type Alarm = ArcHrTimerHandle<Vcpu>;
 
@@ -385,15 +388,19 @@ impl Vcpu {
         }
     }
 
+    /// Wakes the vCPU in `ns` nanoseconds, if it waits then. If it is in the guest on the CPU of the
+    /// caller, the timer's interrupt ends the guest's run. There may be but one such timer.
+    pub(crate) fn wake_in(&self, ns: u64) -> WakerHandle {
+        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        self.waker.clone().start(Delta::from_nanos(ns))
+    }
+
     /// Sleeps until `ready`, a request, a signal, or the end of `timeout` nanoseconds.
     pub(crate) fn wait(&self, timeout: Option<u64>, ready: impl Fn() -> bool) -> Result {
         let waker = &self.waker;
         waker.expired.store(0, Ordering::Relaxed);
         // The handle cancels the timer when it is dropped.
-        let _timer: Option<ArcHrTimerHandle<Waker>> = timeout.map(|ns| {
-            let ns = i64::try_from(ns).unwrap_or(i64::MAX);
-            waker.clone().start(Delta::from_nanos(ns))
-        });
+        let _timer = timeout.map(|ns| self.wake_in(ns));
         waker.queue.wait_interruptible(|| {
             self.has_requests() || waker.expired.load(Ordering::Acquire) != 0 || ready()
         })

@@ -81,6 +81,8 @@ pub(crate) struct VcpuState {
     pub(crate) timer_register: usize,
     /// It has done so, of which the vGIC has yet to know.
     pub(crate) timer_rose: bool,
+    /// A store to the distributor has woken another vCPU, and the host did not want the CPU before.
+    pub(crate) has_woken: bool,
 }
 
 impl VcpuState {
@@ -109,6 +111,7 @@ impl VcpuState {
             timer_active: false,
             timer_register: 0,
             timer_rose: false,
+            has_woken: false,
         })
     }
 

@@ -55,11 +55,13 @@ use super::{
         Vcpus,
         MAX_VCPUS, //
     },
+    vm_halt::wfe_trap, //
 };
 use crate::{
     glue::{
         cpu::{
             cond_resched,
+            need_resched,
             new_irq_spinlock,
             IrqSpinLock,
             IrqsOff, //
@@ -542,13 +544,14 @@ impl VmGic {
         &self,
         vcpus: &Vcpus,
         vcpu: &Vcpu,
+        state: &mut VcpuState,
         register: GicRegister,
         size: u32,
     ) -> Option<u32> {
         match register {
             GicRegister::Distributor(offset) => {
                 if is_settled(offset) {
-                    self.settle(vcpus, vcpu, offset);
+                    self.settle(vcpus, vcpu, state, offset);
                 }
                 self.distributor
                     .with(|gic| Some(gic.as_ref()?.dist_read(vcpu.id, offset, size)))
@@ -583,15 +586,24 @@ impl VmGic {
         // This one looks at its interrupts before it enters the guest.
         let own = 1 << vcpu.id;
         state.look_at_interrupts |= mask & own != 0;
-        vcpus.request(mask & !own, request::INTERRUPT);
+        let others = mask & !own;
+        if others != 0 {
+            state.has_woken = !need_resched();
+            vcpus.request(others, request::INTERRUPT);
+            // One of them may want this CPU now, and the guest may spin for it.
+            state.context.control.hcr |= wfe_trap();
+        }
         true
     }
 
-    /// Before a register of the distributor is read that tells of pending or active interrupts:
-    /// has the vCPUs come out of the guest that have some of them in list registers, so that the
-    /// answer is not from before the question.
+    /// Makes the answer true when a vCPU reads a register of the distributor that tells of pending
+    /// or active interrupts. The distributor gets to know the levels of the vCPU's own devices, and
+    /// vCPUs that have some of these interrupts in list registers come out of the guest.
     #[inline(never)]
-    fn settle(&self, vcpus: &Vcpus, vcpu: &Vcpu, offset: u32) {
+    fn settle(&self, vcpus: &Vcpus, vcpu: &Vcpu, state: &mut VcpuState, offset: u32) {
+        // The guest may have turned a timer off since the last entry.
+        self.signals(vcpus, vcpu, state, state.lines());
+        state.look_at_interrupts = true;
         let (mut waiting, folds) = self.distributor.with(|gic| {
             let gic = gic.as_ref();
             let stale = gic.map_or(0, |gic| gic.stale(vcpu.id, offset));
@@ -599,7 +611,8 @@ impl VmGic {
             (stale & !(1 << vcpu.id), folds)
         });
         // They have interrupts disabled from the flush to the fold, so this takes no longer than
-        // it takes them to leave the guest.
+        // they take to leave the guest. The counts may wrap around: a vCPU that seems not to have
+        // left leaves once more, at the host's next tick at the latest.
         vcpus.request(waiting, request::INTERRUPT);
         while waiting != 0 {
             self.distributor.with(|gic| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a VM has of its own for vCPUs that wait.
+//! The settings and the state of a VM for its vCPUs that wait.
 
 use core::sync::atomic::{
     AtomicU32,
@@ -8,15 +8,19 @@ use core::sync::atomic::{
     Ordering, //
 };
 
+use armv7::regs::Hcr;
 use machine::halt::Limits;
 
-use crate::glue::parameter;
+use crate::glue::{
+    cpu::single_task_running,
+    parameter, //
+};
 
-/// What a VM has of its own for waiting.
+/// The settings and the state of a VM for its vCPUs that wait.
 pub(crate) struct VmHalt {
     /// The largest window that the monitor set; `u64::MAX` for the module's.
     max: AtomicU64,
-    /// The vCPU that was last given a spinning one's CPU.
+    /// The vCPU that was the last to get the CPU of one that spins.
     boosted: AtomicU32,
 }
 
@@ -35,12 +39,12 @@ impl VmHalt {
         self.max.store(max.into(), Ordering::Relaxed);
     }
 
-    /// The vCPU that was last given a spinning one's CPU.
+    /// The vCPU that was the last to get the CPU of one that spins.
     pub(super) fn boosted(&self) -> usize {
         self.boosted.load(Ordering::Relaxed) as usize
     }
 
-    /// Takes note of it.
+    /// Takes note of a vCPU that gets the CPU of one that spins.
     pub(super) fn set_boosted(&self, id: usize) {
         self.boosted.store(id as u32, Ordering::Relaxed);
     }
@@ -54,5 +58,15 @@ impl VmHalt {
             grow_start: parameter::halt_poll_ns_grow_start(),
             shrink: parameter::halt_poll_ns_shrink(),
         }
+    }
+}
+
+/// HCR.TWE for an entry now: WFE traps if other tasks want this CPU.
+#[inline]
+pub(crate) fn wfe_trap() -> u32 {
+    if single_task_running() {
+        0
+    } else {
+        Hcr::TWE.bits()
     }
 }

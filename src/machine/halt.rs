@@ -4,11 +4,11 @@
 //! (halt-polling.rst in the kernel's documentation).
 //!
 //! A thread that sleeps gives its CPU to others, and comes back late. So it first
-//! stays awake for a while, its window, which follows what happened before: it grows
-//! as long as the wait was over soon enough for a larger window to have seen that,
-//! and shrinks when the wait was longer than any window may be.
+//! stays awake for a while, its window. The window grows after a wait that was longer
+//! than it, and that a larger window would have covered. It shrinks after a wait that
+//! was longer than any window may be.
 
-/// What can be set, in nanoseconds and factors.
+/// The settings, in nanoseconds and factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest window; zero for never.

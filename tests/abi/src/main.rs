@@ -29,6 +29,7 @@ mod state;
 mod stats;
 mod stress;
 mod system;
+mod tasks;
 mod userfault;
 mod vcpu;
 mod vcpu_attributes;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
             return writeback::main(path, seconds)
         }
         [argument] if argument == coprocessor::COPROCESSORS => return coprocessor::main(),
+        [argument] if argument == tasks::TASKS => return tasks::main(),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}

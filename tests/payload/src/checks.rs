@@ -84,6 +84,8 @@ static CHECKS: &[Check] = &[
     check("timer: registers of the physical one", 1, timers::physical_registers),
     check("timer: line of the virtual one", 1, timers::line),
     check("timer: line of the physical one", 1, timers::physical_line),
+    check("timer: pending bit of the virtual one", 1, timers::pending),
+    check("timer: pending bit of the physical one", 1, timers::physical_pending),
     check("timer: both together", 1, timers::together),
     check("timer: while spinning", 1, timers::spinning),
     check("timer: while sleeping", 1, timers::sleeping),

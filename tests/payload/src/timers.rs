@@ -138,6 +138,52 @@ impl Timer {
     }
 }
 
+impl Timer {
+    /// The first look at GICD_ISPENDR after a change of the timer tells of its line as it is then.
+    /// Interrupts are masked.
+    fn pending(&self) -> Outcome {
+        let place = self.intid;
+        let is_pending = || gic::bit(gic::GICD_ISPENDR, self.intid);
+        for round in 0..8 {
+            (self.set_control)(0);
+            ensure(!is_pending(), "it is pending before", [place, round, 0])?;
+            let time = (self.count)() + 2000;
+            self.start_at(time);
+            while (self.count)() < time {}
+            ensure(is_pending(), "it is not pending at its time", [place, round, 0])?;
+            match round % 4 {
+                0 => (self.set_control)(0),
+                1 => (self.set_control)(ENABLE | MASK),
+                2 => (self.set_compare)((self.count)() + SECOND),
+                _ => (self.set_value)(SECOND as u32),
+            }
+            ensure(!is_pending(), "it is still pending", [place, round, 0])?;
+            if round % 4 == 1 {
+                (self.set_control)(ENABLE);
+                ensure(is_pending(), "it is not pending when it is unmasked", [place, round, 0])?;
+            }
+        }
+        (self.set_control)(0);
+        Ok(())
+    }
+}
+
+pub(crate) fn pending() -> Outcome {
+    cpu::masked(|| {
+        let result = VIRTUAL.pending();
+        timer::stop();
+        result
+    })
+}
+
+pub(crate) fn physical_pending() -> Outcome {
+    cpu::masked(|| {
+        let result = PHYSICAL.pending();
+        physical::set_control(0);
+        result
+    })
+}
+
 pub(crate) fn registers() -> Outcome {
     cpu::masked(|| {
         let result = VIRTUAL.registers();
