@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes of the device tree: their registers' addresses and their interrupts.
+//! Nodes of the device tree: the addresses of their registers, their interrupts and properties.
 
 use core::ptr::NonNull;
 
@@ -72,6 +72,23 @@ impl Node {
         let irq = u32::try_from(irq).ok().filter(|&irq| irq != 0)?;
         let hwirq = safe::kvm_arm_irq_to_hwirq(irq);
         Some(Interrupt { irq, hwirq })
+    }
+
+    /// The first cell of the property `name`.
+    pub(crate) fn cell(&self, name: &CStr) -> Option<u32> {
+        let mut value = 0;
+        // SAFETY: The node is valid, and the callee writes one integer at most.
+        let read = unsafe {
+            glue::of_property_read_variable_u32_array(
+                self.0.as_ptr().cast(),
+                name.as_char_ptr(),
+                &mut value,
+                1,
+                1,
+            )
+        };
+        // The callee tells how many it has written, or an error.
+        (read == 1).then_some(value)
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) struct Host {
     pub(crate) max_vcpus: usize,
 }
 
-/// What the GIC's virtual interface was called in device trees.
+/// The names that device trees give to a GIC with a virtual interface.
 const GICS: [&CStr; 4] = [
     c"arm,cortex-a15-gic",
     c"arm,cortex-a7-gic",
@@ -92,15 +92,16 @@ const GICH_VTR: usize = 0x4;
 struct Maintenance;
 
 impl PercpuHandler for Maintenance {
-    /// The interrupt has done its work by making the guest exit: the exit path disables the
-    /// virtual interface, with which the interrupt goes away.
+    /// The interrupt has done its work: it made the guest exit. The exit path disables the virtual
+    /// interface, and the interrupt goes away with it.
     fn handle() {}
 }
 
 struct VirtualTimer;
 
 impl PercpuHandler for VirtualTimer {
-    /// As for [`Maintenance`]: the exit path has disabled the timer, and looks at it itself.
+    /// The interrupt has done its work: it made the guest exit. The exit path has disabled the timer
+    /// and looks at its state.
     fn handle() {}
 }
 
@@ -164,20 +165,23 @@ impl HostTimer {
             );
             return Err(ENODEV);
         };
-        let hz = register::cntfrq();
-        if hz == 0 {
-            pr_err!("CNTFRQ is zero: the boot loader has to set it to the timer's frequency\n");
+        let tree = node.cell(c"clock-frequency");
+        let Some(frequency) = Frequency::of_machine(tree, register::cntfrq()) else {
+            pr_err!(
+                "nothing tells the timer's frequency: CNTFRQ, which the boot loader sets, or \
+                 clock-frequency of the timer in the device tree\n"
+            );
             return Err(ENODEV);
-        }
+        };
         Ok(Self {
             irq: PercpuIrq::request::<VirtualTimer>(interrupt.irq, c"kvm_arm timer")?,
             intid: interrupt.hwirq,
-            frequency: Frequency::new(hz),
+            frequency,
             active: [const { AtomicBool::new(false) }; MAX_CPUS],
         })
     }
 
-    /// Makes the physical interrupt of this CPU active, or not, unless it is so already.
+    /// Makes the physical interrupt of this CPU active or inactive, unless it is so already.
     #[inline]
     pub(crate) fn set_active(&self, irqs: &IrqsOff, active: bool) {
         let Some(known) = self.active.get(irqs.cpu()) else {
@@ -190,8 +194,8 @@ impl HostTimer {
         }
     }
 
-    /// Switches the timer of this CPU off, and makes its interrupt inactive, whatever they were:
-    /// a loss of power, or what ran before this kernel, may have left anything there.
+    /// Switches the timer of this CPU off, and makes its interrupt inactive. A loss of power, or the
+    /// software that ran before this kernel, may have left anything there.
     fn reset(&self, irqs: &IrqsOff) {
         // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
         unsafe { register::set_cntv_ctl(0) };
@@ -201,8 +205,8 @@ impl HostTimer {
         }
     }
 
-    /// While the guest ran, the interrupt of this CPU became active by HYP mode, or the guest has
-    /// deactivated it.
+    /// Takes note that the interrupt of this CPU has changed while the guest ran: HYP mode has made
+    /// it active, or the guest has deactivated it.
     #[inline]
     pub(crate) fn note_active(&self, irqs: &IrqsOff, active: bool) {
         if let Some(known) = self.active.get(irqs.cpu()) {
@@ -211,7 +215,7 @@ impl HostTimer {
     }
 }
 
-/// The one machine, for callbacks and `open`, which have no other way to it.
+/// The one machine. Callbacks and `open` have no other way to it.
 static CURRENT: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Keeps the machine reachable by [`Host::current`].
@@ -224,7 +228,7 @@ pub(crate) struct HostGuard {
 }
 
 impl HostGuard {
-    /// Finds out whether this machine can run guests, and prepares it.
+    /// Prepares this machine to run guests, or says why it cannot.
     pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
         // First whether the CPUs can do it at all, then whether the rest of the machine can.
         let lowvisor = Lowvisor::new()?;
@@ -261,14 +265,16 @@ impl Host {
         if host.is_null() {
             return None;
         }
-        // SAFETY: The guard that set the pointer clears it before it lets go of the object, and
-        // it outlives every registration of what calls this: callbacks and the device.
+        // SAFETY: The guard that set the pointer has a reference, and clears the pointer before it
+        // lets go of that. The callers, callbacks and the device, are registered for less time than
+        // the guard lives. `ManuallyDrop` keeps the guard's reference from being dropped here.
         let borrowed = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(host) });
         Some(Arc::clone(&borrowed))
     }
 
     fn with_current(f: impl FnOnce(&Host) -> Result) -> Result {
-        // SAFETY: As in `current`; callbacks have ended before the guard is dropped.
+        // SAFETY: The guard that set the pointer has a reference as long as it lives. `f` is called by
+        // callbacks, whose registrations end before the guard is dropped.
         let host = unsafe { CURRENT.load(Ordering::Acquire).as_ref() };
         f(host.ok_or(ENODEV)?)
     }

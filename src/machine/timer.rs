@@ -2,9 +2,10 @@
 
 //! A generic timer (chapter B8), and the counter's frequency.
 //!
-//! The virtual timer is in hardware while its vCPU runs; this is what it is while
-//! the vCPU does not, and what user space saves and restores. The physical timer
-//! belongs to the host, so a guest's is this state machine alone.
+//! The virtual timer is in hardware while its vCPU runs. While the vCPU does not,
+//! and for user space, which saves and restores it, the timer is this state machine.
+//! The hardware's physical timer belongs to the host, so a guest's physical timer is
+//! this state machine alone.
 
 use armv7::regs::TimerCtl;
 
@@ -67,8 +68,8 @@ impl Timer {
         self.ctl.contains(TimerCtl::ENABLE) && !self.ctl.contains(TimerCtl::IMASK)
     }
 
-    /// In how many ticks of the counter the interrupt is raised; zero if it is, nothing if it will
-    /// not be.
+    /// In how many ticks of the counter the interrupt is raised: zero if it is raised now, `None` if
+    /// it will not be.
     #[inline]
     pub const fn deadline(&self, now: u64) -> Option<u64> {
         if self.is_armed() {
@@ -174,7 +175,7 @@ impl Scale {
             let lost = high & ((1 << shift) - 1) | low;
             (high >> shift, lost)
         } else {
-            // What a shift by less leaves of `high` must have room above `low`.
+            // The result has the bits of `high` above those of `low`: they have to fit.
             let up_by = 32 - self.shift;
             if high >> (64 - up_by) != 0 {
                 return u64::MAX;
@@ -203,6 +204,14 @@ pub struct Frequency {
 impl Frequency {
     const NS_PER_S: u32 = 1_000_000_000;
 
+    /// The frequency of a machine whose device tree says `tree` (`clock-frequency` of the timer's
+    /// node, if that is there) and whose CNTFRQ is `register`: the tree's, as the kernel has it.
+    /// Some boot loaders leave CNTFRQ zero, which tells nothing. `None` if neither tells.
+    pub fn of_machine(tree: Option<u32>, register: u32) -> Option<Self> {
+        let hz = tree.unwrap_or(register);
+        (hz != 0).then(|| Self::new(hz))
+    }
+
     /// A counter of `hz` ticks a second. Zero is taken for one.
     pub const fn new(hz: u32) -> Self {
         let hz = if hz == 0 { 1 } else { hz };
@@ -218,7 +227,7 @@ impl Frequency {
         self.hz
     }
 
-    /// How long `ticks` are, never less: who sleeps so long does not wake up too early. At most
+    /// How long `ticks` are, never less: a sleep of that length does not end too early. At most
     /// one part in 2^31 and one nanosecond too much. `u64::MAX` if it does not fit.
     #[inline]
     pub const fn ticks_to_ns(&self, ticks: u64) -> u64 {
@@ -265,6 +274,17 @@ mod tests {
         // A negative distance is in the past.
         timer.write(TimerReg::Tval, 0xffff_ffff, 1200);
         assert_eq!(timer.cval, 199);
+    }
+
+    #[test]
+    fn the_tree_knows_the_frequency_better() {
+        let hz = |tree, register| Frequency::of_machine(tree, register).map(|known| known.hz());
+        assert_eq!(hz(None, 62_500_000), Some(62_500_000));
+        assert_eq!(hz(Some(24_000_000), 0), Some(24_000_000));
+        assert_eq!(hz(Some(24_000_000), 62_500_000), Some(24_000_000));
+        assert_eq!(hz(None, 0), None);
+        // The kernel's driver has no frequency then, whatever CNTFRQ is.
+        assert_eq!(hz(Some(0), 62_500_000), None);
     }
 
     #[test]
