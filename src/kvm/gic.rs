@@ -8,6 +8,7 @@ use kvm_bindings as uapi;
 use machine::vgic::{
     Config,
     CpuInterface,
+    GichHcr,
     Irq,
     ListRegister,
     Vgic,
@@ -29,12 +30,9 @@ const GICH_VMCR: usize = 0x8;
 const GICH_APR: usize = 0xf0;
 const GICH_LR: usize = 0x100;
 
-/// GICH_HCR.En: the virtual interface signals interrupts.
-const HCR_EN: u32 = 1;
-
 impl HostGic {
-    /// Makes the interface of this CPU signal nothing, whatever was in it: a loss of power, or what
-    /// ran before this kernel, may have left anything there.
+    /// Makes the interface of this CPU signal nothing. A loss of power, or the software that ran
+    /// before this kernel, may have left anything there.
     pub(crate) fn reset(&self, _irqs: &IrqsOff) {
         self.control.write(GICH_HCR, 0);
         for n in 0..self.list_registers {
@@ -42,8 +40,8 @@ impl HostGic {
         }
     }
 
-    /// What HYP mode does when the virtual timer fires, whose physical interrupt is `intid`: it puts
-    /// `value` into list register `n`.
+    /// The orders for HYP mode for the case that the virtual timer, whose physical interrupt is
+    /// `intid`, fires while the guest runs: to put `value` into list register `n`.
     #[inline]
     pub(crate) fn relay(&self, n: usize, value: ListRegister, intid: u32) -> Relay {
         Relay::new(
@@ -68,7 +66,7 @@ impl HostGic {
         }
         self.control.write(GICH_VMCR, state.vmcr);
         self.control.write(GICH_APR, state.apr);
-        self.control.write(GICH_HCR, state.hcr | HCR_EN);
+        self.control.write(GICH_HCR, state.hcr | GichHcr::EN.bits());
     }
 
     /// Saves it, and leaves an interface that signals nothing.
@@ -77,7 +75,7 @@ impl HostGic {
         let mut used = state.used;
         if used != 0 {
             // EOICount is in there.
-            state.hcr = self.control.read(GICH_HCR) & !HCR_EN;
+            state.hcr = self.control.read(GICH_HCR) & !GichHcr::EN.bits();
         }
         while used != 0 {
             let n = used.trailing_zeros() as usize;
@@ -107,13 +105,13 @@ pub(crate) const DIST_SIZE: u64 = uapi::KVM_VGIC_V2_DIST_SIZE as u64;
 /// The size that its CPU interface takes.
 pub(crate) const CPU_SIZE: u64 = uapi::KVM_VGIC_V2_CPU_SIZE as u64;
 
-/// How many INTIDs a vGIC has that user space did not say anything about.
+/// How many INTIDs a vGIC has if user space has not set their number.
 const DEFAULT_NR_IRQS: u32 = 256;
 
-/// A VM's distributor, once all about it is known.
+/// A VM's distributor, which is made when the number of its vCPUs and interrupts is fixed.
 pub(crate) type Distributor = Vgic<KVec<Irq>, KVec<machine::vgic::Cpu>>;
 
-/// What user space has said of the vGIC so far.
+/// The configuration of the vGIC by user space so far.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct GicConfig {
     pub(crate) dist: Option<u64>,
@@ -152,7 +150,7 @@ impl GicConfig {
         Ok(())
     }
 
-    /// Where it is.
+    /// Where the distributor, or the CPU interface, is.
     pub(crate) fn address(&self, kind: u64) -> Result<u64> {
         match kind {
             Self::DIST => Ok(self.dist.unwrap_or(u64::MAX)),
@@ -161,8 +159,8 @@ impl GicConfig {
         }
     }
 
-    /// How many INTIDs there are (KVM_DEV_ARM_VGIC_GRP_NR_IRQS). Until user space has said so, or
-    /// the default is taken, those of each CPU alone.
+    /// How many INTIDs there are (KVM_DEV_ARM_VGIC_GRP_NR_IRQS). Until user space has set the number,
+    /// or initialisation takes the default, there are only those private to a CPU.
     pub(crate) fn nr_irqs(&self) -> u32 {
         self.nr_irqs.unwrap_or(NR_PRIVATE)
     }

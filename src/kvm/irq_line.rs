@@ -5,6 +5,10 @@
 use armv7::regs::Hcr;
 use kernel::prelude::*;
 use kvm_bindings as uapi;
+use machine::vgic::{
+    is_ppi,
+    NR_PRIVATE, //
+};
 
 use super::{
     gic::Line,
@@ -60,7 +64,7 @@ pub(crate) fn set(vm: &Vm, irq: u32, level: bool) -> Result {
                 return Err(ENXIO);
             }
             vm.vcpu(fields.vcpu).ok_or(EINVAL)?;
-            if !(16..32).contains(&fields.number) {
+            if !is_ppi(fields.number) {
                 return Err(EINVAL);
             }
             vm.gic
@@ -70,7 +74,7 @@ pub(crate) fn set(vm: &Vm, irq: u32, level: bool) -> Result {
             if !vm.gic.exists() {
                 return Err(ENXIO);
             }
-            if fields.number < 32 {
+            if fields.number < NR_PRIVATE {
                 return Err(EINVAL);
             }
             vm.gic.set_line(vm.vcpus(), Line::Spi(fields.number), level)

@@ -2,8 +2,8 @@
 
 //! Interrupts by eventfd: KVM_IRQFD, and KVM_SET_GSI_ROUTING, which says where they go.
 //!
-//! A global system interrupt (GSI) is a number of the monitor's choice. Unless it says otherwise,
-//! GSI n is pin n of the interrupt controller, which is SPI n + 32.
+//! A global system interrupt (GSI) is a number of the monitor's choice. Until the monitor sets a
+//! routing, GSI n is pin n of the interrupt controller, which is SPI n + 32.
 //!
 //! Locking: `changes`; then an eventfd's own lock, then `table`, then that of the vGIC. No eventfd is
 //! signalled with `table` locked.
@@ -22,6 +22,10 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
+use machine::vgic::{
+    FIRST_SPECIAL,
+    NR_PRIVATE, //
+};
 
 use super::{
     abi,
@@ -39,14 +43,13 @@ use crate::glue::{
     },
 };
 
-/// The first SPI.
-const FIRST_SPI: u32 = 32;
-/// How many pins the interrupt controller has: SPIs up to 1019.
-const PINS: u32 = 1020 - FIRST_SPI;
+/// How many pins the interrupt controller has: its SPIs.
+const PINS: u32 = FIRST_SPECIAL - NR_PRIVATE;
 /// How many routes a VM can have (KVM_CAP_IRQ_ROUTING).
 pub(crate) const MAX_ROUTES: u32 = 4096;
 
-/// How many irqfds a VM can have: the list of them is gone through with interrupts off.
+/// How many irqfds a VM can have. There is a limit because searches in the list run with interrupts
+/// off.
 const MAX_IRQFDS: usize = 4096;
 
 /// An eventfd that stands for a GSI.
@@ -55,7 +58,8 @@ struct Irqfd {
     /// Later ones have higher numbers.
     number: u64,
     gsi: u32,
-    /// For a level: it stays high until the guest has dealt with it, and then this is signalled.
+    /// For a level, which stays high until the guest has ended the interrupt: the eventfd that is
+    /// signalled then.
     resample: Option<Arc<EventFd>>,
 }
 
@@ -71,7 +75,7 @@ impl Listener for Irqfd {
     }
 }
 
-/// Where a GSI goes: a pin, or nowhere that this machine has (a message).
+/// Where a GSI goes: to a pin, or nowhere (a message, which nothing here takes).
 #[derive(Clone, Copy)]
 struct Route {
     gsi: u32,
@@ -80,13 +84,13 @@ struct Route {
 
 /// # Invariants
 ///
-/// `routes` is sorted by GSI, and has no GSI twice. `irqfds` are in the order of their numbers, all
-/// of which are below `next_number`.
+/// `routes` is sorted by GSI, and has no GSI twice. `irqfds` are in the order of their numbers, and
+/// these are all below `next_number`, which 64 bits keep from wrapping around.
 #[derive(Default)]
 struct Table {
     irqfds: KVec<Arc<Listening<Irqfd>>>,
     next_number: u64,
-    /// None: as they are by default.
+    /// `None` until the monitor sets them: GSI n is pin n.
     routes: Option<KVec<Route>>,
 }
 
@@ -100,7 +104,7 @@ impl Table {
                 routes.get(index)?.pin?
             }
         };
-        Some(pin + FIRST_SPI)
+        Some(pin + NR_PRIVATE)
     }
 }
 
@@ -113,12 +117,12 @@ pub(crate) struct Irqfds {
     changes: Mutex<()>,
     #[pin]
     table: IrqSpinLock<Table>,
-    /// One of them wants to hear of the end of an interrupt.
+    /// There has been an irqfd with a level, which has to hear of the end of its interrupt.
     has_resampler: AtomicBool,
 }
 
 impl Irqfds {
-    /// None.
+    /// An empty table.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             changes <- new_mutex!((), "kvm_arm_irqfd_changes"),
@@ -213,7 +217,7 @@ impl Irqfds {
         Ok(())
     }
 
-    /// Takes away those of an eventfd and a GSI. No callback of theirs runs after.
+    /// Takes away the irqfds of an eventfd and a GSI. Their callback runs no more when this returns.
     fn remove(&self, vm: &Vm, event: &EventFd, gsi: u32) {
         let _changes = self.changes.lock();
         self.remove_all(vm, |irqfd| {
@@ -221,8 +225,8 @@ impl Irqfds {
         });
     }
 
-    /// Takes away those whose eventfd nobody can signal any more. As this comes before one is
-    /// added, there are never many more than there are open eventfds. `changes` is held.
+    /// Takes away the irqfds whose eventfd is closed: nobody can signal it any more. As this comes
+    /// before one is added, there are never many more irqfds than open eventfds. `changes` is held.
     fn forget_closed(&self, vm: &Vm) {
         self.remove_all(vm, Listening::is_closed);
     }
@@ -238,7 +242,7 @@ impl Irqfds {
             let gsi = removed.listener().gsi;
             let was_level = removed.listener().resample.is_some();
             drop(removed);
-            // With the last one that could, it is lowered.
+            // Its line may be high, and without a resampler nothing would lower it.
             let lowers = was_level
                 && self.with(|table| {
                     !table.irqfds.iter().any(|irqfd| {
@@ -252,22 +256,22 @@ impl Irqfds {
         }
     }
 
-    /// Takes all of them away: the VM's file is closed.
+    /// Takes all irqfds away, as the VM's file is closed.
     pub(crate) fn clear(&self) {
         drop(self.with(core::mem::take));
     }
 
-    /// Whether the end of interrupts is of interest.
+    /// Whether [`ended`](Self::ended) has to hear of the end of interrupts.
     #[inline]
     pub(crate) fn has_resampler(&self) -> bool {
         self.has_resampler.load(Ordering::Relaxed)
     }
 
-    /// The guest has dealt with an interrupt: its line goes down, and those who raised it look
-    /// whether it has to go up again. Any context.
+    /// The guest has ended an interrupt: its line goes down, and the users of its irqfds, who are
+    /// signalled, raise it again if it is still due. Any context.
     pub(crate) fn ended(&self, vm: &Vm, intid: u32) {
         let mut is_lowered = false;
-        // Others may go while the lock is not held, so a place in the list says nothing.
+        // Irqfds may go while the lock is not held, so the search goes by numbers, not by places.
         let mut next = 0;
         loop {
             let resample = self.with(|table| {
@@ -312,7 +316,8 @@ impl Irqfds {
             let route = route(&abi::read_user(address)?)?;
             routes.push(route, GFP_KERNEL_ACCOUNT)?;
         }
-        // INVARIANT: Sorted, and a GSI is one thing: there is but one interrupt controller.
+        // INVARIANT: Sorted here, and checked below: a GSI has one entry, as there is but one
+        // interrupt controller.
         routes.sort_unstable_by_key(|route| route.gsi);
         let twice = |pair: &[Route]| matches!(pair, [a, b] if a.gsi == b.gsi);
         if routes.windows(2).any(twice) {
@@ -325,14 +330,15 @@ impl Irqfds {
     }
 }
 
-/// What an entry says.
+/// The route that an entry describes.
 fn route(entry: &uapi::kvm_irq_routing_entry) -> Result<Route> {
     if entry.gsi >= MAX_ROUTES {
         return Err(EINVAL);
     }
     let pin = match entry.type_ {
         uapi::KVM_IRQ_ROUTING_IRQCHIP if entry.flags == 0 => {
-            // SAFETY: Integers, whatever was written.
+            // SAFETY: This member of the union consists of integers, for which any bytes are valid, and
+            // all bytes of the union were read from user space.
             let irqchip = unsafe { entry.u.irqchip };
             if irqchip.irqchip >= uapi::KVM_NR_IRQCHIPS || irqchip.pin >= PINS {
                 return Err(EINVAL);

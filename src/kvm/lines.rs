@@ -15,8 +15,8 @@ pub(crate) struct Lines {
     pub(crate) pmu: bool,
 }
 
-/// The interrupts that they are, by INTID. They are fixed when a vCPU runs; each has a copy, so
-/// that an entry need not look them up.
+/// The INTIDs of the lines. They are fixed when a vCPU runs for the first time. Each vCPU has a copy,
+/// so an entry need not look them up.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Intids {
     pub(crate) virt: u32,

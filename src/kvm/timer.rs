@@ -2,17 +2,17 @@
 
 //! The architected timers of a vCPU (Arm ARM B8).
 //!
-//! The virtual timer is the hardware's own while the guest runs: the world switch
-//! puts it on and off, with the counter's offset. Outside of it
-//! the timer is off and its state is here: the output is worked out from the
-//! counter. It reaches the guest as a PPI, linked to the physical interrupt by
-//! the list register, so that the guest's deactivation deactivates both. While
-//! the output is high the physical interrupt is kept active, which keeps it from
-//! being signalled to the host over and over. When it rises while the guest runs,
-//! HYP mode does all that by itself (`hyp::relay`).
+//! The virtual timer is the hardware's own while the guest runs. The world switch
+//! turns it on and off, and switches the counter's offset. While the guest does not
+//! run, the timer is off, its state is here, and the counter tells its output. The
+//! output reaches the guest as a PPI. The list register links it to the physical
+//! interrupt, so that the guest's deactivation deactivates both. While the output is
+//! high the physical interrupt stays active, or it would interrupt the host over and
+//! over. When the output rises while the guest runs, HYP mode does all that by itself
+//! (`hyp::relay`).
 //!
-//! The physical timer (CNTP) is the host's; the guest's accesses trap and are
-//! emulated. An alarm has a vCPU that runs look at it in time.
+//! The physical timer (CNTP) is the host's. The guest's accesses trap and are
+//! emulated. An alarm makes a vCPU that runs look at its timer in time.
 
 use armv7::regs::TimerCtl;
 use machine::timer::Timer;
@@ -83,20 +83,20 @@ impl VcpuTimers {
         ctl == TimerCtl::ENABLE | TimerCtl::ISTATUS
     }
 
-    /// The physical timer has been changed, or is another thread's from now on, or its alarm has
-    /// rung, maybe a tick too early.
+    /// Looks whether the physical timer needs an alarm: the timer has changed, another thread runs
+    /// the vCPU, or the alarm has rung, maybe a tick too early.
     #[inline]
     pub(crate) fn check_alarm(&mut self) {
         self.alarm_due = self.phys.is_armed();
     }
 
-    /// Whether the alarm has to be set, asked once.
+    /// Whether the alarm has to be set. It is due no more when this returns.
     #[inline]
     pub(crate) fn take_alarm_due(&mut self) -> bool {
         core::mem::take(&mut self.alarm_due)
     }
 
-    /// Ticks until the output of the physical timer goes high by itself.
+    /// Ticks until the output of the physical timer, which is low now, goes high by itself.
     pub(crate) fn ticks_to_phys(&self) -> Option<u64> {
         let ticks = self.phys.deadline(register::cntpct());
         ticks.filter(|&ticks| ticks != 0)
@@ -114,8 +114,8 @@ impl VcpuTimers {
         }
     }
 
-    /// Puts the virtual timer into the hardware, which is off until the guest is entered.
-    /// `keep_active` says whether the guest has yet to deal with the output.
+    /// Puts the virtual timer into the hardware, where it is off until the guest is entered.
+    /// `keep_active` says whether the guest has yet to end the interrupt.
     #[inline]
     pub(crate) fn load(
         &mut self,
@@ -132,8 +132,8 @@ impl VcpuTimers {
 
     /// Takes the state of the virtual timer out of the hardware.
     ///
-    /// `still_active` says whether the guest has yet to deactivate the interrupt; if it has done
-    /// so, it deactivated the physical one too.
+    /// `still_active` says whether the guest has yet to deactivate the interrupt. If it has done
+    /// so, the physical one is inactive, too.
     #[inline]
     pub(crate) fn save(
         &mut self,

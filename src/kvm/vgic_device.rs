@@ -13,7 +13,9 @@ use kvm_bindings as uapi;
 use machine::vgic::{
     has_uaccess_register,
     CpuInterface,
-    Error as VgicError, //
+    Error as VgicError,
+    MAX_IRQS,
+    NR_PRIVATE, //
 };
 
 use super::{
@@ -77,7 +79,9 @@ impl VgicDevice {
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Set) => {
                 let value: u32 = abi::read_user(address?)?;
-                if !(64..=1024).contains(&value) || value % 32 != 0 {
+                // Registers have a bit for each of 32 interrupts, as many as are private to a CPU.
+                let has_spis = (2 * NR_PRIVATE..=MAX_IRQS).contains(&value);
+                if !has_spis || value % NR_PRIVATE != 0 {
                     return Err(EINVAL);
                 }
                 self.vm.gic.with_config(|config| {

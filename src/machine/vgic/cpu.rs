@@ -26,7 +26,8 @@ pub struct Cpu {
     /// An interrupt may get into a list register while the CPU is in the guest
     /// ([`Vgic::reserve`](super::Vgic::reserve)).
     pub(crate) reserved: bool,
-    /// How often the list registers were taken back; it wraps around.
+    /// How often the list registers were taken back. It wraps around: see
+    /// [`Vgic::folds`](super::Vgic::folds).
     pub(crate) folds: u32,
 }
 

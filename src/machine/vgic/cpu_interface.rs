@@ -108,14 +108,13 @@ pub const MAX_LRS: usize = 16;
 /// After an exit, before [`fold`](super::Vgic::fold), the world switch has put
 /// the hardware's values here:
 ///
-/// - `lr[i]` for every `i` in `used` (the hardware's registers are then zeroed,
-///   or an old end-of-interrupt maintenance status would show again);
+/// - `lr[i]` for every `i` in `used` (then it zeroes the hardware's registers,
+///   which would show an old end-of-interrupt maintenance status again);
 /// - `vmcr` always; `apr` at the latest when the virtual CPU leaves the CPU;
 /// - `hcr` if `LRENPIE` was set in it, for EOICount.
 ///
-/// After [`flush`](super::Vgic::flush) `hcr`, and `lr[i]` for every `i` in
-/// `used`, are what the hardware has to be given; `used` is always a run of
-/// ones from bit 0.
+/// After [`flush`](super::Vgic::flush) the hardware has to get `hcr`, and
+/// `lr[i]` for every `i` in `used`. `used` is always a run of ones from bit 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CpuInterface {

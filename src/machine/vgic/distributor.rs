@@ -229,14 +229,15 @@ where
         uaccess_register(offset).ok_or(Error::NoRegister)
     }
 
-    /// The CPUs in whose list registers an interrupt is, of which the read of
-    /// this register wants to know the state; until they exit and are folded it
-    /// is the state that was known when they were entered.
+    /// The CPUs that have an interrupt of this register in a list register. A read
+    /// of the register gives the state from when they were entered, until they
+    /// exit and are folded.
     ///
-    /// Only GICD_ISPENDR, GICD_ISACTIVER and their like can be meant.
+    /// It is none but for GICD_ISPENDR, GICD_ICPENDR, GICD_ISACTIVER and
+    /// GICD_ICACTIVER.
     ///
-    /// Who wants to know better kicks these CPUs and waits until [`folds`](Self::folds) gives
-    /// something else for each.
+    /// For the state of now, the caller kicks these CPUs and waits until
+    /// [`folds`](Self::folds) gives something else for each.
     pub fn stale(&self, cpu: VcpuIdx, offset: u32) -> CpuMask {
         let first = match Register::at(offset) {
             Register::SetPending(first)
@@ -255,8 +256,10 @@ where
             .fold(0, |cpus, cpu| cpus | cpu)
     }
 
-    /// How often the list registers of a CPU have been taken back, if it has any interrupts
-    /// there now: as long as this stays the same, what is known of those is old.
+    /// How often the list registers of a CPU have been taken back, if it has any
+    /// interrupts there now. As long as this stays the same, the distributor's
+    /// knowledge of these interrupts is old. The count wraps around, so it can
+    /// seem to be the same once in 2^32 folds; the CPU's next fold changes it.
     pub fn folds(&self, cpu: VcpuIdx) -> Option<u32> {
         let cpu = self.cpus.get(cpu)?;
         cpu.loaded.then_some(cpu.folds)
@@ -473,8 +476,8 @@ where
     }
 
     /// GICD_ISPENDR. The bits of SGIs are read-only to the guest. User space
-    /// restores them, but who requested the SGI it cannot say, so it was the
-    /// CPU itself.
+    /// restores them, but cannot say here which CPU requested the SGI, so it is
+    /// the CPU itself.
     fn set_pending(&mut self, cpu: VcpuIdx, intid: u32, by: Accessor) -> CpuMask {
         if intid < NR_SGIS {
             return match by {

@@ -2,9 +2,8 @@
 
 //! One interrupt as the distributor keeps it.
 //!
-//! IHI 0048B section 3.2.4 gives the states of an interrupt. Here they are
-//! spread over the bits of [`State`], because where the truth lies depends on
-//! where the interrupt is:
+//! IHI 0048B section 3.2.4 gives the states of an interrupt. Here the bits of
+//! [`State`] hold them, and the place of the interrupt tells who has the truth:
 //!
 //! ```text
 //!                  pending and enabled, forwarded                 fold()
@@ -17,11 +16,10 @@
 //! ```
 //!
 //! While an interrupt is in a list register, its pending bit (of an edge or of
-//! a software request) has moved there. New events are latched in `State` in
-//! the meantime and merged by the next fold. A write that should take effect on
-//! what is in the list register is noted (`CLEAR_PENDING`, `CLEAR_ACTIVE`,
-//! `SET_ACTIVE`), applied at the fold, and the CPU is kicked so that it comes
-//! soon.
+//! a software request) has moved there. Meanwhile `State` latches new events,
+//! and the next fold merges them. A write that is about the list register is
+//! noted (`CLEAR_PENDING`, `CLEAR_ACTIVE`, `SET_ACTIVE`) and takes effect at the
+//! fold. The CPU is kicked, so that the fold comes soon.
 
 use bitflags::bitflags;
 
@@ -29,6 +27,8 @@ use bitflags::bitflags;
 pub const NR_SGIS: u32 = 16;
 /// Number of interrupts private to a CPU: SGIs, then PPIs.
 pub const NR_PRIVATE: u32 = 32;
+/// Most INTIDs that a distributor can have, the special ones among them.
+pub const MAX_IRQS: u32 = 1024;
 /// INTIDs from here on are special (IHI 0048B section 2.2.1): no interrupt.
 pub const FIRST_SPECIAL: u32 = 1020;
 
@@ -80,7 +80,7 @@ bitflags! {
 
 /// One interrupt: eight bytes.
 ///
-/// The caller gives the storage, [`Irq::default`] is what to fill it with.
+/// The caller gives the storage, filled with [`Irq::default`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Irq {
     pub(crate) state: State,
@@ -112,8 +112,8 @@ impl Irq {
             || (self.state & State::LINE.union(State::EDGE)) == State::LINE
     }
 
-    /// What GICD_ISPENDR shows: of an interrupt in a list register the
-    /// distributor knows what it was when it went there.
+    /// The bit of GICD_ISPENDR. Of an interrupt in a list register the
+    /// distributor knows its state from when it went there.
     #[inline]
     pub(crate) fn shows_pending(&self) -> bool {
         self.is_pending()
@@ -125,7 +125,7 @@ impl Irq {
 pub(crate) fn after_reset(intid: u32) -> Irq {
     let mut irq = Irq::default();
     if intid < NR_SGIS {
-        // IHI 0048B 4.3.13 and 4.3.5: edge-triggered; enabled or not is
+        // IHI 0048B 4.3.13 and 4.3.5: edge-triggered. Whether they are enabled is
         // IMPLEMENTATION DEFINED, and guests of KVM find them enabled.
         irq.state = State::EDGE.union(State::ENABLED);
     } else if intid >= NR_PRIVATE {

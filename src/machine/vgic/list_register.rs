@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! List registers: their format (IHI 0048B section 5.3.10), what is put into
-//! them before a virtual CPU is entered, and what is read from them afterwards.
+//! List registers: their format (IHI 0048B section 5.3.10), how they are filled
+//! before a virtual CPU is entered, and how they are read afterwards.
 //!
 //! # Which interrupts
 //!
 //! In this order, as many as there are registers:
 //!
 //! 1. pending ones of a group that the guest has enabled, by priority;
-//! 2. active ones, by priority: the guest may well do without (see below);
+//! 2. active ones, by priority: the guest can do without them (see below);
 //! 3. pending ones of a disabled group.
 //!
 //! If some of 1 stay outside, NPIE makes the CPU exit as soon as all pending
 //! ones inside were acknowledged, and no sooner: they were all more urgent than
 //! those outside. (UIE would come earlier, when all but one are finished, and
 //! cost an exit for fewer interrupts.) If some of 2 stay outside, their EOI
-//! increments EOICount, and LRENPIE makes the CPU exit. Which one it was follows
-//! from the priorities: EOIs come in the opposite order of the acknowledges, so
-//! it is the most urgent of those outside. Only with EOImode 1 the guest may
-//! deactivate in any order; therefore GICC_DIR, which has a page of its own,
-//! should not be mapped into the guest but trapped and given to
-//! [`Vgic::deactivate`]. If some of 3 stay outside, VGrpnEIE makes the CPU exit
+//! increments EOICount, and LRENPIE makes the CPU exit. EOIs come in the opposite
+//! order of the acknowledges, so the ended one is the most urgent of those
+//! outside. Only with EOImode 1 the guest may deactivate in any order. Therefore
+//! GICC_DIR, which has a page of its own, should not be mapped into the guest,
+//! but trap and be given to [`Vgic::deactivate`]. If some of 3 stay outside, VGrpnEIE makes the CPU exit
 //! when the guest enables the group.
 //!
 //! # Which state
@@ -35,9 +34,9 @@
 //!   SGI, more sources  P + EOI     A + EOI           A + EOI
 //! ```
 //!
-//! EOI is the maintenance interrupt upon deactivation. An INTID is never in two
-//! list registers (section 5.3.10 demands it), so an SGI with several sources
-//! is given one source after the other, with an exit in between.
+//! EOI is the maintenance interrupt upon deactivation. Section 5.3.10 demands
+//! that an INTID is never in two list registers, so the guest gets an SGI with
+//! several sources from one source after the other, with an exit in between.
 
 use super::bit;
 use super::irq::State;
@@ -117,8 +116,8 @@ impl ListRegister {
         if irq.is(State::GROUP1) {
             lr |= Self::GROUP1;
         }
-        // Of one that software makes pending while it is active, the physical side knows nothing:
-        // it would not come again.
+        // If software makes it pending while it is active, the physical side knows nothing of that:
+        // linked to it, the interrupt would not come again.
         if irq.is(State::HW) && !irq.is(State::ACTIVE | State::LATCH) {
             lr |= Self::HW | (u32::from(irq.phys) << Self::PHYSICAL_ID_SHIFT);
         }
@@ -184,8 +183,8 @@ where
 {
     /// Fills the list registers of `cpu`, which is about to be entered.
     ///
-    /// If list registers are still in use, they are folded first; what that
-    /// gives is returned.
+    /// If list registers are still in use, they are folded first, and the result
+    /// is that of the fold.
     #[inline]
     pub fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
         let kick = self.fold(cpu, ci);
@@ -202,7 +201,7 @@ where
         kick
     }
 
-    /// Fills the list registers; `only` is what there is, if that is but one.
+    /// Fills the list registers. `only` is the interrupt, if there is but one.
     #[inline]
     fn fill_from(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface, only: Option<u32>) {
         match (only, ci.lr.first_mut()) {
@@ -214,14 +213,14 @@ where
         }
     }
 
-    /// After a flush: which list register has to be given what when the line of
-    /// `intid`, a PPI that is linked to a physical interrupt, rises while `cpu`
-    /// is in the guest, as soon as that list register is neither pending nor
-    /// active. Nothing if there is none, or if the interrupt would not be
-    /// delivered then.
+    /// After a flush: a list register and its value for `intid`, a PPI that is
+    /// linked to a physical interrupt. They are for the moment when its line
+    /// rises while `cpu` is in the guest, if the list register is neither pending
+    /// nor active then. `None` if there is no list register, or if the interrupt
+    /// would not be delivered.
     ///
-    /// Whoever puts it there says so before the fold: to the interface with
-    /// [`CpuInterface::use_register`], and here with [`rose`](Self::rose).
+    /// Whoever puts the value there says so before the fold: to the interface
+    /// with [`CpuInterface::use_register`], and here with [`rose`](Self::rose).
     #[inline]
     pub fn reserve(
         &mut self,
@@ -239,7 +238,7 @@ where
             return None;
         }
         let index = if irq.is(State::IN_LR) {
-            // It has one. The guest may be done with that when the line rises again.
+            // It has one. The guest may have ended the interrupt there when the line rises again.
             let is_its = |lr: &u32| ListRegister(*lr).intid() == intid;
             ci.lr.iter().take(ci.in_use()).position(is_its)?
         } else {
@@ -255,8 +254,8 @@ where
         Some((index, ListRegister(lr.0 | ListRegister::PENDING)))
     }
 
-    /// The line of `intid` has risen while `cpu` was in the guest, and what
-    /// [`reserve`](Self::reserve) gave was put into its list register.
+    /// The line of `intid` has risen while `cpu` was in the guest, and the value
+    /// that [`reserve`](Self::reserve) gave is in its list register.
     pub fn rose(&mut self, cpu: VcpuIdx, intid: u32) {
         let Some(irq) = self.irq_mut(cpu, intid) else {
             return;
@@ -269,8 +268,8 @@ where
         }
     }
 
-    /// Takes back what became of the interrupts in the list registers of `cpu`,
-    /// which has left the guest. Gives the other CPUs that have to be kicked.
+    /// Takes the interrupts back from the list registers of `cpu`, which has left
+    /// the guest. Gives the other CPUs that have to be kicked.
     #[inline]
     pub fn fold(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
         if ci.used != 0 {
@@ -280,7 +279,7 @@ where
         }
     }
 
-    /// Fills the list registers; there is something to put there.
+    /// Fills the list registers, for which there is at least one interrupt.
     #[inline(never)]
     fn fill(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) {
         let vmcr = ci.vmcr();
@@ -350,8 +349,8 @@ where
         let mut hcr = GichHcr::EN;
         hcr.set(GichHcr::LRENPIE, active_outside > 0);
         hcr.set(GichHcr::NPIE, (enabled0 && some0) || (enabled1 && some1));
-        // A group becoming enabled gives its interrupts outside a claim to a
-        // list register, one becoming disabled frees registers for the other.
+        // When the guest enables a group, the group's interrupts outside need list
+        // registers. When it disables one, list registers become free.
         hcr.set(GichHcr::VGRP0EIE, !enabled0 && some0);
         hcr.set(GichHcr::VGRP1EIE, !enabled1 && some1);
         hcr.set(GichHcr::VGRP0DIE, enabled0 && some1 && inside0);

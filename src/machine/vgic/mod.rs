@@ -4,8 +4,8 @@
 //!
 //! The guest's distributor is this state machine. Its CPU interfaces are the
 //! hardware's virtual ones (GICV), which know only the interrupts that are in
-//! list registers (GICH_LRn): [`Vgic::flush`] chooses them before a virtual CPU
-//! is entered, [`Vgic::fold`] takes back what became of them after the exit.
+//! list registers (GICH_LRn). [`Vgic::flush`] chooses these before a virtual CPU
+//! is entered, and [`Vgic::fold`] takes them back after the exit.
 //!
 //! ```text
 //!    user space,          guest's MMIO
@@ -26,30 +26,30 @@
 //! ```
 //!
 //! An interrupt is in at most one of the sets and list registers at a time, so
-//! nothing has to be searched: all that changes the state of an interrupt ends
-//! in `refresh`, which puts it where it belongs, and a CPU for which nothing is
-//! pending or active is known by two words being zero.
+//! nothing has to be searched. Each change of an interrupt's state ends in
+//! `refresh`, which puts the interrupt where it belongs. Two words are zero if
+//! nothing is pending or active for a CPU.
 //!
 //! # Order of calls
 //!
 //! 1. `set_level` with the outputs of the timers, whatever they are: the
-//!    distributor forgets nothing that it was told, and a call that changes
-//!    nothing costs nothing.
-//! 2. `flush`; the physical timer interrupt is made active as
-//!    `hw_needs_phys_active` says; the list registers, GICH_VMCR, GICH_APR and
-//!    then GICH_HCR are loaded.
+//!    distributor remembers them, and a call that changes nothing is cheap.
+//! 2. `flush`. The timer's physical interrupt becomes active if
+//!    `hw_needs_phys_active` says so. Then the hardware gets the list registers,
+//!    GICH_VMCR, GICH_APR and, last, GICH_HCR.
 //! 3. The guest runs. The maintenance interrupt needs no handling but the exit
 //!    that it makes.
-//! 4. GICH_HCR is saved and cleared, the list registers are saved and zeroed;
-//!    GICH_VMCR, GICH_APR; `fold`. Only then the exit is handled, and
-//!    `dist_write` called if it was a store to the distributor.
+//! 4. GICH_HCR is saved and cleared, the list registers are saved and zeroed,
+//!    GICH_VMCR and GICH_APR are saved. Then `fold`, and only then the exit is
+//!    handled, with `dist_write` if it was a store to the distributor.
 //!
-//! CPUs in a returned mask have to come by step 4 and step 2, or to be woken.
+//! The caller kicks each CPU in a returned mask: if it is in the guest, it goes
+//! through step 4 and step 2, and if it sleeps, it wakes up.
 //!
 //! # Locking
 //!
-//! None here. The caller holds one lock for the virtual machine around every
-//! call. [`CpuInterface`] belongs to the thread that runs the virtual CPU.
+//! There is none here. The caller holds one lock for the virtual machine around
+//! every call. [`CpuInterface`] belongs to the thread that runs the virtual CPU.
 //!
 //! # Size
 //!
@@ -74,6 +74,7 @@ pub use distributor::has_uaccess_register;
 pub use irq::is_ppi;
 pub use irq::Irq;
 pub use irq::FIRST_SPECIAL;
+pub use irq::MAX_IRQS;
 pub use irq::NR_PRIVATE;
 pub use irq::NR_SGIS;
 pub use list_register::ListRegister;
@@ -113,7 +114,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Number of SPIs, for which the caller gives storage.
+    /// Number of SPIs. The caller gives storage for so many.
     pub const fn nr_spis(&self) -> usize {
         self.nr_irqs.saturating_sub(NR_PRIVATE as usize)
     }
@@ -125,9 +126,9 @@ impl Config {
 ///
 /// # Invariants
 ///
-/// An interrupt with `State::IN_LR` is in no set; one that is in a set of a CPU
-/// is there as the invariants of [`Cpu`] say. The `owner` of an SPI in a set or
-/// in a list register is the CPU that has it.
+/// An interrupt with `State::IN_LR` is in no set. The invariants of [`Cpu`] say
+/// which interrupts are in its sets. The `owner` of an SPI in a set or in a list
+/// register is the CPU that has it.
 #[derive(Debug)]
 pub struct Vgic<S, C> {
     spis: S,
@@ -149,8 +150,8 @@ const fn bit(cpu: VcpuIdx) -> CpuMask {
 
 /// Whether a GICD_CTLR of `ctlr` lets the group of `irq` through.
 ///
-/// Bit 0 enables group 0, as everywhere, and group 1, as in KVM's GICv2,
-/// for guests that know of one group only. Bit 1 enables group 1.
+/// Bit 0 enables group 0. It enables group 1, too, as in KVM's GICv2, since
+/// some guests know of one group only. Bit 1 enables group 1.
 #[inline]
 fn is_forwarded(irq: &Irq, ctlr: u32) -> bool {
     let enables = if irq.is(State::GROUP1) { 0b11 } else { 0b01 };
@@ -174,7 +175,10 @@ where
     /// [`Config::nr_cpus`], of any content; if they have fewer, then so has the
     /// machine.
     pub fn new(config: Config, mut spis: S, mut cpus: C) -> Self {
-        let nr_spis = config.nr_spis().min(spis.len()).min(1024 - 32);
+        let nr_spis = config
+            .nr_spis()
+            .min(spis.len())
+            .min((MAX_IRQS - NR_PRIVATE) as usize);
         let nr_cpus = config.nr_cpus.min(cpus.len()).min(MAX_CPUS);
         for (intid, irq) in (NR_PRIVATE..).zip(spis.iter_mut()) {
             *irq = irq::after_reset(intid);
@@ -239,10 +243,10 @@ where
         }
     }
 
-    /// The CPU to which a pending interrupt goes (IHI 0048B section 4.3.12):
-    /// of several targets of an SPI, the first, and CPU 0 if there is none. Such
-    /// an interrupt should go nowhere, but KVM has always had it so, and monitors
-    /// that know a reset where all targets are zero rely on it.
+    /// The CPU to which a pending interrupt goes (IHI 0048B section 4.3.12). An
+    /// SPI goes to the first of its targets, and to CPU 0 if it has none. By the
+    /// manual an SPI without targets goes nowhere. KVM has always sent it to
+    /// CPU 0, and some monitors reset all targets to zero and rely on that.
     fn target(&self, cpu: VcpuIdx, intid: u32, irq: &Irq) -> VcpuIdx {
         if intid < NR_PRIVATE {
             return cpu;
@@ -269,7 +273,7 @@ where
         }
     }
 
-    /// [`refresh`](Self::refresh) where the CPU is known.
+    /// [`refresh`](Self::refresh) of an interrupt that is private to `cpu`.
     fn refresh_private(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
         let ctlr = self.ctlr;
         let Some(c) = self.cpus.get_mut(cpu) else {
@@ -293,7 +297,7 @@ where
         }
     }
 
-    /// [`refresh`](Self::refresh) of an interrupt that any CPU can have.
+    /// [`refresh`](Self::refresh) of an SPI, which any CPU can have.
     fn refresh_spi(&mut self, intid: u32) -> CpuMask {
         let cpu = 0;
         let Some(&irq) = self.irq(cpu, intid) else {
@@ -341,9 +345,10 @@ where
     }
 
     /// Changes the state of an interrupt and puts it where it belongs then. If
-    /// it is in a list register, the CPU has to come out for the change to take
-    /// effect; and if it may get into one in the guest
-    /// ([`reserve`](Self::reserve)), for what it would be then.
+    /// it is in a list register, its CPU has to come out before the change takes
+    /// effect. The CPU has to come out, too, if the interrupt may get into a list
+    /// register in the guest: [`reserve`](Self::reserve) gave its state from
+    /// before the change.
     fn change(&mut self, cpu: VcpuIdx, intid: u32, f: impl FnOnce(&mut Irq)) -> CpuMask {
         let Some(irq) = self.irq_mut(cpu, intid) else {
             return 0;
@@ -365,7 +370,7 @@ where
             for intid in 0..NR_PRIVATE {
                 kick |= self.refresh(cpu, intid);
             }
-            // What is in its list registers, or may get there, may not be meant to be there now.
+            // Its list registers may have interrupts, or get one, that are off now.
             if self.cpus.get(cpu).is_some_and(|c| c.loaded || c.reserved) {
                 kick |= bit(cpu);
             }
@@ -394,14 +399,14 @@ where
             if level {
                 irq.state |= State::LATCH;
             }
-            // One in a list register may have been acknowledged already, and
-            // then nothing else would make the CPU come for this one.
+            // If the guest has acknowledged it already, nothing but a kick brings
+            // the CPU here for this edge.
             if level && irq.is(State::IN_LR) {
                 return bit(Self::holder(cpu, intid, irq));
             }
         }
         // A level-triggered interrupt in a list register makes the CPU exit
-        // when it is deactivated, and then the line is looked at again.
+        // when it is deactivated. The fold looks at the line then.
         if irq.state == old || irq.is(State::IN_LR) {
             return 0;
         }
@@ -409,7 +414,7 @@ where
     }
 
     /// Gives the input line of a PPI of `cpu`, or of an SPI, to a device in the
-    /// kernel, for good. It is low until that says otherwise.
+    /// kernel, for good. It is low until that device raises it.
     pub fn own(&mut self, cpu: VcpuIdx, intid: u32) -> CpuMask {
         if let Some(irq) = self.irq_mut(cpu, intid) {
             irq.state |= State::OWNED;
@@ -417,8 +422,8 @@ where
         self.set_level(cpu, intid, false)
     }
 
-    /// [`set_level`](Self::set_level) for user space, which does nothing to lines
-    /// that devices in the kernel have: they would not be lowered by anybody.
+    /// [`set_level`](Self::set_level) for user space. It does nothing to the line
+    /// of a device in the kernel: nobody would lower it.
     pub fn set_user_level(&mut self, cpu: VcpuIdx, intid: u32, level: bool) -> CpuMask {
         match self.irq(cpu, intid) {
             Some(irq) if !irq.is(State::OWNED) => self.set_level(cpu, intid, level),
@@ -446,8 +451,8 @@ where
     }
 
     /// Whether the physical interrupt behind `intid` has to be active while
-    /// `cpu` runs: it is being handled by the guest, or its line is high and
-    /// would only interrupt the host.
+    /// `cpu` runs: the guest handles it, or its line is high and would interrupt
+    /// the host for nothing.
     pub fn hw_needs_phys_active(&self, cpu: VcpuIdx, intid: u32) -> bool {
         self.irq(cpu, intid).is_some_and(|irq| {
             irq.is(State::HW)
@@ -477,8 +482,8 @@ where
         self.cpus.get(cpu).is_some_and(|c| !c.pending.is_empty())
     }
 
-    /// Whether `cpu`, which is not in the guest, has an interrupt to take: one
-    /// that its CPU interface would signal. It is what wakes a WFI.
+    /// Whether `cpu`, which is not in the guest, has an interrupt that its CPU
+    /// interface would signal. Such an interrupt ends a WFI.
     pub fn has_deliverable(&self, cpu: VcpuIdx, ci: &CpuInterface) -> bool {
         let Some(c) = self.cpus.get(cpu) else {
             return false;
