@@ -26,7 +26,7 @@ use crate::glue::eventfd::EventFd;
 /// How many entries of each kind a VM can have.
 const MAX_ENTRIES: usize = 1000;
 
-/// What has ports of its own on other architectures. There are none here.
+/// Other architectures have ports beside memory. There are none here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Space {
     Memory,
@@ -37,15 +37,15 @@ enum Space {
 struct IoEventFd {
     space: Space,
     address: u64,
-    /// 1, 2, 4, 8 bytes, or 0: whatever its length.
+    /// 1, 2, 4 or 8 bytes, or 0 for a store of any length.
     len: u32,
-    /// The data that is meant; any if none.
+    /// The value of the store, or `None` for any value.
     data: Option<u64>,
     event: EventFd,
 }
 
 impl IoEventFd {
-    /// Whether two would hear of the same store.
+    /// Whether one store could signal both.
     fn collides(&self, other: &Self) -> bool {
         self.space == other.space
             && self.address == other.address
@@ -71,7 +71,7 @@ impl IoEventFd {
     }
 }
 
-/// Addresses to which stores are kept for later.
+/// Addresses whose stores are kept for later.
 #[derive(Clone, Copy)]
 struct Zone {
     space: Space,
@@ -101,7 +101,7 @@ struct Entries {
 pub(crate) struct Bus {
     #[pin]
     entries: SpinLock<Entries>,
-    /// There are any.
+    /// Whether there was ever an entry.
     is_used: AtomicBool,
     ring: Ring,
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What this KVM can do: `KVM_CHECK_EXTENSION`, the target of its vCPUs, and the capabilities that
-//! have to be turned on (`KVM_ENABLE_CAP` of a VM).
+//! The capabilities of this KVM: `KVM_CHECK_EXTENSION`, the target of its vCPUs, and the
+//! capabilities that have to be turned on (`KVM_ENABLE_CAP` of a VM).
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -65,7 +65,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
             crate::mem::dirty_log::MANUAL_PROTECT_OPTIONS as isize
         }
         uapi::KVM_CAP_IRQ_ROUTING => irqfd::MAX_ROUTES as isize,
-        // Where the ring is in a vCPU's mapping, in pages.
+        // The place of the ring in a vCPU's mapping, in pages.
         uapi::KVM_CAP_COALESCED_MMIO => uapi::KVM_COALESCED_MMIO_PAGE_OFFSET as isize,
         uapi::KVM_CAP_NR_VCPUS => {
             (crate::glue::cpu::possible_cpus().count()).min(host.max_vcpus) as isize
@@ -78,8 +78,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
 
 /// Carries out `KVM_ENABLE_CAP` on a VM.
 ///
-/// What a capability does not know, in `flags` or in its arguments, is `EINVAL`, and so is a
-/// capability that is not here.
+/// Unknown flags, arguments and capabilities are `EINVAL`.
 pub(crate) fn enable(vm: &Vm, arg: usize) -> Result {
     let request: uapi::kvm_enable_cap = abi::read_user(arg)?;
     if request.flags != 0 {

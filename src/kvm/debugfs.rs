@@ -2,9 +2,9 @@
 
 //! The statistics as text: `kvm_arm/<pid>-<n>/` in debugfs for each VM.
 //!
-//! `stats` has what is counted of the VM, and the sums over its vCPUs; `vcpus` has a column for
-//! each vCPU. The directory is part of the VM: it goes away before anything that its files show,
-//! and that waits for those who are reading.
+//! `stats` has the counters of the VM, and the sums over its vCPUs; `vcpus` has a column for each
+//! vCPU. The directory is part of the VM. It goes away before anything that its files show, and its
+//! removal waits for readers.
 
 use core::sync::atomic::{
     AtomicU32,
@@ -76,7 +76,7 @@ impl Members {
             f.write_str(name)?;
             self.show_row(f, |stats| value(stats, 0))?;
         }
-        // What makes the guest exit, by the class in HSR; there are few.
+        // Traps by the class in HSR. Most classes have none.
         for class in 0..EXIT_CLASSES {
             if self.vcpus.iter().any(|vcpu| vcpu.stats.traps(class) != 0) {
                 write!(f, "traps_ec_{class:#04x}")?;

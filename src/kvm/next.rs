@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What KVM_RUN does next.
+//! The next step of KVM_RUN.
 
-/// What follows when an exit from the guest, or a part of it, is dealt with.
+/// The next step of KVM_RUN when it has dealt with an exit from the guest, or with a part of one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Back into the guest.

@@ -7,21 +7,18 @@ use armv7::{
     policy,
     psr::Psr, //
 };
-use kernel::prelude::*;
 use machine::{
     core::CLUSTER,
     cp15,
-    timer::Timer,
-    vgic::CpuInterface, //
+    timer::Timer, //
 };
 
-use super::{
-    running::Running, //
-};
+use super::running::Running;
 use crate::hyp::register;
 
-/// Puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1).
-pub(super) fn reset(running: &mut Running<'_>) -> Result {
+/// KVM_ARM_VCPU_INIT: puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1), and
+/// lowers the lines that user space has raised.
+pub(super) fn reset(running: &mut Running<'_>) {
     let id = running.vcpu.id as u32;
     let mpidr = cp15::mpidr(id);
     let words = &mut running.state.context.cp15;
@@ -29,9 +26,10 @@ pub(super) fn reset(running: &mut Running<'_>) -> Result {
     // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
     words[Cp15Reg::Actlr as usize] = cp15::reset_value(Cp15Reg::Actlr, id) | register::actlr();
     running.vcpu.set_mpidr(mpidr);
+    running.vcpu.lower_irq_lines();
     running.state.l2ctlr_is_set = false;
     count_cpus(running);
-    restart(running)
+    restart(running);
 }
 
 /// Has L2CTLR tell how many CPUs the vCPU's cluster has now, unless user space has said so: at a
@@ -50,9 +48,12 @@ pub(super) fn count_cpus(running: &mut Running<'_>) {
         cp15::l2ctlr(register::l2ctlr(), cpus as u32);
 }
 
-/// Resets a vCPU that the guest starts by its MPIDR. The registers by which user space tells vCPUs apart
-/// keep their values.
-pub(super) fn restart(running: &mut Running<'_>) -> Result {
+/// PSCI CPU_ON: the same, but for the registers that tell vCPUs apart, as user space may have set
+/// them, and the lines.
+///
+/// The vCPU's interface to the vGIC stays as it is in both cases. The vGIC is a device of its own,
+/// which a monitor resets and restores by its registers, before the vCPUs or after them.
+pub(super) fn restart(running: &mut Running<'_>) {
     let context = &mut *running.state.context;
     context.core = Default::default();
     context.core.cpsr = Psr::RESET.0;
@@ -76,8 +77,6 @@ pub(super) fn restart(running: &mut Running<'_>) -> Result {
     running.state.set_counter_offset(offset);
     running.state.fpinst = [0; 2];
     running.state.pmu.reset();
-    running.state.interface = CpuInterface::default();
     running.state.mmio = None;
     running.state.refetched_at = None;
-    Ok(())
 }

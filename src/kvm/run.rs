@@ -322,7 +322,7 @@ fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
                 .set_counter_offset(running.vm.counter_offset());
         }
         if requests & request::POWER != 0 || running.state.off {
-            settle_power(running)?;
+            settle_power(running);
         }
         if !running.state.off && !running.state.suspended {
             return Ok(Next::Resume);
@@ -342,7 +342,7 @@ fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
 }
 
 /// Carries out what was asked of a vCPU's power. Until then, its registers are those from before.
-pub(super) fn settle_power(running: &mut Running<'_>) -> Result {
+pub(super) fn settle_power(running: &mut Running<'_>) {
     let power = {
         let mut power = running.vcpu.power.lock();
         let now = *power;
@@ -351,15 +351,14 @@ pub(super) fn settle_power(running: &mut Running<'_>) -> Result {
     };
     running.state.off = power.off;
     running.state.suspended = power.suspended;
-    match power.start {
-        Some(start) => start_at(running, start),
-        None => Ok(()),
+    if let Some(start) = power.start {
+        start_at(running, start);
     }
 }
 
 /// PSCI CPU_ON: resets the vCPU to run as the caller asked.
-fn start_at(running: &mut Running<'_>, start: Start) -> Result {
-    reset::restart(running)?;
+fn start_at(running: &mut Running<'_>, start: Start) {
+    reset::restart(running);
     let context = &mut *running.state.context;
     if start.thumb {
         context.core.cpsr |= Psr::T;
@@ -369,7 +368,6 @@ fn start_at(running: &mut Running<'_>, start: Start) -> Result {
     }
     context.core.pc = start.entry;
     context.core.r[0] = start.context_id;
-    Ok(())
 }
 
 /// Sets the alarm to when a line rises by itself that no hardware of the vCPU's drives: that of the

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted about VMs and vCPUs.
+//! The statistics of VMs and vCPUs.
 //!
-//! The counters of a vCPU are written by the thread that holds its mutex, those of a VM's memory
-//! under the lock of its table; see [`Counter`] for what readers see meanwhile. The names, where
-//! arm64 counts the same, are arm64's.
+//! The thread that holds a vCPU's mutex writes the counters of the vCPU; [`Counter`] says what
+//! readers see meanwhile. Any CPU adds to the counters of a VM's memory, by atomic operations
+//! (`mem::stats`). Statistics that arm64 has, too, have arm64's names.
 
 use core::sync::atomic::{
     AtomicBool,

@@ -70,7 +70,7 @@ mod mode {
     pub(super) const GUEST: u32 = 1;
 }
 
-/// What others ask of a vCPU.
+/// Requests to a vCPU.
 pub(crate) mod request {
     /// Look at interrupts again.
     pub(crate) const INTERRUPT: u32 = 1 << 0;
@@ -142,7 +142,7 @@ pub(crate) struct Vcpu {
     pub(crate) power: SpinLock<Power>,
     requests: AtomicU32,
     mode: AtomicU32,
-    /// MPIDR, by which other vCPUs find this one (PSCI).
+    /// MPIDR. Other vCPUs find this one by it (PSCI).
     mpidr: AtomicU32,
     /// The thread that is in KVM_RUN.
     task: AtomicPtr<bindings::task_struct>,
@@ -244,13 +244,13 @@ impl Vcpu {
         }
     }
 
-    /// Whether something was asked for.
+    /// Whether a request is pending.
     #[inline]
     pub(crate) fn has_requests(&self) -> bool {
         self.requests.load(Ordering::SeqCst) != 0
     }
 
-    /// Takes what was asked for.
+    /// Takes all pending requests.
     #[inline]
     pub(crate) fn take_requests(&self) -> u32 {
         if self.requests.load(Ordering::Relaxed) == 0 {
@@ -376,7 +376,7 @@ impl Vcpu {
         self.irq_lines.load(Ordering::Acquire)
     }
 
-    /// Drives such a line.
+    /// Drives one of these lines.
     pub(crate) fn set_irq_line(&self, line: regs::Hcr, level: bool) {
         let old = if level {
             self.irq_lines.fetch_or(line.bits(), Ordering::AcqRel)
@@ -386,6 +386,11 @@ impl Vcpu {
         if (old & line.bits() != 0) != level {
             self.request(request::INTERRUPT);
         }
+    }
+
+    /// Lowers all of them.
+    pub(super) fn lower_irq_lines(&self) {
+        self.irq_lines.store(0, Ordering::Release);
     }
 
     /// Wakes the vCPU in `ns` nanoseconds, if it waits then. If it is in the guest on the CPU of the

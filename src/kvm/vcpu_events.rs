@@ -15,7 +15,7 @@ use kvm_bindings as uapi;
 
 use super::vcpu_state::VcpuState;
 
-/// What is pending. An external data abort never is: it is taken when it is asked for.
+/// The pending exceptions. An external data abort is never pending: the guest takes it at once.
 pub(crate) fn get(state: &VcpuState) -> uapi::kvm_vcpu_events {
     let mut events = uapi::kvm_vcpu_events::default();
     let pending = state.context.control.hcr & Hcr::VA.bits() != 0;
@@ -30,11 +30,11 @@ pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Resu
     if events.reserved != [0; 12] || exception.pad != [0; 5] {
         return Err(EINVAL);
     }
-    // There is no syndrome to be given: that is of Armv8.
+    // Only Armv8 has a syndrome for it.
     if exception.serror_has_esr != 0 {
         return Err(EINVAL);
     }
-    // What is pending is taken by the guest, and not taken back (api.rst 4.32).
+    // User space cannot take a pending abort back (api.rst 4.32).
     if exception.serror_pending != 0 {
         state.context.control.hcr |= Hcr::VA.bits();
     }

@@ -80,7 +80,7 @@ impl VcpuFile {
             self.vm.memory.refault();
         }
         state.features = Some(features);
-        reset(&mut self.running(&mut state))?;
+        reset(&mut self.running(&mut state));
         let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;
         *self.vcpu.power.lock() = Power {
             off,
@@ -104,7 +104,7 @@ impl VcpuFile {
     /// and it has not run since.
     fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
         let mut state = self.vcpu.lock()?;
-        run::settle_power(&mut self.running(&mut state))?;
+        run::settle_power(&mut self.running(&mut state));
         Ok(state)
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a vCPU that only its own thread touches.
+//! The state of a vCPU that its mutex protects.
 
 use core::cell::Cell;
 
@@ -43,7 +43,7 @@ use crate::{
     mem::fault::Faults, //
 };
 
-/// What only the vCPU's own thread touches, under the vCPU's mutex.
+/// The state that a thread may touch only with the vCPU's mutex held.
 pub(crate) struct VcpuState {
     pub(crate) context: HypBox<VcpuContext>,
     /// The features of KVM_ARM_VCPU_INIT, once that was called.
@@ -54,11 +54,11 @@ pub(crate) struct VcpuState {
     pub(crate) faults: Faults,
     pub(crate) timers: VcpuTimers,
     pub(crate) interface: CpuInterface,
-    /// The signals that are masked during KVM_RUN, if that is not what the thread masks anyway.
+    /// The signals that KVM_RUN masks in place of those that the thread masks.
     pub(crate) signal_mask: Option<u64>,
-    /// FPINST and FPINST2, which these cores do not have: for user space to find what it wrote.
+    /// FPINST and FPINST2. These cores do not have them; user space finds the values that it wrote.
     pub(crate) fpinst: [u32; 2],
-    /// The PC of an abort that was not that of the instruction that was found there.
+    /// The PC of the last abort whose instruction was no longer there.
     pub(crate) refetched_at: Option<u32>,
     /// An access that the monitor is to complete.
     pub(crate) mmio: Option<PendingMmio>,
@@ -66,7 +66,7 @@ pub(crate) struct VcpuState {
     pub(crate) off: bool,
     /// The monitor has suspended it.
     pub(crate) suspended: bool,
-    /// How long it looks out for an interrupt before it sleeps.
+    /// The time for which it looks out for an interrupt before it sleeps.
     pub(crate) halt_window: halt::Window,
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
@@ -77,16 +77,16 @@ pub(crate) struct VcpuState {
     pub(crate) told_lines: Cell<Lines>,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
-    /// The list register that HYP mode puts the virtual timer's interrupt into, if it may.
+    /// The list register for the virtual timer's interrupt, which HYP mode fills if it may.
     pub(crate) timer_register: usize,
-    /// It has done so, of which the vGIC has yet to know.
+    /// HYP mode has filled it, and the vGIC does not know yet.
     pub(crate) timer_rose: bool,
     /// A store to the distributor has woken another vCPU, and the host did not want the CPU before.
     pub(crate) has_woken: bool,
 }
 
 impl VcpuState {
-    /// That of a vCPU that waits for KVM_ARM_VCPU_INIT.
+    /// The state of a vCPU that waits for KVM_ARM_VCPU_INIT.
     #[inline(always)]
     pub(super) fn new(host: &Host) -> Result<Self> {
         Ok(Self {

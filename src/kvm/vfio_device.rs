@@ -4,8 +4,8 @@
 //! devices of VFIO the VM uses.
 //!
 //! On other architectures KVM learns from them whether it may ignore the guest's cache maintenance,
-//! which it never does here, and makes itself known to drivers of mediated devices, of which there
-//! are none here. What is left is that the files stay open.
+//! and makes itself known to drivers of mediated devices. Here cache maintenance is never ignored,
+//! and there are no such drivers. So the device only keeps the files open.
 
 use core::sync::atomic::Ordering;
 

@@ -99,7 +99,7 @@ impl VgicDevice {
                 match how {
                     Use::Has => Ok(()),
                     Use::Get => Err(ENXIO),
-                    // Without one the VM could never get one (arm-vgic.rst).
+                    // Without a vCPU now, the VM could never get one (arm-vgic.rst).
                     Use::Set if self.vm.vcpus().iter().next().is_none() => Err(ENODEV),
                     Use::Set => self.vm.gic.init(self.vm.vcpus()),
                 }

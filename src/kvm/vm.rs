@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A virtual machine: what its vCPUs share.
+//! A virtual machine: everything that its vCPUs share.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -136,7 +136,7 @@ impl Vm {
         self.nisv_to_user.store(true, Ordering::Relaxed);
     }
 
-    /// Whether they are.
+    /// Whether accesses that are not emulated go to user space.
     pub(crate) fn nisv_to_user(&self) -> bool {
         self.nisv_to_user.load(Ordering::Relaxed)
     }
@@ -157,14 +157,14 @@ impl Vm {
         *self.counter_offset.lock()
     }
 
-    /// Sets it for all vCPUs, which take it before they run on.
+    /// Sets the offset for all vCPUs. Each takes it before it runs on.
     pub(crate) fn set_counter_offset(&self, offset: u64) {
         *self.counter_offset.lock() = offset;
         self.vcpus().request(u32::MAX, request::COUNTER);
     }
 
     /// Whether the vCPU that is about to run on this CPU is another one than the last of this VM
-    /// that did: then the TLBs hold what is not its own.
+    /// here: then the TLBs hold entries of the other one.
     #[inline]
     pub(crate) fn comes_after_another(&self, irqs: &IrqsOff, id: usize) -> bool {
         let Some(last) = self.last_ran.get(irqs.cpu()) else {
@@ -179,7 +179,7 @@ impl Vm {
 
     // --- vCPUs ------------------------------------------------------------------
 
-    /// Makes a vCPU, and of it what `make` makes, unless the ids are fixed already.
+    /// Makes a vCPU, and something of it by `make`, unless the ids are fixed already.
     pub(super) fn add_vcpu<R>(
         &self,
         id: usize,

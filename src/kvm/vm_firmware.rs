@@ -50,12 +50,12 @@ impl VmFirmware {
         Version::from_bits(self.psci.load(Ordering::Relaxed)).unwrap_or(Version::LATEST)
     }
 
-    /// Chooses it.
+    /// Chooses the version of PSCI.
     pub(super) fn set_psci(&self, version: Version) {
         self.psci.store(version.bits(), Ordering::Relaxed);
     }
 
-    /// What there is beside it.
+    /// The services of the firmware beside PSCI.
     pub(super) fn services(&self) -> Services {
         Services::from_bits_truncate(self.services.load(Ordering::Relaxed))
     }

@@ -7,8 +7,8 @@
 //! From then on an interrupt takes nothing but the distributor's spinlock, with interrupts off: an
 //! eventfd can be signalled in one.
 //!
-//! All that changes the distributor says which vCPUs have to look at their interrupts again, and
-//! they are asked here. A vCPU that runs has its part of the vGIC's state to itself; it goes to the
+//! Each change of the distributor gives the vCPUs that have to look at their interrupts again, and
+//! they are asked here. A vCPU that runs has its CPU interface to itself. The interface goes to the
 //! hardware and comes back by `flush` and `fold`, once for each entry.
 
 use core::sync::atomic::{
@@ -130,8 +130,8 @@ impl VmGic {
 
     #[inline]
     fn has_reached(&self, stage: Stage) -> bool {
-        // Who depends on what came with a stage takes a lock after this, under which it came: that
-        // of the configuration or of the distributor, or the vCPU's mutex.
+        // A caller that depends on the changes of a stage takes a lock afterwards, and the changes
+        // were made under the same lock: the configuration's, the distributor's, or the vCPU's.
         self.stage.load(Ordering::Relaxed) >= stage as u8
     }
 
@@ -180,7 +180,7 @@ impl VmGic {
         Ok(())
     }
 
-    /// Changes or reads what is configured.
+    /// Changes or reads the configuration.
     pub(crate) fn with_config<R>(&self, f: impl FnOnce(&mut GicConfig) -> Result<R>) -> Result<R> {
         let mut config = self.lock_config()?;
         if !self.exists() {
@@ -237,8 +237,8 @@ impl VmGic {
         }
         drop(slots);
         self.init_locked(vcpus, &mut config)?;
-        // The second page has but one register, GICC_DIR, and traps: with it in hardware, a
-        // deactivation of what is in no list register would be counted, but not named.
+        // The second page has but one register, GICC_DIR, and its accesses trap. In hardware, the
+        // deactivation of an interrupt that is in no list register would be counted, but not named.
         memory.map_device(Ipa(cpu), self.host.gic.virtual_interface, PAGE_SIZE)?;
         self.dist_page.store(Ipa(dist).gfn(), Ordering::Relaxed);
         self.dir_page.store(Ipa(cpu).gfn() + 1, Ordering::Relaxed);
@@ -264,7 +264,7 @@ impl VmGic {
         Ok(self.lock_config()?.timers)
     }
 
-    /// Changes them, before any vCPU runs.
+    /// Changes the interrupts of the timers, before any vCPU runs.
     pub(crate) fn set_timer_intids(
         &self,
         vcpus: &Vcpus,
@@ -277,7 +277,7 @@ impl VmGic {
         let old = config.timers;
         config.timers = change(old)?;
         let new = config.timers.virt;
-        // Until the distributor is made, there is nothing to be told.
+        // A distributor that is made later takes them from the configuration.
         self.distributor.with(|gic| {
             let Some(gic) = gic else {
                 return;
@@ -359,7 +359,7 @@ impl VmGic {
                 .into_iter()
                 .flatten()
             {
-                // It can be nothing but lowered, for which nobody has to come.
+                // This can only lower the line, so no vCPU has to come out of the guest.
                 gic.own(vcpu.id, intid);
             }
         });
@@ -424,7 +424,7 @@ impl VmGic {
             return lines.virt;
         }
         let told = state.told_lines.replace(lines);
-        // That of the virtual timer is looked at again after each deactivation.
+        // The virtual timer's level is looked at again after each deactivation.
         let tell = lines != told || lines.virt;
         if !state.look_at_interrupts && !tell {
             return state.timer_active;
@@ -492,7 +492,7 @@ impl VmGic {
         !deactivated
     }
 
-    /// Whether it would signal an interrupt to the vCPU, given its own devices' lines.
+    /// Whether the vGIC would signal an interrupt to the vCPU, given its own devices' lines.
     pub(super) fn signals(
         &self,
         vcpus: &Vcpus,
@@ -512,7 +512,7 @@ impl VmGic {
         let Some((kick, ready)) = found else {
             return false;
         };
-        // An SPI may be for another one.
+        // The PMU's interrupt can be an SPI, which may go to another vCPU.
         vcpus.request(kick & !(1 << vcpu.id), request::INTERRUPT);
         ready
     }

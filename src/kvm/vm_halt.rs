@@ -49,7 +49,7 @@ impl VmHalt {
         self.boosted.store(id as u32, Ordering::Relaxed);
     }
 
-    /// How long a vCPU may look out for an interrupt before it sleeps.
+    /// The limits of the time for which a vCPU looks out for an interrupt before it sleeps.
     pub(super) fn limits(&self) -> Limits {
         let own = u32::try_from(self.max.load(Ordering::Relaxed));
         Limits {

@@ -30,6 +30,14 @@ pub(crate) const TESTS: &[Test] = &[
         "vGIC: a timer that the guest is done with is not pending",
         timer_that_is_done_with,
     ),
+    (
+        "vGIC: the CPU interface is set before ARM_VCPU_INIT",
+        interface_before_init,
+    ),
+    (
+        "vGIC: a guest that is reset within an interrupt takes the next",
+        reset_within_an_interrupt,
+    ),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
     ("vGIC: RUN with addresses that overlap", run_with_overlap),
@@ -365,6 +373,78 @@ fn timer_that_is_done_with() -> Outcome {
     equal("the interrupt", guest.get(3)?, 27)?;
     equal("GICD_ISPENDR0", gic.distributor(GICD_ISPENDR0)?, 0)?;
     equal("GICD_ISACTIVER0", gic.distributor(GICD_ISACTIVER0)?, 0)
+}
+
+const GICC_CTLR: u64 = 0;
+const GICC_PMR: u64 = 4;
+const GICC_BPR: u64 = 8;
+const GICC_APR0: u64 = 0xd0;
+
+/// The vGIC is a device of its own: the reset of a vCPU does not reach it, so a monitor can restore
+/// the two in any order.
+fn interface_before_init() -> Outcome {
+    const SAVED: [(u64, u32); 4] = [
+        (GICC_CTLR, 0x201),
+        (GICC_PMR, 0x1e),
+        (GICC_BPR, 3),
+        (GICC_APR0, 0x0000_0400),
+    ];
+    let (kvm, vm) = new_vm()?;
+    let gic = Gic::of_vm(&vm)?;
+    let vcpu = new_vcpu(&kvm, &vm, 0)?;
+    gic.init()?;
+    // For a new vCPU, and for one that is initialised again.
+    for time in ["first", "second"] {
+        for (register, value) in SAVED {
+            gic.set_interface(register, value)?;
+        }
+        init(&vm, &vcpu)?;
+        for (register, value) in SAVED {
+            let what = format!("{register:#x} after the {time} KVM_ARM_VCPU_INIT");
+            equal(what, gic.interface(register)?, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// QEMU resets the vGIC by its registers, and vCPUs by KVM_ARM_VCPU_INIT. Which comes first depends
+/// on the machine.
+fn reset_within_an_interrupt() -> Outcome {
+    const GICD_ICENABLER0: u64 = 0x180;
+    const GICD_ICPENDR0: u64 = 0x280;
+    const GICD_ICACTIVER0: u64 = 0x380;
+    const PPI: u32 = 31;
+    let mut program = Gic::enable_all();
+    program.extend(Gic::wait_and_store(HOLE));
+    let guest = Guest::new(&program)?;
+    let gic = Gic::new(&guest)?;
+    gic.init()?;
+    let irq = (uapi::IRQ_TYPE_PPI << uapi::IRQ_TYPE_SHIFT) | PPI;
+    guest.vm.irq_line(irq, true).works("the PPI")?;
+    let reset_gic = || {
+        for register in [GICD_ICENABLER0, GICD_ICPENDR0, GICD_ICACTIVER0] {
+            gic.set_distributor(register, u32::MAX)?;
+        }
+        for register in [GICC_CTLR, GICC_PMR, GICC_BPR, GICC_APR0] {
+            gic.set_interface(register, 0)?;
+        }
+        Ok::<(), String>(())
+    };
+    let take = || {
+        guest.set(uapi::CORE_PC, BASE)?;
+        guest.run_to(uapi::EXIT_MMIO)?;
+        let data = guest.vcpu.run.mmio().data;
+        equal("the interrupt", u64::from_le_bytes(data), PPI.into())
+    };
+    // Each time the guest has acknowledged it, and does not get to its end.
+    take()?;
+    ensure(gic.interface(GICC_APR0)? != 0, "no priority is active")?;
+    reset_gic()?;
+    init(&guest.vm, &guest.vcpu)?;
+    take()?;
+    init(&guest.vm, &guest.vcpu)?;
+    reset_gic()?;
+    take()
 }
 
 fn run_without_addresses() -> Outcome {

@@ -550,6 +550,27 @@ impl Gic {
             .works(format!("the distributor's register at {offset:#x}"))
     }
 
+    /// Reads a register of vCPU 0's CPU interface.
+    pub(crate) fn interface(&self, offset: u64) -> Result<u32, String> {
+        self.0
+            .get_attr(uapi::VGIC_GRP_CPU_REGS, offset)
+            .works(format!("the CPU interface's register at {offset:#x}"))
+    }
+
+    /// Asks for an attribute that is configuration: how many interrupts there are.
+    pub(crate) fn nr_irqs(&self) -> Result<u32, String> {
+        self.0
+            .get_attr(uapi::VGIC_GRP_NR_IRQS, 0)
+            .works("KVM_DEV_ARM_VGIC_GRP_NR_IRQS")
+    }
+
+    /// Chooses how many interrupts there are.
+    pub(crate) fn set_nr_irqs(&self, value: u32) -> Outcome {
+        self.0
+            .set_attr(uapi::VGIC_GRP_NR_IRQS, 0, &value)
+            .works("KVM_DEV_ARM_VGIC_GRP_NR_IRQS")
+    }
+
     /// Writes a register of vCPU 0's CPU interface.
     pub(crate) fn set_interface(&self, offset: u64, value: u32) -> Outcome {
         self.0
