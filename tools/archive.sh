@@ -17,10 +17,10 @@ lock_file=${PACKAGES_LOCK:-$tree/tools/packages.lock}
 # How the armhf index is trusted; see README.md.
 armhf_index=${ARMHF_INDEX:-signed}
 
-# What download ends with when the archive does not have the file.
+# download ends with this status when the archive does not have the file.
 gone=44
 
-# Where apt on this machine has ARCHIVE (debian, debian-security) from.
+# apt_source ARCHIVE: where apt on this machine has it (debian, debian-security) from.
 apt_source() {
 	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
 		sed -n "\\#/$1/\$#{s#/\$##;p;q}"
@@ -101,9 +101,9 @@ table_of() {
 # lock_of TABLE: the lock file for that table.
 lock_of() {
 	cat <<-'HEAD'
-		# The packages that are needed beside the build root, as Debian's own index has them: the board's
-		# kernel, its source, and what of armhf its programs are built with. They are taken if they have
-		# these SHA-256, and no other index is asked. Written by `make update`.
+		# The packages that are needed beside the build root: the board's kernel, its source, busybox, and
+		# rustc's library for armhf. A package with another SHA-256 is refused, and no index of the archive
+		# is asked. `make update` writes this file.
 	HEAD
 	awk '{ printf "\nPackage: %s\nVersion: %s\nArchitecture: %s\nArchive: %s\nFilename: %s\nSize: %s\nSHA256: %s\n",
 		$1, $2, $3, $4, $5, $6, $7 }' "$1"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the scripts under tools/ share: where things are, messages, timed steps,
+# The scripts under tools/ share this: where things are, messages, timed steps,
 # locks and stamps. Source it; it runs nothing by itself.
 #
 # Everything here talks to standard error, which leaves standard output to what

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a command prints, and its status, come back unchanged; time-outs are failures, and so is
-# what the host's log has of defects.
+# A command's output and its status come back unchanged. A time-out is a failure, and so is a
+# defect in the host's log.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
@@ -36,7 +36,8 @@ CHECK_LOG=1 DEFECTS='swap is (lost|gone)' LOAD=0 RUN='echo "swap is gone" >/dev/
 	"$tree/tools/board" || status=$?
 [ "$status" = 3 ] || fail "status $status instead of 3 after a line in the log"
 
-# The stock kernel does not look for defects, which a board that is to have one that does finds out.
+# The stock kernel does not look for defects. A board that should have a kernel that does finds this
+# out.
 status=0
 CHECK_LOG=1 DEBUG_KERNEL=1 HOST_KERNEL='' HOST_MODULES='' HOST_CMDLINE='' LOAD=0 RUN=true \
 	LOG=$work/host.log "$tree/tools/board" || status=$?
@@ -46,7 +47,7 @@ for what in lockdep kmemleak 'page poisoning'; do
 		fail "$what was not missed"
 done
 
-# The module's alarms: each as the module has it, or the log would be searched in vain.
+# The module's alarms, each in the module's own words: with others, the log would be searched in vain.
 while read -r alarm; do
 	grep -rqF "${alarm#CPU 1}" "$tree/src" || fail "the module does not say \"$alarm\""
 	echo "[    5.0] kvm_arm: $alarm and more" >"$work/alarm.log"

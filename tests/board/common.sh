@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the board tests share. A test is a script NAME.sh that ends with status 0 if it
+# The board tests share this. A test is a script NAME.sh that ends with status 0 if it
 # passed; tools/test gives it NAME, a directory of its own in WORK, and keeps its output.
 
 # shellcheck source=tools/common.sh
@@ -37,8 +37,8 @@ expect() {
 	grep -Eq -- "$1" <<<"$output" || fail "no line like \"$1\" in what the board said"
 }
 
-# virt_tree: gives the board the device tree that it has anyway, as a file in DTB to be
-# edited.
+# virt_tree: writes the device tree that the board has anyway into the file DTB, for a test to
+# edit.
 virt_tree() {
 	export DTB=$work/board.dtb HOST_CPUS=${HOST_CPUS:-2} HOST_MEM=1024
 	"$tree/tools/in-root" qemu-system-arm -M "virt,virtualization=on,dumpdtb=$DTB" \

@@ -1,30 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What operations cost (make bench): hundreds of slots slow nothing down, what is answered in HYP
-# mode costs a fraction of what it costs by way of the host, and nothing costs more than in the C
-# implementation but what the stock kernel itself makes dearer. Counted in instructions, which come
-# out the same on any machine.
+# The costs of operations (make bench) have limits. Hundreds of slots slow nothing down. An answer
+# in HYP mode costs a fraction of one by the host. Nothing costs more than in the C implementation,
+# except where the stock kernel itself has become dearer. The costs are counted in instructions, so
+# they are the same on any machine.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
 output=$(LOG=$work/host.log "$tree/tools/bench" | tee "$work/said") || fail "status $? of tools/bench"
 
-# cost OPERATION [COLUMN]: what it costs here, or (2) in the C implementation.
+# cost OPERATION [COLUMN]: its cost here, or (2) in the C implementation.
 cost() {
 	local value
 	value=$(awk -v name="$1" -v column="${2:-1}" '
 		{ rest = index($0, name) == 1 ? substr($0, length(name) + 1) : "" }
 		rest ~ /^ +[0-9]/ { split(rest, costs, " "); print costs[column] }
 	' <<<"$output")
-	# On standard error: what calls this takes the rest.
+	# On standard error, since the caller takes standard output.
 	[[ $value =~ ^[0-9]+$ ]] || fail "no cost of \"$1\"" >&2
 	echo "$value"
 }
 
-# at_most PERCENT OPERATION OTHER [COLUMN]: of what that one costs, here or (2) in the C
-# implementation.
+# at_most PERCENT OPERATION OTHER [COLUMN]: the operation costs no more than so many percent of
+# the other, which is taken here or (2) in the C implementation.
 at_most() {
 	local here other
 	here=$(cost "$2")
@@ -40,7 +40,7 @@ at_most 110 'first touch, resident, 500 slots' 'first touch, resident pages'
 for operation in 'hypercall (PSCI_VERSION)' 'trapped CP15 read (ACTLR)'; do
 	at_most 40 "$operation" "$operation" 2
 done
-# A kernel that looks for defects makes all else dearer.
+# On a kernel that looks for defects, all else is dearer.
 if [ "${DEBUG_KERNEL:-0}" = 0 ]; then
 	for operation in 'distributor read (GICD_TYPER)' 'MMIO read by the monitor' 'SGI to self' \
 		'timer, spinning' 'first touch, THP always' 'KVM_RUN to an MMIO exit, 1 slot' \

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A vCPU that waits for a timer comes back sooner if it looks out for a while before it
-# sleeps, and the parameter that says how long can be changed while the module is loaded.
-# Counted in instructions, which come out the same on any machine.
+# A vCPU that waits for a timer comes back sooner if it polls for a while before it sleeps. The
+# parameter for this time can be changed while the module is loaded. Both ways are counted in
+# instructions, so they are the same on any machine.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
@@ -20,5 +20,5 @@ ICOUNT=1 HOST_CPUS=1 TIMEOUT=600 ADD="$programs/monitor $programs/payload" on_bo
 awake=$(sed -n 's/^halt_poll_ns 500000: //p' <<<"$output")
 asleep=$(sed -n 's/^halt_poll_ns 0: //p' <<<"$output")
 [ "$awake" -gt 16000 ] || fail "the timer fires too early"
-# Looking out saves the way through the scheduler and back.
+# Polling saves the way through the scheduler and back.
 [ $((asleep - awake)) -gt 1500 ] || fail "$awake instructions by looking out, $asleep by sleeping"

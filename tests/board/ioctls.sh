@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The ioctls, used rightly and wrongly, as the program abi tries them on both cores.
+# The program abi uses the ioctls rightly and wrongly, on both cores.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
 for board in virt-a15 virt-a7; do
 	result=0
-	# On one of them VFIO is there, which KVM's device for it asks.
+	# One of them has VFIO, which KVM's VFIO device asks.
 	[ $board = virt-a7 ] && export DRIVERS=vfio
 	BOARD=$board ADD=$programs/abi TIMEOUT=600 on_board '
 		abi; status=$?; rmmod kvm_arm || exit 1; exit $status

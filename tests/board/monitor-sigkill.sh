@@ -16,7 +16,7 @@ ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
 			usleep 100000
 		done
 	}
-	# With the pages that each CPU has put aside, thousands from run to run, which MemFree leaves out.
+	# The pages that each CPU has put aside count as free. MemFree leaves them out, and they are thousands.
 	free_kib() {
 		sync
 		echo 3 >/proc/sys/vm/drop_caches
@@ -32,7 +32,7 @@ ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
 		wait $! 2>/dev/null
 		wait_for no_vm || { echo "the VM is still there"; exit 1; }
 	}
-	# What is freed later, when nobody can use it any more, comes within some seconds.
+	# Some memory is freed only when nobody can use it any more, which takes some seconds.
 	is_back() {
 		after=$(free_kib)
 		[ $((before - after)) -lt 2048 ]

@@ -11,7 +11,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-# What does not depend on how the guest runs, and takes long, is done once.
+# Long checks that do not depend on how the guest runs are made once.
 quick="--skip 'CP15: every' --skip aborts --skip memory --skip exceptions"
 
 # On the emulated board without a hypervisor; CORE, number of CPUs.

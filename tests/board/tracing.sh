@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What Documentation/debugging.md promises: statistics in debugfs that come and go with
+# Documentation/debugging.md promises this: statistics in debugfs that come and go with
 # their VM, tracepoints that tell what happens, and the debug log.
 
 # shellcheck source=tests/board/common.sh

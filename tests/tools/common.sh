@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the tests of the scripts under tools/ share. They run on this machine, without a board.
+# The tests of the scripts under tools/ share this. They run on this machine, without a board.
 # A test is a script NAME.sh that ends with status 0 if it passed; tools/test gives it NAME and
 # a directory of its own in WORK, and keeps its output.
 
