@@ -42,8 +42,9 @@ starts() {
 
 # descendants PID: how many processes it and its children have started.
 descendants() {
-	local child count=0
-	for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+	local child children=() count=0
+	read -ra children 2>/dev/null <"/proc/$1/task/$1/children" || true
+	for child in "${children[@]}"; do
 		count=$((count + 1 + $(descendants "$child")))
 	done
 	echo $count
