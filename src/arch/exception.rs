@@ -235,7 +235,7 @@ impl DataFault {
 
     /// FS, ExT and Domain in the short-descriptor format (table B3-23).
     const fn short(self) -> u32 {
-        /// FS[4], which is apart from the others.
+        /// `FS[4]`, which is apart from the others.
         const FS4: u32 = 1 << 10;
         let level = if self.level >= 2 { 2 } else { 0 };
         let status = match self.kind {

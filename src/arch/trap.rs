@@ -25,7 +25,7 @@ pub struct FaultAddresses {
     pub data: u32,
     /// HIFAR: the virtual address of a fetch.
     pub fetch: u32,
-    /// IPA[39:12], by HPFAR or by another translation of the virtual address.
+    /// `IPA[39:12]`, by HPFAR or by another translation of the virtual address.
     pub ipa_page: u32,
 }
 
@@ -67,7 +67,7 @@ pub struct Abort {
     pub is_fetch: bool,
     /// The virtual address.
     pub address: u32,
-    /// IPA[39:12].
+    /// `IPA[39:12]`.
     page: u32,
 }
 
