@@ -5,12 +5,19 @@
  * __hyp_init_begin to __hyp_init_end is copied into a page of lowmem that the
  * HYP page table maps at its own physical address (src/hyp/takeover.rs), so it
  * must be position-independent and must not touch memory: it runs with the MMU
- * off, where it would see what no cache has written back yet. All of it is Arm
- * code; the HSCTLR that it is given has TE clear, so all of HYP mode is.
+ * off, and would miss data that is still in a cache. All of it is Arm code, as
+ * is all of HYP mode: TE is clear in the HSCTLR that it is given.
  */
 #include <linux/linkage.h>
 #include <asm/assembler.h>
+#include <asm/virt.h>
 #include "world_switch.h"
+
+#if HVC_STUB_SET_VECTORS != HVC_SET_VECTORS || \
+	HVC_STUB_SOFT_RESTART != HVC_SOFT_RESTART || \
+	HVC_STUB_ERROR != HVC_STUB_ERR
+#error "the kernel's stub has other numbers"
+#endif
 
 	.arch	armv7-a
 	.arch_extension virt
@@ -87,7 +94,7 @@ ENDPROC(__hyp_init_end)
  * u32 __hyp_install(struct HypInstall *p): run by SVC code, IRQs off.
  *
  * p holds r1 to r9 and r11 of the call above in that order, then two words for
- * what comes back (r10, r12). Returns what hvc returned in r0.
+ * the results in r10 and r12. Returns the r0 of the hvc.
  */
 ENTRY(__hyp_install)
 	push	{r4 - r11, lr}
@@ -105,7 +112,7 @@ ENDPROC(__hyp_install)
  * u32 __hyp_call(u32 function, u32 a1, u32 a2, u32 a3): any HVC_ function.
  *
  * SVC mode, IRQs off. The lowvisor keeps no general-purpose register of the
- * host's: what the AAPCS wants kept is kept here, on the SVC stack.
+ * host, so this saves those that the AAPCS preserves, on the SVC stack.
  */
 ENTRY(__hyp_call)
 	push	{r4 - r11, lr}
@@ -120,11 +127,11 @@ ENDPROC(__hyp_call)
  * exception on hvc, for which the kernel would oops. So for the length of one
  * hvc, all exceptions masked, the vectors are ours: SCTLR.V goes low so that
  * VBAR counts (B1.8.1), and the only exception that can come, the undefined
- * one, skips the instruction and says so. Returns 0xffffffff then, else what
- * the owner of HYP mode answered.
+ * one, skips the instruction. Returns 0xffffffff then, else the answer of the
+ * owner of HYP mode.
  *
- * Whoever owns HYP mode may clobber all general-purpose registers, as ours
- * does: what is needed behind the hvc is on the stack.
+ * The owner of HYP mode may clobber all general-purpose registers, as ours
+ * does, so the stack keeps those that are needed behind the hvc.
  */
 ENTRY(__hyp_probe)
 	push	{r4 - r11, lr}

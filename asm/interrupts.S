@@ -27,14 +27,14 @@
 	.fpu	neon-vfpv4
 
 	/*
-	 * Where the kernel puts no probes: in HYP mode nobody knows their
-	 * undefined instructions.
+	 * The kernel puts no probes into this section: in HYP mode nobody
+	 * handles their undefined instructions.
 	 */
 	.section ".kprobes.text", "ax", %progbits
 	.arm
 
 /* --- CP15 of PL1 and PL0 ---------------------------------------------- */
-/* Each macro moves what fits into the registers that its name gives. */
+/* Each macro moves as many registers of CP15 as fit into r2 to r11. */
 
 .macro	cp15_control op
 	\op	p15, 2, r2, c0, c0, 0		@ CSSELR
@@ -78,7 +78,7 @@
 	\op	p15, 0, r6, c10, c3, 1		@ AMAIR1
 .endm
 
-/* ThumbEE, which both cores have; its handler base belongs to a thread. */
+/* ThumbEE, which all cores here have; a thread has its own handler base. */
 .macro	cp14_thumbee op
 	\op	p14, 6, r7, c0, c0, 0		@ TEECR
 	\op	p14, 6, r8, c1, c0, 0		@ TEEHBR
@@ -86,8 +86,8 @@
 
 /*
  * The host's CP15. Its fault registers and PAR are not kept: the kernel reads
- * them in the abort handler, before it enables interrupts, and HVC_RUN is
- * called with interrupts off from outside of any such handler.
+ * them in the abort handler, before it enables interrupts, and nobody calls
+ * HVC_RUN from inside of such a handler.
  */
 .macro	save_host_cp15				@ r12: HOST_CP15
 	cp15_control mrc
@@ -304,8 +304,8 @@ ENTRY(__hyp_host_vectors)
 ENDPROC(__hyp_host_vectors)
 
 /*
- * r0 is the function, r1 to r3 its arguments; all of r0 to r12 may be
- * clobbered, as __hyp_call kept what must live. Results are in r0.
+ * r0 is the function, r1 to r3 its arguments, and the result is in r0. All of
+ * r0 to r12 may be clobbered, as __hyp_call has saved its caller's registers.
  */
 host_hvc:
 	cmp	r0, #HVC_RUN
@@ -348,10 +348,10 @@ tlb_flushed:
 	eret
 
 /*
- * The same on this CPU alone, before another vCPU of the VMID runs here. TLBs
- * are a CPU's own, and so guests may have other tables and ASIDs on each vCPU;
- * what a guest wrote as code with its MMU off has no ASID in the instruction
- * cache either.
+ * The same on this CPU alone, before another vCPU of the VMID runs here. A TLB
+ * belongs to one CPU, so guests may have other tables and ASIDs on each vCPU.
+ * The instruction cache goes, too: code that a guest wrote with its MMU off has
+ * no ASID there.
  */
 tlb_flush_local:
 	mcrr	p15, 6, r1, r2, c2		@ VTTBR
@@ -387,10 +387,11 @@ hyp_give_back:
 	b	hyp_leave
 
 /*
- * Cleans and invalidates RAM to the point of coherency, by way of this CPU's
- * window for pages or that for blocks (src/hyp/page_table.rs). Each is empty
- * before and after, in the table and in the TLB, so there is no break before
- * this make (B3.10.1). No other CPU uses it, so its TLB does not matter.
+ * Cleans and invalidates RAM to the point of coherency, by this CPU's window
+ * for pages or its window for blocks (src/hyp/page_table.rs). The window is
+ * empty before and after, in the table and in the TLB, so there is nothing to
+ * break before this make (B3.10.1). No other CPU uses it, so other TLBs do not
+ * matter.
  *
  * r1, r2: HypDesc of the page or block. r3: FLUSH_ values, at least a page.
  */
@@ -482,7 +483,7 @@ guest_enter:					@ r1: VcpuContext
 	vmsrne	fpexc, r3
 	strne	r2, [r0, #HOST_VFP_STATE]
 1:
-	@ The guest's traps and translation.
+	@ The guest's traps, its translation and its timer.
 	add	r12, r1, #CTX_HCR
 	ldmia	r12, {r2 - r9}			@ to CTX_CNTVOFF
 	mcrr	p15, 6, r6, r7, c2		@ VTTBR
@@ -508,7 +509,7 @@ guest_enter:					@ r1: VcpuContext
 	 * No exclusive access of the host's must let one of the guest's
 	 * succeed (A3.4.5). Not by clrex: Cortex-A15 erratum 830321.
 	 */
-	add	r12, r0, #HOST_FAULT		@ which means nothing now
+	add	r12, r0, #HOST_FAULT		@ its contents are not used now
 	strex	r2, r3, [r12]
 	mov	sp, r1
 	ldmia	sp, {r0 - r12}
@@ -570,11 +571,11 @@ guest_irq_exit:
 	b	guest_exit
 
 /*
- * The guest's timer may be what interrupts, and a list register is kept for
- * that. The physical interrupt becomes active without an acknowledge, so
- * nothing else can be acknowledged in its place, and it is not signalled again
- * until the guest deactivates the virtual one (IHI 0048B 4.3.9, 5.2.3). If
- * something else is pending, too, it interrupts at once.
+ * The interrupt may be the guest's timer, and a list register is kept for it.
+ * The physical interrupt becomes active without an acknowledge, so no other one
+ * can be acknowledged in its place. It is not signalled again until the guest
+ * deactivates the virtual one (IHI 0048B 4.3.9, 5.2.3). If another interrupt is
+ * pending, too, it interrupts at once.
  */
 guest_timer:					@ r2: the list register's value
 	mrc	p15, 0, r3, c14, c3, 1		@ CNTV_CTL
@@ -622,10 +623,9 @@ guest_trap_exit:
 	str	r3, [sp, #CTX_HDFAR]
 	str	r4, [sp, #CTX_HIFAR]
 	/*
-	 * HPFAR is not valid for a permission fault unless it was met in a
-	 * walk of stage 1: translate the address again. The
-	 * guest may have changed its tables since; then it shall just run
-	 * again.
+	 * HPFAR is not valid for a permission fault, unless a walk of stage 1
+	 * met it: translate the address again. If the guest has changed its
+	 * tables since, that fails, and the guest runs again.
 	 */
 	and	r5, r1, #HSR_FSC_TYPE
 	cmp	r5, #HSR_FSC_PERMISSION
@@ -641,9 +641,9 @@ guest_trap_exit:
 	tst	r8, #1				@ PAR.F
 	beq	3f
 	/*
-	 * Its tables may be what cannot be reached: a page of them that
-	 * the host took, or whose access flag it cleared. The guest has
-	 * to walk them again for that to be found.
+	 * The host may have taken a page of its tables, or cleared the
+	 * access flag of one. The guest has to walk them again to fault
+	 * on that.
 	 */
 	mcr	p15, 0, r0, c8, c7, 0		@ TLBIALL
 	dsb	nsh
@@ -669,8 +669,8 @@ guest_exit:
 	str	r2, [r1, #CTX_CNTV_CTL]
 	save_guest_banked
 	/*
-	 * What the guest did may end in an asynchronous abort yet. It must
-	 * not hit the host.
+	 * An access of the guest may still end in an asynchronous abort. It
+	 * must not hit the host.
 	 */
 	dsb	sy
 	mrc	p15, 0, r2, c12, c1, 0		@ ISR
@@ -721,7 +721,7 @@ host_vfp_done:
 	pop	{r0}
 	eret
 
-/* Out of line: the VFP, or its FPEXC, is the guest's. HCPTR is clear already. */
+/* Out of line: the VFP, or FPEXC alone, is the guest's. HCPTR is clear already. */
 host_vfp:
 	isb
 	cmp	r3, #VFP_GUEST
@@ -740,9 +740,9 @@ host_vfp:
 	b	host_vfp_done
 
 /*
- * Out of line: an asynchronous abort is pending, and HCR.AMO makes it HYP
- * mode's. It is taken here, where hyp_fault_data knows of it, and becomes the
- * guest's virtual one. r1 and SP: the VcpuContext; r0 is kept.
+ * Out of line: an asynchronous abort is pending, and HCR.AMO routes it to HYP
+ * mode. It is taken here, where hyp_fault_data expects it, and becomes a virtual
+ * one of the guest. r1 and SP: the VcpuContext; r0 is kept.
  */
 guest_drain:
 	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
@@ -751,7 +751,7 @@ guest_drain:
 	cpsie	a
 	isb
 	cpsid	a
-	@ It was gone before it could be taken.
+	@ The abort was gone before it could be taken.
 	mov	r2, #0
 	str	r2, [r12, #HOST_DRAINS]
 	b	guest_drained
@@ -774,11 +774,10 @@ guest_aborted:					@ r12: HypCpu
  */
 guest_answer:
 	str	r1, [sp, #CTX_HSR]
-	mrs	r5, ELR_hyp
-	mrs	r6, SPSR
+	mrs	r6, ELR_hyp
+	mrs	r7, SPSR
 	str	lr, [sp, #CTX_LR_USR]
-	str	r5, [sp, #CTX_PC]
-	str	r6, [sp, #CTX_CPSR]
+	strd	r6, r7, [sp, #CTX_PC]		@ with CTX_CPSR
 	mov	r4, sp
 	mov	r0, sp
 	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
@@ -789,10 +788,9 @@ guest_answer:
 	ldr	lr, [sp, #CTX_LR_USR]
 	cmp	r0, #0
 	beq	1f
-	ldr	r5, [sp, #CTX_PC]
-	ldr	r6, [sp, #CTX_CPSR]
-	msr	ELR_hyp, r5
-	msr	SPSR_cxsf, r6
+	ldrd	r6, r7, [sp, #CTX_PC]
+	msr	ELR_hyp, r6
+	msr	SPSR_cxsf, r7
 	ldmia	sp, {r0 - r12}
 	eret
 1:	ldr	r1, [sp, #CTX_HSR]
@@ -831,10 +829,10 @@ guest_vfp:
 
 /* --- Faults inside HYP mode -------------------------------------------------- */
 /*
- * A bug of ours, or broken memory. SP is given up to reach the HypCpu; the
- * registers are kept there for the host to print, the host's world is put
- * back if a guest's was loaded, and HVC_RUN (or whatever was called) returns
- * EXIT_HYP_FAULT with the vector's number in the second byte.
+ * A bug of ours, or broken memory. SP is given up to reach the HypCpu, which
+ * keeps the registers for the host to print. The host's world is put back if a
+ * guest's was loaded, and the function that was called returns EXIT_HYP_FAULT
+ * with the vector's number in the second byte.
  */
 .macro	hyp_fault_entry name, number
 \name:
@@ -877,7 +875,7 @@ hyp_fault:
 	stmia	r12, {r2 - r8}
 	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
 	ldr	r2, [r12, #HOST_CTX]
-	mov	r1, #0				@ which may be what cannot be reached
+	mov	r1, #0				@ the context may be out of reach
 	cmp	r2, #0
 	bne	host_return			@ a guest's world is loaded
 	add	sp, r12, #HOST_STACK_TOP

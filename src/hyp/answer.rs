@@ -76,7 +76,7 @@ impl Answers {
         Some(Firmware {
             psci: Version::from_bits(self.psci)?,
             services: Services::from_bits_truncate(self.services),
-            core: Core::from_number(self.core)?,
+            core: Core::from_number(self.core),
         })
     }
 }
@@ -196,9 +196,7 @@ fn cp15_register(context: &mut VcpuContext, trapped: Cp32Access) -> Answer {
     if trapped.rt >= banked || context.answers.psci == 0 {
         return Answer::Declined;
     }
-    let Some(core) = Core::from_number(context.answers.core) else {
-        return Answer::Declined;
-    };
+    let core = Core::from_number(context.answers.core);
     let value = context.core.r.get(trapped.rt).copied().unwrap_or(0);
     let mut emulated = Emulated {
         actlr: context.cp15[Cp15Reg::Actlr as usize],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The firmware as registers, by which a monitor saves it, restores it, and chooses
-//! what its guest finds (fw-pseudo-registers.rst in the kernel's documentation).
+//! The registers by which a monitor saves and restores the firmware, and chooses the
+//! services of its guest (fw-pseudo-registers.rst in the kernel's documentation).
 
 use crate::{
     core::Core,
@@ -46,18 +46,18 @@ impl Register {
     ];
 }
 
-/// What a write changes.
+/// The effect of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing: it only had to be possible.
+    /// Nothing: the value was only checked.
     Nothing,
     /// The version of PSCI.
     Psci(Version),
-    /// Those of the services that are in `mask` become `on`. Not once a vCPU has run.
+    /// The services in `mask` become `on`. That is not allowed once a vCPU has run.
     Services {
-        /// What the register is about.
+        /// The services that the register has bits for.
         mask: Services,
-        /// What is there from now on.
+        /// Those that exist from now on.
         on: Services,
     },
 }
@@ -72,15 +72,15 @@ mod level {
     pub(super) const NOT_REQUIRED: u64 = 2;
 }
 
-/// Levels of WORKAROUND_2. Its bit ENABLED is for those cores alone that have a switch, for which
-/// AVAILABLE stands.
+/// Levels of WORKAROUND_2. AVAILABLE stands for cores that can switch it on and off, and only those
+/// have the bit ENABLED.
 mod level_2 {
     pub(super) const AVAILABLE: u64 = 2;
     pub(super) const NOT_REQUIRED: u64 = 3;
     pub(super) const ENABLED: u64 = 1 << 4;
 }
 
-/// Where a register's bits are among the services.
+/// The services that a register's bits stand for, from bit 0 on.
 fn bitmap(register: Register) -> &'static [Services] {
     match register {
         Register::Standard => &[Services::TRNG],
@@ -119,10 +119,10 @@ pub fn get(register: Register, firmware: &Firmware) -> u64 {
     }
 }
 
-/// Works out what a write comes to.
+/// Works out the effect of a write.
 ///
-/// What the hardware gives cannot be changed. A workaround may be declared less available than it
-/// is, as that is where a guest can come from; nothing follows from it.
+/// A write cannot change a property of the hardware. It may declare a workaround less available than
+/// it is, as on the machine that the guest came from; that has no effect.
 pub fn set(register: Register, value: u64, firmware: &Firmware) -> Result<Change, Invalid> {
     match register {
         Register::PsciVersion => {
@@ -130,7 +130,7 @@ pub fn set(register: Register, value: u64, firmware: &Firmware) -> Result<Change
                 .ok()
                 .and_then(Version::from_bits)
                 .ok_or(Invalid)?;
-            // KVM's own version goes with a feature of the vCPU.
+            // A feature of the vCPU decides on KVM's own version.
             if (version == Version::V0_1) != (firmware.psci == Version::V0_1) {
                 return Err(Invalid);
             }

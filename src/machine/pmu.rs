@@ -2,10 +2,10 @@
 
 //! The performance monitors of a vCPU: PMUv2, as all cores here have it (Arm ARM chapter C12).
 //!
-//! What the guest programs is here; what really counts is behind [`Backing`], which knows but one
-//! thing: how much of an event there has been. A counter's value and its overflow flag are worked
-//! out from that whenever somebody looks, so nothing has to happen while a counter runs, except
-//! when it is to raise an interrupt: [`Pmu::until_interrupt`] says how far away that is.
+//! The model holds the guest's settings. A [`Backing`] does the counting, and knows one thing: how often
+//! an event has happened. A counter's value and its overflow flag are worked out from that whenever
+//! somebody looks. So nothing has to happen while a counter runs, unless it is to raise an interrupt:
+//! [`Pmu::until_interrupt`] is the distance to that.
 
 #[cfg(test)]
 mod tests;
@@ -37,9 +37,10 @@ const PMCR_C: u32 = 1 << 2;
 const PMCR_D: u32 = 1 << 3;
 /// PMCR.X: exports events to the trace unit, which a guest does not have.
 const PMCR_X: u32 = 1 << 4;
-/// PMCR.DP: no cycles are counted where events must not be. That is nowhere in a guest.
+/// PMCR.DP: cycles are not counted while counting of events is prohibited. A guest never is in such a
+/// state.
 const PMCR_DP: u32 = 1 << 5;
-/// The bits of PMCR that keep what is written.
+/// The bits of PMCR that keep their value.
 const PMCR_KEPT: u32 = PMCR_E | PMCR_D | PMCR_X | PMCR_DP;
 
 /// The cycle counter in PMCNTENSET, PMOVSR and PMINTENSET.
@@ -55,7 +56,7 @@ const TYPE_U: u32 = 1 << 30;
 const TYPE_NSK: u32 = 1 << 29;
 /// PMXEVTYPER.NSU: turns U round for Non-secure state.
 const TYPE_NSU: u32 = 1 << 28;
-/// PMXEVTYPER.NSH: in Hyp mode, too, which a guest never is in.
+/// PMXEVTYPER.NSH: in Hyp mode, too. A guest never is in Hyp mode.
 const TYPE_NSH: u32 = 1 << 27;
 /// The bits of PMCCFILTR.
 const FILTER: u32 = TYPE_P | TYPE_U | TYPE_NSK | TYPE_NSU | TYPE_NSH;
@@ -104,7 +105,7 @@ pub enum PmuReg {
 }
 
 impl PmuReg {
-    /// Whether the register is one of those that make up the state: the others are views of them.
+    /// Whether the register is part of the state. The other registers are views of these.
     pub const fn is_state(self) -> bool {
         matches!(
             self,
@@ -122,7 +123,7 @@ impl PmuReg {
     }
 }
 
-/// What a counter counts.
+/// The event that a counter counts, and the modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The event's number (C12.8); [`CPU_CYCLES`] for the cycle counter.
@@ -133,19 +134,19 @@ pub struct Event {
     pub kernel: bool,
 }
 
-/// What counts events for the counters.
+/// The counting of events, one for each counter.
 pub trait Backing {
     /// PMCEID0 and PMCEID1: the common events that can be counted, [`SW_INCR`] aside.
     fn events(&self) -> [u32; 2];
-    /// Begins to count an event for a counter, for which nothing is counted now.
+    /// Begins to count an event for a counter that counts nothing now.
     fn start(&mut self, counter: usize, event: Event);
-    /// Ends that.
+    /// Ends the counting for a counter.
     fn stop(&mut self, counter: usize);
-    /// How many there were, from any time before the start on.
+    /// The number of events, from some moment before the start on.
     fn read(&self, counter: usize) -> u64;
 }
 
-/// What an access comes to.
+/// The effect of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A load: the value.
@@ -164,9 +165,9 @@ struct Counter {
     event_type: u32,
     /// Cycles that are not yet 64 (PMCR.D).
     cycles: u8,
-    /// What the backing counts.
+    /// The event that the backing counts.
     counts: Option<Event>,
-    /// What the backing had counted when `value` and `cycles` were right.
+    /// The backing's number when `value` and `cycles` were right.
     seen: u64,
 }
 
@@ -219,7 +220,7 @@ impl Counter {
         }
     }
 
-    /// In which modes of a guest, which is in Non-secure state, it counts (C12.6.4).
+    /// The modes in which it counts: of PL1, and User. A guest is in Non-secure state (C12.6.4).
     const fn modes(&self) -> (bool, bool) {
         let kernel = (self.event_type & TYPE_P == 0) == (self.event_type & TYPE_NSK == 0);
         let user = (self.event_type & TYPE_U == 0) == (self.event_type & TYPE_NSU == 0);
@@ -246,7 +247,7 @@ impl Pmu {
         }
     }
 
-    /// PMCR's fields of which the core makes constants: IMP, IDCODE and N.
+    /// PMCR's constant fields: IMP, IDCODE and N.
     const fn identity(&self) -> u32 {
         self.core.description().pmcr
     }
@@ -272,7 +273,7 @@ impl Pmu {
         counter == CYCLE_COUNTER && self.pmcr & PMCR_D != 0
     }
 
-    /// Resets all registers (C12.7: what is not defined is zero).
+    /// Resets all registers. Fields without a defined reset value become zero (C12.7).
     pub fn reset(&mut self, backing: &mut impl Backing) {
         self.pmcr = 0;
         self.update(backing);
@@ -354,7 +355,7 @@ impl Pmu {
         }
     }
 
-    /// Reads what each counter has one of.
+    /// Reads a register that each counter has.
     fn read_banked(&self, reg: PmuReg, backing: &impl Backing) -> u32 {
         let (n, is_value) = Self::place(reg);
         match self.counters.get(n) {
@@ -416,8 +417,8 @@ impl Pmu {
         self.update(backing);
     }
 
-    /// Gives a register of the state the value that it is to have, when a vCPU is restored:
-    /// nothing is set, cleared or reset by ones.
+    /// Gives a register of the state its value when a vCPU is restored. The value replaces all bits, also
+    /// of registers in which the guest's ones set or clear bits.
     pub fn set(&mut self, reg: PmuReg, value: u32, backing: &mut impl Backing) {
         self.sync(backing);
         let all = self.all_bits();
@@ -433,7 +434,7 @@ impl Pmu {
         self.update(backing);
     }
 
-    /// Sets what each counter has one of.
+    /// Sets a register that each counter has.
     fn set_banked(&mut self, reg: PmuReg, value: u32) {
         let (n, is_value) = Self::place(reg);
         let mask = match n {
@@ -451,7 +452,7 @@ impl Pmu {
         }
     }
 
-    /// PMSWINC: one more event for those that count it.
+    /// PMSWINC: one more event for the counters that count software increments.
     fn increment(&mut self, mask: u32, is_kernel: bool) {
         let mask = mask & self.enabled & self.event_bits();
         if self.pmcr & PMCR_E == 0 {
@@ -487,7 +488,7 @@ impl Pmu {
         })
     }
 
-    /// Brings the counters and the flags up to date, before what they depend on changes.
+    /// Brings the counters and the flags up to date. Settings that they depend on may change then.
     fn sync(&mut self, backing: &impl Backing) {
         self.overflowed = self.overflows(backing);
         for n in 0..COUNTERS {
@@ -499,7 +500,7 @@ impl Pmu {
         }
     }
 
-    /// What the backing should count for a counter.
+    /// The event that the backing should count for a counter.
     fn wanted(&self, n: usize) -> Option<Event> {
         let counter = self.counters.get(n)?;
         if self.pmcr & PMCR_E == 0 || self.enabled & bit(n) == 0 {
@@ -519,7 +520,7 @@ impl Pmu {
         })
     }
 
-    /// Has the backing count what is wanted now. The counters are up to date.
+    /// Has the backing count the events that are wanted now. The counters must be up to date.
     fn update(&mut self, backing: &mut impl Backing) {
         for n in 0..COUNTERS {
             let wanted = self.wanted(n);
@@ -540,7 +541,7 @@ impl Pmu {
         }
     }
 
-    /// Has the backing begin anew, for instance because another thread runs the vCPU now.
+    /// Makes the backing begin anew, for instance because another thread runs the vCPU now.
     pub fn restart(&mut self, backing: &mut impl Backing) {
         self.sync(backing);
         for (n, counter) in self.counters.iter_mut().enumerate() {
@@ -558,7 +559,7 @@ impl Pmu {
             && self.overflows(backing) & self.interrupts != 0
     }
 
-    /// How many more events of a counter will raise the interrupt, if they will.
+    /// The number of further events of a counter that raise the interrupt, if it can be raised.
     pub fn until_interrupt(&self, counter: usize, backing: &impl Backing) -> Option<u64> {
         if self.interrupts & bit(counter) == 0 || self.overflowed & bit(counter) != 0 {
             return None;

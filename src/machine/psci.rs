@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Power State Coordination Interface (DEN 0022), versions 0.2, 1.0 and 1.1, and
-//! what KVM had before there was a standard, called 0.1.
+//! KVM's own interface before the standard, called 0.1.
 //!
-//! This is the policy: what a call comes to. Starting, stopping and waiting are
-//! done by the caller, who serialises calls that change the power state of the
-//! machine's vCPUs.
+//! This is the policy: it works out the result of a call. The caller starts and
+//! stops vCPUs and waits. It also serialises calls that change the power state of
+//! the machine's vCPUs.
 
 use armv7::regs::MPIDR_AFFINITY_MASK;
 
@@ -58,8 +58,8 @@ impl Version {
 /// The power state of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
-    /// It runs, is suspended, or was told to start: as in KVM on other architectures, who has asked
-    /// for that never finds the vCPU still on its way.
+    /// It runs, is suspended, or was told to start. As in KVM on other architectures, no caller finds a
+    /// vCPU that is still on its way.
     On,
     /// It was not started yet, or turned itself off.
     Off,
@@ -82,18 +82,18 @@ pub trait Topology {
     }
 }
 
-/// Whether a vCPU has the affinity fields of `target` that `mask` leaves. Bits of `target` that are in
-/// no affinity field should be zero (DEN 0022 5.6.2), and Linux 5.6 did not look at them.
+/// Whether a vCPU has the affinity fields of `target` under `mask`. Bits of `target` outside of all
+/// affinity fields should be zero (DEN 0022 5.6.2), and Linux 5.6 did not look at them.
 fn in_cluster(mpidr: u32, mask: u32, target: u32) -> bool {
     mpidr != u32::MAX && mpidr & mask == target & mask
 }
 
-/// What a call comes to.
+/// The effect of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// R0 is this.
     Return(u32),
-    /// The caller waits for an interrupt as by WFI; then R0 is [`SUCCESS`].
+    /// The caller waits for an interrupt as by WFI. Then R0 is [`SUCCESS`].
     Suspend,
     /// The caller is turned off and does not return.
     CpuOff,
@@ -117,17 +117,17 @@ pub enum Outcome {
     SystemReset2 {
         /// Zero for the architecture's warm reset; with bit 31 set, the vendor's meaning.
         kind: u32,
-        /// The guest's word on why.
+        /// The reason that the guest gives.
         cookie: u32,
     },
-    /// The machine is suspended to memory. The monitor does it, and finds the arguments where they
-    /// are: R1 is where the caller resumes, R2 its R0 then.
+    /// The machine is suspended to memory. The monitor does that, and finds the arguments in the
+    /// registers: R1 is the address at which the caller resumes, R2 its R0 then.
     SystemSuspend,
 }
 
-/// What calls return in R0.
+/// The call succeeded: the first of the values that calls return in R0.
 pub const SUCCESS: u32 = 0;
-/// The function, or what is asked of it, does not exist.
+/// The function does not exist, or not for these arguments.
 pub const NOT_SUPPORTED: u32 = -1i32 as u32;
 /// An argument is wrong.
 pub const INVALID_PARAMETERS: u32 = -2i32 as u32;
@@ -150,7 +150,7 @@ pub mod function {
     pub const CPU_ON: u32 = 0x8400_0003;
     /// AFFINITY_INFO.
     pub const AFFINITY_INFO: u32 = 0x8400_0004;
-    /// MIGRATE: of the trusted operating system, of which there is none.
+    /// MIGRATE, of a trusted operating system. There is none.
     pub const MIGRATE: u32 = 0x8400_0005;
     /// MIGRATE_INFO_TYPE.
     pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
@@ -175,18 +175,18 @@ pub mod function {
     pub const V0_1_MIGRATE: u32 = V0_1_CPU_SUSPEND + 3;
 }
 
-/// What AFFINITY_INFO returns.
+/// AFFINITY_INFO returns: the CPU, or one of the cluster, is on.
 const AFFINITY_ON: u32 = 0;
 const AFFINITY_OFF: u32 = 1;
 
-/// What MIGRATE_INFO_TYPE returns: no trusted operating system, or one that needs no migration.
+/// MIGRATE_INFO_TYPE returns: there is no trusted operating system, or it needs no migration.
 const MIGRATION_NOT_REQUIRED: u32 = 2;
 
-/// SYSTEM_RESET2: the kind that the architecture names, and the bit of all others.
+/// SYSTEM_RESET2: the architecture's kind of reset, and the bit that all other kinds have.
 const SYSTEM_WARM_RESET: u32 = 0;
 const VENDOR_RESET: u32 = 1 << 31;
 
-/// Works out what a call of vCPU number `caller` comes to.
+/// Works out the effect of a call of vCPU number `caller`.
 #[inline]
 pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
     let version = firmware.psci;
@@ -198,8 +198,8 @@ pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Top
     }
     match call.function {
         function::VERSION => Outcome::Return(version.bits()),
-        // All suspended states are the shallow one, which loses nothing and returns: the
-        // specification lets an implementation demote any request so (5.4.5).
+        // All suspended states are the shallow one, which loses nothing and returns. The
+        // specification lets an implementation demote any request to it (5.4.5).
         function::CPU_SUSPEND => Outcome::Suspend,
         function::CPU_OFF => Outcome::CpuOff,
         function::CPU_ON => cpu_on(call, caller, topology),
@@ -223,7 +223,7 @@ fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
     match call.function {
         function::V0_1_CPU_OFF => Outcome::CpuOff,
         function::V0_1_CPU_ON => {
-            // The only error there was is this one.
+            // The old interface had this error alone.
             let [target, entry, context_id] = call.args;
             match topology.find(target) {
                 Some(cpu) if power(cpu, caller, topology) == Power::Off => {
@@ -259,8 +259,8 @@ const fn exists(id: u32, firmware: &Firmware) -> bool {
     }
 }
 
-/// PSCI_FEATURES: zero says that a function exists, and for CPU_SUSPEND also that power states have
-/// the original format and are chosen by the platform.
+/// PSCI_FEATURES: zero says that a function exists. For CPU_SUSPEND it also says that power states have
+/// the original format, and that the platform chooses them.
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
 #[inline(always)]
 fn features(id: u32, firmware: &Firmware) -> u32 {
@@ -271,7 +271,7 @@ fn features(id: u32, firmware: &Firmware) -> u32 {
     }
 }
 
-/// The power state of a vCPU: who calls is on, which the topology need not know.
+/// The power state of a vCPU. The caller is on, so the topology is not asked about it.
 fn power(cpu: usize, caller: usize, topology: &impl Topology) -> Power {
     if cpu == caller {
         Power::On

@@ -5,9 +5,9 @@
 //! A guest calls by HVC, or by SMC, with a function identifier in R0 and arguments
 //! in R1 to R3; results are in the same registers. An identifier names its service:
 //! the architecture's (workarounds), the standard one (PSCI and TRNG), or the
-//! hypervisor vendor's (KVM). Those with bit 30 set are of the 64-bit convention,
-//! which a 32-bit guest cannot use, so none of them exists here. That leaves out
-//! stolen time (DEN 0057), too, which has no other.
+//! hypervisor vendor's (KVM). Identifiers with bit 30 set are of the 64-bit
+//! convention. A 32-bit guest cannot use it, so none of them exists here. Stolen
+//! time (DEN 0057) has no others, so it does not exist, either.
 
 use crate::{
     core::{
@@ -31,14 +31,14 @@ pub struct Call {
     pub args: [u32; 3],
 }
 
-/// What the firmware of a vCPU has.
+/// The firmware that a vCPU finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Firmware {
     /// The version of PSCI.
     pub psci: Version,
     /// The services that can be switched off, or on.
     pub services: Services,
-    /// The core, on which it depends what has to be worked around.
+    /// The core, which decides on the workarounds.
     pub core: Core,
 }
 
@@ -48,7 +48,7 @@ bitflags::bitflags! {
     pub struct Services: u32 {
         /// TRNG 1.0 (DEN 0098).
         const TRNG = 1 << 0;
-        /// KVM's own range: whose it is, and which of its functions exist.
+        /// KVM's own range: its owner, and a bitmap of its functions.
         const KVM_FEATURES = 1 << 1;
         /// KVM's clock for `ptp_kvm`.
         const KVM_PTP = 1 << 2;
@@ -58,20 +58,20 @@ bitflags::bitflags! {
 }
 
 impl Services {
-    /// What a VM has whose monitor did not say.
+    /// The services of a VM whose monitor chose none.
     pub const DEFAULT: Self = Self::TRNG.union(Self::KVM_FEATURES).union(Self::KVM_PTP);
 }
 
-/// What a call comes to.
+/// The effect of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// R0 to R3 are these.
     Return([u32; 4]),
-    /// A call of PSCI, or of nothing that exists. It changes R0 alone.
+    /// A call of PSCI, or of a function that does not exist. It changes R0 alone.
     Power(psci::Outcome),
     /// The results are random numbers, see [`trng::result`].
     Random(trng::Bits),
-    /// The results are the wall clock and a counter at one moment, see [`clock_result`].
+    /// The results are the wall clock and a counter, both read at one moment: [`clock_result`].
     Clock(Counter),
     /// The branch predictor is invalidated, then R0 is zero.
     HardenPredictor,
@@ -86,12 +86,13 @@ pub enum Counter {
     Physical,
 }
 
-/// What a function that does not exist returns.
+/// The result of a function that does not exist.
 pub const NOT_SUPPORTED: u32 = -1i32 as u32;
-/// What ARCH_FEATURES returns for a workaround that this core does not need, if the convention has
-/// no way to call it then.
+/// The result of ARCH_FEATURES for a workaround that this core does not need, if the convention has no
+/// way to call it then.
 const NOT_REQUIRED: u32 = -2i32 as u32;
-/// What it returns for one that may be called and has no effect, as the core is not affected.
+/// The result of ARCH_FEATURES for a workaround that may be called, but has no effect, as the core is
+/// not affected.
 const UNAFFECTED: u32 = 1;
 
 /// SMCCC_VERSION.
@@ -105,11 +106,11 @@ pub const FN_ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
 /// SMCCC_ARCH_WORKAROUND_3: branch history injection (CVE-2022-23960, Spectre-BHB).
 pub const FN_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
 
-/// The vendor's functions: which of them exist, as a bitmap.
+/// A bitmap of the vendor's functions that exist.
 pub const FN_KVM_FEATURES: u32 = 0x8600_0000;
-/// The wall clock with a counter, for `ptp_kvm` (ptp_kvm.rst).
+/// The wall clock and a counter, for `ptp_kvm` (ptp_kvm.rst).
 pub const FN_KVM_PTP: u32 = 0x8600_0001;
-/// Who the vendor is.
+/// The vendor's identity.
 pub const FN_KVM_UID: u32 = 0x8600_ff01;
 
 /// 28b46fb6-2ec5-11e9-a9ca-4b564d003a74, KVM's, as registers hold it.
@@ -118,10 +119,10 @@ pub const KVM_UID: [u32; 4] = [0xb66f_b428, 0xe911_c52e, 0x564b_caa9, 0x743a_004
 /// The version of the convention: 1.1.
 pub const VERSION_1_1: u32 = 0x0001_0001;
 
-/// How a core stands to what a workaround is for.
+/// Whether a core needs a workaround.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workaround {
-    /// The call exists, and the core needs it.
+    /// The core needs it, and the call exists.
     Needed,
     /// The core is not affected.
     NotAffected,
@@ -146,24 +147,24 @@ pub const fn workaround_3(core: Core) -> Workaround {
     }
 }
 
-/// Results of which R0 alone says something.
+/// Results with a meaning in R0 alone.
 const fn value(r0: u32) -> Outcome {
     Outcome::Return([r0, 0, 0, 0])
 }
 
-/// Works out what a call of vCPU number `caller` comes to.
+/// Works out the effect of a call of vCPU number `caller`.
 #[inline]
 pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
     let has = |service| firmware.services.contains(service);
     match call.function {
         FN_VERSION => value(VERSION_1_1),
         FN_ARCH_FEATURES => value(arch_features(call.args[0], firmware.core)),
-        // May be called on all cores of a system in which one needs it, and does no harm there.
+        // A guest may call it on all cores of a system if one of them needs it.
         FN_ARCH_WORKAROUND_1 => match workaround_1(firmware.core) {
             Workaround::Needed => Outcome::HardenPredictor,
             Workaround::NotAffected => value(0),
         },
-        // The way here has many more than eight taken branches.
+        // The way here takes many more than eight branches.
         FN_ARCH_WORKAROUND_3 => value(0),
         FN_KVM_UID if has(Services::KVM_FEATURES) => Outcome::Return(KVM_UID),
         FN_KVM_FEATURES if has(Services::KVM_FEATURES) => {
@@ -180,6 +181,8 @@ pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Top
 }
 
 /// Whether a function of the architecture range exists.
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
 fn arch_features(function: u32, core: Core) -> u32 {
     let workaround = match function {
         FN_VERSION | FN_ARCH_FEATURES => return 0,
@@ -195,9 +198,10 @@ fn arch_features(function: u32, core: Core) -> u32 {
     }
 }
 
-/// What a call for the clock returns: nanoseconds since 1970, and the counter that was then.
+/// The results of a call for the clock: nanoseconds since 1970, and the counter at that moment.
 ///
-/// The top bit of the time tells it from an error; it is set from the year 2262 on, and before 1970.
+/// The guest takes a time whose top bit is set for an error. It would be set after the year 2262 and
+/// before 1970.
 pub fn clock_result(time: i64, count: u64) -> [u32; 4] {
     let time = time.max(0) as u64;
     [

@@ -10,14 +10,14 @@ use super::table::{
     row,
     row64,
     Action,
-    Entry, //
+    Table, //
 };
 use crate::{
     pmu::PmuReg,
     timer::TimerReg, //
 };
 
-pub(crate) const TABLE: &[Entry] = core_table! {
+pub(crate) const TABLE: Table = core_table! {
     c9: [
         // L2CTLR has the number of CPUs; L2ECTLR reports no errors.
         row(9, 1, 0, 2, Action::WriteIgnored(Cp15Reg::L2ctlr)),

@@ -10,14 +10,14 @@ use super::table::{
     row,
     row64,
     Action,
-    Entry, //
+    Table, //
 };
 use crate::{
     pmu::PmuReg,
     timer::TimerReg, //
 };
 
-pub(crate) const TABLE: &[Entry] = core_table! {
+pub(crate) const TABLE: Table = core_table! {
     c9: [
         // L2CTLR has the number of CPUs; L2ECTLR reports no errors.
         row(9, 1, 0, 2, Action::WriteIgnored(Cp15Reg::L2ctlr)),
@@ -34,7 +34,7 @@ pub(crate) const TABLE: &[Entry] = core_table! {
         row(14, 0, 12, 3, Action::PmuState(PmuReg::Pmevtyper(3))),
     ],
     c15: [
-        // What the level 1 RAMs hold, for debuggers: CDBGDR0 to 2, and the reads that fill them.
+        // The contents of the level 1 RAMs, for debuggers: CDBGDR0 to 2, and the reads that fill them.
         row(15, 3, 0, 0, Action::Absent),
         row(15, 3, 0, 1, Action::Absent),
         row(15, 3, 0, 2, Action::Absent),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The identification registers, which the host's core answers for its guests.
+//! The identification registers. Guests find the values of the host's core.
 
 /// An identification register (Arm ARM B3.17.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum IdReg {
     Aidr,
 }
 
-/// The most values that CSSELR can have: seven levels, data or instructions.
+/// The number of values of CSSELR: seven levels, data or instructions.
 pub const CSSELR_VALUES: u32 = 14;
 
 /// Whether CSSELR with this value selects a cache, given CLIDR (B4.1.20).

@@ -2,12 +2,11 @@
 
 //! CP15 as a guest sees it, where its accesses trap.
 //!
-//! What traps is set by HCR, HSTR, HDCR and CNTHCTL (`armv7::regs`); everything
-//! else goes to the hardware, whose registers the world switch changes. Each core
-//! has one sorted table of all that it implements, and of what becomes of it for a
-//! guest; an access that is not there is undefined, as on a core that does not have
-//! the register. From the same table come the registers that user space saves and
-//! restores.
+//! HCR, HSTR, HDCR and CNTHCTL decide which accesses trap (`armv7::policy`). All
+//! others go to the hardware, whose registers the world switch changes. Each core
+//! has one sorted table of the registers that it implements, with the action for a
+//! guest. An access to any other register is undefined, as on the core. The same
+//! table has the registers that user space saves and restores.
 
 pub(crate) mod a15;
 pub(crate) mod a17;
@@ -41,7 +40,7 @@ pub use id::{
     CSSELR_VALUES, //
 };
 pub use table::Encoding;
-pub(crate) use table::Entry;
+pub(crate) use table::Table;
 use table::{
     find,
     Action,
@@ -50,8 +49,8 @@ use table::{
 
 /// The table of a core.
 #[inline(always)]
-const fn table_of(core: Core) -> &'static [Entry] {
-    core.description().table
+const fn table_of(core: Core) -> &'static Table {
+    &core.description().table
 }
 
 /// The registers of a virtual CPU.
@@ -62,7 +61,7 @@ pub trait Cp15State {
     fn set(&mut self, reg: Cp15Reg, value: u32);
 }
 
-/// What an access comes to.
+/// The effect of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cp15Outcome {
     /// A load: the value for the register, or registers, low half first.
@@ -84,8 +83,7 @@ pub enum Cp15Outcome {
     Undefined,
 }
 
-/// Carries out a trapped MCR, with the value in `value`, or MRC. `privileged` says that it comes
-/// from PL1.
+/// Carries out a trapped MRC, or MCR of `value`. `privileged` says that it comes from PL1.
 pub fn access32(
     core: Core,
     access: Cp32Access,
@@ -102,8 +100,7 @@ pub fn access32(
     }
 }
 
-/// Carries out a trapped MCRR, with the value in `value`, or MRRC. `privileged` says that it comes
-/// from PL1.
+/// Carries out a trapped MRRC, or MCRR of `value`. `privileged` says that it comes from PL1.
 pub fn access64(
     core: Core,
     access: Cp64Access,
@@ -119,11 +116,11 @@ pub fn access64(
     }
 }
 
-/// Whether user mode may make the access. It is not left to the hardware: whether HCR.TIDCP and
-/// HSTR trap what is undefined there anyway, each core decides (B1.14).
+/// Whether user mode may make the access. The hardware does not decide that: an access that is
+/// undefined in user mode may still trap by HCR.TIDCP and HSTR, as each core likes (B1.14).
 fn is_for_user(action: Action, state: &impl Cp15State) -> bool {
     match action {
-        // PMUSERENR decides, and the monitors know it.
+        // PMUSERENR decides, which the model of the monitors has.
         Action::Pmu(_) => true,
         Action::PhysTimer(_) => state.get(Cp15Reg::Cntkctl) & CNTKCTL_PL0PTEN != 0,
         _ => false,
@@ -167,24 +164,24 @@ fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) ->
         (Action::SetWay, true) => Cp15Outcome::Undefined,
         (Action::PhysTimer(reg), _) => Cp15Outcome::PhysTimer(reg),
         (Action::Pmu(reg), _) => Cp15Outcome::Pmu(reg),
-        // The hardware would have done it, had it been allowed: user mode, or a read of what can
-        // only be written.
+        // The hardware carries out all that is allowed. The rest is of user mode, or reads a register
+        // that can only be written.
         (Action::Id(_) | Action::Hardware | Action::Absent | Action::PmuState(_), _) => {
             Cp15Outcome::Undefined
         }
     }
 }
 
-/// What user space reads and writes to save and restore a register.
+/// The place of a register that user space saves and restores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
     /// A word of the vCPU.
     Word(Cp15Reg),
     /// Two words of the vCPU: low and high.
     Pair(Cp15Reg, Cp15Reg),
-    /// What cannot be changed.
+    /// An identification register, which cannot be changed.
     Invariant(IdReg),
-    /// Of the performance monitors.
+    /// A register of the performance monitors.
     Pmu(PmuReg),
 }
 
@@ -212,14 +209,15 @@ impl Action {
     }
 }
 
-/// The registers of a vCPU that make up its state, by their encodings.
+/// The registers of a vCPU's state, by their encodings.
 pub fn saved_registers(core: Core) -> impl Iterator<Item = (Encoding, Saved)> {
     table_of(core)
+        .rows
         .iter()
         .filter_map(|entry| Some((entry.key.encoding(), entry.action.saved()?)))
 }
 
-/// The register of that kind with an encoding.
+/// The register of a vCPU's state with an encoding.
 pub fn saved_register(core: Core, encoding: Encoding) -> Option<Saved> {
     find(table_of(core), encoding.key())?.saved()
 }
@@ -246,10 +244,10 @@ pub const fn l2ctlr(hardware: u32, cpus: u32) -> u32 {
 /// Bit 6 of ACTLR on all of these cores: the CPU takes part in coherency.
 const ACTLR_SMP: u32 = 1 << 6;
 /// SCTLR after reset (DDI 0438 4.3.27): the bits that should be one, and CP15BEN. On Cortex-A7, Z
-/// is one too (DDI 0464 4.3.27), whatever is written.
+/// always reads as one, too (DDI 0464 4.3.27).
 const SCTLR_RESET: u32 = 0x00c5_0078;
 
-/// The value of a register after reset. What the architecture leaves unknown is zero.
+/// The value of a register after reset. Fields that the architecture leaves unknown are zero.
 pub const fn reset_value(reg: Cp15Reg, vcpu_id: u32) -> u32 {
     match reg {
         Cp15Reg::Mpidr => mpidr(vcpu_id),

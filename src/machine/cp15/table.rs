@@ -16,10 +16,23 @@ pub(super) struct Key(u16);
 
 impl Key {
     const WIDE: u16 = 1 << 15;
+    const GROUP_SHIFT: u32 = 11;
+    /// How many values the upper bits can have.
+    const GROUPS: usize = 1 << (u16::BITS - Self::GROUP_SHIFT);
+
+    /// The upper bits, which are the c number for a register of 32 bits.
+    const fn group(self) -> usize {
+        (self.0 >> Self::GROUP_SHIFT) as usize
+    }
 
     /// A register of MCR and MRC.
     pub(super) const fn new32(crn: u8, opc1: u8, crm: u8, opc2: u8) -> Self {
-        Self((crn as u16) << 11 | (opc1 as u16 & 7) << 8 | (crm as u16 & 15) << 4 | opc2 as u16 & 7)
+        Self(
+            (crn as u16 & 15) << Self::GROUP_SHIFT
+                | (opc1 as u16 & 7) << 8
+                | (crm as u16 & 15) << 4
+                | opc2 as u16 & 7,
+        )
     }
 
     /// A register of MCRR and MRRC.
@@ -27,7 +40,7 @@ impl Key {
         Self(Self::WIDE | (crm as u16 & 15) << 4 | opc1 as u16 & 15)
     }
 
-    /// The fields, apart.
+    /// The fields of the encoding.
     pub(super) const fn encoding(self) -> Encoding {
         let crm = (self.0 >> 4 & 15) as u8;
         if self.0 & Self::WIDE != 0 {
@@ -37,7 +50,7 @@ impl Key {
             };
         }
         Encoding::Single {
-            crn: (self.0 >> 11 & 15) as u8,
+            crn: (self.0 >> Self::GROUP_SHIFT & 15) as u8,
             opc1: (self.0 >> 8 & 7) as u8,
             crm,
             opc2: (self.0 & 7) as u8,
@@ -82,26 +95,26 @@ impl Encoding {
     }
 }
 
-/// What an access does.
+/// The action for an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Reads and writes a register of the vCPU.
     Register(Cp15Reg),
-    /// The same for one of 64 bits.
+    /// Reads and writes a register of 64 bits: low and high word.
     Register64(Cp15Reg, Cp15Reg),
-    /// A register of the vCPU that the world switch puts into the hardware: the guest's accesses
-    /// do not trap.
+    /// The world switch puts this register of the vCPU into the hardware, and the guest's accesses do
+    /// not trap.
     Switched(Cp15Reg),
-    /// The same for one of 64 bits.
+    /// The same for a register of 64 bits: low and high word.
     Switched64(Cp15Reg, Cp15Reg),
-    /// The hardware's own value, which no vCPU can change.
+    /// The hardware's own value. No vCPU can change it.
     Id(IdReg),
-    /// Goes to the hardware, which does something, or has a value that is nobody's to keep:
-    /// maintenance of caches and TLBs, address translation, the counters, the virtual timer.
+    /// Goes to the hardware, and is not part of a vCPU's state here: maintenance of caches and TLBs,
+    /// address translation, the counters, the virtual timer.
     Hardware,
-    /// The core has it, and a guest does not, on purpose.
+    /// The core has it. A guest does not, on purpose.
     Absent,
-    /// SCTLR, of which some bits matter to us.
+    /// SCTLR, which turns the caches on and off.
     Sctlr,
     /// Reads a register of the vCPU; writes do nothing.
     WriteIgnored(Cp15Reg),
@@ -115,8 +128,8 @@ pub(super) enum Action {
     PhysTimer(TimerReg),
     /// The performance monitors.
     Pmu(PmuReg),
-    /// What the performance monitors have behind PMSELR, under the name that ARMv8 gave it, by
-    /// which user space saves it; no instruction has that name here.
+    /// A register of the performance monitors behind PMSELR. User space saves it by the encoding that
+    /// Armv8 gave it; no instruction has that encoding here.
     PmuState(PmuReg),
 }
 
@@ -143,14 +156,47 @@ pub(super) const fn row64(opc1: u8, crm: u8, action: Action) -> Entry {
     }
 }
 
-/// Finds what the table says of a register.
+/// A core's table.
 ///
-/// A binary search that is written out, as the library's has a panic in it when overflow is
-/// checked.
+/// The rows are sorted by their keys, whose upper five bits are the c number, or tell that the register
+/// has 64 bits. With those of one value a search begins that is short: HYP mode makes it for a guest
+/// that waits.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(super) rows: &'static [Entry],
+    /// The first row of each c number, and the end of its rows.
+    starts: [u8; Key::GROUPS + 1],
+}
+
+impl Table {
+    /// Makes the table of sorted rows.
+    pub(super) const fn new(rows: &'static [Entry]) -> Self {
+        assert!(rows.len() <= u8::MAX as usize);
+        let mut starts = [0; Key::GROUPS + 1];
+        let (mut group, mut row) = (0, 0);
+        while group < Key::GROUPS {
+            starts[group] = row as u8;
+            while row < rows.len() && rows[row].key.group() == group {
+                row += 1;
+            }
+            group += 1;
+        }
+        // All rows are in their group, which they are not if they are not sorted.
+        assert!(row == rows.len());
+        starts[Key::GROUPS] = row as u8;
+        Self { rows, starts }
+    }
+}
+
+/// Finds the action of a register.
+///
+/// The binary search is written out, as the library's has a panic in it when overflow is checked.
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
 #[inline(always)]
-pub(super) fn find(table: &[Entry], key: Key) -> Option<Action> {
-    let mut rest = table;
+pub(super) fn find(table: &Table, key: Key) -> Option<Action> {
+    let group = key.group();
+    let range = table.starts[group].into()..table.starts[group + 1].into();
+    let mut rest = table.rows.get(range)?;
     loop {
         let (before, from) = rest.split_at_checked(rest.len() / 2)?;
         let (entry, after) = from.split_first()?;
@@ -161,7 +207,7 @@ pub(super) fn find(table: &[Entry], key: Key) -> Option<Action> {
     }
 }
 
-/// Writes a core's table: what both cores have, with the core's own rows where they belong.
+/// Writes a core's table: the rows of all cores, with the core's own rows where they belong.
 ///
 /// The table must be sorted by c number, opc1, CRm and opc2, the 64-bit ones last; a test checks.
 macro_rules! core_table {
@@ -171,7 +217,7 @@ macro_rules! core_table {
         c15: [$($c15:expr),* $(,)?],
         c15_wide: [$($c15_wide:expr),* $(,)?]
     ) => {
-        &[
+        Table::new(&[
             // Identification.
             row(0, 0, 0, 0, Action::Id(IdReg::Midr)),
             row(0, 0, 0, 1, Action::Id(IdReg::Ctr)),
@@ -277,7 +323,7 @@ macro_rules! core_table {
             row(12, 0, 0, 0, Action::Switched(Cp15Reg::Vbar)),
             // ISR.
             row(12, 0, 1, 0, Action::Hardware),
-            // FCSEIDR.
+            // FCSEIDR reads as zero. The world switch clears it on emulated cores that have it.
             row(13, 0, 0, 0, Action::Hardware),
             row(13, 0, 0, 1, Action::Register(Cp15Reg::Contextidr)),
             row(13, 0, 0, 2, Action::Switched(Cp15Reg::Tpidrurw)),
@@ -305,7 +351,7 @@ macro_rules! core_table {
             // CNTV_CVAL.
             row64(3, 14, Action::Hardware),
             $($c15_wide,)*
-        ]
+        ])
     };
 }
 

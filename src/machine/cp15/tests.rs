@@ -10,7 +10,7 @@ fn access32(core: Core, access: Cp32Access, value: u32, state: &mut impl Cp15Sta
     super::access32(core, access, true, value, state)
 }
 
-/// The same of 64 bits.
+/// An access of 64 bits from PL1.
 fn access64(core: Core, access: Cp64Access, value: u64, state: &mut impl Cp15State) -> Cp15Outcome {
     super::access64(core, access, true, value, state)
 }
@@ -49,7 +49,7 @@ fn access(crn: u8, opc1: u8, crm: u8, opc2: u8, is_read: bool) -> Cp32Access {
 #[test]
 fn tables_are_sorted_without_duplicates() {
     for core in CORES {
-        for pair in table_of(core).windows(2) {
+        for pair in table_of(core).rows.windows(2) {
             assert!(pair[0].key < pair[1].key, "{core:?}: {:?}", pair[1].key);
         }
     }
@@ -358,7 +358,11 @@ fn the_physical_timer_goes_to_its_model() {
 #[test]
 fn user_mode_has_the_monitors_and_at_most_the_physical_timer() {
     for core in CORES {
-        for (entry, is_read) in table_of(core).iter().flat_map(|e| [(e, true), (e, false)]) {
+        for (entry, is_read) in table_of(core)
+            .rows
+            .iter()
+            .flat_map(|e| [(e, true), (e, false)])
+        {
             for cntkctl in [0, !CNTKCTL_PL0PTEN, CNTKCTL_PL0PTEN] {
                 let mut state = reset();
                 state.set(Cp15Reg::Cntkctl, cntkctl);
@@ -426,7 +430,7 @@ proptest! {
     ) {
         for core in CORES {
             let key = Key::new32(crn, opc1, crm, opc2);
-            let walked = table_of(core).iter().find(|entry| entry.key == key).map(|e| e.action);
+            let walked = table_of(core).rows.iter().find(|entry| entry.key == key).map(|e| e.action);
             prop_assert_eq!(find(table_of(core), key), walked);
             let outcome = access32(core, access(crn, opc1, crm, opc2, is_read), value, &mut reset());
             prop_assert_eq!(walked.is_none(), outcome == Cp15Outcome::Undefined
