@@ -34,7 +34,7 @@ impl Cond {
     /// Whether the flags of `psr` pass (A8.3.1, ConditionPassed).
     #[inline]
     pub const fn holds(self, psr: Psr) -> bool {
-        // Nearly all are of this kind. 0b1111 is no condition: the instruction is unconditional.
+        // Nearly all conditions are AL. 0b1111 is none: the instruction is unconditional.
         if self.0 >= Self::AL.0 {
             return true;
         }
@@ -56,9 +56,9 @@ impl Cond {
 /// Whether the instruction that the syndrome is about passes its condition. The syndrome is of a
 /// class whose instructions can be trapped with a condition that fails.
 ///
-/// For an Arm instruction the syndrome has the condition. For a Thumb instruction
-/// it may leave it out; then it is that of the IT block, if the instruction is in
-/// one (B3.13.6, "the CV and COND fields").
+/// For an Arm instruction the syndrome has the condition. For a Thumb instruction the syndrome may
+/// leave the condition out; then the IT block has it, if the instruction is in one (B3.13.6, "the
+/// CV and COND fields").
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
 #[inline(always)]
 pub(crate) fn condition_holds(hsr: Hsr, cpsr: u32) -> bool {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the hardware does when an exception is taken to PL1 (B1.9), for those that
-//! a guest is given in software.
+//! The entry of exceptions to PL1 (B1.9) as the hardware does it, for those that a guest is given
+//! in software.
 
 use crate::{
     cp15::Cp15Reg,
@@ -77,7 +77,8 @@ impl Exception {
         }
     }
 
-    /// What is masked in addition to what is already. FIQs are left as they are.
+    /// The exceptions that the entry masks beside those that are masked already. FIQs stay as they
+    /// are.
     const fn masks(self) -> u32 {
         match self {
             Self::Undefined => Psr::I,
@@ -145,7 +146,7 @@ pub enum FaultKind {
     Parity,
 }
 
-/// What an aborted access was, as far as DFSR tells (B4.1.52).
+/// The nature of an aborted access, as far as DFSR tells (B4.1.52).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A load.
@@ -515,7 +516,7 @@ mod tests {
             let mut regs = at(pc, cpsr);
             regs.set_cp15(Cp15Reg::Sctlr, sctlr);
             regs.set_cp15(Cp15Reg::Vbar, vbar);
-            // What a handler subtracts from LR to get back to the instruction (table B1-6).
+            // A handler subtracts this from LR to get back to the instruction (table B1-6).
             let thumb = cpsr & Psr::T != 0;
             let fault = DataFault::DECODE_ERROR;
             let back = match which {

@@ -299,7 +299,7 @@ impl AbortIss {
         self.bit(Self::EA)
     }
 
-    /// What happened.
+    /// The fault status.
     #[inline]
     pub const fn status(self) -> FaultStatus {
         FaultStatus::from_bits(self.0)

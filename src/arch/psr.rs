@@ -89,8 +89,7 @@ impl Psr {
     /// `IT[7:2]` and `IT[1:0]`.
     pub const IT_MASK: u32 = 0x3f << 10 | 3 << 25;
 
-    /// What a guest CPU starts with after reset: Supervisor mode, everything masked
-    /// (B1.9.1, TakeReset).
+    /// The value after reset: Supervisor mode, everything masked (B1.9.1, TakeReset).
     pub const RESET: Self = Self(Mode::Svc as u32 | Self::A | Self::I | Self::F);
 
     /// The mode, unless the field is reserved.

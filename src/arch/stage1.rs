@@ -2,9 +2,9 @@
 
 //! A guest's own address translation, walked in software (B3.3 to B3.7).
 //!
-//! The hardware could be asked (ATS1CPR), but when it cannot read a table of the guest, since the
-//! host has taken the page or cleared its access flag, it does not say which one. A walk through
-//! the host's mapping of guest memory has the page brought back instead.
+//! The hardware has an instruction for it, ATS1CPR. But the hardware cannot read a table whose page
+//! the host has taken, or whose access flag it has cleared, and does not tell which table that is.
+//! A walk through the host's mapping of guest memory brings the page back instead.
 
 use crate::{
     addr::{
@@ -68,7 +68,7 @@ pub struct Stage1 {
     attributes: [u32; 2],
 }
 
-/// What the tables say of an address.
+/// The entry of the tables for an address.
 struct Leaf {
     ipa: u64,
     level: u32,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a trap of the guest is about, taken apart once for all who deal with it.
+//! The reason for a trap of the guest, taken apart once for all who deal with it.
 
 use crate::{
     addr::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each kind of trap is dealt with (Arm ARM B3.13.6).
+//! The answer to each kind of trap (Arm ARM B3.13.6).
 
 use armv7::{
     addr::PAGE_SIZE,
@@ -119,15 +119,15 @@ fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
         }
         FaultStatus::Translation(_) | FaultStatus::AccessFlag(_) | FaultStatus::Permission(_) => (),
         status if status.is_asynchronous() => {
-            // It belongs to no instruction and has no address. It came here for HCR.AMO, and the
-            // guest takes its own when it does not mask it.
+            // The abort belongs to no instruction and has no address. HCR.AMO brought it here. The
+            // guest takes a virtual one as soon as it does not mask it.
             debug!("a guest gets an asynchronous abort: {status:?}\n");
             running.state.context.control.hcr |= Hcr::VA.bits();
             return Ok(Next::Resume);
         }
         _ => {
-            // Broken memory, or a device that refused: the guest hears of it as it would on the
-            // bare machine.
+            // Broken memory, or a device that refused: the guest gets the abort that it would get
+            // on the bare machine.
             running
                 .state
                 .inject_abort(&abort, DataFault::of_hardware(iss));
@@ -176,7 +176,7 @@ fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
     Ok(Next::Resume)
 }
 
-/// The guest gets an undefined instruction exception for what trapped.
+/// The guest gets an undefined instruction exception for the instruction that trapped.
 fn inject_undefined(state: &mut VcpuState) {
     debug!(
         "a guest's instruction is undefined: HSR {:#010x}, pc {:#010x}\n",
@@ -211,16 +211,16 @@ fn finish_cp(running: &mut Running<'_>, outcome: Cp15Outcome, access: CpAccess) 
         Cp15Outcome::Read(value) => access.load(running.state, value),
         Cp15Outcome::Written => (),
         Cp15Outcome::CachesTurned { on } => {
-            // What the guest wrote, or the host for it, on one side of the caches has to be
-            // there on the other. While they are on, the guest need not trap (HCR.TVM).
+            // Data that the guest wrote, or the host for it, on one side of the caches has to be
+            // on the other side, too. While the caches are on, the guest need not trap (HCR.TVM).
             running.vm.memory.flush_to_poc();
             if on {
                 running.state.context.control.hcr &= !Hcr::TVM.bits();
             }
         }
         Cp15Outcome::SetWay => {
-            // If SCTLR is not watched, the guest can be about to turn its caches off: watch from
-            // now on, so that this happens but once.
+            // If nobody watches SCTLR, the guest can be about to turn its caches off. SCTLR is
+            // watched from now on, so that this happens once only.
             if running.state.context.control.hcr & Hcr::TVM.bits() == 0 {
                 running.vm.memory.flush_to_poc();
                 running.state.context.control.hcr |= Hcr::TVM.bits();

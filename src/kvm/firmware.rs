@@ -3,8 +3,7 @@
 //! The firmware that a guest calls by HVC and SMC, and the registers by which a
 //! monitor sees it (fw-pseudo-registers.rst).
 //!
-//! What calls and registers come to is in the crate `machine`; this is what it takes
-//! to do it.
+//! The crate `machine` decides what calls and registers mean; this file carries it out.
 
 use armv7::psr::Psr;
 use kernel::prelude::*;
@@ -49,7 +48,7 @@ use crate::{
     trace::trace, //
 };
 
-/// What a vCPU finds.
+/// The firmware that a vCPU finds.
 fn of_vcpu(running: &Running<'_>) -> Firmware {
     let has_psci_0_2 = running
         .state
@@ -67,7 +66,7 @@ fn of_vcpu(running: &Running<'_>) -> Firmware {
     }
 }
 
-/// What HYP mode answers by itself for a vCPU.
+/// The facts by which HYP mode answers calls of a vCPU by itself.
 pub(super) fn answers(running: &Running<'_>) -> Answers {
     Answers::new(running.vcpu.id, &of_vcpu(running))
 }
@@ -106,7 +105,7 @@ pub(super) fn get(running: &Running<'_>, id: u64) -> Result<u64> {
 /// Writes a register. Those that can change are of the VM, not the vCPU alone.
 pub(super) fn set(running: &Running<'_>, id: u64, value: u64) -> Result {
     match firmware::set(find(id)?, value, &of_vcpu(running)).map_err(|_| EINVAL)? {
-        // KVM's own version goes with the lack of a feature, not with this.
+        // KVM's own version belongs to the lack of a feature, and no register chooses it.
         Change::Nothing | Change::Psci(Version::V0_1) => Ok(()),
         Change::Psci(version) => {
             running.vm.firmware.set_psci(version);
@@ -126,8 +125,8 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
 
 /// A call of the guest's firmware, by HVC or SMC with an immediate.
 ///
-/// The calling convention is that of an immediate of zero, and has all others reserved (DEN 0028
-/// 2.2): these are calls of nothing that exists.
+/// The calling convention has an immediate of zero, and reserves all others (DEN 0028): they call
+/// nothing that exists.
 pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| running.state.context.reg(n));
     trace!(kvm_hvc(running.state.context.core.pc, r0));

@@ -3,9 +3,9 @@
 //! Loads and stores of the guest that no memory answers.
 //!
 //! Most come with a syndrome, and are one access. For the others the instruction is fetched and
-//! decoded (`armv7::insn`), and carried out access by access, each of which can be to another
-//! device, or to memory. The monitor is asked for one access at a time: what is left waits in the
-//! vCPU until KVM_RUN is called again.
+//! decoded (`armv7::insn`), and carried out access by access. Each access can be to another device,
+//! or to memory. The monitor is asked for one access at a time: the rest waits in the vCPU until
+//! KVM_RUN is called again.
 
 use armv7::{
     addr::{
@@ -49,7 +49,7 @@ use super::{
     vm_gic::is_settled, //
 };
 
-/// Completes an access with what the monitor answered. There can be more to ask it for.
+/// Completes an access with the monitor's answer. The instruction can have more accesses for it.
 pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<Next> {
     match pending {
         PendingMmio::Single(load) => {
@@ -164,8 +164,8 @@ fn emulate_decoded(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
         Fetched::Same(transfer) => transfer,
         Fetched::Other => {
             let pc = running.state.context.core.pc;
-            // Once is a coincidence. A guest whose caches do not agree on what the instruction is
-            // would never get any further.
+            // Once is a coincidence. A guest whose caches disagree about the instruction would never
+            // get any further.
             if running.state.refetched_at.replace(pc) == Some(pc) {
                 running.state.refetched_at = None;
                 return not_emulated(running, abort);
@@ -178,14 +178,14 @@ fn emulate_decoded(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
     carry_out(running, transfer)
 }
 
-/// What is found where an instruction trapped.
+/// The instruction that is found where one trapped.
 enum Fetched {
-    /// What can have trapped.
+    /// It can have trapped.
     Same(Transfer),
-    /// Something else, or nothing: another vCPU has changed the code since, or taken it away, or
-    /// its translation.
+    /// It is another one, or there is none: another vCPU has changed the code since, or taken it
+    /// away, or its translation.
     Other,
-    /// No load or store that is known here.
+    /// It is no load or store that is known here.
     Unknown,
 }
 
@@ -202,8 +202,8 @@ fn fetch_transfer(running: &Running<'_>, abort: &Abort) -> Result<Fetched> {
     let Ok(decoded) = insn::decode(instruction) else {
         return Ok(Fetched::Unknown);
     };
-    // One that must be aligned, and is not, would have had an alignment fault: that of stage 1
-    // comes first (B3.12).
+    // An access that must be aligned, and is not, would have had an alignment fault instead: those
+    // of stage 1 come first (B3.12).
     let Ok(transfer) = Transfer::new(instruction, &decoded, &*running.state.context) else {
         return Ok(Fetched::Other);
     };
@@ -217,7 +217,8 @@ fn fetch_transfer(running: &Running<'_>, abort: &Abort) -> Result<Fetched> {
     })
 }
 
-/// Reads the instruction at the PC through the guest's own translation. `None` if that has none.
+/// Reads the instruction at the PC through the guest's own translation. `None` if the PC has no
+/// translation, or leads to no memory.
 fn fetch(running: &Running<'_>) -> Result<Option<Instruction>> {
     let pc = running.state.context.core.pc;
     if !Psr(running.state.context.core.cpsr).is_thumb() {
@@ -259,14 +260,14 @@ fn translate(
     })
 }
 
-/// The abort of an access, or a fetch, for which the hardware found a table of the guest where there
-/// is no memory.
+/// The abort of an access, or a fetch, whose walk by the hardware met a table of the guest in a place
+/// without memory.
 pub(super) fn walk_fault(running: &Running<'_>, address: u32) -> Result<DataFault> {
     match translate(running, address, None) {
         Err(WalkError::Fault(fault)) => Ok(fault),
         Err(WalkError::Read(e)) => Err(e),
-        // Another vCPU has changed the tables since. The abort is true all the same, as of then; that
-        // it was a table of the second level is likely.
+        // Another vCPU has changed the tables since. The abort was true when it was taken, most likely
+        // for a table of the second level.
         Ok(_) => Ok(DataFault::on_walk(2)),
     }
 }
@@ -283,7 +284,7 @@ fn read(running: &Running<'_>, ipa: Ipa, bytes: &mut [u8], cached: bool) -> Resu
     })
 }
 
-/// Writes to memory of the guest; else the same.
+/// Writes to memory of the guest, as [`read`] reads.
 fn write(running: &Running<'_>, ipa: Ipa, bytes: &[u8], cached: bool) -> Result<bool> {
     let result = running.vm.memory.write(ipa, bytes, cached);
     result.inspect_err(|_| {
@@ -348,8 +349,8 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
     }
 }
 
-/// An access that cannot be emulated: user space wanted to hear of it, or else the guest gets the
-/// abort that a bus gives for what it does not support.
+/// An access that cannot be emulated: user space hears of it if it wants to, or else the guest gets
+/// the abort by which a bus answers an access that it does not support.
 fn not_emulated(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
     let ipa = abort.ipa().0;
     if running.vm.nisv_to_user() {

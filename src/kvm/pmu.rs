@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The performance monitors of a vCPU: what counts for the model in `machine::pmu`, and when.
+//! The performance monitors of a vCPU: the counters behind the model in `machine::pmu`.
 //!
-//! If the host has a driver for its own monitors, a counter of the guest that counts is an event of
-//! the perf core that belongs to the vCPU's thread and counts while the guest runs, from just before
-//! the world switch until just after, HYP mode excluded: the guest's own instructions, and some
-//! hundred of the host's for each exit. It does not see what is emulated for it, nor that it was
-//! preempted. Where others want the host's counters, too, the perf core shares them out in turns,
-//! and what happens meanwhile is not counted.
+//! If the host has a driver for its own monitors, each counter of the guest that counts is an event
+//! of the perf core. The event belongs to the vCPU's thread, and counts from just before the world
+//! switch until just after, HYP mode excluded: the guest's own instructions, and some hundred of the
+//! host's for each exit. It counts neither emulation nor the time while the vCPU is preempted. Where
+//! others want the host's counters, too, the perf core lets them take turns, and the guest's counter
+//! stands still meanwhile.
 //!
 //! Otherwise, and if the perf core refuses, cycles are nanoseconds of the architected counter: a
-//! core of 1 GHz that neither stops in WFI nor when its vCPU is preempted, so that what the guest
-//! computes from two readings agrees with its clocks. A clock cannot tell modes apart: it counts
-//! unless both are filtered out. Other events do not happen then, and PMCEID0 says so; software
-//! increments always do.
+//! core of 1 GHz that stops neither in WFI nor when its vCPU is preempted. So the difference of two
+//! readings agrees with the guest's clocks. A clock cannot tell modes apart: it counts unless both
+//! are filtered out. Other events do not happen then, and PMCEID0 says so; software increments
+//! always do.
 //!
-//! All of the guest's accesses trap (HDCR.TPM), unless they are undefined, which for user mode is
-//! up to PMUSERENR of the hardware. A guest that uses none of this costs a look at one flag for
+//! All of the guest's accesses trap (HDCR.TPM), unless they are undefined. PMUSERENR of the hardware
+//! decides that for user mode. A guest that uses none of this costs a look at one flag for
 //! each entry and exit.
 
 use machine::{
@@ -55,7 +55,7 @@ pub(crate) enum HostPmu {
 }
 
 impl HostPmu {
-    /// Finds out by making an event.
+    /// Finds the host's monitors by making an event.
     pub(crate) fn find() -> Self {
         for interrupts in [true, false] {
             if PerfEvent::new(DRIVER_CYCLES, true, true, interrupts).is_ok() {
@@ -70,7 +70,7 @@ impl HostPmu {
 /// event counters.
 const DRIVER_CYCLES: u64 = 0xff;
 
-/// The driver's number for what a counter is to count, if it has one.
+/// The driver's number for the event that a counter is to count, if it has one.
 fn driver_number(counter: usize, event: Event) -> Option<u64> {
     match u64::from(event.number) {
         _ if counter == CYCLE_COUNTER => Some(DRIVER_CYCLES),
@@ -79,7 +79,7 @@ fn driver_number(counter: usize, event: Event) -> Option<u64> {
     }
 }
 
-/// What counts for one counter.
+/// The source of one counter's value.
 #[derive(Default)]
 struct Source {
     /// The event that is, or was last, counted by `perf`.
@@ -99,7 +99,7 @@ impl Source {
     }
 }
 
-/// What counts for all counters.
+/// The sources of all counters.
 struct Sources {
     core: Core,
     host: HostPmu,
@@ -235,7 +235,7 @@ impl VcpuPmu {
         self.alarm_due = true;
     }
 
-    /// The current thread is about to run the vCPU, which may have been another's before.
+    /// The current thread is about to run the vCPU. Another thread may have run it before.
     pub(crate) fn attach(&mut self) {
         if !self.watched {
             return;
@@ -262,7 +262,7 @@ impl VcpuPmu {
         self.watched
     }
 
-    /// Someone has had the alarm wake the vCPU, or might have.
+    /// The alarm has woken the vCPU, or might have.
     pub(crate) fn alarm_rang(&mut self) {
         self.alarm_due = self.watched;
     }
@@ -296,7 +296,7 @@ impl VcpuPmu {
         }
     }
 
-    /// It does no longer.
+    /// The guest has left.
     #[inline]
     pub(crate) fn leave(&mut self, irqs: &IrqsOff) {
         if self.watched {

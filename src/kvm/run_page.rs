@@ -103,7 +103,7 @@ impl RunPage {
         self.set_exit_reason(uapi::KVM_EXIT_ARM_NISV);
     }
 
-    /// What the monitor read.
+    /// The data that the monitor read.
     pub(crate) fn mmio_data(&self) -> [u8; 8] {
         let data = read!(self.0, __bindgen_anon_1.mmio.data);
         if kvm_mmio::is_on() {

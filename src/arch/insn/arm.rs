@@ -224,7 +224,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
                     bytes,
                 }
             } else {
-                // What is stored is in the low field, the status goes where loads have theirs.
+                // The low field has the register that is stored. Where loads have theirs, the status goes.
                 let (rd, rt) = (rt, low);
                 let rt2 = pair.then_some((rt + 1) & 0xf);
                 if rt == PC

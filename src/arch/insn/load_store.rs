@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a load or store does, whatever its encoding.
+//! The meaning of a load or store, whatever its encoding.
 
 use crate::cond::Cond;
 
@@ -16,7 +16,7 @@ pub struct LoadStore {
     pub size: u8,
     /// Where it loads from or stores to.
     pub address: Address,
-    /// What it transfers.
+    /// The data that it transfers.
     pub kind: Kind,
 }
 
@@ -25,7 +25,7 @@ pub struct LoadStore {
 pub struct Address {
     /// The base register. The PC is aligned to a word as such, but in table branches.
     pub rn: u8,
-    /// What is added to it, or subtracted.
+    /// The number that is added to it, or subtracted.
     pub offset: Offset,
     /// Whether the offset is added.
     pub add: bool,
@@ -95,7 +95,7 @@ impl Shift {
     }
 }
 
-/// What is transferred.
+/// The registers and bytes that are transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One register.

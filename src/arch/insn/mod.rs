@@ -2,14 +2,13 @@
 
 //! Loads and stores, decoded from the guest's instructions.
 //!
-//! Most accesses to a device come with a syndrome that says what they are
-//! (B3.13.6). For those with write-back, of several registers, or exclusive, the
-//! instruction has to be looked at: [`decode`] says what it is, and [`Transfer`]
-//! carries it out, one access at a time.
+//! Most accesses to a device come with a syndrome that describes them (B3.13.6). The others, with
+//! write-back, of several registers, or exclusive, are known by their instruction: [`decode`] takes
+//! it apart, and [`Transfer`] carries it out, one access at a time.
 //!
-//! What the manual calls UNPREDICTABLE is not decoded, and neither are the loads and
-//! stores of VFP and Advanced SIMD, and those that return from exceptions or
-//! transfer the registers of another mode: they are [`NotEmulated`].
+//! [`NotEmulated`] are the instructions that the manual calls UNPREDICTABLE, the loads and stores of
+//! VFP and Advanced SIMD, and those that return from exceptions or transfer the registers of another
+//! mode.
 
 mod arm;
 mod load_store;

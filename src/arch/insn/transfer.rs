@@ -78,7 +78,7 @@ pub struct Transfer {
     writeback: Option<(u8, u32)>,
     /// A swap is loading, then storing.
     swapped: bool,
-    /// What is in memory, or is to be.
+    /// The bytes of memory, as they are or as they are to be.
     data: [u8; MAX_BYTES],
 }
 
@@ -269,7 +269,7 @@ impl Transfer {
         let address = self.start.wrapping_add(self.done.into());
         let mut bytes = u32::from(self.unit.min(self.bytes - self.done));
         let left_in_page = PAGE_SIZE as u32 - (address & (PAGE_SIZE as u32 - 1));
-        // What crosses into another page goes byte by byte, on both of its sides: halves of a
+        // An access that crosses into another page goes byte by byte, on both sides: halves of a
         // device's register would be no better.
         let before = u32::from(self.done) & u32::from(self.unit.wrapping_sub(1));
         if bytes > left_in_page || before != 0 {
@@ -313,7 +313,7 @@ impl Transfer {
         if self.swapped || self.done < self.bytes {
             return false;
         }
-        // What was loaded waits behind.
+        // The loaded value waits behind.
         let loaded = self.take(0, bytes);
         self.put(0, bytes, read(regs, rt2));
         let big_endian = core::mem::replace(&mut self.big_endian, false);
