@@ -106,6 +106,34 @@ impl Abort {
             _ => false,
         }
     }
+
+    /// Whether an access that was aborted at the first byte of a page seems to begin there, and not
+    /// in the page before, by the registers R0 to R12 of the guest.
+    ///
+    /// The instruction would tell for certain, but costs a walk of the guest's tables, and devices
+    /// have much used registers at the beginning of a page. One register has their address then, and
+    /// none is so near before it that an access by an immediate offset could begin one to three bytes
+    /// before.
+    ///
+    /// It fails for an unaligned access that crosses from memory into a device, if its base is far
+    /// away, an index register leads to it, and a register without any part in it has the address of
+    /// the page. Such an access is UNPREDICTABLE unless the guest has mapped the device as memory
+    /// (A3.5.7).
+    #[inline]
+    pub fn seems_to_begin_page(&self, registers: &[u32]) -> bool {
+        if self.offset() != 0 {
+            return false;
+        }
+        let mut is_here = false;
+        for base in registers.iter().take(13) {
+            match self.address.wrapping_sub(*base) {
+                0 => is_here = true,
+                1..=0x1002 => return false,
+                _ => (),
+            }
+        }
+        is_here
+    }
 }
 
 impl Trap {
@@ -332,6 +360,33 @@ mod tests {
                 assert!(!abort(0, sas, address) && !abort(1, 3, address));
             }
         }
+    }
+
+    #[test]
+    fn accesses_that_seem_to_begin_a_page() {
+        let seems = |address: u32, registers: &[(usize, u32)]| {
+            let addresses = FaultAddresses {
+                data: address,
+                ..ADDRESSES
+            };
+            let mut all = [0x8000_0000; 13];
+            for (n, value) in registers {
+                all[*n] = *value;
+            }
+            match Trap::of(Hsr(0x24 << 26 | 1 << 24 | 2 << 22 | 0b0111), 0, &addresses) {
+                Trap::Abort(abort) => abort.seems_to_begin_page(&all),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(seems(0x4000, &[(3, 0x4000)]));
+        assert!(!seems(0x4000, &[]) && !seems(0x4004, &[(3, 0x4004)]));
+        // ldr r0, [r2, #imm] can begin up to three bytes before, for all bases so near.
+        for near in 1..=0xfff + 3 {
+            assert!(!seems(0x4000, &[(2, 0x4000 - near), (3, 0x4000)]));
+        }
+        // The case in which it is wrong: ldr r0, [r2, r4] begins at 0x3ffe, and R3 has nothing to do
+        // with it.
+        assert!(seems(0x4000, &[(2, 0x100e), (3, 0x4000), (4, 0x2ff0)]));
     }
 
     proptest! {

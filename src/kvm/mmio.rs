@@ -45,7 +45,6 @@ use super::{
         PendingMmio, //
     },
     running::Running,
-    vcpu_state::VcpuState,
     vm_gic::is_settled, //
 };
 
@@ -99,7 +98,7 @@ pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> 
     };
     // The syndrome does not tell where the access begins: one page can be memory, or another
     // device.
-    if abort.may_cross_pages() && !begins_page(running.state, abort) {
+    if abort.may_cross_pages() && !abort.seems_to_begin_page(&running.state.context.core.r) {
         if let Fetched::Same(transfer) = fetch_transfer(running, abort)? {
             if transfer.is_single(size, iss.is_write()) && transfer.crosses_pages() {
                 return carry_out(running, transfer);
@@ -136,29 +135,7 @@ pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> 
     Ok(Next::ToUser)
 }
 
-/// Whether an access that was aborted at the beginning of a page is sure enough to begin there, and
-/// not in the page before.
-///
-/// To look at the instruction costs more than all the rest, and devices have much used registers at
-/// the beginning of a page. The guest has their address in a register of its own then, and none that
-/// is so near before it that an access by an immediate offset could begin one to three bytes before.
-#[inline]
-fn begins_page(state: &VcpuState, abort: &Abort) -> bool {
-    if abort.offset() != 0 {
-        return false;
-    }
-    let mut is_here = false;
-    for base in &state.context.core.r[..13] {
-        match abort.address.wrapping_sub(*base) {
-            0 => is_here = true,
-            1..=0x1002 => return false,
-            _ => (),
-        }
-    }
-    is_here
-}
-
-/// The same for an instruction for which the hardware gives no syndrome (B3.13.6).
+/// Emulates an instruction for which the hardware gives no syndrome (B3.13.6).
 fn emulate_decoded(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
     let transfer = match fetch_transfer(running, abort)? {
         Fetched::Same(transfer) => transfer,
