@@ -51,18 +51,18 @@ impl PercpuIrq {
         if cookie.is_null() {
             return Err(ENOMEM);
         }
-        // SAFETY: The handler and the name are 'static. The cookie lives as long as the request.
-        let ret = to_result(unsafe {
-            glue::request_percpu_irq_affinity(
+        // SAFETY: The handler and the name are 'static. The cookie lives as long as the request. Nobody
+        // dereferences it, as it only identifies the request.
+        let (ret, cookie) = unsafe {
+            let ret = glue::request_percpu_irq_affinity(
                 irq,
                 Some(handler::<H>),
                 name.as_char_ptr(),
                 core::ptr::null(),
                 cookie.cast(),
-            )
-        });
-        // SAFETY: Nobody dereferences the cookie, which only identifies the request.
-        let cookie = unsafe { AnyThread::new(cookie) };
+            );
+            (to_result(ret), AnyThread::new(cookie))
+        };
         if let Err(e) = ret {
             // SAFETY: The request failed, so nobody else has the cookie.
             unsafe { glue::kvm_arm_free_percpu_ptr(*cookie) };

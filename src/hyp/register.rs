@@ -101,25 +101,18 @@ pub(crate) fn set_pmuserenr(_irqs: &IrqsOff, value: u32) {
     unsafe { asm!("mcr p15, 0, {}, c9, c14, 0", in(reg) value, options(nostack, preserves_flags)) };
 }
 
-/// Sets the virtual timer's control register.
-///
-/// # Safety
-///
-/// The host must not use the virtual timer, and interrupts must be off.
+/// Sets the virtual timer's control register. A host that was booted in HYP mode does not use this
+/// timer.
 #[inline]
-pub(crate) unsafe fn set_cntv_ctl(value: u32) {
-    // SAFETY: By the function's requirement nobody else depends on the timer.
+pub(crate) fn set_cntv_ctl(_irqs: &IrqsOff, value: u32) {
+    // SAFETY: The timer does nothing but raise its own interrupt, which is requested by this module.
     unsafe { asm!("mcr p15, 0, {}, c14, c3, 1", in(reg) value, options(nostack, preserves_flags)) };
 }
 
 /// Sets the virtual timer's compare value.
-///
-/// # Safety
-///
-/// The host must not use the virtual timer, and interrupts must be off.
 #[inline]
-pub(crate) unsafe fn set_cntv_cval(value: u64) {
-    // SAFETY: By the function's requirement nobody else depends on the timer.
+pub(crate) fn set_cntv_cval(_irqs: &IrqsOff, value: u64) {
+    // SAFETY: The timer does nothing but raise its own interrupt, which is requested by this module.
     unsafe {
         asm!(
             "mcrr p15, 3, {}, {}, c14",

@@ -95,6 +95,7 @@ user_structs!(
     uapi::kvm_irqfd,
     uapi::kvm_ioeventfd,
     uapi::kvm_irq_routing_entry,
+    uapi::kvm_irq_routing_irqchip,
     uapi::kvm_coalesced_mmio_zone,
     uapi::kvm_arm_device_addr,
     uapi::kvm_enable_cap,
@@ -107,7 +108,22 @@ user_structs!(
     uapi::kvm_clear_dirty_log,
 );
 
-/// What the kernel crate copies.
+/// The type of [`member!`].
+pub(crate) fn is_user_struct<T: UserStruct>(value: T) -> T {
+    value
+}
+
+/// Reads a member of a union in a structure of the ABI.
+macro_rules! member {
+    ($union:expr, $name:ident) => {
+        // SAFETY: By the requirement of `UserStruct`, all bytes are valid for the member.
+        $crate::kvm::abi::is_user_struct(unsafe { $union.$name })
+    };
+}
+
+pub(crate) use member;
+
+/// A structure as the kernel crate copies it.
 #[repr(transparent)]
 struct Bytes<T>(T);
 

@@ -240,8 +240,7 @@ impl Bus {
 
 fn read_zone(arg: usize) -> Result<Zone> {
     let zone: uapi::kvm_coalesced_mmio_zone = abi::read_user(arg)?;
-    // SAFETY: Both members are the same integer.
-    let space = match unsafe { zone.__bindgen_anon_1.pio } {
+    let space = match abi::member!(zone.__bindgen_anon_1, pio) {
         0 => Space::Memory,
         1 => Space::Ports,
         _ => return Err(EINVAL),

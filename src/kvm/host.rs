@@ -197,8 +197,7 @@ impl HostTimer {
     /// Switches the timer of this CPU off, and makes its interrupt inactive. A loss of power, or the
     /// software that ran before this kernel, may have left anything there.
     fn reset(&self, irqs: &IrqsOff) {
-        // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
-        unsafe { register::set_cntv_ctl(0) };
+        register::set_cntv_ctl(irqs, 0);
         if let Some(known) = self.active.get(irqs.cpu()) {
             known.store(false, Ordering::Relaxed);
             let _ = self.irq.set_active(irqs, false);

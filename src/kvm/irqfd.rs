@@ -337,9 +337,7 @@ fn route(entry: &uapi::kvm_irq_routing_entry) -> Result<Route> {
     }
     let pin = match entry.type_ {
         uapi::KVM_IRQ_ROUTING_IRQCHIP if entry.flags == 0 => {
-            // SAFETY: This member of the union consists of integers, for which any bytes are valid, and
-            // all bytes of the union were read from user space.
-            let irqchip = unsafe { entry.u.irqchip };
+            let irqchip = abi::member!(entry.u, irqchip);
             if irqchip.irqchip >= uapi::KVM_NR_IRQCHIPS || irqchip.pin >= PINS {
                 return Err(EINVAL);
             }

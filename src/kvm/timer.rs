@@ -125,8 +125,7 @@ impl VcpuTimers {
         keep_active: bool,
     ) {
         host.set_active(irqs, keep_active);
-        // SAFETY: The host, booted in HYP mode, does not use the virtual timer.
-        unsafe { register::set_cntv_cval(self.virt.cval) };
+        register::set_cntv_cval(irqs, self.virt.cval);
         context.cntv_ctl = self.virt.ctl.bits();
     }
 

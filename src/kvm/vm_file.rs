@@ -50,15 +50,13 @@ fn set_memory_region2(vm: &Vm, arg: usize) -> Result {
 
 fn get_dirty_log(vm: &Vm, arg: usize) -> Result {
     let log: uapi::kvm_dirty_log = abi::read_user(arg)?;
-    // SAFETY: The other member of the union is a number, too.
-    let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
+    let bitmap = abi::member!(log.__bindgen_anon_1, padding2);
     vm.memory.get_dirty_log(log.slot, bitmap as usize)
 }
 
 fn clear_dirty_log(vm: &Vm, arg: usize) -> Result {
     let log: uapi::kvm_clear_dirty_log = abi::read_user(arg)?;
-    // SAFETY: The other member of the union is a number, too.
-    let bitmap = unsafe { log.__bindgen_anon_1.padding2 };
+    let bitmap = abi::member!(log.__bindgen_anon_1, padding2);
     vm.memory
         .clear_dirty_log(log.slot, log.first_page, log.num_pages, bitmap as usize)
 }
@@ -102,8 +100,7 @@ fn set_device_address(vm: &Vm, arg: usize) -> Result {
 /// then than before.
 fn irq_line(vm: &Vm, arg: usize, gives_status: bool) -> Result {
     let level: uapi::kvm_irq_level = abi::read_user(arg)?;
-    // SAFETY: The other member of the union is an output of the same type.
-    let irq = unsafe { level.__bindgen_anon_1.irq };
+    let irq = abi::member!(level.__bindgen_anon_1, irq);
     irq_line::set(vm, irq, level.level != 0)?;
     if gives_status {
         abi::write_user(arg, &level)?;
