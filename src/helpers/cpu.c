@@ -31,7 +31,7 @@ void kvm_arm_local_irq_restore(unsigned long flags)
 void kvm_arm_local_irq_window(unsigned long flags)
 {
 	local_irq_restore(flags);
-	/* An interrupt that is pending is taken at the latest here (B1.8.5). */
+	/* The CPU takes a pending interrupt before it goes on behind this (B1.8.5). */
 	isb();
 	local_irq_disable();
 }

@@ -26,7 +26,7 @@ bool kvm_arm_fault_log_allowed(void)
 /* The parameters of the kernel crate cannot change while the module is loaded; this one can. */
 static bool kvm_arm_debug;
 module_param_named(debug, kvm_arm_debug, bool, 0644);
-MODULE_PARM_DESC(debug, "Log what is unusual about guests and monitors (default: off)");
+MODULE_PARM_DESC(debug, "Log unusual events of guests and monitors (default: off)");
 
 bool kvm_arm_debug_allowed(void)
 {

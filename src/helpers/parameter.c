@@ -7,7 +7,7 @@
 #include <linux/moduleparam.h>
 #include "helpers.h"
 
-/* As <linux/kvm_host.h> has them, with the default of Linux 5.6 for Arm. */
+/* The parameters of <linux/kvm_host.h>, with the default of Linux 5.6 for Arm. */
 #define HALT_POLL_NS_DEFAULT	500000
 
 static unsigned int halt_poll_ns = HALT_POLL_NS_DEFAULT;
@@ -20,11 +20,11 @@ MODULE_PARM_DESC(halt_poll_ns_grow, "The factor by which that time grows (0: nev
 
 static unsigned int halt_poll_ns_grow_start = 10000;
 module_param(halt_poll_ns_grow_start, uint, 0644);
-MODULE_PARM_DESC(halt_poll_ns_grow_start, "From where it grows");
+MODULE_PARM_DESC(halt_poll_ns_grow_start, "The first time above zero");
 
 static unsigned int halt_poll_ns_shrink = 2;
 module_param(halt_poll_ns_shrink, uint, 0644);
-MODULE_PARM_DESC(halt_poll_ns_shrink, "The divisor by which it shrinks (0: to nothing)");
+MODULE_PARM_DESC(halt_poll_ns_shrink, "The divisor by which that time shrinks (0: to nothing)");
 
 unsigned int kvm_arm_halt_poll_ns(void)
 {

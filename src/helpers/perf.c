@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Events of the perf core: for src/glue/perf.rs, whose head says how they are used.
+ * Events of the perf core: for src/glue/perf.rs, whose head explains their use.
+ *
+ * An event is stopped and started here as the driver of the monitors does it,
+ * by fields of structures that the bindings do not have.
  */
 #include <linux/err.h>
 #include <linux/perf_event.h>
@@ -9,10 +12,10 @@
 #include "helpers.h"
 
 #ifdef CONFIG_PERF_EVENTS
-/* A period that nothing reaches, and that the perf core accepts. */
+/* A period that the perf core accepts and no counter reaches. */
 #define NO_OVERFLOW	(1ULL << 62)
 
-/* The guest comes out for the interrupt itself, and its counters are read then. */
+/* The interrupt itself ends the guest's run, and its counters are read then. */
 static void ignore_overflow(struct perf_event *event, struct perf_sample_data *data,
 			    struct pt_regs *regs)
 {
@@ -61,7 +64,7 @@ static void stop(struct perf_event *event)
 		event->pmu->stop(event, PERF_EF_UPDATE);
 }
 
-/* Takes effect when the event is started. */
+/* The period takes effect when the event is started. */
 static void set_period(struct perf_event *event, u64 period)
 {
 	if (!event->attr.sample_period)
@@ -78,7 +81,7 @@ u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period)
 
 	if (!is_on_this_cpu(event))
 		return local64_read(&event->count);
-	/* The scheduler starts it when it brings the thread back. */
+	/* The scheduler has started the event if it brought the thread back since. */
 	stop(event);
 	count = local64_read(&event->count);
 	set_period(event, period ? min(period, NO_OVERFLOW) : NO_OVERFLOW);

@@ -48,7 +48,7 @@ bool kvm_arm_make_writable(unsigned long addr, size_t size)
 	return !fault_in_safe_writeable((const char __user *)addr, size);
 }
 
-/* Both formats of the host's tables have these names for the memory type. */
+/* Both formats of the host's page tables have these names for memory types. */
 unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
 {
 	pteval_t type = pgprot_val(prot) & L_PTE_MT_MASK;
@@ -70,9 +70,9 @@ bool kvm_arm_is_huge_mapping(unsigned long addr)
 	pmd_t pmd;
 
 	/*
-	 * Entries are read once: that the tables are not freed does not keep
-	 * another CPU from clearing what leads to them. p4d and pud are folded
-	 * into pgd, so there is one entry above the pmd.
+	 * With interrupts off no table is freed. But another CPU may clear an
+	 * entry at any time, so each entry is read only once. p4d and pud are
+	 * folded into pgd, so there is one entry above the pmd.
 	 */
 	BUILD_BUG_ON(!mm_p4d_folded(NULL) || !mm_pud_folded(NULL));
 	if (!current->mm)
