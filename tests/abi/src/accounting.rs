@@ -140,8 +140,7 @@ fn charged(what: &str, bytes: i64, least: i64, most: i64) -> Outcome {
 /// The memory that the kernel keeps, and charges for, of things that are gone.
 const SLACK: i64 = 128 << 10;
 
-/// Waits until no more is charged than `before` something was there that is gone; some of it is freed
-/// late. Says how much is.
+/// Waits until the charge is back at `before`, since some memory is freed late. Returns the charge.
 fn given_back(group: &Group, what: &str, before: i64) -> Result<i64, String> {
     let (start, patience) = (Instant::now(), kvm::patience(5));
     loop {

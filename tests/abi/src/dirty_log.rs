@@ -49,7 +49,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
 ];
 
-/// The slot with the log, and where it is.
+/// The slot with the log, and its address.
 const SLOT: u32 = 1;
 const DATA: u32 = 0x9000_0000;
 
@@ -560,7 +560,7 @@ fn split_by_the_host() -> Outcome {
         equal("blocks and pages at first", found, [1, 0])?;
         let found = mapped(&stats, || writer.write(0, PAGES))?;
         equal("blocks and pages when it is there", found, [0, 0])?;
-        // Nobody but this test is to make it huge again.
+        // Only this test makes the memory huge again.
         data.advise(libc::MADV_NOHUGEPAGE)?;
         change()?;
         equal("KiB of huge pages", huge_kib(data.address())?, 0)?;

@@ -264,7 +264,7 @@ fn psci_version() -> Outcome {
         caller.has(REG_PSCI_VERSION, version)?;
         caller.expect(PSCI_VERSION, 0, version as u32)?;
     }
-    // It is the VM's.
+    // The register belongs to the VM.
     caller.takes(REG_PSCI_VERSION, PSCI_0_2)?;
     let guest = &caller.0;
     let second = new_vcpu(&guest.kvm, &guest.vm, 1)?;
@@ -404,7 +404,7 @@ fn affinity() -> Outcome {
     guest.memory.write_words(0x100, &[code::HVC, code::LOOP]);
     let results = caller.call(CPU_ON, [0x8000_0001, BASE + 0x100, SYSTEM_OFF])?;
     equal("CPU_ON", results[0], 0)?;
-    // It is on from that moment, although its thread has never run.
+    // The vCPU is on from that moment, although its thread has never run.
     info(1, 0, 0)?;
     caller.expect(CPU_ON, 1, ALREADY_ON)?;
     second.run().works("KVM_RUN")?;
@@ -698,7 +698,7 @@ fn no_64_bits() -> Outcome {
     Ok(())
 }
 
-/// Whatever is called with whatever arguments, the guest goes on.
+/// The guest goes on after every call, with all kinds of arguments.
 fn any_function() -> Outcome {
     let caller = Caller::new()?;
     // These end the run, or wait.

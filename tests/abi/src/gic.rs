@@ -262,7 +262,7 @@ fn unknown_addresses() -> Outcome {
     Ok(())
 }
 
-/// It would be for ever without.
+/// An initialisation without vCPUs would last for ever, so it is refused.
 fn initialised_without() -> Outcome {
     let (_kvm, vm) = new_vm()?;
     let gic = create(&vm)?;

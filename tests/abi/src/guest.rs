@@ -12,11 +12,11 @@ use machine::core::Core;
 
 use crate::check::{equal, fails, Outcome, Works};
 
-/// Where a guest's memory starts, and its first instruction is.
+/// The start of a guest's memory, with its first instruction.
 pub(crate) const BASE: u32 = 0x8000_0000;
 /// How much memory it has.
 pub(crate) const SIZE: usize = 64 << 10;
-/// An address behind which nothing is.
+/// An address that has no memory and no device.
 pub(crate) const HOLE: u32 = 0x1000_0000;
 
 pub(crate) const PAGE: usize = 4096;
@@ -144,7 +144,7 @@ impl Memory {
             0 => (ptr::null_mut(), flags),
             _ => (0x6000_0000 as *mut _, flags | libc::MAP_FIXED_NOREPLACE),
         };
-        // SAFETY: A new mapping where none is.
+        // SAFETY: A new mapping. MAP_FIXED_NOREPLACE replaces none.
         let start = unsafe { libc::mmap(hint, size, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(format!("mmap: {}", std::io::Error::last_os_error()));
@@ -368,8 +368,8 @@ pub(crate) fn complete(vcpu: &Vcpu) -> Outcome {
     fails("KVM_RUN with immediate_exit", result, &[libc::EINTR])
 }
 
-/// Runs a vCPU whose program accesses the hole after each pass, until it is to stop. Gives the number
-/// of passes.
+/// Runs a vCPU whose program accesses the hole after each pass, until `stop`. Returns the number of
+/// passes.
 pub(crate) fn run_passes(vcpu: &Vcpu, stop: &AtomicBool) -> Result<usize, String> {
     let mut passes = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -394,7 +394,7 @@ impl Guest {
         Self::with_init(program, init)
     }
 
-    /// The same with another way to initialise the vCPU.
+    /// Makes a guest with another way to initialise the vCPU.
     pub(crate) fn with_init(
         program: &[u32],
         init: impl FnOnce(&Vm, &Vcpu) -> Result<(), String>,

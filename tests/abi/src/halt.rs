@@ -258,8 +258,8 @@ fn turns(policy: libc::c_int) -> Outcome {
     )
 }
 
-/// It sleeps, or looks out for interrupts, and a thread of the same priority has the CPU all the
-/// same: else that would not come to its end.
+/// The vCPU sleeps, or looks out for interrupts. A thread of the same priority still gets the CPU:
+/// else that thread would never end.
 fn real_time_wfi() -> Outcome {
     register_signal_handler(SIGRTMIN(), on_signal).map_err(|e| e.to_string())?;
     let mut guest = Guest::new(&[code::WFI, 0xeaff_fffd])?;

@@ -329,7 +329,7 @@ fn kill(page: &Memory, mut child: Child) -> Result<bool, String> {
     Ok(page.word(0) != 0)
 }
 
-/// Processes are killed wherever they are while they make and run VMs, of all kinds.
+/// Processes are killed at all moments of making and running VMs, of all kinds.
 fn killed_anywhere() -> Outcome {
     const VICTIMS: u32 = 34;
     let patience = kvm::patience(20);

@@ -126,7 +126,7 @@ fn neighbours() -> Outcome {
     storing.expect(0, WINDOW, 0, 0)?;
     storing.expect(WINDOW, 1, 1, 16)?;
     storing.expect(0, 2 * WINDOW, 0, 0)?;
-    // Those before it are left to themselves.
+    // The pages before it are left alone.
     storing.populate(0..2 * WINDOW)?;
     storing.expect(9, 7, 1, 7)?;
     storing.expect(0, WINDOW, 1, 9)
@@ -263,7 +263,7 @@ fn turned() -> Outcome {
             found = storing.vm.growth(names, || program((n + 1) * STEP))?;
             Ok(())
         })?;
-        // The emulator lets this through for cores of ARMv7, whatever HCR.TSW is.
+        // The emulator permits this for cores of ARMv7, for each value of HCR.TSW.
         if *what == SET_WAY && trapped == 0 {
             traps = false;
             continue;
@@ -565,7 +565,7 @@ fn ageing() -> Outcome {
     // All four have been used, and are young.
     equal("blocks mapped, aged, and used then", found, [2, 0, 0])?;
     let damon = Damon::start(&parts)?;
-    // Each of them is found old when it is not used any more, and young when it is.
+    // The host finds each of them old while the guest does not use it, and young while it does.
     for used in [0, 1, 0] {
         let mut last = Vec::new();
         let result = stats.growth(["pages_aged", "access_flag_faults"], || {

@@ -704,7 +704,7 @@ fn part_of_huge() -> Outcome {
         let found = if offset == 0 {
             store_behind(&guest, behind)?
         } else {
-            // The first store is the one to where nothing is.
+            // The first store goes to an address without memory.
             guest.memory.write_words(0, &store_program(at, 0x1234));
             guest.run_to(uapi::EXIT_MMIO)?;
             store_behind(&guest, behind)?
@@ -974,7 +974,7 @@ fn hugetlbfs() -> Outcome {
     let region = slot(1, address.into(), &extra, 2 * HUGE);
     guest.vm.set_user_memory_region(&region).works("make")?;
     let stats = Stats::new(guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
-    // The other slot is too small for one.
+    // The other slot is too small for a huge page.
     let [blocks] = stats.growth(["blocks_mapped"], || guest.run_to(uapi::EXIT_MMIO))?;
     equal("blocks mapped", blocks, 1)?;
     equal("the word", extra.word(HUGE - 8), 0x1234)?;

@@ -404,7 +404,7 @@ fn forms(programs: &[Program]) -> Outcome {
 fn big_endian() -> Outcome {
     let machine = Machine::new()?;
     for program in arm_programs().iter().chain(&thumb_programs()) {
-        // The store that says that the guest is done is to the same address in either order.
+        // The store that reports the end goes to the same address in either byte order.
         machine.compare(program, E, BASE)?;
     }
     Ok(())
@@ -593,7 +593,7 @@ fn instruction_across_pages() -> Outcome {
 
 fn half_in_memory() -> Outcome {
     let machine = Machine::new()?;
-    // The last words of the guest's memory, and the first ones behind it, where nothing is.
+    // The last words of the guest's memory, and the first words behind it, which have no memory.
     let end = RAM + WINDOW as u32;
     for (code, store) in [(0xe8b0_00f8, false), (0xe8a0_00f8, true)] {
         machine.fill();
@@ -682,7 +682,7 @@ fn expect_abort(machine: &Machine, what: &str, dfsr: u32, dfar: u32) -> Outcome 
 fn unaligned() -> Outcome {
     let machine = Machine::new()?;
     abort_vectors(&machine)?;
-    // ldmia r0, {r1, r3}; strd r4, r5, [r0]; A3.2.1: they fault whatever SCTLR.A is.
+    // ldmia r0, {r1, r3}; strd r4, r5, [r0]; A3.2.1: they fault for both values of SCTLR.A.
     for (code, dfsr) in [(0xe890_000a, 1), (0xe1c0_40f0, 0x801)] {
         machine.guest.memory.write_words(0, &[code, code::LOOP]);
         machine.prepare(HOLE, CPSR, BASE)?;
@@ -720,7 +720,7 @@ fn to_user_space() -> Outcome {
     equal("syndrome: no ISV", nisv.esr_iss & (1 << 24), 0)?;
     let pc = machine.guest.get(uapi::CORE_PC)?;
     equal("pc", pc, BASE + 4 * (VFP.len() as u32 - 1))?;
-    // The monitor carries it out; accesses that can be emulated still are.
+    // The monitor carries the access out; accesses that can be emulated still are.
     machine.guest.set(uapi::CORE_PC, pc + 4)?;
     machine.run(&mut contents())?;
     let bad = machine

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PATTERN: &str = "--pattern";
 
 const WORDS: usize = 1024;
-/// Words of a page that are like no others; then they come again, but for the first of them.
+/// Words of a page that are like no others. The page repeats them, except the first.
 const PERIOD: usize = 128;
 /// Pages in a mebibyte.
 const MEBIBYTE: usize = 256;

@@ -195,7 +195,7 @@ fn irq() -> Outcome {
     set_irq(&first, 23).works("interrupt 23")?;
     equal("the interrupt", get(&first).works("reading it")?, 23)?;
     fails("again", set_irq(&first, 23), &[libc::EBUSY])?;
-    // The same PPI for all.
+    // All vCPUs have the same PPI.
     fails("another PPI", set_irq(&second, 22), &[libc::EINVAL])?;
     fails("an SPI beside a PPI", set_irq(&second, 40), &[libc::EINVAL])?;
     set_irq(&second, 23).works("the same PPI")?;
@@ -220,7 +220,7 @@ fn initialisation() -> Outcome {
     initialise(vcpu).works("KVM_ARM_VCPU_PMU_V3_INIT")?;
     fails("again", initialise(vcpu), &[libc::EBUSY])?;
     fails("a number after it", set_irq(vcpu, 23), &[libc::EBUSY])?;
-    // Unknown attributes are.
+    // Unknown attributes are ENXIO.
     let guest = guest_with_pmu(&[])?;
     for attr in [2, 77, 1 << 32] {
         let vcpu = &guest.vcpu;
@@ -279,7 +279,7 @@ fn cycles() -> Outcome {
         .store(4)
         .store(5)
         .store(6)
-        // It can be set, and stands still when it is off.
+        // The counter can be set, and stands still when it is off.
         .write(PMCR, 0)
         .write(PMCCNTR, 0x1234_5678)
         .spin(1000)

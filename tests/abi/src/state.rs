@@ -408,7 +408,7 @@ fn counter() -> Outcome {
         }
         near("a guest's counter", value)?;
     }
-    // It can go back, too.
+    // The counter can go back, too.
     other.set_reg64(uapi::TIMER_CNT, 0).works("TIMER_CNT")?;
     let now = guest.vcpu.reg64(uapi::TIMER_CNT).works("TIMER_CNT")?;
     ensure(now < A_WHILE, format!("back at {now:#x}"))
@@ -516,7 +516,7 @@ fn asynchronous_abort() -> Outcome {
         ..Default::default()
     };
     guest.vcpu.set_events(&events).works("SET_VCPU_EVENTS")?;
-    // It is not taken back by asking for none.
+    // SET_VCPU_EVENTS without an SError does not take the pending one back.
     let none = uapi::VcpuEvents::default();
     guest.vcpu.set_events(&none).works("SET_VCPU_EVENTS")?;
     events = guest.vcpu.events().works("GET_VCPU_EVENTS")?;
@@ -626,7 +626,8 @@ fn signal_mask() -> Outcome {
     ioctl_ref(&guest.vcpu, uapi::SET_SIGNAL_MASK(), &mask).works("KVM_SET_SIGNAL_MASK")?;
     fails("KVM_RUN", guest.vcpu.run(), &[libc::EINTR])?;
     equal("exit", guest.vcpu.run.exit_reason(), uapi::EXIT_INTR)?;
-    // It is the thread's own mask that holds outside: the signal waits until it is taken.
+    // Outside of KVM_RUN the thread's own mask is valid: the signal waits until the thread takes
+    // it.
     let waiting = |signal| {
         let mut pending = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: The set is written by the call before it is read.

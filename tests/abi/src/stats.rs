@@ -261,7 +261,7 @@ fn capability() -> Outcome {
         ioctl(&vm, uapi::CHECK_EXTENSION(), cap as _).works("KVM_CHECK_EXTENSION")?,
         1,
     )?;
-    // It is a call of VMs and vCPUs alone.
+    // Only VMs and vCPUs have the call.
     fails(
         "KVM_GET_STATS_FD of /dev/kvm",
         ioctl(&kvm, uapi::GET_STATS_FD(), 0),
@@ -544,7 +544,7 @@ fn signals() -> Outcome {
     extern "C" fn nothing(_: i32) {}
     let guest = Guest::new(&[code::LOOP])?;
     let stats = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
-    // SAFETY: The handler does nothing, and no system call is to be restarted behind it.
+    // SAFETY: The handler does nothing, and system calls are not restarted behind it.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
@@ -647,7 +647,7 @@ fn another_process() -> Outcome {
     equal("status of the child", status, 0)
 }
 
-/// All counters only ever grow, whatever runs meanwhile; and reading them stops nobody.
+/// All counters only grow, beside all that runs; and their readers stop nobody.
 fn concurrently() -> Outcome {
     const ROUNDS: u32 = 300;
     let (kvm, vm) = new_vm()?;
@@ -708,7 +708,7 @@ fn concurrently() -> Outcome {
     )
 }
 
-/// `struct perf_event_attr`, as long as its first version was.
+/// `struct perf_event_attr`, in the length of its first version.
 #[repr(C)]
 #[derive(Default)]
 struct PerfEventAttr {

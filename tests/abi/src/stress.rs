@@ -53,7 +53,7 @@ const REPORT: u64 = 8;
 enum Variant {
     /// All of it, with the host's own settings.
     All,
-    /// Transparent huge pages wherever they fit, and nobody is asked.
+    /// Transparent huge pages at all places that fit, without a question.
     HugeAlways,
     /// Transparent huge pages where they are asked for.
     HugeMadvise,
@@ -250,8 +250,8 @@ mod code {
 
 /// The guest's memory, and as many addresses again to move parts of it to.
 ///
-/// Nothing else may be mapped meanwhile, or it could be where a part is to come back to: this
-/// program has to run with `MALLOC_ARENA_MAX=1`, so that no thread has a heap of its own.
+/// Nothing else may be mapped meanwhile, or it could take the place to which a part comes back. So
+/// this program has to run with `MALLOC_ARENA_MAX=1`, and no thread has a heap of its own.
 struct Ram {
     start: usize,
     away: usize,
@@ -632,8 +632,8 @@ fn fork(ram: &Ram, offset: usize, size: usize) -> Result<(), String> {
     equal("status of a child that looked at its memory", status, 0)
 }
 
-/// Throws a page of the zone away, and sees the guest's next writes to it in the new one. Then
-/// nobody else's page gets them: `scratch` is one that is likely to be where the old one was.
+/// Throws a page of the zone away, and finds the guest's next writes in the new page. So no page of
+/// another owner gets them: `scratch` is likely to be at the old page's place.
 fn discard(shared: &Shared, scratch: &Scratch, page: usize) -> Result<(), String> {
     const MARK: u32 = 0x5afe_0000;
     let offset = ZONE + page * PAGE;
@@ -866,7 +866,7 @@ fn torment(
             6 => drop(ram.advise(huge, HUGE, libc::MADV_NOHUGEPAGE)),
             7 | 8 => {
                 ram.advise(huge, HUGE, libc::MADV_HUGEPAGE);
-                // That is done whatever the setting is.
+                // This happens for each value of the setting.
                 if variant != Variant::HugeNever {
                     collapse(shared, &region, huge)?;
                 }
@@ -1031,7 +1031,7 @@ fn stress(seconds: u64, variant: Variant) -> Result<(), String> {
                 }
                 age().inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
                 shared.generations.fetch_add(1, Ordering::Relaxed);
-                // The guest is to come to something, too.
+                // The guest has to make progress, too.
                 thread::sleep(Duration::from_millis(50));
             }
             Ok::<_, String>(())

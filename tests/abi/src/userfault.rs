@@ -62,7 +62,7 @@ struct Copy {
 struct Userfaults(File);
 
 impl Userfaults {
-    /// Those of some memory's pages that are missing.
+    /// The missing pages of some memory.
     fn missing(memory: &Memory) -> Result<Self, String> {
         // SAFETY: A new descriptor, or an error.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
@@ -166,7 +166,7 @@ fn comes() -> Outcome {
     })
 }
 
-/// Of the same 2 MiB, in a slot that is new, and with a vCPU that is.
+/// Pages of the same 2 MiB, in a new slot and with a new vCPU.
 fn passes_by() -> Outcome {
     const PAGES: usize = 16;
     const PROGRAM: usize = 0x1000;

@@ -112,7 +112,7 @@ fn same() -> Outcome {
     set(VTIMER)?;
     set(PTIMER)?;
     fails("KVM_RUN", guest.vcpu.run(), &[libc::EINVAL])?;
-    // It is not too late.
+    // The call does not come too late.
     let result = guest.vcpu.set_attr(TIMER, PTIMER, &26);
     result.works("interrupt 26")?;
     guest.run_to(uapi::EXIT_SYSTEM_EVENT)

@@ -63,7 +63,7 @@ fn attributes() -> Outcome {
     }
     let unknown = [
         (uapi::DEV_VFIO_FILE, 0),
-        // That of POWER's tables.
+        // The attribute of POWER's tables.
         (uapi::DEV_VFIO_FILE, 3),
         (uapi::DEV_VFIO_FILE, (1 << 32) | uapi::DEV_VFIO_FILE_ADD),
         (0, uapi::DEV_VFIO_FILE_ADD),

@@ -433,7 +433,7 @@ fn thumb_32_random() {
     let mut checker = Checker::new();
     let mut random = Random(0xfedc_ba98_7654_3210);
     for _ in 0..millions() {
-        // Those with the bits of loads and stores.
+        // Instructions with the bits of loads and stores.
         let word = random.word();
         let top = if word & 1 == 0 {
             0b111_0100

@@ -90,7 +90,8 @@ fn whatever_accesses_memory_is_emulated_or_in_the_list() {
         }
     }
     for ((begins, names), met) in FAMILIES.iter().zip(checker.met) {
-        // Those of Armv8 have encodings that are UNPREDICTABLE in Armv7, and capstone may name none.
+        // Instructions of Armv8 have encodings that are UNPREDICTABLE in Armv7, and capstone may
+        // name none.
         assert!(met > 0 || begins.contains(&"lda"), "no {begins:?} was met");
         for name in *names {
             assert!(

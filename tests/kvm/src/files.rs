@@ -474,7 +474,7 @@ impl Vcpu {
     /// KVM_GET_REG_LIST: the ids of all registers.
     pub fn reg_list(&self) -> io::Result<Vec<u64>> {
         let mut list = vec![0u64];
-        // The first call tells how many there are.
+        // The first call returns the number of ids.
         if let Err(e) = ioctl_mut(self, uapi::GET_REG_LIST(), &mut list[0]) {
             if e.raw_os_error() != Some(libc::E2BIG) {
                 return Err(e);

@@ -141,7 +141,7 @@ impl GicSnapshot {
         Ok(Self { words })
     }
 
-    /// Gives the state to a vGIC with as many CPUs and interrupts, whatever was there before.
+    /// Gives the state to a vGIC with as many CPUs and interrupts, in place of its own state.
     pub fn restore(&self, gic: &Device) -> io::Result<()> {
         for Word { group, attr, value } in self.words.iter().copied() {
             let offset = attr & 0xffff_ffff;

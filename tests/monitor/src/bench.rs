@@ -34,7 +34,7 @@ const BATCHES: usize = 17;
 /// A sleep is a batch by itself: while the CPU is idle, the host finds much to do for itself.
 const SLEEPS: usize = 65;
 const PAGE_SIZE: usize = 4096;
-/// How much memory a test of a first touch uses, and how many there are.
+/// The memory of a test of a first touch, and the number of such tests.
 const TOUCHED: usize = 4 << 20;
 const TOUCHES: usize = 5;
 /// How many VMs are kept alive at once.
@@ -46,7 +46,7 @@ const MANY_SLOTS: &str = "first touch, resident, 500 slots";
 /// those of `tests/payload/src/bench.rs`.
 const HUGE: Range<usize> = 16 << 20..36 << 20;
 const SMALL: Range<usize> = 36 << 20..56 << 20;
-/// The same without huge pages, and the host has the pages already.
+/// First touches without huge pages, of pages that the host has already.
 const RESIDENT: Range<usize> = 56 << 20..64 << 20;
 
 /// The figure of the C implementation (Linux 4.19) for the same operation on the same board.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device tree that tells the guest what its machine is.
+//! The device tree, which describes the machine to the guest.
 
 use std::ops::Range;
 

@@ -85,7 +85,7 @@ extern "C" fn on_termination(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
     };
 }
 
-/// Lets the user's signals end the guest, with the terminal put back as it was.
+/// Makes the user's signals end the guest and restore the terminal.
 struct Termination {
     event: EventFd,
     stop: Arc<Stop>,

@@ -36,7 +36,7 @@ const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
 pub(crate) enum SlotChange {
     /// Its dirty log is turned on, and read and turned off after a while.
     Log,
-    /// It moves to other guest-physical addresses, and back.
+    /// The slot moves to other guest-physical addresses, and back.
     Move,
 }
 

@@ -114,7 +114,8 @@ impl Drop for Output {
         self.shared.lock().closed = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It does nothing that could panic; if it did, there is nothing left to write with.
+            // The thread does nothing that could panic. If it did, there would be nothing left to
+            // write with.
             let _ = thread.join();
         }
     }

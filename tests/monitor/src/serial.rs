@@ -66,7 +66,7 @@ impl SerialPort {
         }
     }
 
-    /// Gives the guest as much of `input` as its FIFO takes, and says how much that was.
+    /// Gives the guest as much of `input` as its FIFO takes. Returns the number of bytes.
     pub(crate) fn receive(&mut self, input: &[u8]) -> usize {
         let room = self.uart.fifo_capacity().min(input.len());
         if room == 0 {

@@ -106,7 +106,7 @@ pub(crate) struct Machine {
     /// The core that the vCPUs are, as device trees name it.
     pub core: &'static str,
     pub vcpus: Vec<Vcpu>,
-    /// They have performance monitors with an interrupt.
+    /// The vCPUs have performance monitors with an interrupt.
     pub has_pmu: bool,
     /// The interrupt controller goes when its last file is closed and the VM too.
     irqchip: Option<Device>,

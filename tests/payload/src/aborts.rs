@@ -44,7 +44,8 @@ const EXTERNAL: u32 = 0x08;
 const WALK_EXTERNAL_2: u32 = 0x0e;
 /// FS, without the domain, which is unknown for some faults.
 const STATUS: u32 = 0x40f;
-/// The same of the long-descriptor format (table B3-24), with bit 9 which says so.
+/// The fault status of the long-descriptor format (table B3-24), with bit 9, which marks that
+/// format.
 const LONG: u32 = 1 << 9;
 const LONG_STATUS: u32 = 0x23f;
 
@@ -122,14 +123,14 @@ impl Abort {
         }
     }
 
-    /// The same in user mode.
+    /// The same check in user mode.
     fn of_user(&self, instruction: u32) -> Outcome {
         let code = code::arm([NOP, instruction, SVC_0]);
         let found = exceptions::in_user_mode(code, self.address);
         self.check(found, code as u32 + 4, cpu::cpsr() & !FLAGS & !MODE | 0x10)
     }
 
-    /// The same in Thumb state, in both modes.
+    /// The same check in Thumb state, in both modes.
     fn of_thumb(&self, instruction: u16) -> Outcome {
         let code = code::thumb([THUMB_NOP, instruction, THUMB_BX_LR]);
         match exceptions::catch(code, self.address, 0) {

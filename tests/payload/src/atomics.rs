@@ -206,8 +206,8 @@ pub(crate) fn stack() -> Outcome {
     ensure_eq(total, EXPECTED.load(Ordering::SeqCst), "how often they were taken", 0)
 }
 
-/// A queue of many producers and one consumer: whoever swaps itself in as the last links itself to
-/// the one before.
+/// A queue of many producers and one consumer: a producer swaps itself in as the last, and then
+/// links itself to the one before.
 struct Queue {
     last: AtomicUsize,
     /// The successor of a cell, and its content. Cell 0 is the stub.

@@ -32,7 +32,7 @@ const LONG_WAIT: u32 = 16_000 / INSTRUCTIONS_PER_TICK;
 /// `tests/monitor/src/bench.rs` arranges it: as many times 4 MiB as are measured.
 const HUGE: usize = 0x8100_0000;
 const SMALL: usize = 0x8240_0000;
-/// The same without huge pages, and the host has the pages already.
+/// First touches without huge pages, of pages that the host has already.
 const RESIDENT: usize = 0x8380_0000;
 /// The row for a machine that has 500 slots, which is all that is wanted of such a machine.
 const MANY_SLOTS: &str = "first touch, resident, 500 slots";

@@ -23,7 +23,7 @@ unsafe impl Sync for Room {}
 
 static ROOMS: [Room; 8] = [const { Room(UnsafeCell::new([0; WORDS])) }; 8];
 
-/// This CPU's room.
+/// The room of this CPU.
 fn room() -> *mut u32 {
     match ROOMS.get(cpu::this_cpu()) {
         Some(room) => room.0.get().cast(),
@@ -54,7 +54,7 @@ pub(crate) fn arm<const N: usize>(instructions: [u32; N]) -> usize {
     room as usize
 }
 
-/// The same for half words of Thumb code; the address has bit 0 set.
+/// Puts half words of Thumb code into this CPU's room; the address has bit 0 set.
 pub(crate) fn thumb<const N: usize>(instructions: [u16; N]) -> usize {
     let room = room().cast::<u16>();
     for (n, instruction) in instructions.into_iter().enumerate().take(2 * WORDS) {

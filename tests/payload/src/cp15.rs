@@ -112,7 +112,7 @@ pub(crate) fn id_registers() -> Outcome {
         let found = read(register)?;
         let expected = values[column] & mask;
         ensure_eq(found.unwrap_or(!expected) & mask, expected, "the value", place(register))?;
-        // They are read-only: undefined for writes.
+        // The ID registers are read-only: undefined for writes.
         let written = write(register, 0)?;
         ensure(!written, "a read-only register was written", [place(register), 0, 0])?;
         // User mode does not see them.
@@ -376,7 +376,7 @@ pub(crate) fn all_double_reads() -> Outcome {
     Ok(())
 }
 
-/// ACTLR: whatever is written, the CPU goes on as before, in coherency with others.
+/// ACTLR: after any write the CPU goes on as before, in coherency with others.
 pub(crate) fn auxiliary_control() -> Outcome {
     let before = cpu::actlr();
     ensure(before & 1 << 6 != 0, "ACTLR.SMP is clear", [before, 0, 0])?;
@@ -387,7 +387,7 @@ pub(crate) fn auxiliary_control() -> Outcome {
     Ok(())
 }
 
-/// L2CTLR tells how many CPUs there are.
+/// L2CTLR has the number of CPUs.
 pub(crate) fn number_of_cpus() -> Outcome {
     let found = read([1, 9, 0, 2])?.unwrap_or(0) >> 24 & 3;
     ensure_eq(found + 1, doorbell::cpus().min(4), "L2CTLR", 0)

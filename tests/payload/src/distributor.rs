@@ -17,7 +17,7 @@ pub(crate) fn identification() -> Outcome {
     let lines = 32 * ((typer & 0x1f) + 1);
     ensure(lines >= 128, "GICD_TYPER's interrupts", [lines, 128, typer])?;
     ensure_eq(gic::read(gic::GICD_ICPIDR2) >> 4 & 0xf, 2, "GICD_ICPIDR2's revision", 0)?;
-    // It is read-only, and half of it can be read.
+    // The register is read-only, and half of it can be read.
     gic::write(gic::GICD_TYPER, !typer);
     ensure_eq(gic::distributor_type(), typer, "GICD_TYPER written", 0)
 }
@@ -162,8 +162,7 @@ pub(crate) fn configuration() -> Outcome {
     Ok(())
 }
 
-/// There is nothing at reserved places; writes there, and of widths that do not exist, are
-/// harmless.
+/// Reserved places read as zero; writes there, and of widths that do not exist, are harmless.
 pub(crate) fn reserved() -> Outcome {
     for place in [0x00c, 0x020, 0x07c, 0xd80, 0xe00, 0xf04, 0xf30, 0xfc0] {
         let register = gic::GICD_CTLR + place;

@@ -68,7 +68,7 @@ extern "C" {
     fn enter_with();
 }
 
-/// This CPU's record.
+/// The record of this CPU.
 fn record() -> *mut Record {
     let record: *mut Record;
     // SAFETY: Reads TPIDRPRW, where `start.S` put the record's address.

@@ -58,7 +58,7 @@ fn reset(enabled: bool) {
     }
 }
 
-/// Does something with the free SPIs, interrupts masked, and leaves everything as it was.
+/// Does something with the free SPIs while interrupts are masked, and restores everything.
 fn polled(f: impl FnOnce() -> Outcome) -> Outcome {
     cpu::masked(|| {
         reset(true);
@@ -210,7 +210,7 @@ pub(crate) fn binary_point_and_mask() -> Outcome {
             ensure_eq(cpu::isr() >> 7 & 1, passes.into(), "ISR", mask)?;
             if !passes {
                 expect_iar(SPURIOUS, mask)?;
-                // It comes when the mask is opened.
+                // The interrupt comes when the mask is opened.
                 gic::write(GICC_PMR, OPEN);
             }
             expect_iar(spi(5), mask)?;
@@ -432,7 +432,7 @@ pub(crate) fn lines_of_monitor() -> Outcome {
         doorbell::set_spi(false);
         ensure(!is_pending(intid), "it is pending with a low line", [0; 3])?;
         expect_iar(SPURIOUS, 6)?;
-        // By software it stays pending whatever the line does.
+        // An interrupt that is pending by software stays so for all changes of the line.
         make_pending(intid);
         expect_iar(intid, 7)?;
         gic::end(intid);
@@ -656,7 +656,7 @@ pub(crate) fn from_another_cpu() -> Outcome {
             gic::end(spi(N));
             STAGE.store(4, Ordering::SeqCst);
             ensure(stage(5), "stage 5", [0; 3])?;
-            // It was pending, until the first CPU thought otherwise.
+            // The interrupt was pending until the first CPU cleared it.
             expect_iar(SPURIOUS, 2)
         })
     });
@@ -680,7 +680,7 @@ pub(crate) fn from_another_cpu() -> Outcome {
         gic::set_bit(gic::GICD_ICPENDR, spi(N));
         let gone = timer::wait_until(|| !is_pending(spi(N)));
         ensure(gone, "it looks pending for ever", [0; 3])?;
-        // The other CPU may have been running all the time.
+        // The other CPU may have been running the whole time.
         Deadline::after(20 * MILLISECOND).wait();
         STAGE.store(5, Ordering::SeqCst);
         Ok(())

@@ -85,7 +85,7 @@ pub(crate) fn many_pages() -> Outcome {
     Ok(())
 }
 
-/// The same of all CPUs at once on memory that none has touched, a page each in turn.
+/// First touches of all CPUs at once, a page each in turn.
 pub(crate) fn first_touch() -> Outcome {
     const FRESH: usize = RAM + (16 << 20);
     const SIZE: usize = 8 << 20;

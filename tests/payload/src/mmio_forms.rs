@@ -36,7 +36,7 @@ extern "C" {
 
 /// As much of the device as is used, which may be anywhere in its two pages.
 const WORDS: usize = 256;
-/// Where in that the address in R1 is.
+/// The offset in that of the address in R1.
 const BASE: usize = 0x200;
 
 /// Memory beside the device.

@@ -10,9 +10,9 @@ use crate::cpu;
 
 /// A small page of normal memory, write-back, write-allocate, shared, for all to read and write.
 pub(crate) const MEMORY_PAGE: u32 = 0x47e;
-/// The same, read-only for all (AP 0b111).
+/// A small page of normal memory that is read-only for all (AP 0b111).
 pub(crate) const READ_ONLY_PAGE: u32 = 0x67e;
-/// The same, and user mode may not read it either (AP 0b001).
+/// A small page of normal memory that user mode may not even read (AP 0b001).
 pub(crate) const PRIVILEGED_PAGE: u32 = 0x45e;
 /// Execute never.
 pub(crate) const EXECUTE_NEVER: u32 = 1;

@@ -149,7 +149,7 @@ pub(crate) fn off_and_on() -> Outcome {
                 psci::cpu_on(target as u32)
             };
             ensure_eq(result, SUCCESS, "CPU_ON", target as u32)?;
-            // It is on from now on, whatever it has got to.
+            // The CPU is on from now on, even if it has not come far yet.
             if board::is_guest() {
                 let state = psci::affinity_info(target);
                 ensure_eq(state, AFFINITY_ON, "AFFINITY_INFO at once", target as u32)?;

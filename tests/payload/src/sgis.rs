@@ -24,7 +24,7 @@ pub(crate) fn to_self() -> Outcome {
     Ok(())
 }
 
-/// To all but oneself is to nobody on one CPU, and an empty list is, too.
+/// On one CPU, an SGI to all others goes to nobody, and so does one with an empty list.
 pub(crate) fn to_nobody() -> Outcome {
     let count = || (1..16).map(|intid| gic::taken(0, intid)).sum::<u32>();
     let before = count();
@@ -127,7 +127,7 @@ pub(crate) fn sources() -> Outcome {
             if me != 0 {
                 GO.wait()?;
                 gic::send_sgi(1, SGI);
-                // It is pending already: nothing more comes of this.
+                // The SGI is pending already, so a second one changes nothing.
                 gic::send_sgi(1, SGI);
                 return SENT.wait();
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The other CPUs: they wait for work, and do it along with the first.
+//! The other CPUs: they wait for work, and do it together with the first.
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 

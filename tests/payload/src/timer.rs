@@ -159,7 +159,7 @@ pub(crate) fn wait_until(condition: impl FnMut() -> bool) -> bool {
     wait(5 * SECOND, condition)
 }
 
-/// The same for something that takes its time.
+/// Waits for a condition that takes long.
 pub(crate) fn wait_long(condition: impl FnMut() -> bool) -> bool {
     wait(60 * SECOND, condition)
 }

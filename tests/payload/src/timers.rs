@@ -112,7 +112,7 @@ impl Timer {
             ensure(timer::wait_until(is_raised), "it does not come", [place, round, 0])?;
             ensure_eq((self.control)(), ENABLE | STATUS, "CTL", place)?;
             ensure_eq(gic::acknowledge(), self.intid, "GICC_IAR", round)?;
-            // It is still high when it is ended, so it comes again.
+            // The line is still high at the end of the interrupt, so the interrupt comes again.
             gic::end(self.intid);
             ensure(timer::wait_until(is_raised), "it does not stay", [place, round, 0])?;
             ensure_eq(gic::acknowledge(), self.intid, "GICC_IAR", round)?;
@@ -124,7 +124,7 @@ impl Timer {
             }
             gic::end(self.intid);
             ensure_eq(gic::acknowledge(), gic::SPURIOUS, "GICC_IAR when it is low", round)?;
-            // It is high again.
+            // The line is high again.
             if round == 1 {
                 (self.set_control)(ENABLE);
                 ensure(timer::wait_until(is_raised), "it is not unmasked", [place, round, 0])?;
@@ -401,7 +401,8 @@ pub(crate) fn periodic() -> Outcome {
     })
 }
 
-/// A timer that is off keeps its compare value over exits, whoever uses the hardware meanwhile.
+/// A timer that is off keeps its compare value over exits, even if others use the hardware
+/// meanwhile.
 pub(crate) fn stopped() -> Outcome {
     smp::on_all(|cpu| {
         timer::stop();

@@ -35,7 +35,7 @@ pub(crate) fn masked_interrupts() -> Outcome {
                 ensure(!late, "the physical timer did not wake it", [round, 0, 0])?;
             }
             timer::physical::set_control(0);
-            // One that is pending already.
+            // An interrupt that is pending already.
             gic::send_sgi_to_self(6);
             let before = cpu::counter();
             cpu::wait_for_interrupt();

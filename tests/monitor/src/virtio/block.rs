@@ -164,7 +164,7 @@ impl VirtioDevice for Disk {
         let mut tell = false;
         while let Some(chain) = queue.pop_descriptor_chain(memory) {
             let head = chain.head_index();
-            // A chain that is no request gets nothing written, and comes back all the same.
+            // A chain that is no request is returned with nothing written.
             let written = self.serve(chain, memory).unwrap_or(0);
             if queue.add_used(memory, head, written).is_err() {
                 break;
