@@ -67,7 +67,7 @@ impl Node {
 
     /// Interrupt `index`.
     pub(crate) fn interrupt(&self, index: u32) -> Option<Interrupt> {
-        // SAFETY: The node is valid.
+        // SAFETY: The node is valid, by the type's invariant.
         let irq = unsafe { glue::of_irq_get(self.0.as_ptr().cast(), index as kernel::ffi::c_int) };
         let irq = u32::try_from(irq).ok().filter(|&irq| irq != 0)?;
         let hwirq = safe::kvm_arm_irq_to_hwirq(irq);

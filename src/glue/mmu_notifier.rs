@@ -97,7 +97,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
     /// `notifier` must be the `inner` of a live value.
     unsafe fn from_inner<'a>(notifier: *mut glue::mmu_notifier) -> &'a T {
         let this = kernel::container_of!(notifier.cast::<AnyThread<Opaque<_>>>(), Self, inner);
-        // SAFETY: By the function's requirement.
+        // SAFETY: By the function's requirement, `this` is a live value.
         unsafe { &(*this).callbacks }
     }
 

@@ -94,7 +94,7 @@ impl LowmemPages {
 
 impl Drop for LowmemPages {
     fn drop(&mut self) {
-        // SAFETY: Owned, by the type's invariant.
+        // SAFETY: By the type's invariant this value owns an allocation of this order at the address.
         unsafe { bindings::free_pages(self.address.as_ptr() as usize, self.order) };
     }
 }

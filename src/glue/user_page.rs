@@ -316,13 +316,13 @@ impl PageRef {
 
     /// The physical address.
     pub(crate) fn pa(&self) -> Pa {
-        // SAFETY: The page is valid.
+        // SAFETY: The page is valid, by the type's invariant.
         Pa((unsafe { glue::kvm_arm_page_to_pfn(self.0.as_ptr()) } as u64) << 12)
     }
 
     /// Tells the host that the page is in use.
     fn mark_used(&self) {
-        // SAFETY: The page is valid and referenced.
+        // SAFETY: The page is valid and this value holds a reference, by the type's invariant.
         unsafe { glue::kvm_arm_mark_page_accessed(self.0.as_ptr()) };
     }
 
@@ -332,7 +332,7 @@ impl PageRef {
     /// a file system that has begun to write a page back, for which it would have been taken away,
     /// would never learn of what is written to it later.
     pub(crate) fn mark_dirty(&self) {
-        // SAFETY: The page is valid and referenced.
+        // SAFETY: The page is valid and this value holds a reference, by the type's invariant.
         unsafe { glue::kvm_arm_mark_page_dirty(self.0.as_ptr()) };
     }
 }

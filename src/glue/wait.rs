@@ -40,7 +40,7 @@ impl WaitQueue {
     /// Wakes the waiters, which then look at their condition again. The caller has changed the
     /// condition before. Any context.
     pub(crate) fn wake_up(&self) {
-        // SAFETY: Initialised by the type's invariant.
+        // SAFETY: The queue is initialised, by the type's invariant.
         unsafe { glue::kvm_arm_wake_up(self.inner.get()) };
     }
 

@@ -258,7 +258,7 @@ impl AddressSpace {
     /// That of [`Lowvisor::flush_ram_to_poc`].
     pub(super) unsafe fn flush_ram_to_poc(&self, pa: Pa, size: u64) {
         self.stats.cleaned.add(size >> PAGE_SHIFT);
-        // SAFETY: The caller's promise.
+        // SAFETY: By the function's requirement, the range is RAM that stays in use.
         unsafe { self.lowvisor.flush_ram_to_poc(pa, size) };
     }
 

@@ -221,7 +221,7 @@ impl AddressSpace {
         let must_clean =
             plan.execute || !was_mapped || self.with_region(plan.ipa, maps) != Some(true);
         if must_clean && is_ram {
-            // SAFETY: The caller's promise.
+            // SAFETY: By the function's requirement, the plan's range is RAM that stays in use.
             unsafe { self.flush_ram_to_poc(plan.pa, plan.size.bytes()) };
         }
         if plan.execute {
@@ -312,7 +312,7 @@ impl AddressSpace {
         };
         let hvas = hva..hva + (MOST << PAGE_SHIFT);
         for (_, page) in pages() {
-            // SAFETY: The page is referenced.
+            // SAFETY: `page` holds a reference, so its RAM stays in use.
             unsafe { self.flush_ram_to_poc(page.pa(), MapSize::Page.bytes()) };
         }
         self.with_region(ipa, |region| {

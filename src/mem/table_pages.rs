@@ -81,8 +81,9 @@ impl TableMemory for TablePages {
 
     #[inline]
     fn write(&self, table: Pa, index: usize, desc: u64) {
-        // SAFETY: As above; who writes has the right to the entry, alone. A doubleword is read and
-        // written at once on a core with the Large Physical Address Extension (A3.5.3).
+        // SAFETY: The walker only gives tables of this value, and indices within them. Only the caller
+        // has the right to write to the entry. A core with the Large Physical Address Extension reads
+        // and writes a doubleword at once (A3.5.3).
         unsafe {
             lowmem_ptr(table)
                 .cast::<u64>()
