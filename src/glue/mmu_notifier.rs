@@ -20,10 +20,10 @@ use kvm_bindings as glue;
 
 use super::any_thread::AnyThread;
 
-/// What to do when the host changes the mappings of user addresses.
+/// Callbacks for changes that the host makes to the mappings of user addresses.
 ///
-/// All methods may be called under spinlocks of the memory management, so they must not sleep, but
-/// for [`Self::release`], and [`Self::invalidate_start`] if it is told that it may.
+/// All methods may be called under spinlocks of the memory management, so they must not sleep. Two
+/// exceptions may: [`Self::release`], and [`Self::invalidate_start`] if its argument permits it.
 pub(crate) trait MmuCallbacks: Send + Sync {
     /// The pages in `range` are about to change or to go: forget them, and establish no new
     /// reference before the matching [`Self::invalidate_end`].
@@ -102,7 +102,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
     }
 
     extern "C" fn release(n: *mut glue::mmu_notifier, _mm: *mut bindings::mm_struct) {
-        // SAFETY: The C side calls with what was registered.
+        // SAFETY: The C side calls with the registered notifier.
         unsafe { Self::from_inner(n) }.release();
     }
 
@@ -112,7 +112,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         start: ffi::c_ulong,
         end: ffi::c_ulong,
     ) -> bool {
-        // SAFETY: The C side calls with what was registered.
+        // SAFETY: The C side calls with the registered notifier.
         unsafe { Self::from_inner(n) }.clear_young(start..end, false)
     }
 
@@ -122,7 +122,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         start: ffi::c_ulong,
         end: ffi::c_ulong,
     ) -> bool {
-        // SAFETY: The C side calls with what was registered.
+        // SAFETY: The C side calls with the registered notifier.
         unsafe { Self::from_inner(n) }.clear_young(start..end, true)
     }
 
@@ -131,7 +131,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         _mm: *mut bindings::mm_struct,
         address: ffi::c_ulong,
     ) -> bool {
-        // SAFETY: The C side calls with what was registered.
+        // SAFETY: The C side calls with the registered notifier.
         unsafe { Self::from_inner(n) }.test_young(address..address + 1)
     }
 
@@ -139,7 +139,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         n: *mut glue::mmu_notifier,
         range: *const glue::mmu_notifier_range,
     ) -> ffi::c_int {
-        // SAFETY: The C side calls with what was registered, and a valid range.
+        // SAFETY: The C side calls with the registered notifier and a valid range.
         unsafe {
             let may_sleep = glue::kvm_arm_range_blockable(range);
             Self::from_inner(n).invalidate_start((*range).start..(*range).end, may_sleep)
@@ -151,7 +151,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         n: *mut glue::mmu_notifier,
         range: *const glue::mmu_notifier_range,
     ) {
-        // SAFETY: The C side calls with what was registered, and a valid range.
+        // SAFETY: The C side calls with the registered notifier and a valid range.
         unsafe { Self::from_inner(n).invalidate_end((*range).start..(*range).end) };
     }
 }

@@ -36,7 +36,7 @@ impl LowmemPages {
         Self::allocate(order, bindings::GFP_KERNEL_ACCOUNT)
     }
 
-    /// Allocates for the host itself: what outlives the process.
+    /// Allocates for the host itself: memory that outlives the process.
     pub(crate) fn of_host(order: u32) -> Result<Self> {
         Self::allocate(order, bindings::GFP_KERNEL)
     }
@@ -79,7 +79,7 @@ impl LowmemPages {
         pa
     }
 
-    /// Takes ownership again of what [`Self::into_pa`] gave up.
+    /// Takes ownership again after [`Self::into_pa`] gave it up.
     ///
     /// # Safety
     ///

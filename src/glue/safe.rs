@@ -70,8 +70,7 @@ safe_functions! {
         fn kvm_arm_halt_poll_ns_grow_start() -> ffi::c_uint;
         fn kvm_arm_halt_poll_ns_shrink() -> ffi::c_uint;
     }
-    // Numbers and addresses: for what is none of the kernel's, the result means nothing or is an
-    // error.
+    // Numbers and addresses. If they are not the kernel's, the result means nothing or is an error.
     kvm_bindings::{
         fn kvm_arm_virt_to_phys(va: *const ffi::c_void) -> bindings::phys_addr_t;
         fn kvm_arm_phys_to_virt(pa: bindings::phys_addr_t) -> *mut ffi::c_void;

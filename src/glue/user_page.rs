@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the current process has at its addresses: pages, looked up without pinning them, and
+//! The memory at the addresses of the current process: pages, looked up without pinning them, and
 //! memory of devices.
 
 use core::ptr::NonNull;
@@ -24,7 +24,7 @@ use super::{
     safe, //
 };
 
-/// What is behind a user address.
+/// The memory behind a user address.
 pub(crate) struct HostMapping {
     /// The page, unless it is none that the host counts references of.
     page: Option<UserPage>,
@@ -34,10 +34,10 @@ pub(crate) struct HostMapping {
 }
 
 impl HostMapping {
-    /// Looks the address up, and faults in what is missing, for writing if `write`. May sleep.
+    /// Looks the address up, and faults a missing page in, for writing if `write`. May sleep.
     ///
-    /// What a device driver or `/dev/mem` mapped has the memory type that it has in the process.
-    /// If the page is known to be missing, most likely, it is not looked for before.
+    /// Memory that a device driver or `/dev/mem` mapped has the memory type that it has in the
+    /// process. If the page is probably missing, `is_missing` saves the look before the fault.
     pub(crate) fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
         match UserPage::get(address, write, is_missing) {
             Ok(page) => Ok(Self {
@@ -57,7 +57,7 @@ impl HostMapping {
         let mm = task.mm().ok_or(EFAULT)?;
         let lock = mm.mmap_read_lock();
         let vma = lock.vma_lookup(address).ok_or(EFAULT)?;
-        // An entry that the process may not use at all is there for the look-up all the same.
+        // The look-up also finds entries that the process may not use at all.
         let needed = if write { flags::WRITE } else { flags::READ };
         if vma.flags() & needed == 0 {
             return Err(EFAULT);
@@ -104,8 +104,8 @@ impl HostMapping {
             } else {
                 0
             };
-            // SAFETY: The mmap lock is held, and is not let go of, since no pointer is given by
-            // which that could be told; so the vma stays.
+            // SAFETY: The mmap lock is held. The callee keeps it, since it gets no pointer by which
+            // to report that it let go; so the vma stays.
             kernel::error::to_result(unsafe {
                 bindings::fixup_user_fault(mm.as_raw(), address, flags, core::ptr::null_mut())
             })?;
@@ -163,7 +163,7 @@ impl HostMapping {
     }
 }
 
-/// Does at a user address of the current process what a touch would do, for writing if `write`. May
+/// Does the same as a touch of a user address by the current process, for writing if `write`. May
 /// sleep.
 ///
 /// True says that there may be a page now. All that is not simply a page that is missing, errors
@@ -212,9 +212,9 @@ struct UserPage {
 
 /// How a page was got.
 enum Origin {
-    /// It was there.
+    /// The page was there.
     Resident,
-    /// It had to be faulted in.
+    /// The page had to be faulted in.
     Faulted {
         /// The next one would have to be, too.
         next_is_missing: bool,
@@ -242,8 +242,8 @@ impl UserPage {
                 });
             }
         }
-        // Then the fast look-up costs less than what the slow one does around a fault. The next
-        // page takes but a look at the next entry.
+        // Now the fast look-up costs less than the slow one around a fault. The next page only
+        // takes a look at the next entry.
         if fault_in(address, write) {
             let [page, next] = PageRef::get_resident(address, 2, write);
             let next_is_missing = next.is_none();
@@ -328,9 +328,9 @@ impl PageRef {
 
     /// Tells the host that the page may be written to from now on.
     ///
-    /// Only for one that the guest can reach, with what keeps an invalidation from taking it away:
-    /// a file system that has begun to write a page back, for which it would have been taken away,
-    /// would never learn of what is written to it later.
+    /// Only for a page that the guest can reach, while something keeps an invalidation from taking
+    /// it away. A file system invalidates a page before it writes the page back; it would never
+    /// learn of later writes.
     pub(crate) fn mark_dirty(&self) {
         // SAFETY: The page is valid and this value holds a reference, by the type's invariant.
         unsafe { glue::kvm_arm_mark_page_dirty(self.0.as_ptr()) };
@@ -370,7 +370,7 @@ pub(crate) fn write_resident(address: usize, data: &[u8]) -> bool {
     unsafe { glue::kvm_arm_write_resident(address, data.as_ptr().cast(), data.len()) }
 }
 
-/// Does what a write by the process would do, but for the writing. May sleep.
+/// Does the same as a write by the process, except for the writing. May sleep.
 pub(crate) fn make_writable(address: usize, size: usize) -> Result {
     if safe::kvm_arm_make_writable(address, size) {
         Ok(())
@@ -386,7 +386,7 @@ pub(crate) fn is_huge_mapping(address: usize) -> bool {
     safe::kvm_arm_is_huge_mapping(address)
 }
 
-/// The first address above what a process can map.
+/// The first address that a process cannot map.
 pub(crate) fn user_limit() -> u32 {
     safe::kvm_arm_user_limit()
 }
