@@ -105,7 +105,7 @@ impl<T: Listener> Listening<T> {
         let file: *mut bindings::file = file.as_ptr().cast();
         // SAFETY: `file` is referenced. The callee takes a reference to the eventfd.
         let event = unsafe { EventFd::from_raw(glue::eventfd_ctx_fileget(file)) }?;
-        // The initialiser moves what it captures.
+        // The initialiser moves its captures, so it gets a reference.
         let events = &Cell::new(0);
         let this = Arc::pin_init(
             // INVARIANT: An eventfd's poll always queues.

@@ -57,6 +57,8 @@ safe_functions! {
         fn kvm_arm_has_thread_work() -> bool;
         fn kvm_arm_must_return_to_user() -> bool;
         fn kvm_arm_fatal_signal_pending() -> bool;
+        fn kvm_arm_sigmask_set(mask: u64) -> bindings::sigset_t;
+        fn kvm_arm_sigmask_restore(outer: bindings::sigset_t);
         fn kvm_arm_make_writable(addr: ffi::c_ulong, size: usize) -> bool;
         fn kvm_arm_is_huge_mapping(addr: ffi::c_ulong) -> bool;
     }

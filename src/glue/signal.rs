@@ -2,7 +2,7 @@
 
 //! The signals that a thread takes while it waits.
 
-use kvm_bindings as glue;
+use super::safe;
 
 /// Runs `f` with `mask` in place of the current thread's signal mask, if there is one. SIGKILL and
 /// SIGSTOP cannot be masked.
@@ -12,11 +12,8 @@ pub(crate) fn with_mask<R>(mask: Option<u64>, f: impl FnOnce() -> R) -> R {
     let Some(mask) = mask else {
         return f();
     };
-    // SAFETY: The thread changes its own mask, and has it again below.
-    let outer = unsafe { glue::kvm_arm_sigmask_set(mask) };
+    let outer = safe::kvm_arm_sigmask_set(mask);
     let result = f();
-    // SAFETY: The call above put the thread's own mask aside. Calls inside of `f` have put it back
-    // there.
-    unsafe { glue::kvm_arm_sigmask_restore(outer) };
+    safe::kvm_arm_sigmask_restore(outer);
     result
 }

@@ -72,8 +72,8 @@ impl HostMapping {
             // SAFETY: The vma is the one at the address, and the mmap lock is held.
             if unsafe { bindings::follow_pfnmap_start(&mut args) } == 0 {
                 let (pfn, writable) = (args.pfn, args.writable);
-                // What the driver chose for all of it: `args` does not have that of the entry, for
-                // which this architecture has no function.
+                // The driver chose this type for the whole mapping. `args` does not have the type of
+                // the entry, and this architecture has no function for it.
                 // SAFETY: The vma is valid, and the lock held; `args` was filled in by the call
                 // above; the helpers only look at values.
                 let memory = unsafe {
