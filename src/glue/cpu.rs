@@ -183,6 +183,40 @@ pub(crate) fn on_each_cpu<F: Fn(&IrqsOff) + Sync>(f: F) {
     unsafe { glue::kvm_arm_on_each_cpu(Some(call::<F>), (&raw const f).cast_mut().cast()) };
 }
 
+/// Runs `f` with interrupts disabled on each other online CPU for which `wants` is true, and waits
+/// for the last one. Interrupts must be on.
+pub(crate) fn on_other_cpus_if<W, F>(wants: W, f: F)
+where
+    W: Fn(usize) -> bool,
+    F: Fn(&IrqsOff) + Sync,
+{
+    extern "C" fn is_wanted<W: Fn(usize) -> bool, F>(
+        cpu: ffi::c_int,
+        info: *mut ffi::c_void,
+    ) -> bool {
+        // SAFETY: `info` points to `closures` below, on this CPU.
+        let (wants, _) = unsafe { &*info.cast::<(W, F)>() };
+        // SAFETY: The callee has disabled preemption, so this stays the same CPU.
+        let this = unsafe { glue::kvm_arm_smp_processor_id() };
+        cpu as u32 != this as u32 && wants(cpu as usize)
+    }
+    extern "C" fn call<W, F: Fn(&IrqsOff) + Sync>(info: *mut ffi::c_void) {
+        // SAFETY: `info` points to `closures` below. They live until the last CPU's call has
+        // returned, and other CPUs use only the second one, which is `Sync`.
+        let f = unsafe { &(*info.cast::<(W, F)>()).1 };
+        IrqsOff::with(|irqs| f(&irqs));
+    }
+    let closures = (wants, f);
+    // SAFETY: `closures` lives until the callee returns, which is after the last CPU's call.
+    unsafe {
+        glue::kvm_arm_on_each_cpu_if(
+            Some(is_wanted::<W, F>),
+            Some(call::<W, F>),
+            (&raw const closures).cast_mut().cast(),
+        )
+    };
+}
+
 /// Callbacks for CPUs that come online and go offline.
 pub(crate) trait CpuCallbacks {
     /// Called on each CPU that is online at registration, and later on each CPU that comes online.

@@ -61,6 +61,11 @@ bool kvm_arm_cpu_possible(unsigned int cpu)
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
 }
 
+void kvm_arm_on_each_cpu_if(bool (*wants)(int, void *), void (*func)(void *), void *info)
+{
+	on_each_cpu_cond(wants, func, info, true);
+}
+
 void kvm_arm_on_each_cpu(void (*func)(void *), void *info)
 {
 	on_each_cpu(func, info, 1);

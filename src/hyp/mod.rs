@@ -13,3 +13,4 @@ pub(crate) mod register;
 pub(crate) mod relay;
 pub(crate) mod shared;
 pub(crate) mod takeover;
+pub(crate) mod tlb;

@@ -52,6 +52,10 @@ read32!(
     midr, "0", "0", "0", "0"
 );
 read32!(
+    /// Revision ID Register.
+    revidr, "0", "0", "0", "6"
+);
+read32!(
     /// Multiprocessor Affinity Register.
     mpidr, "0", "0", "0", "5"
 );
@@ -123,17 +127,17 @@ pub(crate) fn set_cntv_cval(_irqs: &IrqsOff, value: u64) {
     };
 }
 
-/// An operation of CP15 on barriers, caches and predictors, by its encoding: rustc's target is ARMv6,
+/// An operation of CP15 on barriers, caches, TLBs and predictors, by its encoding: rustc's target is ARMv6,
 /// whose assembler lacks the newer names.
 macro_rules! operation {
-    ($(#[$doc:meta])* $name:ident, $crm:literal, $opc2:literal) => {
+    ($(#[$doc:meta])* $name:ident, $crn:literal, $crm:literal, $opc2:literal) => {
         $(#[$doc])*
         #[inline]
         pub(crate) fn $name() {
             // SAFETY: The operation changes no register and no contents of memory.
             unsafe {
                 asm!(
-                    concat!("mcr p15, 0, {}, c7, c", $crm, ", ", $opc2),
+                    concat!("mcr p15, 0, {}, c", $crn, ", c", $crm, ", ", $opc2),
                     in(reg) 0,
                     options(nostack, preserves_flags)
                 )
@@ -144,24 +148,37 @@ macro_rules! operation {
 
 operation!(
     /// Instruction synchronisation barrier.
-    isb, "5", "4"
+    isb, "7", "5", "4"
 );
 operation!(
     /// Data memory barrier.
-    dmb, "10", "5"
+    dmb, "7", "10", "5"
 );
 operation!(
     /// Data synchronisation barrier, full system.
-    dsb, "10", "4"
+    dsb, "7", "10", "4"
 );
 operation!(
     /// Invalidates all instruction caches of the Inner Shareable domain.
-    icialluis, "1", "0"
+    icialluis, "7", "1", "0"
+);
+operation!(
+    /// Invalidates the entry of an address and an ASID, both 0, in the TLBs of the Inner Shareable
+    /// domain.
+    tlbimvais, "8", "3", "1"
 );
 operation!(
     /// Invalidates all branch predictors of the Inner Shareable domain.
-    bpiallis, "1", "6"
+    bpiallis, "7", "1", "6"
 );
+
+/// Invalidates the entry of address 0 and ASID 0, which does not matter, in the TLBs of the
+/// Inner Shareable domain, and waits: for [`machine::errata::TlbRepair`].
+#[inline]
+pub(crate) fn invalidate_tlb_of_nothing() {
+    tlbimvais();
+    dsb();
+}
 
 /// Invalidates all instruction caches of the Inner Shareable domain, and waits.
 #[inline]

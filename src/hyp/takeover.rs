@@ -34,9 +34,12 @@ use kernel::{
     },
 };
 use kvm_bindings as layout;
-use machine::core::{
-    Core,
-    PredictorFlush, //
+use machine::{
+    core::{
+        Core,
+        PredictorFlush, //
+    },
+    errata::TlbRepair, //
 };
 
 use super::{
@@ -144,6 +147,8 @@ pub(crate) struct Lowvisor {
     /// The page with the copy of `__hyp_init_begin` to `__hyp_init_end`.
     identity: LowmemPages,
     cpus: [Option<LowmemPages>; MAX_CPUS],
+    /// What an erratum of the core asks for after TLB maintenance.
+    pub(super) tlb_repair: TlbRepair,
     /// The CPUs on which HYP mode is ours.
     owned: [AtomicBool; MAX_CPUS],
     /// The CPUs on which it is to be ours again after a loss of power.
@@ -206,6 +211,7 @@ impl Lowvisor {
                 table <- new_mutex!(table, "kvm_arm_hyp_table"),
                 identity,
                 cpus,
+                tlb_repair: TlbRepair::of(register::midr(), register::revidr()),
                 owned: [const { AtomicBool::new(false) }; MAX_CPUS],
                 wanted: [const { AtomicBool::new(false) }; MAX_CPUS],
                 is_lost: AtomicBool::new(false),

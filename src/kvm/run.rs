@@ -181,7 +181,12 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
         (context.control.hcr & !decided_now.bits()) | running.vcpu.irq_lines() | wfe_trap();
     let vttbr = running.vm.memory.vttbr();
     context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
-    if running.vm.comes_after_another(&irqs, running.vcpu.id) {
+    if running
+        .vm
+        .memory
+        .last_ran
+        .comes_after_another(&irqs, running.vcpu.id)
+    {
         hyp.flush_tlb_local(vttbr);
     }
     running

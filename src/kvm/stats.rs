@@ -303,6 +303,7 @@ statistics! {
     remote_tlb_flush: Count = |s, _| s.tlb_flushes.get(),
     // One request, one broadcast of the hardware.
     remote_tlb_flush_requests: Count = |s, _| s.tlb_flushes.get(),
+    tlb_flush_interrupts: Count = |s, _| s.tlb_flush_interrupts.get(),
     pages_mapped: Count = |s, _| s.pages.get(),
     blocks_mapped: Count = |s, _| s.blocks.get(),
     pages_cleaned: Count = |s, _| s.cleaned.get(),

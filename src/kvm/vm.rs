@@ -4,7 +4,6 @@
 
 use core::sync::atomic::{
     AtomicBool,
-    AtomicU8,
     Ordering, //
 };
 
@@ -39,10 +38,6 @@ use super::{
 };
 use crate::{
     glue::{
-        cpu::{
-            IrqsOff,
-            MAX_CPUS, //
-        },
         debugfs::WithFiles,
         mmu_notifier::MmuNotifier,
         mutex::lock_killable, //
@@ -73,8 +68,6 @@ pub(crate) struct Vm {
     places: Mutex<()>,
     #[pin]
     pub(crate) gic: VmGic,
-    /// The vCPU that was the last to run on each CPU of the host.
-    last_ran: [AtomicU8; MAX_CPUS],
     #[pin]
     pub(crate) irqfds: Irqfds,
     #[pin]
@@ -89,9 +82,6 @@ pub(crate) struct Vm {
     #[pin]
     counter_offset: SpinLock<u64>,
 }
-
-/// No vCPU.
-const NOBODY: u8 = u8::MAX;
 
 impl Vm {
     /// Makes a VM for the current process.
@@ -111,7 +101,6 @@ impl Vm {
                 has_vfio: AtomicBool::new(false),
                 places <- new_mutex!((), "kvm_arm_places"),
                 gic <- VmGic::new(host.clone()),
-                last_ran: [const { AtomicU8::new(NOBODY) }; MAX_CPUS],
                 irqfds <- Irqfds::new(),
                 bus <- Bus::new(),
                 nisv_to_user: AtomicBool::new(false),
@@ -161,20 +150,6 @@ impl Vm {
     pub(crate) fn set_counter_offset(&self, offset: u64) {
         *self.counter_offset.lock() = offset;
         self.vcpus().request(u32::MAX, request::COUNTER);
-    }
-
-    /// Whether the vCPU that is about to run on this CPU is another one than the last of this VM
-    /// here: then the TLBs hold entries of the other one.
-    #[inline]
-    pub(crate) fn comes_after_another(&self, irqs: &IrqsOff, id: usize) -> bool {
-        let Some(last) = self.last_ran.get(irqs.cpu()) else {
-            return true;
-        };
-        let other = last.load(Ordering::Relaxed) != id as u8;
-        if other {
-            last.store(id as u8, Ordering::Relaxed);
-        }
-        other
     }
 
     // --- vCPUs ------------------------------------------------------------------

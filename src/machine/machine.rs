@@ -18,6 +18,7 @@ extern crate std;
 pub mod core;
 pub mod cp14;
 pub mod cp15;
+pub mod errata;
 pub mod fault;
 pub mod firmware;
 pub mod halt;

@@ -64,15 +64,14 @@ use super::{
 };
 use crate::{
     glue::{
-        cpu::{
-            cond_resched,
-            on_each_cpu,
-            IrqsOff, //
-        },
+        cpu::cond_resched,
         task::is_killed,
         user_page::is_huge_mapping, //
     },
-    hyp::takeover::Lowvisor,
+    hyp::{
+        takeover::Lowvisor,
+        tlb::LastRan, //
+    },
     trace::trace, //
 };
 
@@ -83,6 +82,7 @@ pub(super) type Region<'a> = stage2::Region<'a, TablePages>;
 #[pin_data(PinnedDrop)]
 pub(crate) struct AddressSpace {
     pub(crate) vmid: VmidCell,
+    pub(crate) last_ran: LastRan,
     pub(crate) stats: MemoryStats,
     lowvisor: Arc<Lowvisor>,
     root: Pa,
@@ -122,6 +122,7 @@ impl AddressSpace {
         Arc::pin_init(
             try_pin_init!(Self {
                 vmid: VmidCell::new(),
+                last_ran: LastRan::new(),
                 stats: MemoryStats::default(),
                 lowvisor: lowvisor.clone(),
                 root,
@@ -313,21 +314,12 @@ impl AddressSpace {
         cleaned
     }
 
-    /// Invalidates what any TLB holds of this VM. Interrupts must be on.
+    /// Invalidates the VM's entries in the TLBs of all CPUs. Interrupts must be on.
     pub(super) fn flush_tlb(&self) {
         self.stats.tlb_flushes.count();
-        let vttbr = self.vttbr();
-        let flush = |irqs: &IrqsOff| {
-            let hyp = self.lowvisor.this_cpu(irqs);
-            hyp.map(|hyp| hyp.flush_tlb_vmid(vttbr)).is_some()
-        };
-        if !IrqsOff::with(|irqs| flush(&irqs)) {
-            // HYP mode is not ours on this CPU: it is going offline, or the machine down, or the
-            // firmware did not give it back. Others have it still; or the guests there have just
-            // exited to answer this, and are not entered again.
-            on_each_cpu(|irqs| {
-                flush(irqs);
-            });
+        let interrupted = self.lowvisor.flush_tlb_vmid(self.vttbr(), &self.last_ran);
+        if interrupted != 0 {
+            self.stats.tlb_flush_interrupts.add(interrupted.into());
         }
     }
 

@@ -35,6 +35,9 @@ impl SharedCounter {
 pub(crate) struct MemoryStats {
     /// Invalidations of the VM's entries in the TLBs of all CPUs.
     pub(crate) tlb_flushes: SharedCounter,
+    /// CPUs that were interrupted to finish accesses by entries that had been invalidated
+    /// ([`machine::errata::TlbRepair`]).
+    pub(crate) tlb_flush_interrupts: SharedCounter,
     /// Pages of 4 KiB that were mapped, some of them again and again.
     pub(crate) pages: SharedCounter,
     /// Blocks of 2 MiB, likewise.

@@ -22,10 +22,7 @@ use machine::vmid::{
 };
 
 use crate::{
-    glue::cpu::{
-        on_each_cpu,
-        IrqsOff, //
-    },
+    glue::cpu::on_each_cpu,
     hyp::takeover::Lowvisor, //
 };
 
@@ -103,11 +100,7 @@ impl VmidAllocator {
             self.generation.store(generation.bits(), Ordering::Release);
             // Guests that run with a number of the old generation stop doing so.
             on_each_cpu(|_| ());
-            IrqsOff::with(|irqs| {
-                if let Some(hyp) = lowvisor.this_cpu(&irqs) {
-                    hyp.flush_tlb_all_vmids();
-                }
-            });
+            lowvisor.flush_tlb_all_vmids();
         });
         // Without a number, the guest is never entered.
         if let Some(given) = given {

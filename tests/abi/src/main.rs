@@ -30,6 +30,7 @@ mod stats;
 mod stress;
 mod system;
 mod tasks;
+mod tlb;
 mod userfault;
 mod vcpu;
 mod vcpu_attributes;
@@ -51,6 +52,7 @@ const ONE: &str = "--one";
 fn tests() -> Vec<Test> {
     [
         system::TESTS,
+        tlb::TESTS,
         memory::TESTS,
         dirty_log::TESTS,
         mapping::TESTS,

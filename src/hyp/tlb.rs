@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Invalidating the entries of guests in the TLBs of all CPUs.
+
+use core::sync::atomic::{
+    AtomicU32,
+    AtomicU8,
+    Ordering, //
+};
+
+use machine::errata::TlbRepair;
+
+use super::{
+    call::HypCpuRef,
+    register,
+    takeover::Lowvisor, //
+};
+use crate::glue::cpu::{
+    on_each_cpu,
+    on_other_cpus_if,
+    IrqsOff,
+    MAX_CPUS, //
+};
+
+/// The vCPU of a VM that ran last on each CPU: the CPU's TLBs hold entries of no other.
+///
+/// # Invariants
+///
+/// Only the CPU itself writes its element, with interrupts off. While it runs one of the VM's vCPUs,
+/// the element is that vCPU.
+pub(crate) struct LastRan([AtomicU8; MAX_CPUS]);
+
+/// No vCPU ran, or none since the CPU has finished all accesses of the one that did.
+const NOBODY: u8 = u8::MAX;
+
+impl LastRan {
+    /// Nobody ran.
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicU8::new(NOBODY) }; MAX_CPUS])
+    }
+
+    /// Notes that a vCPU is about to run on this CPU. Says whether it may be another one than the
+    /// last: then the TLBs hold entries that are not its own.
+    #[inline]
+    pub(crate) fn comes_after_another(&self, irqs: &IrqsOff, id: usize) -> bool {
+        let Some(last) = self.0.get(irqs.cpu()) else {
+            return true;
+        };
+        let other = last.load(Ordering::Relaxed) != id as u8;
+        if other {
+            last.store(id as u8, Ordering::Relaxed);
+            // Before the guest uses a translation: who invalidates that later sees this CPU here.
+            register::dsb();
+        }
+        other
+    }
+
+    /// Whether a CPU may have accesses by the VM's translations under way.
+    fn may_use(&self, cpu: usize) -> bool {
+        self.0
+            .get(cpu)
+            .is_some_and(|last| last.load(Ordering::Relaxed) != NOBODY)
+    }
+
+    /// Finishes this CPU's accesses for the VM, none of whose vCPUs runs here.
+    fn finish(&self, irqs: &IrqsOff) {
+        register::dmb();
+        // INVARIANT: This CPU's element, with interrupts off. The next vCPU enters itself.
+        if let Some(last) = self.0.get(irqs.cpu()) {
+            last.store(NOBODY, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Lowvisor {
+    /// Invalidates the entries of the VMID in `vttbr` in the TLBs of all CPUs, and waits until no
+    /// CPU uses them. Interrupts must be on. Says how many CPUs had to be interrupted for that.
+    pub(crate) fn flush_tlb_vmid(&self, vttbr: u64, last_ran: &LastRan) -> u32 {
+        self.invalidate(|hyp| hyp.flush_tlb_vmid(vttbr));
+        if self.tlb_repair != TlbRepair::RepeatAndInterrupt {
+            return 0;
+        }
+        let others = IrqsOff::with(|irqs| {
+            let this = irqs.cpu();
+            (0..MAX_CPUS).any(|cpu| cpu != this && last_ran.may_use(cpu))
+        });
+        if !others {
+            return 0;
+        }
+        let interrupted = AtomicU32::new(0);
+        // This CPU has finished its own by the DSB, or when it was given to this task.
+        on_other_cpus_if(
+            |cpu| last_ran.may_use(cpu),
+            |irqs| {
+                last_ran.finish(irqs);
+                interrupted.fetch_add(1, Ordering::Relaxed);
+            },
+        );
+        interrupted.into_inner()
+    }
+
+    /// Invalidates the entries of all VMIDs in the TLBs of all CPUs, and instruction caches.
+    /// Interrupts must be on. No guest runs that uses one of them.
+    pub(crate) fn flush_tlb_all_vmids(&self) {
+        self.invalidate(|hyp| hyp.flush_tlb_all_vmids());
+        if self.tlb_repair == TlbRepair::RepeatAndInterrupt {
+            on_each_cpu(|_| register::dmb());
+        }
+    }
+
+    /// Calls what invalidates TLB entries on all CPUs.
+    fn invalidate(&self, call: impl Fn(&HypCpuRef<'_>) + Sync) {
+        let on_this_cpu = |irqs: &IrqsOff| {
+            let hyp = self.this_cpu(irqs);
+            hyp.map(|hyp| call(&hyp)).is_some()
+        };
+        if !IrqsOff::with(|irqs| on_this_cpu(&irqs)) {
+            // HYP mode is not ours on this CPU: it is going offline, or the machine down, or the
+            // firmware did not give it back. Other CPUs have it still; or the guests there have just
+            // exited to answer this, and are not entered again.
+            on_each_cpu(|irqs| {
+                on_this_cpu(irqs);
+            });
+        }
+        if self.tlb_repair != TlbRepair::None {
+            register::invalidate_tlb_of_nothing();
+        }
+    }
+}
