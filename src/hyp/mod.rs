@@ -12,5 +12,6 @@ pub(crate) mod page_table;
 pub(crate) mod register;
 pub(crate) mod relay;
 pub(crate) mod shared;
+pub(crate) mod table_entry;
 pub(crate) mod takeover;
 pub(crate) mod tlb;

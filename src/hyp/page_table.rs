@@ -33,7 +33,8 @@ use crate::glue::{
 };
 use crate::hyp::{
     context::assert_layout,
-    register::dsb, //
+    register::dsb,
+    table_entry, //
 };
 
 /// The size of a second-level block.
@@ -127,13 +128,13 @@ impl HypPageTable {
 
     fn read(table: *mut u64, index: usize) -> HypDesc {
         // SAFETY: `table` is a page of ours, and `index` is below 512.
-        HypDesc(unsafe { table.add(index % ENTRIES).read_volatile() })
+        HypDesc(unsafe { table_entry::read(table.add(index % ENTRIES)) })
     }
 
     fn write(table: *mut u64, index: usize, desc: HypDesc) {
-        // SAFETY: `table` is a page of ours, and `index` is below 512. A doubleword is written at
-        // once on a core with the Large Physical Address Extension (A3.5.3).
-        unsafe { table.add(index % ENTRIES).write_volatile(desc.0) };
+        // SAFETY: `table` is a page of ours, and `index` is below 512. The table is borrowed mutably,
+        // or not in use yet.
+        unsafe { table_entry::write(table.add(index % ENTRIES), desc.0) };
     }
 
     /// The table that the entry leads to, made if there is none.

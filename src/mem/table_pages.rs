@@ -9,9 +9,15 @@ use armv7::{
 use kernel::prelude::*;
 use machine::stage2::TableMemory;
 
-use crate::glue::page::{
-    lowmem_ptr,
-    LowmemPages, //
+use crate::{
+    glue::page::{
+        lowmem_ptr,
+        LowmemPages, //
+    },
+    hyp::{
+        register::dsb,
+        table_entry, //
+    }, //
 };
 
 /// The most pages that one mapping can need: a table of the third level.
@@ -76,24 +82,18 @@ impl TableMemory for TablePages {
     #[inline]
     fn read(&self, table: Pa, index: usize) -> u64 {
         // SAFETY: The walker only gives tables of this value, and indices within them.
-        unsafe { lowmem_ptr(table).cast::<u64>().add(index).read_volatile() }
+        unsafe { table_entry::read(lowmem_ptr(table).cast::<u64>().add(index)) }
     }
 
     #[inline]
     fn write(&self, table: Pa, index: usize, desc: u64) {
         // SAFETY: The walker only gives tables of this value, and indices within them. Only the caller
-        // has the right to write to the entry. A core with the Large Physical Address Extension reads
-        // and writes a doubleword at once (A3.5.3).
-        unsafe {
-            lowmem_ptr(table)
-                .cast::<u64>()
-                .add(index)
-                .write_volatile(desc)
-        };
+        // has the right to write to the entry.
+        unsafe { table_entry::write(lowmem_ptr(table).cast::<u64>().add(index), desc) };
     }
 
     fn publish(&self) {
-        crate::hyp::register::dsb();
+        dsb();
     }
 
     fn free(&self, table: Pa) {
