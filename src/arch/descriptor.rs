@@ -218,6 +218,13 @@ impl Stage2Desc {
         Self(self.0 | before.0 & WAS_WRITABLE)
     }
 
+    /// The same, where all that the guest may have written is in memory. The guest may not write.
+    #[inline]
+    #[must_use]
+    pub const fn cleaned(self) -> Self {
+        Self(self.0 & !WAS_WRITABLE)
+    }
+
     /// Whether no instructions are fetched from the page or block.
     #[inline]
     pub const fn execute_never(self) -> bool {
@@ -460,6 +467,8 @@ mod tests {
             let protected = page.write_protected();
             prop_assert!(!protected.writable());
             prop_assert_eq!(protected.was_writable(), page.writable());
+            prop_assert!(!protected.cleaned().was_writable());
+            prop_assert_eq!(protected.cleaned().with_writes_of(protected), protected);
             let other = Stage2Desc::page(pa, Stage2Attrs { access: other, ..attrs });
             prop_assert_eq!(other.with_writes_of(protected).access(), other.access());
             prop_assert_eq!(

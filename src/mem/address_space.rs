@@ -190,8 +190,10 @@ impl AddressSpace {
                     }
                     After::Protect(slot) => {
                         self.in_pieces(slot.ipas(), |region, range| {
-                            if region.write_protect(range).flush {
+                            if region.write_protect(range.clone()).flush {
                                 self.flush_tlb();
+                                // The monitor copies all pages now.
+                                self.clean_written(region, range);
                             }
                         });
                     }
@@ -312,6 +314,22 @@ impl AddressSpace {
             }),
         );
         cleaned
+    }
+
+    /// Cleans the pages in `range` that the guest may have written to, for the monitor to read. No
+    /// TLB may hold an old entry of a page that the guest may not write to any more.
+    ///
+    /// The guest may have written past the caches, as when it loses the page ([`Region::unmap`]).
+    pub(super) fn clean_written(&self, region: &mut Region<'_>, range: Range<Ipa>) {
+        let _ = region.update(range, |size, desc| {
+            if !desc.was_writable() || desc.memory() != Some(MemAttr::NormalWb) {
+                return None;
+            }
+            // SAFETY: Memory of this type is RAM, and stays in use while the lock keeps notifiers
+            // out.
+            unsafe { self.flush_ram_to_poc(desc.address(), size) };
+            (!desc.writable()).then(|| desc.cleaned())
+        });
     }
 
     /// Invalidates the VM's entries in the TLBs of all CPUs. Interrupts must be on.

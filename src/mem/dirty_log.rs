@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which pages of a slot the guest has written to.
+//! The dirty log: which pages of a slot the guest has written to.
 //!
-//! While a slot has a log, a page that the guest may write to has its bit set: the fault path
-//! sets it under the lock of the stage-2 table, along with the right to write, and who clears it
-//! takes that right away under the same lock. So a page that is written to between a look at the
-//! log and the next has its bit set at the next, or had it at this one, before the flush of the
-//! TLBs that precedes the return to user space.
+//! While a slot has a log, a page that the guest may write to has its bit set. A fault sets the bit
+//! and gives the right to write under the lock of the page's region. An ioctl clears the bit and
+//! takes the right away under the same lock, and flushes TLBs before it returns. So a page that is
+//! written to between two looks at the log has its bit set at the second. If the write came by an
+//! old entry of a TLB, the page had its bit set at the first, and the write comes before the monitor
+//! reads the page.
+//!
+//! The guest may have written past the caches. So a page that loses the right to write is cleaned to
+//! the point of coherency before the monitor reads it.
 
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering, //
+use core::{
+    ops::Range,
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    }, //
 };
 
 use armv7::addr::{
@@ -193,46 +200,88 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Makes the pages clean whose bits in `words`, from a word of the log on, are set; leaves
-    /// there those that were not.
+    /// Makes the pages clean whose bits in `words` are set, and leaves the bits of those that were
+    /// dirty. `words` begins at a word of the log.
     fn clean(&self, slot: &Slot, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
-        let start = slot.ipas().start.0 + (u64::from(first_word * WORD_PAGES) << PAGE_SHIFT);
-        let end = start + ((words.len() as u64 * u64::from(WORD_PAGES)) << PAGE_SHIFT);
-        let range = Ipa(start)..Ipa(end).min(slot.ipas().end);
-        let page_of = |ipa: Ipa| ((ipa.0 - start) >> PAGE_SHIFT) as u32;
-        // Of the last word, what is behind the slot.
-        let pages = page_of(range.end);
+        let bits = Bits {
+            start: Ipa::from_gfn(slot.gfn + first_word * WORD_PAGES),
+        };
+        let end = bits.ipa(words.len() as u32 * WORD_PAGES);
+        let range = bits.start..end.min(slot.ipas().end);
+        // The last word may have bits behind the slot.
+        let pages = bits.page(range.end);
         if let Some(last) = words.get_mut((pages / WORD_PAGES) as usize) {
             *last &= (1 << (pages % WORD_PAGES)) - 1;
         }
         let mut flush = false;
-        self.in_pieces(range, |region, part| {
-            let (mut page, end) = (page_of(part.start), page_of(part.end));
-            while page < end {
-                // The rest of the word, as far as it is of this region.
-                let (index, bit) = (page / WORD_PAGES, page % WORD_PAGES);
-                let n = (WORD_PAGES - bit).min(end - page);
-                let mask = (u32::MAX >> (WORD_PAGES - n)) << bit;
+        self.in_pieces(range.clone(), |region, part| {
+            for (index, mask) in bits.masks(part) {
                 if let Some(word) = words.get_mut(index as usize) {
-                    let cleaned = log.clear_word((first_word + index) as usize, *word & mask);
-                    *word = *word & !mask | cleaned;
-                    let mut rest = cleaned;
-                    while rest != 0 {
-                        let first = rest.trailing_zeros();
-                        let n = (rest >> first).trailing_ones();
-                        rest &= u32::MAX.checked_shl(first + n).unwrap_or(0);
-                        let ipa = start + (u64::from(index * WORD_PAGES + first) << PAGE_SHIFT);
-                        let size = u64::from(n) << PAGE_SHIFT;
-                        flush |= region.write_protect(Ipa(ipa)..Ipa(ipa + size)).flush;
+                    let cleared = log.clear_word((first_word + index) as usize, *word & mask);
+                    *word = *word & !mask | cleared;
+                    for run in bits.runs(index, cleared) {
+                        flush |= region.write_protect(run).flush;
                     }
                 }
-                page += n;
             }
         });
-        // The monitor reads the pages after this; what is written by way of an old translation
-        // until here, it finds there.
-        if flush {
-            self.flush_tlb();
+        if !flush {
+            // No page was writable, so each was cleaned when it lost that right.
+            return;
         }
+        // The monitor reads the pages after this. It finds what the guest has written by old
+        // translations until here.
+        self.flush_tlb();
+        self.in_pieces(range, |region, part| {
+            for (index, mask) in bits.masks(part) {
+                let dirty = words.get(index as usize).map_or(0, |word| word & mask);
+                for run in bits.runs(index, dirty) {
+                    self.clean_written(region, run);
+                }
+            }
+        });
+    }
+}
+
+/// The pages that the bits of some words are for.
+#[derive(Clone, Copy)]
+struct Bits {
+    /// The address of the first bit's page.
+    start: Ipa,
+}
+
+impl Bits {
+    /// The address of a bit's page.
+    fn ipa(self, bit: u32) -> Ipa {
+        Ipa(self.start.0 + (u64::from(bit) << PAGE_SHIFT))
+    }
+
+    /// The bit of a page.
+    fn page(self, ipa: Ipa) -> u32 {
+        ipa.gfn() - self.start.gfn()
+    }
+
+    /// The words that have bits of pages in `range`, by their index, with a mask of these bits.
+    fn masks(self, range: Range<Ipa>) -> impl Iterator<Item = (u32, u32)> {
+        let (mut page, end) = (self.page(range.start), self.page(range.end));
+        core::iter::from_fn(move || {
+            let (index, bit) = (page / WORD_PAGES, page % WORD_PAGES);
+            let n = (WORD_PAGES - bit).min(end.saturating_sub(page));
+            page += n;
+            (n != 0).then(|| (index, (u32::MAX >> (WORD_PAGES - n)) << bit))
+        })
+    }
+
+    /// The addresses of the pages whose bits are set in a word: those that follow each other as one
+    /// range.
+    fn runs(self, index: u32, word: u32) -> impl Iterator<Item = Range<Ipa>> {
+        let mut rest = word;
+        core::iter::from_fn(move || {
+            let first = rest.trailing_zeros();
+            let n = rest.checked_shr(first)?.trailing_ones();
+            rest &= u32::MAX.checked_shl(first + n).unwrap_or(0);
+            let bit = index * WORD_PAGES + first;
+            Some(self.ipa(bit)..self.ipa(bit + n))
+        })
     }
 }

@@ -29,6 +29,10 @@ pub(crate) const TESTS: &[Test] = &[
         "dirty log: a page is cleaned when the guest gets it, and not again",
         cleaned,
     ),
+    (
+        "dirty log: a page that was written to is cleaned when the right to write goes",
+        cleaned_for_the_monitor,
+    ),
     ("dirty log: turned off and on", off_and_on),
     ("dirty log: with the slot as it moves", moved),
     ("dirty log: manual", manual),
@@ -298,6 +302,39 @@ fn cleaned() -> Outcome {
     // Nothing is there: the page of zeroes, and then another one.
     writer.data.advise(libc::MADV_DONTNEED)?;
     cleaned("taken away", 2 * PAGES as u64, &all)
+}
+
+/// The guest may write past the caches, and the monitor reads what is reported, or all when a log
+/// begins.
+fn cleaned_for_the_monitor() -> Outcome {
+    const PAGES: usize = 64;
+    let writer = Writer::new(PAGES * PAGE, 0)?;
+    let stats = Stats::new(writer.guest.vm.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let cleaned = |what, pages, by: &dyn Fn() -> Outcome| {
+        let [cleaned] = stats.growth(["pages_cleaned"], by)?;
+        equal(what, cleaned, pages)
+    };
+    let report = || writer.log().map(|_| ());
+    writer.write(0, PAGES)?;
+    cleaned("a log begins", PAGES as u64, &|| writer.start_log())?;
+    cleaned("nothing is reported", 0, &report)?;
+    writer.write(3, 5)?;
+    cleaned("some are reported", 5, &report)?;
+    cleaned("they are not reported again", 0, &report)?;
+    writer.write(3, 1)?;
+    cleaned("one is reported", 1, &report)?;
+    // It was cleaned, and not written to since.
+    writer.write(40, 2)?;
+    writer.manual(uapi::DIRTY_LOG_MANUAL_PROTECT_ENABLE)?;
+    cleaned("reported, and writable still", 0, &report)?;
+    let mut bitmap = vec![0; PAGES / 32];
+    bitmap[40 / 32] = 1 << (40 % 32);
+    cleaned("the log of one is cleared", 1, &|| {
+        let result = writer.clear(0, PAGES as u32, &bitmap);
+        result.works("KVM_CLEAR_DIRTY_LOG")
+    })?;
+    // The other one is writable still.
+    cleaned("taken away", 1, &|| writer.data.advise(libc::MADV_DONTNEED))
 }
 
 fn bad_bitmap() -> Outcome {
