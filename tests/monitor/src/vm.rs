@@ -195,7 +195,7 @@ fn core_name(vcpus: &[Vcpu]) -> Result<&'static str> {
         .reg(uapi::cp15_reg(0, 0, 0, 0))
         .context("cannot read MIDR")?;
     // The primary part number (Arm ARM B4.1.105).
-    Ok(match midr >> 4 & 0xfff {
+    Ok(match (midr >> 4) & 0xfff {
         0xc07 => "arm,cortex-a7",
         0xc0d => "arm,cortex-a12",
         0xc0e => "arm,cortex-a17",
