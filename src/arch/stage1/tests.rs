@@ -157,7 +157,7 @@ fn short_walks_end_with_the_fault_of_hardware() {
     let mut memory = Memory::default();
     let mut stage1 = mmu_on();
     let walk = |stage1: &Stage1, memory: &Memory, va| {
-        translate(&stage1, va, Some(READ), |at, bytes| memory.read(at, bytes))
+        translate(stage1, va, Some(READ), |at, bytes| memory.read(at, bytes))
     };
     // No memory where the first table is; nothing in it; no memory for the second table.
     assert_eq!(
@@ -241,7 +241,7 @@ fn addresses_of_neither_half_do_not_translate() {
     let mut stage1 = mmu_on();
     stage1.ttbcr = TTBCR_EAE | 2 << 16 | 1;
     let walk =
-        |stage1: &Stage1, va| translate(&stage1, va, None, |at, bytes| memory.read(at, bytes));
+        |stage1: &Stage1, va| translate(stage1, va, None, |at, bytes| memory.read(at, bytes));
     assert_eq!(
         walk(&stage1, 0x9000_0000),
         Err(fault(FaultKind::Translation, 1, 0))

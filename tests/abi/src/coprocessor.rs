@@ -81,8 +81,8 @@ impl Encoding {
                 all.push(Self::Single {
                     coprocessor,
                     crn: n >> 10,
-                    opc1: n >> 7 & 7,
-                    crm: n >> 3 & 15,
+                    opc1: (n >> 7) & 7,
+                    crm: (n >> 3) & 15,
                     opc2: n & 7,
                 });
             }
@@ -108,41 +108,40 @@ impl Encoding {
                 crn,
                 crm,
                 opc2,
-            } => 0xee00_1010 | opc1 << 21 | crn << 16 | coprocessor << 8 | opc2 << 5 | crm,
+            } => 0xee00_1010 | (opc1 << 21) | (crn << 16) | (coprocessor << 8) | (opc2 << 5) | crm,
             Self::Double {
                 coprocessor,
                 opc1,
                 crm,
-            } => 0xec42_1000 | coprocessor << 8 | opc1 << 4 | crm,
-            Self::Memory { coprocessor, crd } => 0xed93_0000 | crd << 12 | coprocessor << 8,
+            } => 0xec42_1000 | (coprocessor << 8) | (opc1 << 4) | crm,
+            Self::Memory { coprocessor, crd } => 0xed93_0000 | (crd << 12) | (coprocessor << 8),
         }
     }
 
     /// The instruction that reads into R1, or R1 and R2. There is none that reads into memory here.
     fn fetch(self) -> Option<u32> {
         match self {
-            Self::Single { .. } | Self::Double { .. } => Some(self.store() | 1 << 20),
+            Self::Single { .. } | Self::Double { .. } => Some(self.store() | (1 << 20)),
             Self::Memory { .. } => None,
         }
     }
 
     /// Whether a read gives something else each time: counters, and how far timers are.
     fn changes(self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Single {
                 coprocessor: 15,
                 opc1: 0,
                 crn: 14,
                 crm: 2 | 3,
                 opc2: 0,
-            } => true,
-            Self::Double {
+            } | Self::Double {
                 coprocessor: 15,
                 opc1: 0 | 1,
                 crm: 14,
-            } => true,
-            _ => false,
-        }
+            }
+        )
     }
 }
 
@@ -192,7 +191,7 @@ mod code {
 
     /// `b`, from one address to another.
     pub(super) fn branch(from: u32, to: u32) -> u32 {
-        0xea00_0000 | (to.wrapping_sub(from + 8) >> 2 & 0xff_ffff)
+        0xea00_0000 | ((to.wrapping_sub(from + 8) >> 2) & 0xff_ffff)
     }
 
     /// `mov r5, #value`.
@@ -441,10 +440,10 @@ impl Witness {
             compare.push(instruction);
             for register in registers {
                 words.push(*encoding);
-                record.push(keep | register << 12);
+                record.push(keep | (register << 12));
                 // ldr r3, [r9], #4; cmp rN, r3; bne to the report, behind the end.
-                compare.push(next | differs << 12);
-                compare.push(0xe150_0000 | register << 16 | differs);
+                compare.push(next | (differs << 12));
+                compare.push(0xe150_0000 | (register << 16) | differs);
                 compare.push(bne);
             }
         }
@@ -588,7 +587,7 @@ impl Host {
     fn look(&mut self) -> Outcome {
         equal("the thread pointer", cpu::thread_pointer(), self.thread)?;
         equal("TPIDRURW", cpu::tpidrurw(), TPIDRURW)?;
-        equal("FPSCR's rounding", cpu::fpscr() & 3 << 22, ROUND_UP)?;
+        equal("FPSCR's rounding", cpu::fpscr() & (3 << 22), ROUND_UP)?;
         for (n, word) in (0..).zip(&LOW) {
             equal("low memory", word.load(Ordering::Relaxed), n * 0x0101_0101)?;
         }

@@ -514,7 +514,7 @@ fn table_branches() -> Outcome {
             machine.guest.memory.write_words(at, &[0x2177_bf00]);
             machine.guest.memory.write_words(0, &thumb_words(code)[..1]);
             if code.len() == 3 {
-                let second = u32::from(code[2]) | 0xbf00 << 16;
+                let second = u32::from(code[2]) | (0xbf00 << 16);
                 machine.guest.memory.write_words(4, &[second]);
             }
             let mut table = contents();

@@ -51,9 +51,9 @@ impl End {
     fn read(self, data: &mut [u8]) -> io::Result<()> {
         let mut at = 0;
         while let Some(rest) = data.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            // SAFETY: So many bytes can be written there.
-            let done =
-                checked(unsafe { libc::read(self.0, rest.as_mut_ptr().cast(), rest.len()) })?;
+            // SAFETY: `rest` has room for so many bytes.
+            let done = unsafe { libc::read(self.0, rest.as_mut_ptr().cast(), rest.len()) };
+            let done = checked(done)?;
             if done == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

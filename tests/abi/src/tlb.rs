@@ -46,7 +46,7 @@ fn store_on(guest: &Guest, cpu: usize) -> Outcome {
 fn has_erratum(guest: &Guest) -> Result<bool, String> {
     let midr = uapi::cp15_reg(0, 0, 0, 0);
     let midr: u32 = guest.vcpu.reg(midr).works("MIDR")?;
-    let (variant, revision) = (midr >> 20 & 0xf, midr & 0xf);
+    let (variant, revision) = ((midr >> 20) & 0xf, midr & 0xf);
     if midr & 0xff0f_fff0 != 0x410f_c0f0 || (variant, revision) >= (3, 3) {
         return Ok(false);
     }

@@ -182,7 +182,7 @@ fn teller() -> Result<Guest, String> {
 fn told(guest: &Guest) -> Result<u32, String> {
     guest.run_to(uapi::EXIT_MMIO)?;
     let [a, b, c, d, ..] = guest.vcpu.run.mmio().data;
-    Ok((u32::from_le_bytes([a, b, c, d]) >> CPUS_SHIFT & 3) + 1)
+    Ok(((u32::from_le_bytes([a, b, c, d]) >> CPUS_SHIFT) & 3) + 1)
 }
 
 /// Monitors initialise each vCPU before they make the next. All count when the first one runs.
@@ -197,7 +197,7 @@ fn number_of_cpus() -> Outcome {
     let others = others?;
     for vcpu in [&guest.vcpu].into_iter().chain(&others) {
         let l2ctlr = vcpu.reg(L2CTLR).works("L2CTLR")?;
-        equal("CPUs for user space", (l2ctlr >> CPUS_SHIFT & 3) + 1, 4)?;
+        equal("CPUs for user space", ((l2ctlr >> CPUS_SHIFT) & 3) + 1, 4)?;
     }
     equal("CPUs", told(&guest)?, 4)?;
     // A vCPU that runs again after a reset finds the same.
@@ -210,7 +210,7 @@ fn number_of_cpus() -> Outcome {
 fn number_of_cpus_set() -> Outcome {
     let guest = teller()?;
     let l2ctlr = guest.vcpu.reg(L2CTLR).works("L2CTLR")?;
-    let two = l2ctlr & !(3 << CPUS_SHIFT) | 1 << CPUS_SHIFT;
+    let two = l2ctlr & !(3 << CPUS_SHIFT) | (1 << CPUS_SHIFT);
     guest
         .vcpu
         .set_reg(L2CTLR, two)

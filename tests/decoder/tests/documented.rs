@@ -86,7 +86,7 @@ fn whatever_accesses_memory_is_emulated_or_in_the_list() {
         checker.check(Instruction::Arm(word | 0xf000_0000));
         checker.check(Instruction::Arm(word));
         for kind in [0b11101, 0b11110, 0b11111] {
-            checker.check(Instruction::Thumb32(word & 0x07ff_ffff | kind << 27));
+            checker.check(Instruction::Thumb32(word & 0x07ff_ffff | (kind << 27)));
         }
     }
     for ((begins, names), met) in FAMILIES.iter().zip(checker.met) {
