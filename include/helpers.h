@@ -36,7 +36,6 @@ void kvm_arm_cond_resched(void);
 unsigned int kvm_arm_nr_cpu_ids(void);
 bool kvm_arm_cpu_possible(unsigned int cpu);
 void kvm_arm_on_each_cpu_if(bool (*wants)(int, void *), void (*func)(void *), void *info);
-void kvm_arm_on_each_cpu(void (*func)(void *), void *info);
 bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
 

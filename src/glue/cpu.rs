@@ -172,20 +172,25 @@ pub(crate) fn possible_cpus() -> impl Iterator<Item = usize> {
         .map(|cpu| cpu as usize)
 }
 
-/// Runs `f` on every online CPU with interrupts disabled, and waits for the last one.
+/// Runs `f` on every online CPU with interrupts disabled, and waits for the last one. Interrupts must
+/// be on.
 pub(crate) fn on_each_cpu<F: Fn(&IrqsOff) + Sync>(f: F) {
-    extern "C" fn call<F: Fn(&IrqsOff) + Sync>(info: *mut ffi::c_void) {
-        // SAFETY: `info` points to the `f` of `on_each_cpu`, which waits for this call.
-        let f = unsafe { &*info.cast::<F>() };
-        IrqsOff::with(|irqs| f(&irqs));
-    }
-    // SAFETY: `f` is `Sync`, and lives until the callee returns, after the last CPU's call.
-    unsafe { glue::kvm_arm_on_each_cpu(Some(call::<F>), (&raw const f).cast_mut().cast()) };
+    on_each_cpu_if(|_| true, f);
 }
 
-/// Runs `f` with interrupts disabled on each other online CPU for which `wants` is true, and waits
-/// for the last one. Interrupts must be on.
+/// Likewise on each other online CPU for which `wants` is true.
 pub(crate) fn on_other_cpus_if<W, F>(wants: W, f: F)
+where
+    W: Fn(usize) -> bool,
+    F: Fn(&IrqsOff) + Sync,
+{
+    // The callee asks with preemption disabled, so this CPU stays the same.
+    let is_other = |cpu| cpu != safe::kvm_arm_smp_processor_id() as usize;
+    on_each_cpu_if(|cpu| is_other(cpu) && wants(cpu), f);
+}
+
+/// Likewise on each online CPU for which `wants` is true.
+fn on_each_cpu_if<W, F>(wants: W, f: F)
 where
     W: Fn(usize) -> bool,
     F: Fn(&IrqsOff) + Sync,
@@ -196,9 +201,7 @@ where
     ) -> bool {
         // SAFETY: `info` points to `closures` below, on this CPU.
         let (wants, _) = unsafe { &*info.cast::<(W, F)>() };
-        // SAFETY: The callee has disabled preemption, so this stays the same CPU.
-        let this = unsafe { glue::kvm_arm_smp_processor_id() };
-        cpu as u32 != this as u32 && wants(cpu as usize)
+        wants(cpu as usize)
     }
     extern "C" fn call<W, F: Fn(&IrqsOff) + Sync>(info: *mut ffi::c_void) {
         // SAFETY: `info` points to `closures` below. They live until the last CPU's call has

@@ -66,11 +66,6 @@ void kvm_arm_on_each_cpu_if(bool (*wants)(int, void *), void (*func)(void *), vo
 	on_each_cpu_cond(wants, func, info, true);
 }
 
-void kvm_arm_on_each_cpu(void (*func)(void *), void *info)
-{
-	on_each_cpu(func, info, 1);
-}
-
 bool kvm_arm_has_vfp_d32(void)
 {
 	return elf_hwcap & HWCAP_VFPD32;
