@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,34 +156,63 @@ fn move_to_first_cpu(policy: libc::c_int) -> Outcome {
     equal("sched_setaffinity", moved, 0)
 }
 
-/// How long a thread, by the clock of the thread itself, has had a CPU.
-fn thread_time() -> Duration {
+/// How long a thread, by the clock of that thread, has had a CPU.
+fn time_of(clock: libc::clockid_t) -> Duration {
     // SAFETY: A time consists of integers; zero is a value of it.
     let mut time: libc::timespec = unsafe { std::mem::zeroed() };
     // SAFETY: Writes the time.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(clock, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs a vCPU in a thread on the first CPU until it comes back for a reason; sends how that went,
-/// and how long the thread had its CPU.
+/// How long the calling thread has had a CPU.
+fn thread_time() -> Duration {
+    time_of(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// A vCPU that runs in a thread of its own.
+struct OnFirstCpu {
+    /// The clock of the thread, which works as long as this value lives.
+    clock: libc::clockid_t,
+    /// How the run went: how long this thread had the CPU, and how long the other one had it
+    /// meanwhile.
+    times: Receiver<Result<(Duration, Duration), String>>,
+    _keeps_thread: Sender<()>,
+}
+
+/// Runs a vCPU in a thread on the first CPU until it comes back for a reason. Times are taken of that
+/// thread, and of another one beside it.
 fn run_on_first_cpu(
     vcpu: Vcpu,
     policy: libc::c_int,
     reason: u32,
-) -> Receiver<Result<Duration, String>> {
-    let (sender, receiver) = channel();
+    beside: Option<libc::clockid_t>,
+) -> Result<OnFirstCpu, String> {
+    let (clock, own_clock) = channel();
+    let (sender, times) = channel();
+    let (keeps_thread, end) = channel::<()>();
     thread::spawn(move || {
+        let mut id = 0;
+        // SAFETY: Writes the clock's number.
+        let known = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut id) };
+        let _ = clock.send(equal("pthread_getcpuclockid", known, 0).map(|()| id));
+        let now = || (thread_time(), beside.map_or(Duration::ZERO, time_of));
         let run = || {
             move_to_first_cpu(policy)?;
-            let start = thread_time();
+            let start = now();
             vcpu.run().works("KVM_RUN")?;
+            let end = now();
             equal("exit reason", vcpu.run.exit_reason(), reason)?;
-            Ok(thread_time() - start)
+            Ok((end.0 - start.0, end.1 - start.1))
         };
         let _ = sender.send(run());
+        let _ = end.recv();
     });
-    receiver
+    Ok(OnFirstCpu {
+        clock: own_clock.recv().map_err(|e| e.to_string())??,
+        times,
+        _keeps_thread: keeps_thread,
+    })
 }
 
 fn receive<T>(what: &str, from: &Receiver<Result<T, String>>) -> Result<T, String> {
@@ -243,15 +272,16 @@ fn turns(policy: libc::c_int) -> Outcome {
         .works("pc")?;
     let replacement = new_vcpu(&guest.kvm, &guest.vm, 2)?;
     let first = std::mem::replace(&mut guest.vcpu, replacement);
-    let spinning = run_on_first_cpu(first, policy, uapi::EXIT_SYSTEM_EVENT);
+    let spinning = run_on_first_cpu(first, policy, uapi::EXIT_SYSTEM_EVENT, None)?;
     let since = Instant::now();
     while guest.memory.word(SPINS) == 0 {
         ensure(since.elapsed() < kvm::patience(20), "no guest")?;
         thread::sleep(Duration::from_millis(1));
     }
-    let working = run_on_first_cpu(second, policy, uapi::EXIT_MMIO);
-    let worked = receive("the vCPU that works", &working)?;
-    let spun = receive("the vCPU that spins", &spinning)?;
+    // The first one has spun alone up to now, for as long as this thread took to get here.
+    let working = run_on_first_cpu(second, policy, uapi::EXIT_MMIO, Some(spinning.clock))?;
+    let (worked, spun) = receive("the vCPU that works", &working.times)?;
+    receive("the vCPU that spins", &spinning.times)?;
     ensure(
         spun * 2 < worked,
         format!("the vCPU that spins had {spun:?}, the one that works {worked:?}"),
