@@ -693,10 +693,11 @@ fn translated() -> Outcome {
 /// pages: one that a TLB let through although the page counted as clean would be missing.
 fn last_write() -> Outcome {
     const PAGES: usize = 100;
-    // A page that was found dirty twice was written to after it had been made clean. How often
-    // that happens is for the host's scheduler to say.
+    // A page that was found dirty twice was written to after it had been made clean. The host's
+    // scheduler decides how often that happens.
     let mut again = 0;
-    for _ in 0..20 {
+    let since = Instant::now();
+    while since.elapsed() < kvm::patience(30) {
         again += write_and_copy(PAGES)?.saturating_sub(PAGES);
         if again > PAGES {
             return Ok(());
