@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# For people: sets up what is missing, builds, boots, tests. Kbuild has its own file
+# For people: sets up the tools that are missing, builds, boots, tests. Kbuild has its own file
 # (Kbuild), and the scripts that do the work are under tools/.
 
 export BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD

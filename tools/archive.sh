@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 #
 # The Debian archive, seen from outside any root: packages as tables, and files fetched by name
-# and checked by SHA-256. Which packages those are stands in tools/packages.lock; the archive's own
-# index is asked by `make update`, or when it no longer has one of them.
+# and checked by SHA-256. tools/packages.lock names these packages. The archive's own index is asked
+# by `make update`, or when the archive no longer has one of them.
 #
 # A table has a line "package version architecture archive path size sha256" for each package.
 # The archive is debian or debian-security, the path is the one below it.
@@ -20,14 +20,14 @@ armhf_index=${ARMHF_INDEX:-signed}
 # download ends with this status when the archive does not have the file.
 gone=44
 
-# apt_source ARCHIVE: where apt on this machine has it (debian, debian-security) from.
+# apt_source ARCHIVE: the address at which apt on this machine has it (debian, debian-security).
 apt_source() {
 	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
 		sed -n "\\#/$1/\$#{s#/\$##;p;q}"
 }
 
-# find_mirror: sets mirror and security_mirror, unless the user has said. A proxy that apt has
-# been told is used here, too.
+# find_mirror: sets mirror and security_mirror, to the user's choice or else to apt's. The proxy of
+# apt is used here, too.
 find_mirror() {
 	mirror=${DEBIAN_MIRROR:-$(apt_source debian)}
 	security_mirror=${DEBIAN_SECURITY_MIRROR:-$(apt_source debian-security)}
@@ -54,7 +54,7 @@ suites() {
 		"debian-security $suite-security" "debian $suite-backports"
 }
 
-# apt_sources: the same as apt wants it.
+# apt_sources: the same in apt's format.
 apt_sources() {
 	local from name
 	suites | while read -r from name; do
@@ -165,7 +165,7 @@ read_index() {
 	die "the armhf index of $mirror does not match its signed Release: try again later, name another mirror by DEBIAN_MIRROR=, or take the index as it is by ARMHF_INDEX=unsigned"
 }
 
-# versions_of TABLE PACKAGE: all that the table has.
+# versions_of TABLE PACKAGE: all versions that the table has.
 versions_of() {
 	awk -v package="$2" '$1 == package { print $2 }' "$1" | sort -uV
 }

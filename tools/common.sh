@@ -4,8 +4,8 @@
 # The scripts under tools/ share this: where things are, messages, timed steps,
 # locks and stamps. Source it; it runs nothing by itself.
 #
-# Everything here talks to standard error, which leaves standard output to what
-# the user asked for.
+# Everything here talks to standard error, which leaves standard output to the output
+# that the user asked for.
 
 set -euo pipefail
 
@@ -20,7 +20,7 @@ suite=trixie
 
 user_triple=armv7-unknown-linux-gnueabihf
 
-# Where the build root is, and what `kernel` says of itself (see tools/kernel).
+# Where the build root is, and the facts about the kernel (see tools/kernel).
 root=${KVM_ARM_ROOT:-$cache/root}
 kernel_facts=$cache/kernel/current
 
@@ -101,8 +101,8 @@ size_of() {
 lock_fds=()
 
 # locked NAME: waits until no other run holds the lock of that name, then holds it
-# until this process ends. A signal that ends this process also ends what it has started, so
-# that nothing works on without the lock, or holds it for nothing.
+# until this process ends. A signal that ends this process also ends its children, so that none of
+# them works on without the lock, or holds it for nothing.
 locked() {
 	local fd signal
 	mkdir -p "$cache"
@@ -118,7 +118,7 @@ locked() {
 	done
 }
 
-# end_children PID: ends all that this process has started, the youngest first.
+# end_children PID: ends all processes that this one has started, the youngest first.
 end_children() {
 	local children child
 	children=$(cat "/proc/$1/task/$1/children" 2>/dev/null) || return 0
@@ -128,7 +128,7 @@ end_children() {
 	done
 }
 
-# pause SECONDS: what waits holds no lock, should this process be killed meanwhile.
+# pause SECONDS: waits in a child that holds no lock, in case this process is killed meanwhile.
 pause() {
 	(
 		for fd in "${lock_fds[@]}"; do
@@ -164,7 +164,7 @@ publish() {
 	remove "$2.old"
 }
 
-# remove DIRECTORY…: also when users of our namespace own what is in it.
+# remove DIRECTORY…: removes it, also when users of our namespace own files in it.
 remove() {
 	local path
 	for path; do
@@ -174,7 +174,7 @@ remove() {
 }
 
 # The way to be root with mounts of one's own. Without root rights that is the root
-# of a user namespace, which owns what this user owns.
+# of a user namespace, which owns all that this user owns.
 namespace=(unshare --mount --propagation private --)
 if [ "$(id -u)" != 0 ]; then
 	namespace=(unshare --user --map-root-user --map-auto --mount --propagation private --)

@@ -47,7 +47,7 @@ for what in lockdep kmemleak 'page poisoning'; do
 		fail "$what was not missed"
 done
 
-# The module's alarms, each in the module's own words: with others, the log would be searched in vain.
+# The alarms have to be in the module's own words: a search for others would find nothing in the log.
 while read -r alarm; do
 	grep -rqF "${alarm#CPU 1}" "$tree/src" || fail "the module does not say \"$alarm\""
 	echo "[    5.0] kvm_arm: $alarm and more" >"$work/alarm.log"

@@ -18,8 +18,8 @@ programs=$target/$user_triple/release
 zimage=$cache/kernel/$version/arm/usr/lib/modules/$release/vmlinuz
 guest_initrd=$target/guest.cpio
 
-# on_board COMMAND: runs it on the board and leaves what it printed in $output. The
-# host's log has to be clean. Knobs are those of tools/board.
+# on_board COMMAND: runs it on the board and leaves its output in $output. The host's
+# log has to be clean. Knobs are those of tools/board.
 on_board() {
 	local status=0
 	LOG=$work/host.log CHECK_LOG=1 RUN=$1 "$tree/tools/board" | tee "$work/said" || status=$?

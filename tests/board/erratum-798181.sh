@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# On revisions of Cortex-A15 with erratum 798181, CPUs that may use what is invalidated in TLBs are
+# On revisions of Cortex-A15 with erratum 798181, CPUs that may use invalidated entries of TLBs are
 # interrupted, and memory comes and goes under guests as elsewhere. The emulator's own revision,
-# r4p0, does not have it, nor has Cortex-A7.
+# r4p0, does not have the erratum, nor has Cortex-A7.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A guest whose memory is a file of a file system on a disk, which the host writes back all the
-# time: the disk has in the end what the guest wrote.
+# The memory of a guest is a file of a file system on a disk, and the host writes it back all the
+# time. In the end the disk has all that the guest wrote.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"

@@ -37,7 +37,7 @@ ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
 		after=$(free_kib)
 		[ $((before - after)) -lt 2048 ]
 	}
-	turn "Run /init"    # what the first VM costs for ever (slabs, module memory) is not a leak
+	turn "Run /init"    # the lasting costs of the first VM (slabs, module memory) are no leak
 	before=$(free_kib)
 	for line in "Booting Linux" "Brought up .* 2 CPUs" "Run /init"; do turn "$line"; done
 	wait_for is_back

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What pressure-disk and pressure-zram share: a host with 768 MiB runs four Linux guests
+# pressure-disk and pressure-zram share this: a host with 768 MiB runs four Linux guests
 # of two CPUs that together want twice that. Each fills its memory, and checks and rewrites
 # it again and again, while the host ages, swaps, merges and compacts it, for
-# PRESSURE_SECONDS of the board's time. Then one after the other goes through all of its
-# memory once more, and ends.
+# PRESSURE_SECONDS of the board's time. Then one guest after the other goes through all of
+# its memory once more, and ends.
 #
 # PRESSURE_VARIANT changes that:
-#   thp-madvise  the host has huge pages only for who asks for them: guests 1 and 2 do
+#   thp-madvise  the host has huge pages only for those who ask for them: guests 1 and 2 do
 #                (otherwise it is `always`, and all have some)
 #   thp-never    the host has none
 #   hugetlb      guests 1 and 2 have a part of their memory in hugetlbfs; there are no others
@@ -39,10 +39,10 @@ guests="cryptomgr.notests=1 rcupdate.rcu_cpu_stall_timeout=$stall watchdog_thres
 # The reclaim ages it.
 host='cma=8M damon_stat.enabled=N'
 
-# That memory or swap is short is a failure, too, of the host and of the guests.
+# A lack of memory or of swap is a failure, too, of the host and of the guests.
 short='Out of memory|oom-kill|page allocation failure|Bad swap|(Read|Write)-error on swap'
 
-# What the board does, once its swap is there.
+# The board does this, once its swap is there.
 # shellcheck disable=SC2016 # it is the board that expands it
 board='
 	cd /tmp
@@ -97,12 +97,12 @@ board='
 	esac
 	echo $thp >/sys/kernel/mm/transparent_hugepage/enabled || exit
 	echo 1 >/sys/kernel/mm/ksm/run
-	# At its nice value of 5, beside eight busy CPUs of guests, it would need ten minutes of a slow
-	# machine to have seen each page once, and it merges none before it has seen it twice.
+	# At its nice value of 5, beside eight busy CPUs of guests, ksmd would need ten minutes of a slow
+	# machine to see each page once, and it merges no page before it has seen that twice.
 	busybox renice 0 -p $(busybox pidof ksmd) || exit
 	all boot
 	start=$(uptime) now=$(uptime) merged=0 lap=0
-	# As long as it is to be, and on a slow machine until enough has happened.
+	# This lasts for PRESSURE_SECONDS, and on a slow machine until enough has happened.
 	while all alive && [ $((now - start)) -lt $((seconds + 600 * factor)) ]; do
 		if [ $((now - start)) -ge $seconds ] && all was_through &&
 			[ "$(counter pswpin)" -ge $enough ] && [ "$(counter pswpout)" -ge $enough ] &&
@@ -164,7 +164,7 @@ pressure() {
 		at_least 1 "vm $vm: pages_aged"
 		at_least 1 "vm $vm: access_flag_faults"
 		case $variant-$vm in
-		# All but what the guest left alone.
+		# All blocks but those that the guest left alone.
 		hugetlb-[12]) at_least $((hugetlb_mib * 3 / 8)) "vm $vm: blocks_mapped" ;;
 		thp-never-? | hugetlb-? | thp-madvise-[34])
 			expect "^vm $vm: blocks_mapped 0$"
@@ -180,7 +180,7 @@ pressure() {
 	done
 	at_least $enough_meanwhile 'swapped in meanwhile:'
 	at_least $enough_meanwhile 'swapped out meanwhile:'
-	# Far more than what a guest has was away, and came back.
+	# Far more than the memory of one guest was away, and came back.
 	at_least $enough 'swapped in:'
 	at_least $enough 'swapped out:'
 	at_least $enough_merged 'merged by KSM:'
@@ -189,7 +189,7 @@ pressure() {
 	at_least 1000 pgmigrate_success
 }
 
-# at_least NUMBER WHAT [REST]: the board said of it that it was that much.
+# at_least NUMBER WHAT [REST]: the board gave at least that number for it.
 at_least() {
 	[ "$(sed -n "s/^$2 \([0-9]*\)${3:-}\$/\1/p" <<<"$output")" -ge "$1" ] || fail "$2 less than $1"
 }

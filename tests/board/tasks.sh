@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Tasks of a Linux guest that wait for each other, with two and four vCPUs on one CPU of the
-# host. A vCPU that spins for a lock must not do so until the host's next tick. Counted in
-# instructions, which come out the same on any machine.
+# host. A vCPU that spins for a lock must not do so until the host's next tick. The costs are
+# counted in instructions, so they are the same on any machine.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
@@ -32,8 +32,9 @@ at_most() {
 	[ "$cost" -le "$1" ] || fail "$3 with $2 CPUs: $cost instructions, which is more than $1"
 }
 
-# What the C implementation needs on a small kernel of its own time, but for two: there the guest
-# alone has most of it, and to sleep and wake up costs three times as much in the stock kernel.
+# The limits are the costs of the C implementation on a small kernel of its own time, but for two:
+# there the guest alone has most of the cost, and to sleep and wake up costs three times as much in
+# the stock kernel.
 at_most 30391 2 'round trip'
 at_most 42000 4 'round trip' # C: 38,092
 at_most 255000 2 'fork and wait' # C: 219,710, with a smaller process

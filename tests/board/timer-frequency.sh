@@ -4,7 +4,7 @@
 # The device tree knows the frequency of the timer better than CNTFRQ, which the boot loaders of
 # some boards leave zero. Here the tree says eight times what CNTFRQ says. The host's clock
 # follows the tree, so a vCPU that waits for its timer sleeps eight times as long unless the
-# module follows the tree, too. Counted in instructions.
+# module follows the tree, too. The test counts instructions.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
@@ -21,6 +21,6 @@ ADD="$programs/monitor $programs/payload" TIMEOUT=${TIMEOUT:-600} on_board '
 ' || fail "status $? of the board or of rmmod"
 expect '^cp15 timer'
 cost=$(sed -n 's/^timer, WFI: //p' <<<"$output")
-# It fires after 16,000, and the rest is the way back.
+# The timer fires after 16,000, and the rest is the way back.
 [ "$cost" -ge 16000 ] || fail "the timer fires too early: $cost"
 [ "$cost" -le 64000 ] || fail "a vCPU that waits for its timer comes back after $cost instructions"

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What is built already is not built again.
+# Files that are built already are not built again.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
 
-# Here it may be anything that a run before has left.
+# Before this, target/ may have anything that an earlier run has left.
 "$tree/tools/vendor"
 "$tree/tools/module"
 "$tree/tools/programs"

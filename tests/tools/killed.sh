@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A run that is killed leaves its lock free: a signal ends what it has started, too, and a wait
+# A run that is killed leaves its lock free: a signal ends the run's children, too, and a wait
 # between two tries holds no lock even if nothing could be ended.
 
 # shellcheck source=tests/tools/common.sh
@@ -26,13 +26,14 @@ cat >"$work/victim" <<-VICTIM
 	esac
 VICTIM
 
-# starts WAY: a run that holds the lock and is in the middle of a step, or waits for its next try.
+# starts WAY CHILDREN: starts a run that holds the lock, has that many descendants, and is in the
+# middle of a step, or waits for its next try.
 starts() {
 	rm -f "$work/worker" "$work/holds"
-	# A shell lets its background processes ignore SIGINT, and what is ignored cannot be trapped.
+	# A shell lets its background processes ignore SIGINT, and an ignored signal cannot be trapped.
 	env --default-signal=INT bash "$work/victim" "$1" 2>/dev/null &
 	victim=$!
-	# What it has started: a shell and its sleep, or a sleep alone.
+	# Its descendants are a shell and the shell's sleep, or a sleep alone.
 	until [ -s "$work/holds" ] && [ "$(descendants $victim)" -ge "$2" ]; do
 		kill -0 $victim || fail "the run has ended by itself"
 		sleep 0.1

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Packages come from the archive as the lock file names them, and without its index. A file with
-# another hash is refused. If the archive no longer has one, its index is asked. The archive is
-# one that this test makes, on a port of this machine.
+# Packages come from the archive as the lock file names them, and without the archive's index. A
+# file with another hash is refused. If the archive no longer has a package, its index is asked. This
+# test makes the archive, on a port of this machine.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
@@ -30,7 +30,7 @@ until [ -s "$work/port" ]; do
 done
 uri=http://127.0.0.1:$(cat "$work/port")
 
-# kernel ARGUMENT…: what a user would run, with this archive, this lock file and an empty cache.
+# kernel ARGUMENT…: runs tools/kernel, with this archive, this lock file and the cache in $work.
 kernel() {
 	result=0
 	said=$(http_proxy='' XDG_CACHE_HOME=$work/cache KVM_ARM_ROOT=$root PACKAGES_LOCK=$lock ARMHF_INDEX=unsigned \

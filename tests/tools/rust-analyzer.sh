@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# rust-project.json names the module's crates, what they need, and files that are there.
+# rust-project.json names the module's crates, their dependencies, and files that are there.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
