@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// What a descriptor is, at a given level (B3.6.1, B3.6.2).
+/// The kind of a descriptor, at a given level (B3.6.1, B3.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DescKind {
     /// Nothing is mapped.
@@ -30,7 +30,7 @@ const TABLE_OR_PAGE: u64 = 1 << 1;
 const AF: u64 = 1 << 10;
 const SH_INNER: u64 = 0b11 << 8;
 const XN: u64 = 1 << 54;
-/// One of those that are left to software (`[58:55]`): the guest may have written there, by this
+/// One of the bits that are left to software (`[58:55]`): the guest may have written there, by this
 /// entry or one before it for the same memory.
 const WAS_WRITABLE: u64 = 1 << 55;
 
@@ -61,7 +61,7 @@ pub enum MemAttr {
     NormalWb = 0b1111,
 }
 
-/// HAP of stage 2 (table B3-9): what a guest may do.
+/// HAP of stage 2 (table B3-9): the rights of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage2Access {
@@ -188,7 +188,7 @@ impl Stage2Desc {
         }
     }
 
-    /// What the guest may do with a page or block.
+    /// The guest's rights to a page or block.
     #[inline]
     pub const fn access(self) -> Stage2Access {
         match self.0 >> Self::HAP_SHIFT & 0b11 {
@@ -238,7 +238,7 @@ impl Stage2Desc {
         self.0 & AF != 0
     }
 
-    /// The same, without the right to write, but for what was written before.
+    /// The same, without the right to write. The mark of earlier writes stays.
     #[inline]
     #[must_use]
     pub const fn write_protected(self) -> Self {
@@ -272,7 +272,7 @@ pub enum HypMemory {
     Uncached,
 }
 
-/// What HYP mode may do with a mapping. Nothing is writable and executable.
+/// The rights of HYP mode to a mapping. Nothing is writable and executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HypAccess {
     /// Read.
@@ -361,8 +361,8 @@ impl HypDesc {
         }
     }
 
-    /// What HYP mode may do with a page or block; nothing if it is both writable and
-    /// executable, which none of ours is.
+    /// HYP mode's rights to a page or block; none if it is both writable and executable,
+    /// which none of ours is.
     #[inline]
     pub const fn access(self) -> Option<HypAccess> {
         match (self.0 & Self::AP2 != 0, self.0 & XN != 0) {

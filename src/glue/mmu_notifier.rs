@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hearing what happens to the pages of a process.
+//! Callbacks when the host changes the pages of a process.
 
 use core::ops::Range;
 
@@ -30,10 +30,10 @@ pub(crate) trait MmuCallbacks: Send + Sync {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool);
     /// The change is complete.
     fn invalidate_end(&self, range: Range<usize>);
-    /// Whether something in `range` was used since the last call; clears that memory.
+    /// Whether something in `range` was used since the last call. Clears the marks of that use.
     ///
-    /// With `flush`, a use that begins after the call must be seen by the next one; without,
-    /// translations that are cached may go on to be used unseen for a while.
+    /// With `flush`, the next call must see a use that begins after this one. Without, translations
+    /// that are cached may go on to be used unseen for a while.
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool;
     /// Whether something in `range` was used since the last [`Self::clear_young`].
     fn test_young(&self, range: Range<usize>) -> bool;
@@ -75,7 +75,7 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
         try_pin_init!(Self {
             mm: ARef::from(&**mm),
             callbacks,
-            // The last field, since callbacks may come as soon as it is done.
+            // This is the last field, since callbacks may come as soon as it is initialized.
             // SAFETY: The slot is valid, and pinned until it is unregistered. `mm` has users. From
             // here on only the kernel uses the notifier, with its own locks.
             inner <- unsafe {

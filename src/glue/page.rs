@@ -83,10 +83,11 @@ impl LowmemPages {
     ///
     /// # Safety
     ///
-    /// `pa` came from `into_pa` of an allocation of this order, and this is called once for it.
+    /// `pa` must have come from `into_pa` of an allocation of this order, and this must be called
+    /// once for it.
     pub(crate) unsafe fn from_pa(pa: Pa, order: u32) -> Self {
-        // SAFETY: By the function's requirements this is the address of a lowmem page. Any thread may
-        // use plain memory; safe code has only the pointer.
+        // SAFETY: By the function's requirements this is the address of a lowmem page. Any thread
+        // may use plain memory; safe code has only the pointer.
         let address = unsafe { AnyThread::new(NonNull::new_unchecked(lowmem_ptr(pa))) };
         Self { address, order }
     }
@@ -94,7 +95,8 @@ impl LowmemPages {
 
 impl Drop for LowmemPages {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant this value owns an allocation of this order at the address.
+        // SAFETY: By the type's invariant this value owns an allocation of this order at the
+        // address.
         unsafe { bindings::free_pages(self.address.as_ptr() as usize, self.order) };
     }
 }

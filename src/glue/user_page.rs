@@ -26,7 +26,7 @@ use super::{
 
 /// The memory behind a user address.
 pub(crate) struct HostMapping {
-    /// The page, unless it is none that the host counts references of.
+    /// The page, unless the host counts no references for it.
     page: Option<UserPage>,
     pa: Pa,
     writable: bool,
@@ -37,7 +37,7 @@ impl HostMapping {
     /// Looks the address up, and faults a missing page in, for writing if `write`. May sleep.
     ///
     /// Memory that a device driver or `/dev/mem` mapped has the memory type that it has in the
-    /// process. If the page is probably missing, `is_missing` saves the look before the fault.
+    /// process. If the page is probably missing, `is_missing` saves the look-up before the fault.
     pub(crate) fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
         match UserPage::get(address, write, is_missing) {
             Ok(page) => Ok(Self {
@@ -72,8 +72,8 @@ impl HostMapping {
             // SAFETY: The vma is the one at the address, and the mmap lock is held.
             if unsafe { bindings::follow_pfnmap_start(&mut args) } == 0 {
                 let (pfn, writable) = (args.pfn, args.writable);
-                // The driver chose this type for the whole mapping. `args` does not have the type of
-                // the entry, and this architecture has no function for it.
+                // The driver chose this type for the whole mapping. `args` does not have the type
+                // of the entry, and this architecture has no function for it.
                 // SAFETY: The vma is valid, and the lock held; `args` was filled in by the call
                 // above; the helpers only look at values.
                 let memory = unsafe {
@@ -166,8 +166,8 @@ impl HostMapping {
 /// Does the same as a touch of a user address by the current process, for writing if `write`. May
 /// sleep.
 ///
-/// True says that there may be a page now. All that is not simply a page that is missing, errors
-/// among it, is left to others.
+/// True says that there may be a page now. This only settles the simple case of a missing page, and
+/// leaves all others, errors among them, to the slow look-up.
 fn fault_in(address: usize, write: bool) -> bool {
     let task = kernel::current!();
     let Some(vma) = task.mm().and_then(|mm| mm.lock_vma_under_rcu(address)) else {
@@ -196,7 +196,7 @@ fn fault_in(address: usize, write: bool) -> bool {
         // The callee has let go of the lock.
         core::mem::forget(vma);
     }
-    // After any error, the next look finds nothing.
+    // After any error, the next look-up finds nothing.
     fault & bindings::vm_fault_reason_VM_FAULT_RETRY == 0
 }
 
@@ -210,13 +210,13 @@ struct UserPage {
     origin: Origin,
 }
 
-/// How a page was got.
+/// Where a page came from.
 enum Origin {
     /// The page was there.
     Resident,
     /// The page had to be faulted in.
     Faulted {
-        /// The next one would have to be, too.
+        /// The next page would have to be faulted in, too.
         next_is_missing: bool,
     },
 }
@@ -242,8 +242,8 @@ impl UserPage {
                 });
             }
         }
-        // Now the fast look-up costs less than the slow one around a fault. The next page only
-        // takes a look at the next entry.
+        // Now the fast look-up costs less than the slow one around a fault. To look for the next
+        // page, too, takes only a look at the next entry.
         if fault_in(address, write) {
             let [page, next] = PageRef::get_resident(address, 2, write);
             let next_is_missing = next.is_none();
@@ -309,7 +309,7 @@ impl PageRef {
         let mut left = usize::try_from(n).unwrap_or(0);
         pages.map(|page| {
             left = left.checked_sub(1)?;
-            // INVARIANT: The callee took references to so many.
+            // INVARIANT: The callee took references to that many pages.
             NonNull::new(page).map(Self)
         })
     }
@@ -329,8 +329,8 @@ impl PageRef {
     /// Tells the host that the page may be written to from now on.
     ///
     /// Only for a page that the guest can reach, while something keeps an invalidation from taking
-    /// it away. A file system invalidates a page before it writes the page back; it would never
-    /// learn of later writes.
+    /// it away. A file system invalidates a page before it writes the page back. It would not learn
+    /// of writes after that.
     pub(crate) fn mark_dirty(&self) {
         // SAFETY: The page is valid and this value holds a reference, by the type's invariant.
         unsafe { glue::kvm_arm_mark_page_dirty(self.0.as_ptr()) };
@@ -363,8 +363,8 @@ pub(crate) unsafe fn flush_ram_by_kmap(pa: Pa, size: u64) {
     }
 }
 
-/// Writes to the current process's memory, if that can be done without a fault; says whether it was.
-/// Does not sleep.
+/// Writes to the current process's memory, if that can be done without a fault; says whether it
+/// wrote. Does not sleep.
 pub(crate) fn write_resident(address: usize, data: &[u8]) -> bool {
     // SAFETY: `data` can be read. The callee checks the address.
     unsafe { glue::kvm_arm_write_resident(address, data.as_ptr().cast(), data.len()) }

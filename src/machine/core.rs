@@ -48,12 +48,13 @@ pub enum PredictorFlush {
     Bpiall,
 }
 
-/// What sets a core apart.
+/// The facts that set a core apart.
 #[derive(Debug)]
 pub struct Description {
-    /// What people call it.
+    /// Its usual name.
     pub name: &'static str,
-    /// Implementer and primary part number of MIDR (B4.1.105). Revisions differ in the other fields.
+    /// Implementer and primary part number of MIDR (B4.1.105). Revisions differ in the other
+    /// fields.
     midr: u32,
     /// How user space asks for it.
     pub target: Target,
@@ -67,8 +68,8 @@ pub struct Description {
     pub events: [u32; 2],
     /// How its branch predictor is emptied.
     pub predictor: PredictorFlush,
-    /// A history of taken branches steers its predictor (Spectre-BHB, CVE-2022-23960). Eight others
-    /// push out what a guest has left there.
+    /// A history of taken branches steers its predictor (Spectre-BHB, CVE-2022-23960). Eight other
+    /// branches push out those that a guest has left there.
     pub(crate) has_branch_history: bool,
 }
 
@@ -136,7 +137,7 @@ impl Core {
         Self::CortexA17,
     ];
 
-    /// What sets it apart.
+    /// The facts that set it apart.
     #[inline(always)]
     pub const fn description(self) -> &'static Description {
         &DESCRIPTIONS[self as usize]
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(Core::from_midr(0x410f_c075), Some(Core::CortexA7));
         assert_eq!(Core::from_midr(0x410f_c0d0), Some(Core::CortexA12));
         assert_eq!(Core::from_midr(0x411f_c0e2), Some(Core::CortexA17));
-        // Cortex-A5 and A9, Brahma-B15, and Krait: its part is that of another implementer's.
+        // Cortex-A5 and A9, Brahma-B15, Krait, and Cortex-A15's part number of another implementer.
         for midr in [
             0x410f_c051,
             0x411f_c092,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errata of cores, and what software does about them.
+//! Errata of cores, and the workarounds of software.
 
-/// What has to follow an invalidation of TLB entries on all CPUs (Cortex-A15 erratum 798181).
+/// The work that has to follow an invalidation of TLB entries on all CPUs (Cortex-A15 erratum
+/// 798181).
 ///
-/// After TLB maintenance that is broadcast, and a DSB, another CPU may still finish an access by the
-/// old translation.
+/// After TLB maintenance that is broadcast, and a DSB, another CPU may still finish an access by
+/// the old translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlbRepair {
     /// The core does not have the erratum, or has a fix.
@@ -38,7 +39,7 @@ impl TlbRepair {
                 (true, false) => Self::Repeat,
                 (false, false) => Self::RepeatAndInterrupt,
             },
-            // It has the first fix from the beginning.
+            // This revision has the first fix from the beginning.
             (3, _) if !second => Self::Repeat,
             _ => Self::None,
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a stage-2 fault maps: worked out from the guest's access, its slot, and the page that the
-//! host has there.
+//! The mapping that a stage-2 fault makes: planned from the guest's access, its slot, and the page
+//! that the host has there.
 
 use core::ops::Range;
 
@@ -34,7 +34,7 @@ pub enum Access {
     Execute,
 }
 
-/// What a slot lets the guest do.
+/// The terms on which a slot gives the guest its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The guest may not write.
@@ -144,7 +144,7 @@ impl Plan {
     }
 
     /// Whether `old`, the entry at the address, maps the same memory to the guest already. Then
-    /// that was cleaned when it was mapped.
+    /// the memory was cleaned when `old` was made.
     #[inline]
     pub const fn is_mapped_by(&self, old: Stage2Desc) -> bool {
         let size = if old.is_block() {
@@ -288,7 +288,8 @@ mod tests {
             };
             let size = plan.size.bytes();
             prop_assert_eq!((plan.ipa.0 | plan.pa.0) & (size - 1), 0);
-            // The page that faulted is in it, and each page is where the slot and the host have it.
+            // The mapping has the page that faulted, and each page is where the slot and the host
+            // have it.
             prop_assert!(plan.ipa <= ipa && ipa.0 < plan.ipa.0 + size);
             prop_assert_eq!(ipa.0 - plan.ipa.0, host.pa.0 - plan.pa.0);
             let hvas = plan.hvas();
@@ -345,7 +346,8 @@ mod tests {
             prop_assert_eq!(attrs.access == Stage2Access::ReadWrite, plan.writable || keeps);
         }
 
-        /// A page of a block that the guest has is mapped, and a block is not mapped by a page.
+        /// `is_mapped_by`: a page of a block that the guest has is mapped; a block is not mapped if
+        /// the guest has only a page of it.
         #[test]
         fn mapped_by_more_or_less(fault in faults()) {
             let Some(plan) = fault.plan() else {

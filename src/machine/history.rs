@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last changes of a process's memory. A fault that has looked something up finds out here
-//! whether a change since then was about that.
+//! The last changes of a process's memory. A fault that has looked up a page finds out here whether
+//! a change since then was about that page.
 
 use core::ops::Range;
 
@@ -10,9 +10,9 @@ const KEPT: usize = 16;
 
 /// The user addresses of the last changes.
 ///
-/// Changes are counted up to `LAST`, which no machine lives to see: a fault may sleep for as long as
-/// its process likes, while others change the memory, and a count that came round would look like
-/// the one from before. After that many, everything counts as changed.
+/// Changes are counted up to `LAST`, which no machine lives to see: a fault may sleep for as long
+/// as its process likes, while others change the memory, and a count that came round would look
+/// like the one from before. After that many, everything counts as changed.
 ///
 /// # Invariants
 ///
@@ -109,7 +109,7 @@ impl UnderWay {
         }
     }
 
-    /// A change of what is at `range` begins.
+    /// A change of the memory at `range` begins.
     pub fn begin(&mut self, range: &Range<usize>) {
         if let Some(free) = self.ranges.get_mut(self.len) {
             *free = (range.start, range.end);
@@ -124,11 +124,12 @@ impl UnderWay {
         self.others += 1;
     }
 
-    /// One that began has ended.
+    /// A change that began has ended.
     pub fn end(&mut self, range: &Range<usize>) {
         let mut known = self.ranges.iter().take(self.len);
         if let Some(at) = known.position(|known| *known == (range.start, range.end)) {
-            // INVARIANT: The last one takes its place. An equal one that is of the others stays so.
+            // INVARIANT: The last range takes its place. An equal change that is one of the others
+            // stays one of them.
             self.len -= 1;
             self.ranges.swap(at, self.len);
         } else {
@@ -136,7 +137,7 @@ impl UnderWay {
         }
     }
 
-    /// Whether a change is under way of something in `range`, or may be.
+    /// Whether a change of memory in `range` is under way, or may be.
     pub fn may_be_changing(&self, range: &Range<usize>) -> bool {
         let overlaps = |&(start, end): &(usize, usize)| start < range.end && range.start < end;
         self.ranges.iter().take(self.len).any(overlaps) || self.others != 0 && overlaps(&self.hull)
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// All that has changed is told of, and nothing else unless it is long ago.
+        /// Every change is reported, and an unchanged range only if the count is long ago.
         #[test]
         fn as_if_all_were_kept(
             first in prop_oneof![Just(0), Just(u64::from(u32::MAX) - 20)],
@@ -198,8 +199,8 @@ mod tests {
     }
 
     proptest! {
-        /// No change under way is missed, whatever ends first; where there are few, nothing else is
-        /// taken for one.
+        /// No change under way is missed, in any order of their ends. While there are few, no other
+        /// range is taken for a changing one.
         #[test]
         fn all_that_is_under_way_is_known(
             steps in prop::collection::vec((any::<bool>(), 0..64usize, 1..8usize), 0..60),

@@ -2,16 +2,16 @@
 
 //! Indexes that a guest chooses, where the CPU speculates (Spectre variant 1).
 //!
-//! A bounds check is a branch, behind which the CPU may go on with an index that does not pass it,
-//! and leave in its caches what was there. So that there is nothing to go on with, the index is
-//! worked out anew behind the check, in a way that the CPU cannot predict.
+//! A bounds check is a branch. The CPU may go on behind it with an index that does not pass the
+//! check, and leave traces of the data there in its caches. So the index is worked out anew behind
+//! the check, in a way that the CPU cannot predict.
 
 use core::hint::black_box;
 
 /// The index, if it is below `len`, else zero. Neither is above `isize::MAX`.
 #[inline]
 pub fn index(index: usize, len: usize) -> usize {
-    // Having seen the check, the compiler would take it that there is nothing to be done.
+    // Without this, the compiler would conclude from the check that there is nothing to be done.
     let index = black_box(index);
     // The sign of the difference, in all bits.
     let below = index.wrapping_sub(len) as isize >> (isize::BITS - 1);

@@ -4,12 +4,12 @@
 //!
 //! Three levels with 4 KiB pages for a 40-bit IPA (Arm ARM B3.6.6): 1024 entries
 //! of 1 GiB in two concatenated first-level tables, 512 of 2 MiB at the second
-//! level, 512 of 4 KiB at the third. Where tables are kept, and how, is behind
-//! [`TableMemory`], so the walker runs on any machine.
+//! level, 512 of 4 KiB at the third. [`TableMemory`] hides where and how tables are kept,
+//! so the walker runs on any machine.
 //!
-//! A [`Region`] is what one second-level entry maps, 2 MiB. Regions are dealt out to
+//! A [`Region`] is the 2 MiB that one second-level entry maps. Regions are dealt out to
 //! [`STRIPES`] stripes, and whoever has a [`Stripe`] may change its regions: faults in
-//! different ones do not wait for each other. Second-level tables are there before anything
+//! different stripes do not wait for each other. Second-level tables are there before anything
 //! is mapped by them ([`Stage2::prepare`]), and as long as the whole table is.
 //!
 //! The caller does the TLB maintenance that a result asks for before it lets go of the memory
@@ -33,8 +33,8 @@ use armv7::{
 
 /// The memory that tables are in.
 ///
-/// An entry of the root is written by who has the [`Root`], others by who has the [`Stripe`] of
-/// their region; all can be read at any time.
+/// Only the holder of [`Root`] writes an entry of the root, and only the holder of a region's
+/// [`Stripe`] the region's entries. All can be read at any time.
 pub trait TableMemory {
     /// The first-level table.
     fn root(&self) -> Pa;
@@ -42,7 +42,7 @@ pub trait TableMemory {
     fn read(&self, table: Pa, index: usize) -> u64;
     /// Writes an entry of a table, at once.
     fn write(&self, table: Pa, index: usize, desc: u64);
-    /// Makes what was written visible to table walks, before anything that comes later.
+    /// Makes earlier writes visible to table walks, before anything that comes later.
     fn publish(&self);
     /// Gives back a table to which no entry leads any more.
     fn free(&self, table: Pa);
@@ -82,7 +82,7 @@ impl MapSize {
     }
 }
 
-/// What a change asks of the caller.
+/// The duty that a change leaves to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Stale {
@@ -133,7 +133,7 @@ const fn shift(level: u32) -> u32 {
     12 + 9 * (LEVELS - level)
 }
 
-/// The size of what one entry of a level maps.
+/// The size of the memory that one entry of a level maps.
 #[inline]
 const fn span(level: u32) -> u64 {
     1 << shift(level)
@@ -169,7 +169,7 @@ pub fn regions(range: Range<Ipa>) -> impl Iterator<Item = Range<Ipa>> {
 }
 
 impl<M: TableMemory> Stage2<M> {
-    /// Takes an empty table. Gives the rights to change it along.
+    /// Takes an empty table. Gives along the rights to change it.
     pub fn new(memory: M) -> (Self, Root, [Stripe; STRIPES]) {
         (Self { memory }, Root(()), core::array::from_fn(Stripe))
     }
@@ -193,7 +193,7 @@ impl<M: TableMemory> Stage2<M> {
             let desc = Stage2Desc(self.memory.read(root, index));
             if desc.kind(ROOT_LEVEL) != DescKind::Table {
                 let table = allocate()?;
-                // That the new table is empty must be seen before the table is.
+                // Walks must see the zeroes of the new table before they see the table.
                 self.memory.publish();
                 self.memory.write(root, index, Stage2Desc::table(table).0);
             }
@@ -241,7 +241,7 @@ impl<M: TableMemory> Stage2<M> {
     }
 }
 
-/// What one second-level entry maps, with the right to change it.
+/// The memory that one second-level entry maps, with the right to change the mapping.
 pub struct Region<'a, M: TableMemory> {
     memory: &'a M,
     /// The second-level table.
@@ -305,10 +305,10 @@ impl<M: TableMemory> Region<'_, M> {
     /// Maps a page or a block at `ipa`, which is aligned to its size, as `pa` is.
     ///
     /// A table is taken from `stock` if needed. Where a page is mapped into a block, the block is
-    /// split, and what surrounds the page stays mapped as it was. What was mapped there before is
-    /// replaced by way of an invalid entry, with `flush` called in between, as the architecture
-    /// demands when the output address or the size changes (B3.10.1); when just permissions do,
-    /// `flush` is called afterwards, so that no TLB keeps the old ones.
+    /// split, and the pages around stay mapped as they were. If the output address or the size
+    /// changes, the architecture demands an invalid entry in between (B3.10.1), and `flush` is
+    /// called while that is there. If just permissions change, `flush` is called afterwards, so
+    /// that no TLB keeps the old ones.
     pub fn map(
         &mut self,
         ipa: Ipa,
@@ -333,7 +333,7 @@ impl<M: TableMemory> Region<'_, M> {
                             self.fill_from_block(lower, upper);
                             self.invalidate(self.table, upper_at, &mut flush);
                         }
-                        // What is in the new table must be seen before the table is.
+                        // Walks must see the entries of the new table before they see the table.
                         self.memory.publish();
                         self.memory
                             .write(self.table, upper_at, Stage2Desc::table(lower).0);
@@ -380,7 +380,7 @@ impl<M: TableMemory> Region<'_, M> {
         Ok(())
     }
 
-    /// Fills a new table with what `block` maps.
+    /// Fills a new table with entries for all that `block` maps.
     fn fill_from_block(&self, table: Pa, block: Stage2Desc) {
         for at in 0..ENTRIES {
             let offset = at as u64 * span(LEVELS);
@@ -394,8 +394,8 @@ impl<M: TableMemory> Region<'_, M> {
         flush();
     }
 
-    /// Calls `f` for each entry that maps something of `range` or could: with its table, index,
-    /// level and value. Nothing outside of the region is visited.
+    /// Calls `f` for each entry that maps something of `range` or could, with the entry's table,
+    /// index, level and value. Nothing outside of the region is visited.
     fn entries(&mut self, range: Range<Ipa>, mut f: impl FnMut(Pa, usize, u32, Stage2Desc)) {
         let start = range.start.0.max(self.number << shift(REGION_LEVEL));
         let end = range.end.0.min((self.number + 1) << shift(REGION_LEVEL));
@@ -412,8 +412,9 @@ impl<M: TableMemory> Region<'_, M> {
         }
     }
 
-    /// Calls `visit` for each page or block that has something in `range`, with its size; what it
-    /// returns, if anything, replaces the entry. Nothing outside of the region is visited.
+    /// Calls `visit` for each page or block that has something in `range`, with its size. If
+    /// `visit` returns an entry, that replaces the old one. Nothing outside of the region is
+    /// visited.
     pub fn update(
         &mut self,
         range: Range<Ipa>,
@@ -436,14 +437,14 @@ impl<M: TableMemory> Region<'_, M> {
         stale
     }
 
-    /// Removes the mappings of all pages in `range`; that of a whole block, too, of which but a
-    /// part is in it. Says whether there were any.
+    /// Removes the mappings of all pages in `range`. If only a part of a block is in it, the whole
+    /// block goes. Says whether there were any mappings.
     ///
-    /// Then `flush` is called, when TLBs may hold what is not in the table any more, and after it,
-    /// when no guest can reach it, `clean` with each page or block that was RAM to which the guest
-    /// could write, and its size. It may have done so past the caches, which can hold what was there
-    /// before: by way of another mapping, a CPU may read into them whatever it likes to (A3.5.7).
-    /// Without `clean`, nobody is to read what was there.
+    /// Then `flush` is called, since TLBs may hold entries that are not in the table any more.
+    /// After it, no guest can reach the memory. Then `clean` is called with each page or block that
+    /// was RAM to which the guest could write, and its size. The guest may have written past the
+    /// caches, and they can hold older data: by way of another mapping, a CPU may read ahead into
+    /// them at any time (A3.5.7). Without `clean`, nobody is to read the data that was there.
     pub fn unmap(
         &mut self,
         range: Range<Ipa>,
@@ -473,8 +474,8 @@ impl<M: TableMemory> Region<'_, M> {
         true
     }
 
-    /// Takes the right to write away from all pages in `range`; from a whole block, too, of which
-    /// but a part is in it.
+    /// Takes the right to write away from all pages in `range`. If only a part of a block is in it,
+    /// the whole block loses that right.
     pub fn write_protect(&mut self, range: Range<Ipa>) -> Stale {
         self.update(range, |_, desc| {
             desc.writable().then(|| desc.write_protected())

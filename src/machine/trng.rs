@@ -19,7 +19,7 @@ pub const FN_GET_UUID: u32 = 0x8400_0052;
 /// TRNG_RND32.
 pub const FN_RND32: u32 = 0x8400_0053;
 
-/// What calls return in R0.
+/// The values that calls return in R0.
 pub const SUCCESS: u32 = 0;
 /// The function does not exist.
 pub const NOT_SUPPORTED: u32 = -1i32 as u32;
@@ -31,10 +31,10 @@ pub const NO_ENTROPY: u32 = -3i32 as u32;
 /// 1.0.
 const VERSION_1_0: u32 = 0x0001_0000;
 
-/// 0d21e000-4384-11eb-8070-5244554e5a4c, that of KVM's generator, as registers hold it.
+/// The UUID of KVM's generator, 0d21e000-4384-11eb-8070-5244554e5a4c, as registers hold it.
 pub const UUID: [u32; 4] = [0x00e0_210d, 0xeb11_8443, 0x4452_7080, 0x4c5a_4e55];
 
-/// The most bits that a call can have: what fits into R1 to R3.
+/// The most bits that a call can have: they fit into R1 to R3.
 const MAX_BITS: u32 = 96;
 
 /// How many random bits a call asked for: 1 to [`MAX_BITS`].
@@ -57,7 +57,7 @@ pub const fn is_function(id: u32) -> bool {
     matches!(id, FN_VERSION | FN_FEATURES | FN_GET_UUID | FN_RND32)
 }
 
-/// Works out what a call of such a function comes to.
+/// Works out the result of a call of such a function.
 pub(crate) fn call(call: &Call) -> Outcome {
     let r0 = match call.function {
         FN_VERSION => VERSION_1_0,
@@ -118,7 +118,7 @@ mod tests {
         let bytes: std::vec::Vec<u8> = uuid.iter().flat_map(|r| r.to_le_bytes()).collect();
         let expected = 0x0d21_e000_4384_11eb_8070_5244_554e_5a4cu128;
         assert_eq!(bytes, expected.to_be_bytes());
-        // R0 of it must not look like an error.
+        // R0 of the UUID must not look like an error.
         assert!(uuid[0] as i32 >= 0);
     }
 

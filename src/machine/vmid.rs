@@ -114,7 +114,7 @@ impl<const LAST: u64> Numbers<LAST> {
             roll_over(self.generation());
         }
         let vmid = Vmid(self.generation().0 | u64::from(self.next));
-        // INVARIANT: That was the number just given.
+        // INVARIANT: The number before `next` was just given.
         self.next += 1;
         Some(vmid)
     }
@@ -147,7 +147,7 @@ mod tests {
                 if is_new {
                     vms[vm] = Vmid::NONE;
                 }
-                // Others come and go meanwhile.
+                // Other VMs come and go meanwhile.
                 for _ in 0..others {
                     numbers.give(|_| ());
                 }

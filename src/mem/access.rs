@@ -44,7 +44,7 @@ fn pause() -> Result {
 
 impl AddressSpace {
     /// Reads memory of the guest, within a page. False if there is none. Unless the guest's caches
-    /// are on, this reads the data that the guest has written past those of the host.
+    /// are on, this reads the data that the guest has written past the host's caches.
     pub(crate) fn read(&self, ipa: Ipa, data: &mut [u8], caches_on: bool) -> Result<bool> {
         loop {
             let Some(UserAddress { hva, sequence, .. }) = self.user_address(ipa) else {
@@ -67,8 +67,8 @@ impl AddressSpace {
         }
     }
 
-    /// Writes to memory of the guest, within a page. False if there is none that can be written
-    /// to. Unless the guest's caches are on, the data goes to memory, where the guest looks then.
+    /// Writes to memory of the guest, within a page. False if there is none that can be written to.
+    /// Unless the guest's caches are on, the data goes to memory, since the guest reads it there.
     pub(crate) fn write(&self, ipa: Ipa, data: &[u8], caches_on: bool) -> Result<bool> {
         loop {
             let Some(at) = self.user_address(ipa) else {
@@ -84,8 +84,8 @@ impl AddressSpace {
                 self.flush_user_page(hva, true);
             }
             let range = hva..hva + data.len();
-            // As when a mapping is made: with the region's lock held, the page is the guest's, and a
-            // task that deletes the slot or starts a log waits.
+            // As when a mapping is made: with the region's lock held, the page is the guest's, and
+            // a task that deletes the slot or starts a log waits.
             let written = self.with_region(ipa, |_| {
                 let written =
                     self.invalidations.is_current(&range, sequence) && write_resident(hva, data);
@@ -115,7 +115,8 @@ impl AddressSpace {
     fn flush_user_page(&self, address: usize, write: bool) {
         let page = HostMapping::get(address, write, false).ok();
         if let Some(page) = page.filter(|page| page.memory() == MemAttr::NormalWb) {
-            // SAFETY: The page is referenced; RAM that a driver has mapped without one stays RAM.
+            // SAFETY: The page is referenced; RAM that a driver has mapped without a page stays
+            // RAM.
             unsafe { self.flush_ram_to_poc(page.pa(), PAGE_SIZE) };
         }
     }

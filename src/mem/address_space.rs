@@ -98,7 +98,7 @@ pub(crate) struct AddressSpace {
     stage2: Stage2<TablePages>,
     #[pin]
     root_right: Mutex<Root>,
-    /// A fault holds that of its region, and waits for no other.
+    /// A fault holds the stripe of its region, and waits for no other.
     #[pin]
     stripes: [SpinLock<Stripe>; STRIPES],
 }
@@ -185,7 +185,7 @@ impl AddressSpace {
                             region.prune(|| self.flush_tlb());
                         });
                         let gone = self.slots.lock().going.take();
-                        // Not under the lock: it may have the last reference to its log.
+                        // Not under the lock: the slot may have the last reference to its log.
                         drop(gone);
                     }
                     After::Protect(slot) => {
@@ -278,7 +278,8 @@ impl AddressSpace {
         self.invalidations.note_slots();
     }
 
-    /// Unmaps what is mapped by pages and could be by blocks: the guest's next use maps it so.
+    /// Unmaps memory that is mapped by pages and could be mapped by blocks: the guest's next use
+    /// maps it so.
     fn rebuild_blocks(&self, slot: &Slot) {
         self.in_pieces(slot.ipas(), |region, range| {
             let start = range.start.0 & !(MapSize::Block.bytes() - 1);
@@ -293,13 +294,13 @@ impl AddressSpace {
         });
     }
 
-    /// Takes mappings of a region away, from TLBs, too, and leaves the host in memory what the guest
-    /// had there.
+    /// Takes mappings of a region away, from TLBs, too, and leaves the guest's data in memory for
+    /// the host.
     pub(super) fn unmap(&self, region: &mut Region<'_>, range: Range<Ipa>) {
         self.unmap_as(region, range, true);
     }
 
-    /// The same; unless `clean`, nobody is to read what the guest had there. Says how many bytes were
+    /// The same; unless `clean`, nobody is to read the guest's data there. Says how many bytes were
     /// cleaned.
     pub(super) fn unmap_as(&self, region: &mut Region<'_>, range: Range<Ipa>, clean: bool) -> u64 {
         trace!(kvm_unmap(range.start.0, range.end.0));
@@ -309,7 +310,8 @@ impl AddressSpace {
             || self.flush_tlb(),
             clean.then_some(|pa, size| {
                 cleaned += size;
-                // SAFETY: What was mapped so is RAM, and stays it while the lock keeps notifiers out.
+                // SAFETY: Memory that was mapped so is RAM, and stays RAM while the lock keeps
+                // notifiers out.
                 unsafe { self.flush_ram_to_poc(pa, size) };
             }),
         );
@@ -399,15 +401,15 @@ impl AddressSpace {
     pub(crate) fn flush_to_poc(&self) {
         for slot in self.slots().iter() {
             for part in stage2::regions(slot.ipas()) {
-                // Many slots can be of the same memory: this may be more than anybody has.
+                // Many slots can be of the same memory: their sum may be more than the host has.
                 if is_killed() {
                     return;
                 }
                 self.with_region(part.start, |region| {
                     let _ = region.update(part, |size, desc| {
                         if desc.memory() == Some(MemAttr::NormalWb) {
-                            // SAFETY: What is mapped so is RAM, and stays it while the lock keeps
-                            // notifiers out.
+                            // SAFETY: Memory that is mapped so is RAM, and stays RAM while the lock
+                            // keeps notifiers out.
                             unsafe { self.flush_ram_to_poc(desc.address(), size) };
                         }
                         None

@@ -6,11 +6,11 @@
 //! and gives the right to write under the lock of the page's region. An ioctl clears the bit and
 //! takes the right away under the same lock, and flushes TLBs before it returns. So a page that is
 //! written to between two looks at the log has its bit set at the second. If the write came by an
-//! old entry of a TLB, the page had its bit set at the first, and the write comes before the monitor
-//! reads the page.
+//! old entry of a TLB, the page had its bit set at the first, and the write comes before the
+//! monitor reads the page.
 //!
-//! The guest may have written past the caches. So a page that loses the right to write is cleaned to
-//! the point of coherency before the monitor reads it.
+//! The guest may have written past the caches. So a page that loses the right to write is cleaned
+//! to the point of coherency before the monitor reads it.
 
 use core::{
     ops::Range,
@@ -77,8 +77,8 @@ impl DirtyLog {
         self.words.len()
     }
 
-    /// Notes that a page may be written to from now on, or was just before. Who sees the mark, sees
-    /// what was written.
+    /// Notes that a page may be written to from now on, or was just before. Whoever sees the mark
+    /// sees the data.
     #[inline]
     pub(crate) fn mark(&self, page: u32) {
         if let Some(word) = self.words.get((page / WORD_PAGES) as usize) {
@@ -139,8 +139,8 @@ impl AddressSpace {
 
     /// Carries out `KVM_GET_DIRTY_LOG`, with the bitmap at a user address.
     ///
-    /// Unless the monitor does so itself (`KVM_CLEAR_DIRTY_LOG`), what is reported becomes clean,
-    /// and the guest's next write to it is noted again.
+    /// Unless the monitor does so itself (`KVM_CLEAR_DIRTY_LOG`), the reported pages become clean,
+    /// and the guest's next write to each is noted again.
     pub(crate) fn get_dirty_log(&self, id: u32, bitmap: usize) -> Result {
         let _changes = self.changes.lock();
         let slots = self.slots();
@@ -175,7 +175,7 @@ impl AddressSpace {
         pages: u32,
         bitmap: usize,
     ) -> Result {
-        /// The granularity of what can be cleared (api.rst 4.117).
+        /// The granularity of a range that can be cleared (api.rst 4.117).
         const UNIT: u64 = 64;
         if id >= MAX_SLOTS || first_page % UNIT != 0 {
             return Err(EINVAL);
@@ -229,8 +229,8 @@ impl AddressSpace {
             // No page was writable, so each was cleaned when it lost that right.
             return;
         }
-        // The monitor reads the pages after this. It finds what the guest has written by old
-        // translations until here.
+        // The monitor reads the pages after this, and finds there all that the guest has written by
+        // old translations until here.
         self.flush_tlb();
         self.in_pieces(range, |region, part| {
             for (index, mask) in bits.masks(part) {
@@ -272,8 +272,8 @@ impl Bits {
         })
     }
 
-    /// The addresses of the pages whose bits are set in a word: those that follow each other as one
-    /// range.
+    /// The addresses of the pages whose bits are set in a word. Pages that follow each other are
+    /// one range.
     fn runs(self, index: u32, word: u32) -> impl Iterator<Item = Range<Ipa>> {
         let mut rest = word;
         core::iter::from_fn(move || {

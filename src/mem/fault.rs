@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Faults of the guest: what stage 2 did not let through is looked up, cleaned and mapped.
+//! Faults of the guest: pages that stage 2 did not let through are looked up, cleaned and mapped.
 
 use armv7::{
     addr::{
@@ -46,7 +46,7 @@ use crate::{
     hyp::register::invalidate_icache, //
 };
 
-/// What a vCPU's fault finds of those before it, and leaves for the next.
+/// The things that a vCPU's fault takes over from the fault before it, and leaves for the next.
 pub(crate) struct Faults {
     stock: TableStock,
     /// A user address, just behind a page that had to be faulted in, at which nothing was then. A
@@ -64,7 +64,7 @@ impl Faults {
     }
 }
 
-/// What became of a fault.
+/// The outcome of a fault.
 pub(crate) enum Faulted {
     /// The page is mapped.
     Mapped,
@@ -85,12 +85,13 @@ enum LookedUp {
     Changed,
 }
 
-/// Whether the caches hide nothing of what is to be mapped.
+/// Whether the caches hide nothing of the memory that is to be mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cleanness {
     /// It was cleaned just now, or need not be.
     Clean,
-    /// It was cleaned when the mapping was made that is there now: it is clean if that still is.
+    /// It was cleaned when the present mapping was made: it is clean if that mapping is still
+    /// there.
     CleanIfMapped,
 }
 
@@ -105,7 +106,8 @@ impl AddressSpace {
         faults: &mut Faults,
     ) -> Result<Faulted> {
         faults.stock.fill()?;
-        // How often a block is tried: to clean a block takes so long that much can change meanwhile.
+        // How often a block is tried: to clean a block takes so long that much can change
+        // meanwhile.
         let mut blocks = 2;
         loop {
             let faulted = self.try_fault(ipa, access, was_mapped, &mut blocks, faults)?;
@@ -119,7 +121,7 @@ impl AddressSpace {
         }
     }
 
-    /// Tries it once. `None` if something changed meanwhile.
+    /// Tries to resolve it once. `None` if something changed meanwhile.
     fn try_fault(
         &self,
         ipa: Ipa,
@@ -165,7 +167,8 @@ impl AddressSpace {
         if plan.size == MapSize::Block {
             *blocks -= 1;
         }
-        // Before the work of cleaning, and for it: the host has still what was looked up.
+        // This comes before the cleaning, to spare the work, and since cleaning needs it: the host
+        // still has the page that was looked up.
         if !self.invalidations.is_current(&plan.hvas(), at.sequence) {
             return Ok(None);
         }
@@ -204,14 +207,16 @@ impl AddressSpace {
         }
     }
 
-    /// Cleans what is to be mapped, unless the guest has it already and does not execute it.
+    /// Cleans the memory that is to be mapped, unless the guest has it already and does not execute
+    /// it.
     ///
     /// The guest chooses its memory types: with its caches on, too, it can map a page as
-    /// Non-cacheable, and would see the data from before the host wrote to it.
+    /// Non-cacheable, and would see the data from before the host wrote to the page.
     ///
     /// # Safety
     ///
-    /// If the memory of the plan is Normal, Write-Back, it is RAM that stays in use during the call.
+    /// If the memory of the plan is Normal, Write-Back, it is RAM that stays in use during the
+    /// call.
     unsafe fn clean_for(&self, plan: &Plan, was_mapped: bool) -> Cleanness {
         let is_ram = plan.memory == MemAttr::NormalWb;
         let maps = |region: &mut Region<'_>| {
@@ -235,7 +240,7 @@ impl AddressSpace {
         }
     }
 
-    /// Makes a mapping unless an invalidation came in between; says whether it did.
+    /// Makes a mapping unless an invalidation came in between; says whether the mapping was made.
     fn map(
         &self,
         plan: &Plan,
@@ -248,13 +253,14 @@ impl AddressSpace {
             if !self.invalidations.is_current(&plan.hvas(), at.sequence) {
                 return Ok(false);
             }
-            // With the region's lock, and without an invalidation, the host's mapping stays as it is.
+            // With the region's lock, and without an invalidation, the host's mapping stays as it
+            // is.
             if plan.size == MapSize::Block && !is_huge_mapping(plan.hva) {
                 return Ok(false);
             }
             let old = region.lookup(plan.ipa);
-            // The old mapping went, and the process may have written to the page since then: the page
-            // has to be cleaned after all.
+            // The old mapping went, and the process may have written to the page since then: the
+            // page has to be cleaned after all.
             if cleanness == Cleanness::CleanIfMapped
                 && !old.is_some_and(|old| plan.is_mapped_by(old))
             {
@@ -266,7 +272,7 @@ impl AddressSpace {
                 if let Some(log) = &at.slot.log {
                     log.mark(plan.ipa.gfn() - at.slot.gfn);
                 }
-                // Before an invalidation can come.
+                // The lock is still held, so no invalidation can come before this.
                 host.mark_dirty();
             }
             Ok(true)
@@ -274,12 +280,12 @@ impl AddressSpace {
         mapped.unwrap_or(Err(EFAULT))
     }
 
-    /// Maps those of the pages after one that was just mapped that the host has already, up to a
-    /// multiple of 64 KiB: a guest that uses one often goes on to the next.
+    /// A page was just mapped. This maps the pages behind it that the host has already, up to a
+    /// multiple of 64 KiB: a guest that uses one page often goes on to the next.
     ///
     /// They count as used, once; the host's own fault-around does the same where, as here, the
     /// hardware does not manage the access flag. They count as dirty if the guest may write to
-    /// them, as it does so without another fault.
+    /// them, since it can write there without another fault.
     fn map_following(&self, at: &UserAddress, gfn: u32, writable: bool, stock: &mut TableStock) {
         const WINDOW: u32 = 16;
         const MOST: usize = WINDOW as usize - 1;
@@ -293,7 +299,7 @@ impl AddressSpace {
         // A page that is mapped already stays, and was cleaned when it was mapped. The window is
         // aligned, and so in one region.
         let mapped = self.with_region(ipa, |region| region.mapped(ipa, end - gfn));
-        // If the next one is mapped, so were those behind it, most likely.
+        // If the next page is mapped, so are those behind it, most likely.
         let Some(mapped) = mapped.filter(|mapped| mapped & 1 == 0) else {
             return;
         };

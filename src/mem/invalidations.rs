@@ -85,8 +85,8 @@ impl Invalidations {
             return true;
         }
         let changes = self.changes.lock();
-        // Under pressure the host takes one page after the other, and to clean a block takes longer
-        // than that: a change of other pages is no reason to begin again.
+        // Under pressure the host takes one page after the other, and cleaning a block takes longer
+        // than the time between two: a change of other pages is no reason to begin again.
         !changes.under_way.may_be_changing(hvas) && !changes.ended.may_have_changed(count, hvas)
     }
 

@@ -20,7 +20,7 @@ use crate::glue::{
     mmu_notifier::MmuCallbacks, //
 };
 
-/// What was done to a region for the host.
+/// The work that was done on a region for the host.
 #[derive(Default)]
 struct Done {
     /// The host goes on only after TLBs were invalidated.
@@ -67,8 +67,8 @@ impl AddressSpace {
         }
     }
 
-    /// The same within one step. Says whether the step is done: if not, the caller lets others have
-    /// their turns and calls this again.
+    /// The same within one step. Says whether the step is done: if not, the caller lets other tasks
+    /// have their turns and calls this again.
     fn for_each_slot(
         &self,
         hvas: &Range<usize>,
@@ -103,7 +103,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
         self.stats.invalidations.count();
         // The caller that must not sleep is the reaper, after the host has run out of memory
         // (mm/oom_kill.c). It takes private memory of a process that is killed, for good, and is in
-        // a hurry: nobody reads that memory again, so it need not be cleaned.
+        // a hurry. Nobody reads that memory again, so it need not be cleaned.
         self.for_each_range(&range, may_sleep, |region, ipas| Done {
             stale: false,
             cleaned: self.unmap_as(region, ipas, may_sleep),
@@ -114,10 +114,10 @@ impl MmuCallbacks for Arc<AddressSpace> {
         // Most changes in a process are not about its guest, and are no reason for a fault to begin
         // again.
         //
-        // It is enough that there is no slot now, although there can have been one at the start, or
-        // be one in a moment. Let a fault have found a slot with one of these addresses. If that
-        // was before now, the slot is gone completely, and its going was counted. If it is later,
-        // the fault looks the page up after the host has changed it.
+        // It is enough to look for a slot now, although there can have been one at the start, or be
+        // one in a moment. Let a fault find a slot with one of these addresses. If the fault found
+        // it before now, the slot is gone completely, and its going was counted. If the fault finds
+        // it later, the fault looks the page up after the host has changed it.
         let is_guest = self.slots.lock().ipas_of(&range).next().is_some();
         self.invalidations.end(&range, is_guest);
     }

@@ -55,8 +55,8 @@ pub(crate) struct SlotSet {
 pub(super) struct Slots {
     /// What the guest has.
     pub(super) set: Arc<SlotSet>,
-    /// What it had before, while that is being unmapped. The host's changes of this memory have to
-    /// reach the guest still; faults do not see it any more.
+    /// A slot that the guest had before, while that is being unmapped. The host's changes of this
+    /// memory still have to reach the guest; faults do not see the slot any more.
     pub(super) going: Option<Slot>,
 }
 
@@ -73,7 +73,7 @@ impl Slots {
         })
     }
 
-    /// The guest-physical addresses at which what is at some user addresses can be mapped.
+    /// The guest-physical addresses at which the memory at some user addresses can be mapped.
     pub(super) fn ipas_of<'a>(
         &'a self,
         hvas: &'a Range<usize>,
@@ -97,23 +97,23 @@ struct HvaOrder {
     reach: usize,
 }
 
-/// What a request for a slot comes to.
+/// The result of a request for a slot.
 pub(crate) enum Change {
     /// Nothing is different.
     None,
-    /// The slots from now on, and what has to be done to the guest's mappings then.
+    /// The slots from now on, and the work on the guest's mappings that this asks for.
     New { set: SlotSet, after: After },
 }
 
-/// What a change of slots asks for in the stage-2 table.
+/// The work on the stage-2 table that a change of slots asks for.
 pub(crate) enum After {
     /// Nothing: the slot is new.
     Nothing,
     /// The slot as it was is not there any more.
     Unmap(Slot),
-    /// All that is written to has to fault.
+    /// All stores have to fault.
     Protect(Slot),
-    /// What was split can be mapped by blocks again.
+    /// Memory whose blocks were split can be mapped by blocks again.
     Rebuild(Slot),
 }
 
@@ -156,8 +156,8 @@ impl SlotSet {
         self.iter().any(|slot| slot.has_any(start, start + size))
     }
 
-    /// Checks `KVM_SET_USER_MEMORY_REGION` and works out what comes of it. `all_dirty` says how a
-    /// new log begins.
+    /// Checks `KVM_SET_USER_MEMORY_REGION` and works out its result. `all_dirty` says how a new log
+    /// begins.
     pub(crate) fn change(
         &self,
         region: &uapi::kvm_userspace_memory_region,
@@ -184,15 +184,15 @@ impl SlotSet {
         }
         let old = self.with_id(region.slot);
         if region.memory_size == 0 {
-            // Deleting what is not there is an error (api.rst 4.35).
+            // Deleting a slot that is not there is an error (api.rst 4.35).
             let gone = old.ok_or(EINVAL)?;
             return Ok(Change::New {
                 set: self.with(Some(gone), None)?,
                 after: After::Unmap(gone.clone()),
             });
         }
-        // Here the frame number may be but the low bits of what was asked for: until `end` is checked,
-        // nothing may depend on it.
+        // Here the frame number may be only the low bits of the one that was asked for. Until `end`
+        // is checked, nothing may depend on it.
         let log = region.flags & uapi::KVM_MEM_LOG_DIRTY_PAGES != 0;
         let mut slot = Slot {
             id: region.slot,
@@ -205,8 +205,8 @@ impl SlotSet {
             log: None,
         };
         if let Some(old) = old {
-            // A slot can be moved, and its writes logged or not; but it cannot be resized or given
-            // other memory, and read-only for life is what it was made as.
+            // A slot can be moved, and its writes logged or not. It cannot be resized, nor given
+            // other memory, and it stays read-only or writable for life.
             if old.pages != slot.pages || old.hva != slot.hva || old.read_only != slot.read_only {
                 return Err(EINVAL);
             }
@@ -286,7 +286,7 @@ impl SlotSet {
         if let Some(new) = added {
             slots.push(new, GFP_KERNEL_ACCOUNT)?;
         }
-        // INVARIANT: Both were sorted, and were merged with the new one in its place.
+        // INVARIANT: Both lists were sorted, and the new slot was merged in at its place.
         Ok(SlotSet { slots, by_hva })
     }
 }

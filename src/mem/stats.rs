@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted about a VM's memory.
+//! Statistics about a VM's memory.
 
 use core::sync::atomic::{
     AtomicU64,

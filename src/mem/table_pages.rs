@@ -49,7 +49,7 @@ impl TableStock {
         Ok(LowmemPages::new(0)?.into_pa())
     }
 
-    /// Takes a page out.
+    /// Takes a page out of the stock.
     pub(crate) fn take(&mut self) -> Option<Pa> {
         self.pages.pop().map(LowmemPages::into_pa)
     }
@@ -87,8 +87,8 @@ impl TableMemory for TablePages {
 
     #[inline]
     fn write(&self, table: Pa, index: usize, desc: u64) {
-        // SAFETY: The walker only gives tables of this value, and indices within them. Only the caller
-        // has the right to write to the entry.
+        // SAFETY: The walker only gives tables of this value, and indices within them. Only the
+        // caller has the right to write to the entry.
         unsafe { table_entry::write(lowmem_ptr(table).cast::<u64>().add(index), desc) };
     }
 

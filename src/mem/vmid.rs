@@ -72,9 +72,9 @@ impl VmidAllocator {
 
     /// Whether the number may be used.
     ///
-    /// To be asked with interrupts off before a guest is entered: a roll-over afterwards makes
-    /// that guest exit. The number and its generation are in one word, so nothing has to be ordered
-    /// here.
+    /// The caller asks this with interrupts off before a guest is entered: a roll-over afterwards
+    /// makes that guest exit. The number and its generation are in one word, so nothing has to be
+    /// ordered here.
     #[inline]
     pub(crate) fn is_current(&self, vmid: &VmidCell) -> bool {
         let generation = Generation::from_bits(self.generation.load(Ordering::Relaxed));
