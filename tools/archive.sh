@@ -136,7 +136,7 @@ unsigned_index() {
 	mv "$table.new" "$table"
 }
 
-# read_index: asks the archive what it has for armhf, into index.table.
+# read_index: asks the archive for its list of armhf packages, into index.table.
 read_index() {
 	local attempt
 	local STEP_TAIL=3 table=$archive/index.table

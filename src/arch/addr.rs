@@ -11,7 +11,7 @@ pub const PAGE_SHIFT: u32 = 12;
 /// The size of a page, and of a table of the second and third level.
 pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
 
-/// An intermediate physical address: what a guest takes for a physical one.
+/// An intermediate physical address: a guest takes it for a physical one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipa(pub u64);
 

@@ -151,7 +151,7 @@ impl Stage2Desc {
             | xn
     }
 
-    /// What it is in a table of `level`.
+    /// Its kind in a table of `level`.
     #[inline]
     pub const fn kind(self, level: u32) -> DescKind {
         kind(self.0, level)
@@ -338,7 +338,7 @@ impl HypDesc {
             | AF
     }
 
-    /// What it is in a table of `level`.
+    /// Its kind in a table of `level`.
     #[inline]
     pub const fn kind(self, level: u32) -> DescKind {
         kind(self.0, level)

@@ -71,9 +71,9 @@ pub struct HostPage {
 /// A mapping to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Where, aligned to the size.
+    /// The guest's address, aligned to the size.
     pub ipa: Ipa,
-    /// What, aligned to the size.
+    /// The physical address, aligned to the size.
     pub pa: Pa,
     /// A page or a block.
     pub size: MapSize,
@@ -105,7 +105,7 @@ impl Plan {
         host: &HostPage,
         is_huge: impl FnOnce() -> bool,
     ) -> Option<Self> {
-        // A device would lose what a CPU fetches ahead from it (B3.7.2): never executable.
+        // A CPU may fetch ahead, and a device would lose the data (B3.7.2): never executable.
         let is_fetch = access == Access::Execute;
         if !terms.allow(access) || is_fetch && host.memory == MemAttr::Device {
             return None;

@@ -13,7 +13,7 @@ use crate::stage2::MapSize;
 
 /// The place of a slot.
 ///
-/// Neither of its ends is beyond what its address can hold.
+/// Both of its ends fit into an address, for the guest and in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The first guest frame.

@@ -51,7 +51,7 @@ pub trait TableMemory {
 /// Why a mapping could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapError {
-    /// The stock of tables is exhausted; the table is unchanged in what it maps.
+    /// The stock of tables is exhausted. The table maps the same as before.
     NoTables,
     /// The address is not in the region.
     OutOfRange,

@@ -72,7 +72,7 @@ pub(crate) fn call(call: &Call) -> Outcome {
     Outcome::Return([r0, 0, 0, 0])
 }
 
-/// What TRNG_RND32 returns, given random words: the low bits in R3, zeros above those that were
+/// The result of TRNG_RND32, given random words: the low bits in R3, zeros above those that were
 /// asked for.
 pub fn result(bits: Bits, random: [u32; 3]) -> [u32; 4] {
     let word = |index: u32, value: u32| {

@@ -26,7 +26,7 @@ impl Vmid {
         self.0
     }
 
-    /// What [`Self::bits`] gave.
+    /// The inverse of [`Self::bits`].
     #[inline]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -56,7 +56,7 @@ impl Generation {
         self.0
     }
 
-    /// What [`Self::bits`] gave.
+    /// The inverse of [`Self::bits`].
     #[inline]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)

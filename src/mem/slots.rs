@@ -53,7 +53,7 @@ pub(crate) struct SlotSet {
 
 /// The slots at one moment.
 pub(super) struct Slots {
-    /// What the guest has.
+    /// The slots that the guest has.
     pub(super) set: Arc<SlotSet>,
     /// A slot that the guest had before, while that is being unmapped. The host's changes of this
     /// memory still have to reach the guest; faults do not see the slot any more.

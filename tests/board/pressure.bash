@@ -46,7 +46,7 @@ short='Out of memory|oom-kill|page allocation failure|Bad swap|(Read|Write)-erro
 # shellcheck disable=SC2016 # it is the board that expands it
 board='
 	cd /tmp
-	# A guest is the monitor, with its console in a file; lines tell it what to do.
+	# A guest is the monitor, with its console in a file; lines give it orders.
 	boot() {
 		busybox mkfifo orders$1
 		local own=

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Documentation/debugging.md promises this: statistics in debugfs that come and go with
-# their VM, tracepoints that tell what happens, and the debug log.
+# their VM, tracepoints for all that happens, and the debug log.
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"

@@ -124,7 +124,7 @@ kernel download
 [ $result != 0 ] || fail "no index, and no failure"
 says "^error: no armhf package index from $uri"
 
-# The update writes the lock file, and says what is new.
+# The update writes the lock file, and lists the changes.
 release 7.2.3 | index
 kernel update
 [ $result = 0 ] || fail "status $result of the update"

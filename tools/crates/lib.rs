@@ -2,7 +2,7 @@
 
 //! No code: this crate's dependencies are the third-party crates of the module.
 //!
-//! The module itself is built by Kbuild, which knows nothing of registries. So Cargo is told here
-//! what it needs, `Cargo.lock` pins it, and `tools/vendor` puts the sources where Kbuild looks.
+//! Kbuild builds the module, and knows nothing of registries. So Cargo learns the crates here,
+//! `Cargo.lock` pins them, and `tools/vendor` puts their sources where Kbuild looks.
 
 #![no_std]

@@ -26,7 +26,7 @@ use std::{
     vec::Vec, //
 };
 
-/// Tables in a map, which notices what a real machine would crash by.
+/// Tables in a map, which notices mistakes that would crash a real machine.
 #[derive(Default)]
 struct Fake {
     tables: BTreeMap<u64, Vec<u64>>,
@@ -180,7 +180,7 @@ fn steps() -> impl Strategy<Value = Step> {
                 }
             }
         ),
-        // What is executed, or written to, for the first time.
+        // Pages are executed, or written to, for the first time.
         (pages(), any::<[bool; 3]>()).prop_map(|(page, [block, xn, writable])| Step::Map {
             page,
             pa: page,
@@ -212,7 +212,7 @@ fn read_only(attrs: Stage2Attrs) -> Stage2Attrs {
 
 const BLOCK_PAGES: u64 = MapSize::Block.bytes() / PAGE_SIZE;
 
-/// What is known of a page that is mapped.
+/// The facts about a page that is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mapped {
     pa: u64,
@@ -220,7 +220,7 @@ struct Mapped {
     xn: bool,
     accessed: bool,
     writable: bool,
-    /// It was, some time since this memory is mapped here.
+    /// It was writable at some time since this memory is mapped here.
     was_writable: bool,
 }
 
@@ -263,8 +263,8 @@ fn range_of(page: u64, pages: u64) -> Range<Ipa> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// The table maps what a plain map of pages does, whatever was done to it, and owns
-    /// exactly the tables that it was given and has not given back.
+    /// After any changes, the table maps the same as a plain map of pages, and owns exactly
+    /// the tables that it was given and has not given back.
     #[test]
     fn agrees_with_a_plain_map(steps in proptest::collection::vec(steps(), 1..40)) {
         let fake = RefCell::new(Fake::new());
@@ -284,12 +284,12 @@ proptest! {
                     };
                     let flushes = RefCell::new(0);
                     let replaced = model.0.range(page..page + n).next().is_some();
-                    // The access flag is nothing that a TLB could have wrong.
+                    // A TLB holds no entry without the access flag, so the flag is left out here.
                     let same = (0..n).all(|i| model.0.get(&(page + i)).is_some_and(|old| {
                         Mapped { accessed: true, was_writable: writable, ..*old } == wanted(i)
                     }));
-                    // Where the same memory stays mapped, it is known that it was written to. A
-                    // block in the place of pages has that of any of them.
+                    // Where the same memory stays mapped, the mark that it was written to stays. A
+                    // block in the place of pages has the mark if one of them had it.
                     let before: std::vec::Vec<Mapped> = model
                         .0
                         .range(page..page + n)
@@ -312,7 +312,7 @@ proptest! {
                     if replaced && !same {
                         prop_assert!(*flushes.borrow() > 0, "nothing was flushed");
                     }
-                    // What surrounds a page in a block stays.
+                    // The pages around one in a block stay.
                     model.change(page, n, |mapped| mapped.in_block = false);
                     for i in 0..n {
                         let mut wanted = wanted(i);
@@ -332,7 +332,7 @@ proptest! {
                                 flushed.borrow_mut().insert(number);
                             },
                             Some(|pa: Pa, size| {
-                                // Not while a guest can reach it still.
+                                // A guest can reach the memory until the flush.
                                 assert!(flushed.borrow().contains(&number), "cleaned before the flush");
                                 cleaned.borrow_mut().extend((pa.0..pa.0 + size).step_by(PAGE_SIZE as usize));
                             }),
@@ -494,7 +494,7 @@ impl TableMemory for &Shared {
 }
 
 /// Regions that are next to each other are of different stripes, and change while the rights to all
-/// of these are held.
+/// these stripes are held.
 #[test]
 fn neighbours_change_at_once() {
     let shared = Shared::new();
@@ -527,7 +527,7 @@ fn neighbours_change_at_once() {
 }
 
 /// Threads that map, unmap and prune around the same boundaries, each with nothing but the lock of
-/// a stripe, never see what they did not do themselves.
+/// a stripe, never see changes but their own.
 #[test]
 fn threads_share_a_table() {
     let shared = Shared::new();
