@@ -45,6 +45,8 @@ bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size)
 
 bool kvm_arm_make_writable(unsigned long addr, size_t size)
 {
+	if (!current->mm)
+		return false;
 	return !fault_in_safe_writeable((const char __user *)addr, size);
 }
 

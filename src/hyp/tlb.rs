@@ -27,11 +27,14 @@ use crate::glue::cpu::{
 /// # Invariants
 ///
 /// Only the CPU itself writes its element, with interrupts off. While it runs one of the VM's vCPUs,
-/// the element is that vCPU.
+/// the element is that vCPU. Ids of vCPUs are below `FINISHED - 1`.
 pub(crate) struct LastRan([AtomicU8; MAX_CPUS]);
 
-/// No vCPU ran, or none since the CPU has finished all accesses of the one that did.
+/// No vCPU ran. This includes [`FINISHED`].
 const NOBODY: u8 = u8::MAX;
+
+/// Beside the id of a vCPU: the CPU has finished all accesses of that vCPU.
+const FINISHED: u8 = 1 << 7;
 
 impl LastRan {
     /// Nobody ran.
@@ -46,20 +49,20 @@ impl LastRan {
         let Some(last) = self.0.get(irqs.cpu()) else {
             return true;
         };
-        let other = last.load(Ordering::Relaxed) != id as u8;
-        if other {
+        let before = last.load(Ordering::Relaxed);
+        if before != id as u8 {
             last.store(id as u8, Ordering::Relaxed);
             // Before the guest uses a translation: who invalidates that later sees this CPU here.
             register::dsb();
         }
-        other
+        before & !FINISHED != id as u8
     }
 
     /// Whether a CPU may have accesses by the VM's translations under way.
     fn may_use(&self, cpu: usize) -> bool {
         self.0
             .get(cpu)
-            .is_some_and(|last| last.load(Ordering::Relaxed) != NOBODY)
+            .is_some_and(|last| last.load(Ordering::Relaxed) & FINISHED == 0)
     }
 
     /// Finishes this CPU's accesses for the VM, none of whose vCPUs runs here.
@@ -67,7 +70,8 @@ impl LastRan {
         register::dmb();
         // INVARIANT: This CPU's element, with interrupts off. The next vCPU enters itself.
         if let Some(last) = self.0.get(irqs.cpu()) {
-            last.store(NOBODY, Ordering::Relaxed);
+            let id = last.load(Ordering::Relaxed);
+            last.store(id | FINISHED, Ordering::Relaxed);
         }
     }
 }

@@ -205,6 +205,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
 fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
     let host = &running.vm.host;
     let mut grace = halt::Grace::None;
+    running.state.has_woken = false;
     let exit = loop {
         trace!(kvm_entry(
             running.vcpu.id as u32,

@@ -28,7 +28,8 @@ use kernel::{
         HrTimerCallbackContext,
         HrTimerPointer,
         HrTimerRestart,
-        RelativeMode, //
+        RelativeMode,
+        RelativePinnedMode, //
     },
     time::{
         Delta,
@@ -113,7 +114,7 @@ pub(crate) struct Waker {
 
 kernel::impl_has_hr_timer! {
     impl HasHrTimer<Self> for Waker {
-        mode: RelativeMode<Monotonic>, field: self.timer
+        mode: RelativePinnedMode<Monotonic>, field: self.timer
     }
 }
 

@@ -35,8 +35,9 @@ impl TlbRepair {
             (2, 2 | 3) if first => Self::Repeat,
             (2, 2 | 3) => Self::RepeatAndInterrupt,
             (2, _) | (3, 0..=2) => match (first, second) {
-                (_, true) => Self::None,
-                (true, false) => Self::Repeat,
+                // If it has both, the kernel does the same.
+                (true, _) => Self::Repeat,
+                (false, true) => Self::None,
                 (false, false) => Self::RepeatAndInterrupt,
             },
             // This revision has the first fix from the beginning.
@@ -69,10 +70,10 @@ mod tests {
             (2, 1, [Full, Full, Full, Full]),
             (2, 2, [Full, Half, Full, Half]),
             (2, 3, [Full, Half, Full, Half]),
-            (2, 4, [Full, Half, No, No]),
-            (3, 0, [Full, Half, No, No]),
-            (3, 1, [Full, Half, No, No]),
-            (3, 2, [Full, Half, No, No]),
+            (2, 4, [Full, Half, No, Half]),
+            (3, 0, [Full, Half, No, Half]),
+            (3, 1, [Full, Half, No, Half]),
+            (3, 2, [Full, Half, No, Half]),
             (3, 3, [Half, Half, No, No]),
             (4, 0, [No, No, No, No]),
         ] {

@@ -213,25 +213,27 @@ impl AddressSpace {
         if let Some(last) = words.get_mut((pages / WORD_PAGES) as usize) {
             *last &= (1 << (pages % WORD_PAGES)) - 1;
         }
-        let mut flush = false;
+        let (mut flush, mut any) = (false, false);
         self.in_pieces(range.clone(), |region, part| {
             for (index, mask) in bits.masks(part) {
                 if let Some(word) = words.get_mut(index as usize) {
                     let cleared = log.clear_word((first_word + index) as usize, *word & mask);
                     *word = *word & !mask | cleared;
+                    any |= cleared != 0;
                     for run in bits.runs(index, cleared) {
                         flush |= region.write_protect(run).flush;
                     }
                 }
             }
         });
-        if !flush {
-            // No page was writable, so each was cleaned when it lost that right.
+        if !any {
             return;
         }
         // The monitor reads the pages after this, and finds there all that the guest has written by
         // old translations until here.
-        self.flush_tlb();
+        if flush {
+            self.flush_tlb();
+        }
         self.in_pieces(range, |region, part| {
             for (index, mask) in bits.masks(part) {
                 let dirty = words.get(index as usize).map_or(0, |word| word & mask);
