@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The tracepoints, for ftrace and perf. Where another architecture's KVM has
- * one for the same, the name and the format are the same. Rust reaches them
- * through src/trace.rs.
+ * The tracepoints, for ftrace and perf. A tracepoint that another
+ * architecture's KVM has, too, has the same name and format here. Rust reaches
+ * the tracepoints through src/trace.rs.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kvm_arm
@@ -140,7 +140,7 @@ TRACE_EVENT(kvm_userspace_exit,
 		  __entry->reason, __entry->errno)
 );
 
-/* What the guest wanted. */
+/* Requests of the guest. */
 
 TRACE_EVENT(kvm_guest_fault,
 	TP_PROTO(u32 vcpu_pc, u32 hsr, u32 hxfar, u64 ipa),
@@ -223,7 +223,7 @@ TRACE_EVENT(kvm_hvc,
 		  __entry->vcpu_pc, __entry->r0)
 );
 
-/* An access to CP15 or CP14, of which the syndrome tells the register. */
+/* An access to CP15 or CP14. The syndrome tells the register. */
 TRACE_EVENT(kvm_coprocessor,
 	TP_PROTO(u32 vcpu_pc, u32 hsr),
 	TP_ARGS(vcpu_pc, hsr),
@@ -238,7 +238,7 @@ TRACE_EVENT(kvm_coprocessor,
 		__entry->hsr		= hsr;
 	),
 
-	/* B3.13.6: the ISS of CP15_32 and CP14_MR; of the others, of which a part is void. */
+	/* B3.13.6: this is the ISS of CP15_32 and CP14_MR. Other classes lack some fields. */
 	TP_printk("%s %s opc1 %u, crn %u, crm %u, opc2 %u, rt %u at: 0x%08x",
 		  __print_symbolic(KVM_ARM_TRACE_EC(__entry->hsr),
 				   kvm_arm_trace_classes),
@@ -405,7 +405,7 @@ TRACE_EVENT(kvm_unmap,
 
 #endif /* KVM_ARM_TRACE_H */
 
-/* Found by -I (see Kbuild): the same in a kernel tree and out of it. */
+/* -I finds the file (see Kbuild), in a kernel tree and out of it alike. */
 #undef TRACE_INCLUDE_PATH
 #define TRACE_INCLUDE_PATH .
 #undef TRACE_INCLUDE_FILE

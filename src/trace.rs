@@ -44,7 +44,7 @@ tracepoints! {
     kvm_unmap(start: u64, end: u64);
 }
 
-/// Tells a tracepoint, if somebody listens. If nobody does, the arguments are not even evaluated.
+/// Hits a tracepoint, if it is on. If it is off, the arguments are not even evaluated.
 macro_rules! trace {
     ($name:ident($($argument:expr),* $(,)?)) => {
         if $crate::trace::$name::is_on() {
@@ -55,7 +55,7 @@ macro_rules! trace {
 
 pub(crate) use trace;
 
-/// The reason of an exit, as kvm_exit has it.
+/// The reason of an exit, as a number for kvm_exit.
 pub(crate) fn why(exit: Exit) -> u32 {
     match exit {
         Exit::Trap => uapi::KVM_ARM_TRACE_TRAP,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ABI: the numbers of all ioctls, and the structures that they take, on their way from user
-//! space and back.
+//! The ABI: the numbers of all ioctls, their structures, and the copying of these structures from
+//! user space and back.
 
 use kernel::{
     prelude::*,
@@ -74,13 +74,13 @@ pub(crate) mod ioctl {
 /// # Safety
 ///
 /// All bytes are valid: the type consists of integers and of pointers of user space, which the kernel
-/// takes for numbers. No byte is padding without a name, which could leak other memory.
+/// takes for numbers. No byte is padding without a name: such a byte could leak other memory.
 pub(crate) unsafe trait UserStruct: Copy {}
 
 macro_rules! user_structs {
     ($($type:ty),* $(,)?) => {
         $(
-            // SAFETY: So are all structures of the ABI, and integers.
+            // SAFETY: The structures of the ABI consist of integers, and name all their padding.
             unsafe impl UserStruct for $type {}
         )*
     };
@@ -123,7 +123,7 @@ macro_rules! member {
 
 pub(crate) use member;
 
-/// A structure as the kernel crate copies it.
+/// A structure in the form that the kernel crate copies.
 #[repr(transparent)]
 struct Bytes<T>(T);
 

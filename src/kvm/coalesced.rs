@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ring of coalesced MMIO: a page that all vCPUs of a VM share with the monitor. The kernel puts
-//! stores in at `last`, and the monitor takes them out at `first`.
+//! The ring of coalesced MMIO: a page that all vCPUs of a VM share with the monitor. The kernel
+//! adds stores at `last`, and the monitor takes them out at `first`.
 
 use kernel::{
     page::Page,
@@ -44,12 +44,12 @@ impl Ring {
         SharedPage::new().map(Self)
     }
 
-    /// The page, to be mapped.
+    /// The page for `mmap`.
     pub(crate) fn page(&self) -> &Page {
         self.0.page()
     }
 
-    /// Puts a store in; false if there is no room. The caller holds the bus's lock.
+    /// Adds a store; false if there is no room. The caller holds the bus's lock.
     pub(crate) fn push(&self, address: u64, len: u32, data: [u8; 8]) -> bool {
         let first = read!(self.0, header.first);
         let last = read!(self.0, header.last) as usize;

@@ -3,8 +3,8 @@
 //! The statistics as text: `kvm_arm/<pid>-<n>/` in debugfs for each VM.
 //!
 //! `stats` has the counters of the VM, and the sums over its vCPUs; `vcpus` has a column for each
-//! vCPU. The directory is part of the VM. It goes away before anything that its files show, and its
-//! removal waits for readers.
+//! vCPU. The directory is part of the VM. It is removed before the objects that its files show, and
+//! its removal waits for readers.
 
 use core::sync::atomic::{
     AtomicU32,
@@ -43,7 +43,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Those of a new VM.
+    /// The parts of a new VM.
     pub(crate) fn new(memory: Arc<AddressSpace>) -> Self {
         Self {
             vcpus: Vcpus::new(),
@@ -76,7 +76,7 @@ impl Members {
             f.write_str(name)?;
             self.show_row(f, |stats| value(stats, 0))?;
         }
-        // Traps by the class in HSR. Most classes have none.
+        // Traps by the class in HSR. Classes without a trap are left out.
         for class in 0..EXIT_CLASSES {
             if self.vcpus.iter().any(|vcpu| vcpu.stats.traps(class) != 0) {
                 write!(f, "traps_ec_{class:#04x}")?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The firmware that a guest calls by HVC and SMC, and the registers by which a
-//! monitor sees it (fw-pseudo-registers.rst).
+//! The firmware that a guest calls by HVC and SMC, and the registers that show it to a monitor
+//! (fw-pseudo-registers.rst).
 //!
-//! The crate `machine` decides what calls and registers mean; this file carries it out.
+//! The crate `machine` decides the effect of calls and registers; this file carries it out.
 
 use armv7::psr::Psr;
 use kernel::prelude::*;
@@ -66,7 +66,7 @@ fn of_vcpu(running: &Running<'_>) -> Firmware {
     }
 }
 
-/// The facts by which HYP mode answers calls of a vCPU by itself.
+/// The facts that HYP mode needs to answer calls of a vCPU by itself.
 pub(super) fn answers(running: &Running<'_>) -> Answers {
     Answers::new(running.vcpu.id, &of_vcpu(running))
 }
@@ -102,10 +102,10 @@ pub(super) fn get(running: &Running<'_>, id: u64) -> Result<u64> {
     Ok(firmware::get(find(id)?, &of_vcpu(running)))
 }
 
-/// Writes a register. Those that can change are of the VM, not the vCPU alone.
+/// Writes a register. A register that can change belongs to the VM, not to the vCPU alone.
 pub(super) fn set(running: &Running<'_>, id: u64, value: u64) -> Result {
     match firmware::set(find(id)?, value, &of_vcpu(running)).map_err(|_| EINVAL)? {
-        // KVM's own version belongs to the lack of a feature, and no register chooses it.
+        // A vCPU without KVM_ARM_VCPU_PSCI_0_2 has version 0.1; no register chooses it.
         Change::Nothing | Change::Psci(Version::V0_1) => Ok(()),
         Change::Psci(version) => {
             running.vm.firmware.set_psci(version);
@@ -125,8 +125,8 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
 
 /// A call of the guest's firmware, by HVC or SMC with an immediate.
 ///
-/// The calling convention has an immediate of zero, and reserves all others (DEN 0028): they call
-/// nothing that exists.
+/// The calling convention uses an immediate of zero, and reserves all others (DEN 0028). A call
+/// with another immediate is not supported.
 pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| running.state.context.reg(n));
     trace!(kvm_hvc(running.state.context.core.pc, r0));
@@ -152,8 +152,8 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
         },
         smccc::Outcome::Clock(counter) => clock_and_counter(running.state, counter),
         smccc::Outcome::HardenPredictor => {
-            // On all CPUs, as the vCPU may go on elsewhere. A guest can do no less by itself: its
-            // own maintenance reaches them all, too (HCR.FB).
+            // All CPUs flush, as the vCPU may go on elsewhere. The guest gains no power by this:
+            // its own maintenance reaches all CPUs, too (HCR.FB).
             register::flush_predictors(running.vm.host.lowvisor.core().description().predictor);
             [0; 4]
         }
@@ -164,7 +164,7 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
 
 /// The wall clock of the host with the guest's counter of that moment.
 fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
-    // The host has another clock source than the counter that the guest has.
+    // There is no answer if the host's clock source is not the counter that the guest reads.
     let Some(now) = clock::real_time_and_counter() else {
         return [smccc::NOT_SUPPORTED, 0, 0, 0];
     };
@@ -216,8 +216,8 @@ fn power(running: &mut Running<'_>, outcome: psci::Outcome) -> Next {
             return system_event(running, uapi::KVM_SYSTEM_EVENT_RESET, flags.into());
         }
         psci::Outcome::SystemSuspend => {
-            // The monitor finds the call's arguments in the registers, and sets what the guest
-            // finds when it goes on (api.rst, KVM_SYSTEM_EVENT_SUSPEND).
+            // The monitor finds the call's arguments in the registers, and sets the registers with
+            // which the guest goes on (api.rst, KVM_SYSTEM_EVENT_SUSPEND).
             running
                 .vcpu
                 .run_page
@@ -228,7 +228,8 @@ fn power(running: &mut Running<'_>, outcome: psci::Outcome) -> Next {
     Next::Resume
 }
 
-/// The machine is turned off or reset: no vCPU runs on, and the monitor decides.
+/// Reports that the guest turns the machine off or resets it: all vCPUs stop, and the monitor
+/// decides.
 fn system_event(running: &mut Running<'_>, kind: u32, flags: u64) -> Next {
     debug!("vCPU {}: system event {kind}\n", running.vcpu.id);
     for other in running.vm.vcpus().iter() {

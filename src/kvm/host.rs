@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The machine that guests run on: HYP mode, the GIC's virtual CPU interface,
-//! the virtual timer. There is one, from load to unload.
+//! The machine that guests run on: HYP mode, the GIC's virtual CPU interface, the virtual timer.
+//! One such value exists from load to unload.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -44,16 +44,16 @@ use crate::{
 pub(crate) struct HostGic {
     /// GICH: the hypervisor's side.
     pub(crate) control: HypRegisters,
-    /// The distributor, which is the host's driver's.
+    /// The distributor. The host's driver owns it.
     pub(crate) distributor: HypRegisters,
-    /// GICV: what a guest sees as its CPU interface.
+    /// GICV: a guest sees it as its CPU interface.
     pub(crate) virtual_interface: Pa,
-    /// List registers that there are.
+    /// The number of list registers.
     pub(crate) list_registers: usize,
     maintenance: PercpuIrq,
 }
 
-/// The virtual timer of the host, which a host that was booted in HYP mode does not use.
+/// The virtual timer of the host. A host that was booted in HYP mode does not use it itself.
 pub(crate) struct HostTimer {
     irq: PercpuIrq,
     /// The INTID of the interrupt.
@@ -74,7 +74,7 @@ pub(crate) struct Host {
     pub(crate) vmids: VmidAllocator,
     /// The directory of VMs in debugfs.
     pub(crate) debugfs: Directory,
-    /// The most vCPUs of a VM: `max_vcpus=`.
+    /// The largest number of vCPUs that a VM may have: `max_vcpus=`.
     pub(crate) max_vcpus: usize,
 }
 
@@ -189,7 +189,7 @@ impl HostTimer {
         };
         if known.load(Ordering::Relaxed) != active {
             known.store(active, Ordering::Relaxed);
-            // Cannot fail for an interrupt of a GIC that was requested.
+            // This cannot fail for a requested interrupt of a GIC.
             let _ = self.irq.set_active(irqs, active);
         }
     }
@@ -214,7 +214,7 @@ impl HostTimer {
     }
 }
 
-/// The one machine. Callbacks and `open` have no other way to it.
+/// The one machine. Callbacks and `open` reach it only through this pointer.
 static CURRENT: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Keeps the machine reachable by [`Host::current`].
@@ -229,7 +229,7 @@ pub(crate) struct HostGuard {
 impl HostGuard {
     /// Prepares this machine to run guests, or says why it cannot.
     pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
-        // First whether the CPUs can do it at all, then whether the rest of the machine can.
+        // The CPUs are checked first, then the rest of the machine.
         let lowvisor = Lowvisor::new()?;
         let gic = HostGic::find(&lowvisor)?;
         let timer = HostTimer::find()?;
@@ -265,8 +265,8 @@ impl Host {
             return None;
         }
         // SAFETY: The guard that set the pointer has a reference, and clears the pointer before it
-        // lets go of that. The callers, callbacks and the device, are registered for less time than
-        // the guard lives. `ManuallyDrop` keeps the guard's reference from being dropped here.
+        // drops that reference. The callers, callbacks and the device, are registered for less time
+        // than the guard lives. `ManuallyDrop` keeps the guard's reference from being dropped here.
         let borrowed = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(host) });
         Some(Arc::clone(&borrowed))
     }
@@ -279,7 +279,7 @@ impl Host {
     }
 }
 
-/// HYP mode and the interrupts of guests follow CPUs as they come and go.
+/// Sets up HYP mode and the guests' interrupts on CPUs that come, and undoes both on CPUs that go.
 pub(crate) struct Follow;
 
 impl CpuCallbacks for Follow {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KVM_RUN: into the guest and out of it until user space is needed.
+//! KVM_RUN: enters the guest, and handles its exits until user space is needed.
 
 use core::pin::Pin;
 
@@ -108,14 +108,14 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
         if running.state.pmu.take_alarm_due() | running.state.timers.take_alarm_due() {
             set_alarm(running, &mut alarm);
         }
-        // What the kernel does to this task on its way to user space must not be put off for as
-        // long as the guest runs.
+        // The kernel has work for this task on its way to user space. That work must not wait for
+        // as long as the guest runs.
         if must_return_to_user() {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
-        // That may be to wait for the next period of its cgroup's CPU time. A signal that comes
-        // meanwhile, and is handled, has to end KVM_RUN; without one it is begun anew.
+        // Task work may wait for the next period of the cgroup's CPU time. A signal that is handled
+        // meanwhile has to end KVM_RUN. Without such a signal, KVM_RUN begins anew.
         if must_do_task_work() {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(ERESTARTNOHAND);
@@ -146,8 +146,8 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     result
 }
 
-/// Enters the guest until it leaves for something that takes longer. `None` if there is nothing to
-/// be done about that any more, or if something came up before.
+/// Enters the guest until an exit needs more work. `None` if the exit needs no more work, or if a
+/// request or the host's own work came before the entry.
 fn enter(running: &mut Running<'_>) -> Option<Exit> {
     let host = &running.vm.host;
     host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
@@ -155,13 +155,13 @@ fn enter(running: &mut Running<'_>) -> Option<Exit> {
     IrqsOff::with(|irqs| enter_with_irqs_off(running, irqs))
 }
 
-/// [`enter`], from where nothing may come in between.
+/// The part of [`enter`] that no interrupt may come into.
 #[inline]
 fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Option<Exit> {
     let host = &running.vm.host;
     let Some(hyp) = host.lowvisor.for_guests(&irqs) else {
-        // Given back for a reboot, or lost when the CPU was resumed. User space may go on with
-        // KVM_RUN for as long as it likes.
+        // HYP mode was given back for a reboot, or lost when the CPU was resumed. User space may
+        // repeat KVM_RUN without end, so the message is limited in rate.
         log::ratelimited(|| pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu()));
         return Some(Exit::HypFault(u8::MAX));
     };
@@ -200,7 +200,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     guest_time::account(irqs, |guest| run_guest(running, guest))
 }
 
-/// Runs the guest with its GIC, timer and performance monitors in the hardware, and takes them back.
+/// Runs the guest with its GIC, timer and performance monitors in the hardware, then saves these.
 #[inline]
 fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
     let host = &running.vm.host;
@@ -214,8 +214,8 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
         let context = running.state.context.as_mut_ptr();
         let exit = match host.lowvisor.for_guests(guest.irqs()) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
-            // as long as it lives; VTTBR is that of the VM's table. What another vCPU has left in
-            // the TLBs was flushed before. The closure does nothing but enter the guest.
+            // as long as it lives; VTTBR is that of the VM's table. Entries that another vCPU left
+            // in the TLBs were flushed before. The closure does nothing but enter the guest.
             Some(hyp) => unsafe { guest.in_guest(|| hyp.run(context)) },
             None => Exit::Retry,
         };
@@ -231,8 +231,8 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
         if !may_reenter || !reenters(running, guest.irqs()) {
             break Some(exit);
         }
-        // Requests of others, and the host's interrupts, make the vCPU come out again. The guest
-        // itself may have made the timer's interrupt pending, and its physical side follows outside.
+        // Requests and the host's interrupts end the guest's next run by themselves. The guest may
+        // have made its timer's interrupt pending; the physical interrupt follows outside the loop.
         if running.state.timer_active || need_resched() && !halt::may_go_on(running, &mut grace) {
             break None;
         }
@@ -255,8 +255,8 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
     exit
 }
 
-/// Takes note of what HYP mode did with the virtual timer's interrupt while the guest ran: before
-/// the list registers are saved.
+/// Takes note of the virtual timer's interrupts that HYP mode gave to the guest while it ran. The
+/// caller saves the list registers afterwards.
 #[inline]
 fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
     let relayed = core::mem::take(&mut running.state.context.relayed);
@@ -272,8 +272,8 @@ fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
     }
 }
 
-/// Deals with a trap without leaving the guest for good, if that is possible: its timer stays in
-/// the hardware. List registers are taken back and filled anew as the distributor has it.
+/// Deals with a trap while the guest's timer stays in the hardware, if that is possible. The list
+/// registers are folded into the distributor, and filled anew if it has changed.
 #[inline(never)]
 fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     let Trap::Abort(abort) = running.state.context.trap() else {
@@ -296,7 +296,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
         if !still_active {
             running.vm.host.timer.note_active(irqs, false);
         }
-        // The guest may not be done with it; or its timer has fired once more.
+        // The guest has not ended the interrupt yet, or its timer has fired once more.
         if still_active || VcpuTimers::hardware_level(&running.state.context) {
             return false;
         }
@@ -313,7 +313,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     true
 }
 
-/// Does what others asked of the vCPU, and waits while it is off or suspended.
+/// Carries out the pending requests, and waits while the vCPU is off or suspended.
 fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
     loop {
         let requests = running.vcpu.take_requests();
@@ -347,7 +347,7 @@ fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
     }
 }
 
-/// Carries out what was asked of a vCPU's power. Until then, its registers are those from before.
+/// Takes over a vCPU's power state. Only then does a start (CPU_ON) change the registers.
 pub(super) fn settle_power(running: &mut Running<'_>) {
     let power = {
         let mut power = running.vcpu.power.lock();
@@ -376,10 +376,10 @@ fn start_at(running: &mut Running<'_>, start: Start) {
     context.core.r[0] = start.context_id;
 }
 
-/// Sets the alarm to when a line rises by itself that no hardware of the vCPU's drives: that of the
-/// performance monitors, or of the physical timer.
+/// Sets the alarm to the time at which the line of the performance monitors or of the physical
+/// timer rises. No hardware of the vCPU drives these two.
 fn set_alarm(running: &Running<'_>, alarm: &mut Option<Alarm>) {
-    // The old one has to be gone before: there is but one timer.
+    // The old alarm has to be gone first: both use the same timer.
     *alarm = None;
     let frequency = &running.vm.host.timer.frequency;
     let phys = running.state.timers.ticks_to_phys();
@@ -391,7 +391,8 @@ fn set_alarm(running: &Running<'_>, alarm: &mut Option<Alarm>) {
         .map(|(ns, vcpu)| Vcpu::set_alarm(vcpu, ns));
 }
 
-/// For a monitor with its own interrupt controller: whether a line of the vCPU's devices changed.
+/// Tells a monitor with its own interrupt controller the lines of the vCPU's devices. True if a
+/// line has changed.
 fn report_lines(running: &Running<'_>) -> bool {
     let level = running.state.lines().device_irq_level();
     if running.vcpu.run_page.device_irq_level() == level {
@@ -401,8 +402,8 @@ fn report_lines(running: &Running<'_>) -> bool {
     true
 }
 
-/// A fault inside HYP mode, which has just returned: a bug of ours. The registers go to the log, and
-/// the VM stops.
+/// Logs the registers of a fault inside HYP mode, which has just returned. Such a fault is a bug of
+/// this module; the VM stops.
 #[cold]
 fn report_fault(vm: &Vm, vector: u8, irqs: &IrqsOff) {
     log::ratelimited_fault(|| {

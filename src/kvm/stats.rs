@@ -2,9 +2,9 @@
 
 //! The statistics of VMs and vCPUs.
 //!
-//! The thread that holds a vCPU's mutex writes the counters of the vCPU; [`Counter`] says what
-//! readers see meanwhile. Any CPU adds to the counters of a VM's memory, by atomic operations
-//! (`mem::stats`). Statistics that arm64 has, too, have arm64's names.
+//! The thread that holds a vCPU's mutex writes the counters of the vCPU; [`Counter`] defines the
+//! value that readers see meanwhile. Any CPU adds to the counters of a VM's memory, by atomic
+//! operations (`mem::stats`). Statistics that arm64 has, too, have arm64's names.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -57,13 +57,13 @@ const_assert_eq!(
 );
 const_assert_eq!(Kind::Count.flags(), uapi::KVM_STATS_UNIT_NONE);
 
-/// Exception classes that HSR can tell.
+/// The number of exception classes that HSR.EC can tell apart.
 pub(crate) const EXIT_CLASSES: usize = 64;
 
 /// The counters of a vCPU.
 pub(crate) struct VcpuStats {
-    /// Traps, by the exception class of their syndrome. On the way out of the guest, this or the
-    /// next is all that is counted.
+    /// Traps, by the exception class of their syndrome. The way out of the guest counts each exit
+    /// once: here, in `interrupts` or in `others`.
     traps: [Counter; EXIT_CLASSES],
     /// Exits for an interrupt of the host.
     interrupts: Counter,
@@ -76,7 +76,7 @@ pub(crate) struct VcpuStats {
     answered_cp15: Counter,
     /// Interrupts of the virtual timer that HYP mode gave to the guest, which are no exits either.
     pub(crate) relayed: Counter,
-    /// Attempts to get along without a sleep in WFI, and how long they took.
+    /// Polls for an interrupt before a sleep in WFI, and the time that they took.
     poll_successes: Counter,
     poll_failures: Counter,
     poll_success_ns: Counter,
@@ -85,20 +85,20 @@ pub(crate) struct VcpuStats {
     poll_fail_histogram: Histogram,
     /// Accesses that a device in the kernel answered.
     pub(crate) mmio_kernel: Counter,
-    /// KVM_RUN came back for an access that the monitor is to carry out.
+    /// Returns of KVM_RUN for an access that the monitor has to carry out.
     pub(crate) mmio_user: Counter,
-    /// KVM_RUN came back with EINTR.
+    /// Returns of KVM_RUN with EINTR.
     pub(crate) signals: Counter,
-    /// Sleeps in WFI that came to an end, and how long they were.
+    /// Sleeps in WFI that have ended, and their time.
     wakeups: Counter,
     wait_ns: Counter,
     wait_histogram: Histogram,
-    /// The vCPU sleeps in WFI.
+    /// Whether the vCPU sleeps in WFI.
     blocking: AtomicBool,
 }
 
 impl VcpuStats {
-    /// Nothing has happened yet.
+    /// All counters at zero.
     pub(crate) const fn new() -> Self {
         Self {
             traps: [const { Counter::new() }; EXIT_CLASSES],
@@ -148,7 +148,7 @@ impl VcpuStats {
         }
     }
 
-    /// Takes what HYP mode has counted.
+    /// Moves the counts of HYP mode here.
     #[inline]
     pub(crate) fn take_answered(&self, answered: &mut Answered) {
         if answered.hvc != 0 {
@@ -161,7 +161,7 @@ impl VcpuStats {
         }
     }
 
-    /// Counts a look-out for an interrupt before a sleep in WFI, which took `ns`.
+    /// Counts a poll of `ns` nanoseconds for an interrupt before a sleep in WFI.
     pub(crate) fn count_poll(&self, success: bool, ns: u64) {
         let (polls, sum, histogram) = if success {
             (
@@ -190,7 +190,7 @@ impl VcpuStats {
         }
     }
 
-    /// Exits for traps of some class.
+    /// The exits for traps of a class.
     pub(crate) fn traps(&self, class: usize) -> u64 {
         self.traps.get(class).map_or(0, Counter::get)
     }
@@ -209,7 +209,7 @@ impl VcpuStats {
     }
 }
 
-/// A vCPU sleeps.
+/// A vCPU's sleep, which ends when this is dropped.
 pub(crate) struct Sleep<'a> {
     stats: &'a VcpuStats,
     start: Instant<Monotonic>,
@@ -226,14 +226,14 @@ impl Drop for Sleep<'_> {
     }
 }
 
-/// Statistics and where their values come from, in the same order.
+/// Statistics, and the functions that give their values, in the same order.
 pub(crate) struct Statistics<T: 'static> {
     file: StatsFile,
     values: &'static [fn(&T, usize) -> u64],
 }
 
 impl<T> Statistics<T> {
-    /// The statistics that are one number each, with what gives it.
+    /// The statistics of one number each, and the functions that give the numbers.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, fn(&T, usize) -> u64)> {
         self.file
             .descriptors()
@@ -243,7 +243,7 @@ impl<T> Statistics<T> {
             .map(|(descriptor, value)| (descriptor.name, *value))
     }
 
-    /// How many bytes the file of them has.
+    /// The size of the file in bytes.
     pub(super) fn size(&self) -> u64 {
         self.file.size() as u64
     }
@@ -298,10 +298,10 @@ macro_rules! statistics {
 }
 
 statistics! {
-    /// Of a VM. The first two are those of all architectures.
+    /// The statistics of a VM. All architectures have the first two.
     VM_STATISTICS: MemoryStats;
     remote_tlb_flush: Count = |s, _| s.tlb_flushes.get(),
-    // One request, one broadcast of the hardware.
+    // Each request is one broadcast of the hardware.
     remote_tlb_flush_requests: Count = |s, _| s.tlb_flushes.get(),
     tlb_flush_interrupts: Count = |s, _| s.tlb_flush_interrupts.get(),
     pages_mapped: Count = |s, _| s.pages.get(),
@@ -314,12 +314,12 @@ statistics! {
 }
 
 statistics! {
-    /// Of a vCPU. First those of all architectures, then those of arm64, then ours.
+    /// The statistics of a vCPU: first those of all architectures, then those of arm64, then ours.
     VCPU_STATISTICS: VcpuStats;
     halt_successful_poll: Count = |s, _| s.poll_successes.get(),
     halt_attempted_poll: Count =
         |s, _| s.poll_successes.get().wrapping_add(s.poll_failures.get()),
-    // It does not happen that what ends a wait turns out to be nothing.
+    // No poll ends for an event that turns out to be none.
     halt_poll_invalid: Count = |_, _| 0,
     halt_wakeup: Count = |s, _| s.wakeups.get(),
     halt_poll_success_ns: Nanoseconds = |s, _| s.poll_success_ns.get(),

@@ -25,14 +25,14 @@ use crate::glue::file::{
     FileObject, //
 };
 
-/// The file of KVM_GET_STATS_FD of a VM. It keeps the VM.
+/// The file of KVM_GET_STATS_FD of a VM. It holds a reference to the VM.
 pub(crate) struct VmStatsFile {
     vm: Arc<Vm>,
     id: CString,
 }
 
 impl VmStatsFile {
-    /// Makes a descriptor of it.
+    /// Makes the file and a descriptor for it.
     pub(crate) fn open(vm: Arc<Vm>) -> Result<isize> {
         let id = CString::try_from_fmt(fmt!("kvm-{}", vm.pid))?;
         let file = Arc::new(Self { vm, id }, GFP_KERNEL_ACCOUNT)?;
@@ -57,7 +57,7 @@ impl FileObject for VmStatsFile {
     }
 }
 
-/// The file of KVM_GET_STATS_FD of a vCPU. It keeps the VM.
+/// The file of KVM_GET_STATS_FD of a vCPU. It holds a reference to the VM, too.
 pub(crate) struct VcpuStatsFile {
     _vm: Arc<Vm>,
     vcpu: Arc<Vcpu>,
@@ -65,7 +65,7 @@ pub(crate) struct VcpuStatsFile {
 }
 
 impl VcpuStatsFile {
-    /// Makes a descriptor of it.
+    /// Makes the file and a descriptor for it.
     pub(crate) fn open(vm: Arc<Vm>, vcpu: Arc<Vcpu>) -> Result<isize> {
         let id = CString::try_from_fmt(fmt!("kvm-{}/vcpu-{}", vm.pid, vcpu.id))?;
         let name = CString::try_from_fmt(fmt!("kvm-vcpu-stats:{}", vcpu.id))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A virtual CPU: its state, and what others may do to it while it runs.
+//! A virtual CPU: its state, and the requests that other threads make while it runs.
 
 use core::sync::atomic::{
     AtomicPtr,
@@ -63,11 +63,11 @@ use crate::{
     },
 };
 
-/// Where a vCPU's thread is, for those who want its attention.
+/// The place of a vCPU's thread, for threads that make requests.
 mod mode {
-    /// In the host; it looks at requests before it enters the guest.
+    /// In the host. The thread looks at requests before it enters the guest.
     pub(super) const HOST: u32 = 0;
-    /// In the guest, or past the last look at requests.
+    /// In the guest, or past its last look at requests.
     pub(super) const GUEST: u32 = 1;
 }
 
@@ -81,13 +81,13 @@ pub(crate) mod request {
     pub(crate) const COUNTER: u32 = 1 << 2;
 }
 
-/// Whether the vCPU runs at all, and how it starts when it does (PSCI).
+/// The power state of a vCPU, and the start that CPU_ON asked for (PSCI).
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Power {
     pub(crate) off: bool,
-    /// It is on, and waits until the monitor sets it going (KVM_MP_STATE_SUSPENDED).
+    /// The vCPU is on, and waits until the monitor sets it going (KVM_MP_STATE_SUSPENDED).
     pub(crate) suspended: bool,
-    /// Set by CPU_ON.
+    /// CPU_ON sets it, and the holder of the vCPU's mutex takes it.
     pub(crate) start: Option<Start>,
 }
 
@@ -101,14 +101,14 @@ pub(crate) struct Start {
     pub(crate) big_endian: bool,
 }
 
-/// Wakes a vCPU that waits: from an interrupt, or when a timer expires.
+/// Wakes a vCPU that waits: for a request, or when a timer expires.
 #[pin_data]
 pub(crate) struct Waker {
     #[pin]
     queue: WaitQueue,
     #[pin]
     timer: HrTimer<Self>,
-    /// The timer has expired since it was started.
+    /// Whether the timer has expired since it was started.
     expired: AtomicU32,
 }
 
@@ -143,17 +143,17 @@ pub(crate) struct Vcpu {
     pub(crate) power: SpinLock<Power>,
     requests: AtomicU32,
     mode: AtomicU32,
-    /// MPIDR. Other vCPUs find this one by it (PSCI).
+    /// MPIDR. PSCI finds a vCPU by its MPIDR.
     mpidr: AtomicU32,
     /// The thread that is in KVM_RUN.
     task: AtomicPtr<bindings::task_struct>,
     /// HCR.VI and HCR.VF as a monitor's own interrupt controller sets them.
     irq_lines: AtomicU32,
-    /// The interrupt of the performance monitors that user space chose, or [`NO_INTID`]. It is
-    /// changed under the VM's `config`.
+    /// The interrupt of the performance monitors that user space chose, or [`NO_INTID`]. Writers
+    /// hold the lock of the VM's `config`.
     pmu_intid: AtomicU32,
     waker: Arc<Waker>,
-    /// Makes the vCPU come out and look at its lines, while it is in KVM_RUN.
+    /// Makes the vCPU leave the guest and look at its lines, while it is in KVM_RUN.
     #[pin]
     alarm: HrTimer<Self>,
 }
@@ -179,10 +179,10 @@ impl HrTimerCallback for Vcpu {
     }
 }
 
-/// The timer of a [`Waker`] that is set; it is no longer when this is dropped.
+/// A running timer of a [`Waker`]. To drop this cancels the timer.
 pub(crate) type WakerHandle = ArcHrTimerHandle<Waker>;
 
-/// An alarm that is set; it is no longer when this is dropped.
+/// A running alarm. To drop this cancels the alarm.
 pub(crate) type Alarm = ArcHrTimerHandle<Vcpu>;
 
 impl Vcpu {
@@ -217,8 +217,8 @@ impl Vcpu {
         )
     }
 
-    /// Takes the vCPU's mutex for an ioctl. The thread that has it may be in KVM_RUN for ever: `EINTR`
-    /// if this one is killed meanwhile.
+    /// Takes the vCPU's mutex for an ioctl. Another thread may hold it in KVM_RUN for ever: `EINTR`
+    /// if the calling thread is killed meanwhile.
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, VcpuState>> {
         lock_killable(&self.state)
     }
@@ -226,7 +226,7 @@ impl Vcpu {
     /// Asks something of the vCPU and makes sure that it notices soon. Any context.
     pub(crate) fn request(&self, what: u32) {
         // Pairs with `try_enter`: either the vCPU sees the request before it enters the guest, or
-        // we see that it is there.
+        // `kick` sees that the vCPU is in the guest.
         self.requests.fetch_or(what, Ordering::SeqCst);
         self.kick();
     }
@@ -239,7 +239,7 @@ impl Vcpu {
             let task = self.task.load(Ordering::SeqCst);
             if !task.is_null() {
                 // SAFETY: A task that was published here is freed a grace period after its thread
-                // has left KVM_RUN, which takes it away here first.
+                // has left KVM_RUN. The thread clears `task` before it leaves.
                 unsafe { bindings::kick_process(task) };
             }
         }
@@ -260,8 +260,8 @@ impl Vcpu {
         self.requests.swap(0, Ordering::SeqCst)
     }
 
-    /// Declares that the guest is entered, unless something was asked for meanwhile. Interrupts
-    /// are off, so that a kick's interrupt waits until the guest runs, and ends it at once.
+    /// Declares that the guest is entered, unless a request is pending. Interrupts are off, so that
+    /// a kick's interrupt waits until the guest runs, and ends the run at once.
     #[inline]
     pub(crate) fn try_enter(&self) -> bool {
         self.mode.store(mode::GUEST, Ordering::SeqCst);
@@ -287,7 +287,7 @@ impl Vcpu {
         result
     }
 
-    /// The guest was left: counts and traces why.
+    /// Counts and traces an exit of the guest.
     #[inline]
     pub(crate) fn note_exit(&self, exit: Exit, state: &mut VcpuState) {
         let hsr = state.context.fault.hsr;
@@ -298,13 +298,14 @@ impl Vcpu {
             state.context.core.pc
         ));
         self.stats.count_exit(exit, hsr);
-        // Traps do not pay for what HYP mode counts. The host's tick interrupts often enough.
+        // Only interrupts take the counts of HYP mode, so traps stay fast. The host's tick
+        // interrupts often enough.
         if exit == Exit::Interrupt {
             self.stats.take_answered(&mut state.context.answered);
         }
     }
 
-    /// KVM_RUN goes back to user space: counts and traces why.
+    /// Counts and traces a return of KVM_RUN to user space.
     #[inline]
     pub(crate) fn note_user_exit(&self, context: &mut VcpuContext, result: &Result<isize>) {
         self.stats.take_answered(&mut context.answered);
@@ -325,12 +326,12 @@ impl Vcpu {
         let _rcu = rcu::read_lock();
         let task = self.task.load(Ordering::SeqCst);
         // SAFETY: A task that was published here is freed a grace period after its thread has left
-        // KVM_RUN, which takes it away here first.
+        // KVM_RUN. The thread clears `task` before it leaves.
         let task = unsafe { task.cast::<Task>().as_ref() }?;
         Some(task.into())
     }
 
-    /// PSCI CPU_ON for this vCPU: starts it, or says why not.
+    /// PSCI CPU_ON for this vCPU: starts it. The result is PSCI's status.
     pub(crate) fn turn_on(&self, start: Start) -> u32 {
         {
             let mut power = self.power.lock();
@@ -349,7 +350,7 @@ impl Vcpu {
         self.mpidr.load(Ordering::Relaxed)
     }
 
-    /// Follows a change of that register by user space, or its reset.
+    /// Follows a change of MPIDR by user space or by a reset.
     pub(crate) fn set_mpidr(&self, value: u32) {
         self.mpidr.store(value, Ordering::Relaxed);
     }
@@ -359,13 +360,13 @@ impl Vcpu {
         Some(self.pmu_intid.load(Ordering::Relaxed)).filter(|&intid| intid != NO_INTID)
     }
 
-    /// Chooses it.
+    /// Chooses the interrupt of the performance monitors.
     pub(crate) fn set_pmu_intid(&self, intid: u32) {
         self.pmu_intid.store(intid, Ordering::Relaxed);
     }
 
-    /// Has the vCPU look at its interrupts in `ns` nanoseconds, wherever it is then. There may be
-    /// but one such alarm.
+    /// Makes the vCPU look at its interrupts in `ns` nanoseconds, in the guest or in the host. Only
+    /// one such alarm may run.
     pub(crate) fn set_alarm(this: &Arc<Self>, ns: u64) -> Alarm {
         let ns = i64::try_from(ns).unwrap_or(i64::MAX);
         this.clone().start(Delta::from_nanos(ns))
@@ -377,7 +378,7 @@ impl Vcpu {
         self.irq_lines.load(Ordering::Acquire)
     }
 
-    /// Drives one of these lines.
+    /// Drives one of the lines of KVM_IRQ_LINE.
     pub(crate) fn set_irq_line(&self, line: regs::Hcr, level: bool) {
         let old = if level {
             self.irq_lines.fetch_or(line.bits(), Ordering::AcqRel)
@@ -389,13 +390,13 @@ impl Vcpu {
         }
     }
 
-    /// Lowers all of them.
+    /// Lowers all lines of KVM_IRQ_LINE.
     pub(super) fn lower_irq_lines(&self) {
         self.irq_lines.store(0, Ordering::Release);
     }
 
     /// Wakes the vCPU in `ns` nanoseconds, if it waits then. If it is in the guest on the CPU of the
-    /// caller, the timer's interrupt ends the guest's run. There may be but one such timer.
+    /// caller, the timer's interrupt ends the guest's run. Only one such timer may run.
     pub(crate) fn wake_in(&self, ns: u64) -> WakerHandle {
         let ns = i64::try_from(ns).unwrap_or(i64::MAX);
         self.waker.clone().start(Delta::from_nanos(ns))

@@ -3,7 +3,7 @@
 //! The attributes of a vCPU: KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR and KVM_SET_DEVICE_ATTR on
 //! its file (Documentation/virt/kvm/devices/vcpu.rst).
 //!
-//! Each group has a function with the group's attributes; unknown ones are ENXIO.
+//! Each group has a function for its attributes. An unknown attribute is ENXIO.
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -34,7 +34,7 @@ pub(crate) fn access(vm: &Vm, vcpu: &Vcpu, arg: usize, how: Use) -> Result {
     }
 }
 
-/// Where the value of an attribute is.
+/// The user address of an attribute's value.
 fn address(attr: &uapi::kvm_device_attr) -> Result<usize> {
     usize::try_from(attr.addr).map_err(|_| EFAULT)
 }

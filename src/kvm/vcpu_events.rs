@@ -23,14 +23,14 @@ pub(crate) fn get(state: &VcpuState) -> uapi::kvm_vcpu_events {
     events
 }
 
-/// Makes an asynchronous abort pending (SError, in the words of arm64), or has the guest take an
-/// external abort for the access that the last exit was about (api.rst 4.31).
+/// Makes an asynchronous abort pending (arm64 calls it SError), or makes the guest take an external
+/// abort for the access of the last exit (api.rst 4.32).
 pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Result {
     let exception = &events.exception;
     if events.reserved != [0; 12] || exception.pad != [0; 5] {
         return Err(EINVAL);
     }
-    // Only Armv8 has a syndrome for it.
+    // Only Armv8 has a syndrome for an asynchronous abort.
     if exception.serror_has_esr != 0 {
         return Err(EINVAL);
     }
@@ -41,8 +41,8 @@ pub(crate) fn set(state: &mut VcpuState, events: &uapi::kvm_vcpu_events) -> Resu
     if exception.ext_dabt_pending != 0 {
         // The access is not carried out.
         state.mmio = None;
-        // A store is not told from a load: QEMU reads DFSR back and aborts if there is more in it
-        // than the status of an external abort, which is all that Linux 5.6 gave.
+        // DFSR does not tell a store from a load. Linux 5.6 gave the status of an external abort
+        // alone; QEMU reads DFSR back, and aborts if it holds more than this status.
         let address = state.context.fault.hdfar;
         exception::inject_data_abort(
             &mut *state.context,

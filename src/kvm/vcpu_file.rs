@@ -75,8 +75,8 @@ impl VcpuFile {
             return Err(EINVAL);
         }
         if state.has_run {
-            // The guest starts again with its caches off, and the monitor may write to its memory
-            // until then: each page is cleaned when it is faulted in anew.
+            // The guest starts again with its caches off, and the monitor may write to the guest's
+            // memory until then. So each page has to fault again, and the fault cleans it.
             self.vm.memory.refault();
         }
         state.features = Some(features);
@@ -91,7 +91,7 @@ impl VcpuFile {
         Ok(())
     }
 
-    /// The state of a vCPU that was initialised.
+    /// The settled state of an initialised vCPU; `ENOEXEC` if the vCPU is not initialised.
     fn initialized(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
         let state = self.settled()?;
         if state.features.is_none() {
@@ -100,15 +100,15 @@ impl VcpuFile {
         Ok(state)
     }
 
-    /// The state for the monitor to look at or to change: another vCPU may have started this one,
-    /// and it has not run since.
+    /// The state for the monitor to read or to change. Another vCPU may have started this vCPU, and
+    /// the start is carried out first.
     fn settled(&self) -> Result<impl DerefMut<Target = VcpuState> + use<'_>> {
         let mut state = self.vcpu.lock()?;
         run::settle_power(&mut self.running(&mut state));
         Ok(state)
     }
 
-    /// The vCPU with its state, which this thread has.
+    /// The vCPU with its state. This thread holds the mutex of the state.
     fn running<'a>(&'a self, state: &'a mut VcpuState) -> Running<'a> {
         Running {
             vm: &self.vm,

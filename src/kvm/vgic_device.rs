@@ -79,7 +79,7 @@ impl VgicDevice {
             }
             (uapi::KVM_DEV_ARM_VGIC_GRP_NR_IRQS, Use::Set) => {
                 let value: u32 = abi::read_user(address?)?;
-                // Registers have a bit for each of 32 interrupts, as many as are private to a CPU.
+                // A register has a bit for each of 32 interrupts. A CPU has 32 private ones.
                 let has_spis = (2 * NR_PRIVATE..=MAX_IRQS).contains(&value);
                 if !has_spis || value % NR_PRIVATE != 0 {
                     return Err(EINVAL);
@@ -111,7 +111,7 @@ impl VgicDevice {
         }
     }
 
-    /// A register of the distributor or of a CPU interface, while no vCPU runs.
+    /// Accesses a register of the distributor or of a CPU interface while no vCPU runs.
     fn register(&self, attr: &uapi::kvm_device_attr, how: Use) -> Result {
         let cpu = ((attr.attr & uapi::KVM_DEV_ARM_VGIC_CPUID_MASK)
             >> uapi::KVM_DEV_ARM_VGIC_CPUID_SHIFT) as usize;
@@ -129,7 +129,7 @@ impl VgicDevice {
         if how == Use::Has {
             return Ok(());
         }
-        // Every vCPU that runs holds its mutex: get all of them, or refuse.
+        // The thread of a running vCPU holds its mutex: take all mutexes, or refuse.
         let mut guards = KVec::with_capacity(MAX_VCPUS, GFP_KERNEL)?;
         for other in self.vm.vcpus().iter().filter(|other| other.id != cpu) {
             guards.push(other.state.try_lock().ok_or(EBUSY)?, GFP_KERNEL)?;
@@ -141,7 +141,7 @@ impl VgicDevice {
             _ => 0,
         };
         if is_dist {
-            // The vGIC may know the lines from before the guest dealt with its timer.
+            // The lines that the vGIC knows may be older than the guest's last write to its timer.
             self.vm
                 .gic
                 .signals(self.vm.vcpus(), vcpu, &state, state.lines());

@@ -38,7 +38,7 @@ fn create_vcpu(vm: ArcBorrow<'_, Vm>, id: usize) -> Result<isize> {
 
 fn set_memory_region2(vm: &Vm, arg: usize) -> Result {
     let region: uapi::kvm_userspace_memory_region2 = abi::read_user(arg)?;
-    // What is new here belongs to a flag, KVM_MEM_GUEST_MEMFD, which is refused.
+    // The other members belong to KVM_MEM_GUEST_MEMFD, a flag that is refused.
     vm.set_memory_region(&uapi::kvm_userspace_memory_region {
         slot: region.slot,
         flags: region.flags,
@@ -90,14 +90,14 @@ fn set_device_address(vm: &Vm, arg: usize) -> Result {
     if device != u64::from(uapi::KVM_ARM_DEVICE_VGIC_V2) {
         return Err(ENODEV);
     }
-    // Of the two ways to say it this one has ENODEV for what is not there.
+    // This ioctl says ENODEV for an unknown address; the device attribute says ENXIO.
     vm.gic
         .with_config(|config| config.set_address(kind, address.addr))
         .map_err(|e| if e == ENXIO { ENODEV } else { e })
 }
 
-/// KVM_IRQ_LINE, and KVM_IRQ_LINE_STATUS, which gives the structure back. On Arm it says no more
-/// then than before.
+/// KVM_IRQ_LINE, and KVM_IRQ_LINE_STATUS, which gives the structure back. On Arm the structure
+/// comes back unchanged.
 fn irq_line(vm: &Vm, arg: usize, gives_status: bool) -> Result {
     let level: uapi::kvm_irq_level = abi::read_user(arg)?;
     let irq = abi::member!(level.__bindgen_anon_1, irq);
@@ -152,7 +152,7 @@ impl FileObject for Vm {
     }
 
     fn release(this: ArcBorrow<'_, Self>) {
-        // They hold references to the VM.
+        // The irqfds hold references to the VM.
         this.irqfds.clear();
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Statistics: counters that one thread writes and any thread reads, and the file by which user
-//! space gets them (KVM's api.rst 4.133).
+//! Statistics: counters that one thread writes and any thread reads, and the file from which user
+//! space reads them (KVM's api.rst 4.133).
 //!
 //! A vCPU counts on its way out of the guest, so a counter must cost next to nothing there: no
 //! read-modify-write of an atomic, no lock. On a 32-bit machine a count of 64 bits then needs care,
@@ -58,11 +58,11 @@ impl Counter {
         }
     }
 
-    /// Adds a number; what is above 63 bits is lost.
+    /// Adds a number. Bits of the sum above the 63rd are lost.
     #[inline]
     pub fn add(&self, number: u64) {
         let low = self.low.load(Ordering::Relaxed);
-        // Both are below 2^31: no overflow.
+        // Both numbers are below 2^31, so their sum does not overflow.
         let sum = (low & !SELECT) + (number as u32 & !SELECT);
         let high = ((number >> LOW_BITS) as u32).wrapping_add(sum >> LOW_BITS);
         if high != 0 {
@@ -86,23 +86,23 @@ impl Counter {
     #[cold]
     fn carry(&self, low: u32, bits: u32, more: u32) {
         self.prepare(low, more);
-        // After the high word that it makes count.
+        // This store makes the high word count, so it comes after the store of that word.
         self.low.store(!low & SELECT | bits, Ordering::Release);
     }
 
     /// Fills the high word that does not go with a low word.
     fn prepare(&self, low: u32, more: u32) {
         let high = self.high(low).load(Ordering::Relaxed).wrapping_add(more);
-        // A reader that sees this store sees the one to the low word that took the word out of use,
-        // too.
+        // A reader that sees the store below also sees the earlier store to the low word, the one
+        // that took this high word out of use.
         fence(Ordering::Release);
         self.high(!low).store(high, Ordering::Relaxed);
     }
 
     /// The count.
     pub fn get(&self) -> u64 {
-        /// How often to try before a count may be torn: it takes a writer that wrote during each
-        /// of these tries, and carried twice during the last.
+        /// The number of tries. A count is torn only if a writer wrote during each of these tries,
+        /// and carried twice during the last.
         const TRIES: u32 = 1000;
         let mut count = 0;
         for _ in 0..TRIES {
@@ -122,13 +122,13 @@ impl Counter {
 /// How many classes a [`Histogram`] has.
 pub const CLASSES: usize = 32;
 
-/// How often values of each power of two came: class 0 counts zeros, class n values from
-/// 2^(n - 1) up to but not with 2^n, and the last all that are larger.
+/// The number of values of each power of two. Class 0 counts zeros, class n counts values from
+/// 2^(n - 1) to 2^n - 1, and the last class counts all larger values, too.
 #[derive(Debug, Default)]
 pub struct Histogram([Counter; CLASSES]);
 
 impl Histogram {
-    /// Nothing came yet.
+    /// A histogram without values.
     pub const fn new() -> Self {
         Self([const { Counter::new() }; CLASSES])
     }
@@ -141,7 +141,7 @@ impl Histogram {
         }
     }
 
-    /// How often values of a class came.
+    /// The number of values of a class.
     pub fn get(&self, class: usize) -> u64 {
         self.0.get(class).map_or(0, Counter::get)
     }
@@ -156,7 +156,7 @@ pub struct Decimal(pub u64);
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of 16 bits each, the most significant first.
+        // The limbs have 16 bits each, the most significant first.
         let mut limbs = [48, 32, 16, 0].map(|shift| (self.0 >> shift) as u32 & 0xffff);
         let mut text = [b'0'; 20];
         let mut digits = 0;
@@ -178,12 +178,12 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// What a value tells.
+/// The meaning of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// How often something happened.
     Count,
-    /// For how many nanoseconds something lasted, in all.
+    /// The nanoseconds that something lasted, in all.
     Nanoseconds,
     /// A [`Histogram`] of nanoseconds.
     NanosecondsHistogram,
@@ -215,7 +215,7 @@ impl Kind {
         }
     }
 
-    /// How many numbers it has.
+    /// The number of numbers in a value.
     pub const fn size(self) -> usize {
         match self {
             Self::NanosecondsHistogram => CLASSES,
@@ -229,7 +229,7 @@ impl Kind {
 pub struct Descriptor {
     /// Its name, shorter than [`NAME_SIZE`].
     pub name: &'static str,
-    /// What its value tells.
+    /// The meaning of its value.
     pub kind: Kind,
 }
 
@@ -246,15 +246,15 @@ const DESCRIPTOR_WORDS: usize = DESCRIPTOR_HEAD_WORDS + NAME_WORDS;
 const ID_OFFSET: usize = HEADER_WORDS * WORD;
 const DESCRIPTORS_OFFSET: usize = ID_OFFSET + NAME_SIZE;
 
-/// The contents of the file: a header, the string that says whose statistics they are,
-/// descriptors, and data, one behind the other. All consist of words of eight bytes.
+/// The contents of the file: a header, a string that names the VM or vCPU, descriptors, and data,
+/// one behind the other. All consist of words of eight bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct StatsFile {
     descriptors: &'static [Descriptor],
 }
 
 impl StatsFile {
-    /// The file for some statistics, whose values are in the same order.
+    /// The file of some statistics. The values have the order of the descriptors.
     pub const fn new(descriptors: &'static [Descriptor]) -> Self {
         Self { descriptors }
     }
@@ -268,15 +268,15 @@ impl StatsFile {
         DESCRIPTORS_OFFSET + self.descriptors.len() * DESCRIPTOR_WORDS * WORD
     }
 
-    /// How many bytes it has.
+    /// The size of the file in bytes.
     pub fn size(&self) -> usize {
         let values: usize = self.descriptors.iter().map(|d| d.kind.size()).sum();
         self.data_offset() + values * WORD
     }
 
-    /// Reads from `position` on; says how many bytes there were.
+    /// Reads from `position` on. The result is the number of bytes read.
     ///
-    /// `value` gives a number of a statistic, each by its index.
+    /// `value` gives a number, by the index of its statistic and the index of the number in that.
     pub fn read(
         &self,
         id: &str,
@@ -304,7 +304,7 @@ impl StatsFile {
         done
     }
 
-    /// A word of the file. Behind the end all are zero.
+    /// A word of the file. Words behind the end are zero.
     fn word(&self, id: &str, index: usize, value: impl Fn(usize, usize) -> u64) -> [u8; WORD] {
         if let Some(index) = index.checked_sub(self.data_offset() / WORD) {
             return self.data(index, value).to_ne_bytes();
@@ -333,7 +333,7 @@ impl StatsFile {
                 pair(kind.flags(), u32::from_ne_bytes([a, b, c, d]))
             }
             1 => {
-                // The offset into the data; the size of the classes is for linear histograms.
+                // The offset into the data. The second number is for linear histograms only.
                 let before = self.descriptors.iter().take(number);
                 let offset: usize = before.map(|d| d.kind.size() * WORD).sum();
                 pair(offset as u32, 0)
@@ -354,14 +354,14 @@ impl StatsFile {
     }
 }
 
-/// Two numbers in a word, as they follow each other in memory.
+/// Two numbers in a word, in the order of memory.
 fn pair(first: u32, second: u32) -> [u8; WORD] {
     let [a, b, c, d] = first.to_ne_bytes();
     let [e, f, g, h] = second.to_ne_bytes();
     [a, b, c, d, e, f, g, h]
 }
 
-/// A word of a name. There is a zero behind the name at least once.
+/// A word of a name. At least one zero follows the name.
 fn text(name: &str, index: usize) -> [u8; WORD] {
     let mut word = [0; WORD];
     let bytes = name.bytes().take(NAME_SIZE - 1).skip(index * WORD);

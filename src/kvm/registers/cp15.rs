@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The registers of CP15, as the core's table has them.
+//! The registers of CP15 that the core's table names.
 
 use armv7::cp15::Cp15Reg;
 use kernel::prelude::*;
@@ -71,7 +71,7 @@ fn find(vm: &Vm, reg: Id) -> Result<Saved> {
             opc2: field(uapi::KVM_REG_ARM_32_OPC2_MASK, 0),
         }
     };
-    // Names with bits in other places are those of no register.
+    // A name with bits in other places names no register.
     if id(encoding) != reg {
         return Err(ENOENT);
     }

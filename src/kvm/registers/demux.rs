@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registers behind a selector: CCSIDR, of which there is one for each value of CSSELR that
-//! selects a cache.
+//! Registers behind a selector: CCSIDR. There is one for each value of CSSELR that selects a cache.
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;

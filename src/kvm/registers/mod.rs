@@ -3,7 +3,7 @@
 //! KVM_GET_ONE_REG, KVM_SET_ONE_REG and KVM_GET_REG_LIST: all of a vCPU's state that has a name.
 //!
 //! An id (api.rst 4.68) is architecture, size, group and number. Each group has a file here with
-//! the same three functions: which ids there are, get and set.
+//! the same three functions: `ids` lists the ids, `get` reads a register, `set` writes it.
 
 mod core;
 mod cp15;
@@ -11,7 +11,7 @@ mod demux;
 mod timer;
 mod vfp;
 
-// Not the prelude: its `Init::chain` is in the way of that of iterators.
+// Not the prelude: its `Init::chain` hides `Iterator::chain`.
 use kernel::error::{
     code::*,
     Result, //
@@ -50,13 +50,13 @@ impl Id {
         Ok(Self(id))
     }
 
-    /// Which kind of register it is.
+    /// The kind of register.
     fn group(self) -> u32 {
         self.0 as u32 & uapi::KVM_REG_ARM_COPROC_MASK
     }
 
-    /// Which one of its group. The bits above the group are part of it, so that nothing is found
-    /// when one of them is set.
+    /// The register's number in its group. The number includes the bits above the group, so an id
+    /// with one of these bits set names no register.
     fn number(self) -> u32 {
         self.0 as u32 & !uapi::KVM_REG_ARM_COPROC_MASK
     }
@@ -125,7 +125,7 @@ pub(crate) fn get_one(running: &Running<'_>, reg: &uapi::kvm_one_reg) -> Result 
 /// KVM_SET_ONE_REG.
 pub(crate) fn set_one(running: &mut Running<'_>, reg: &uapi::kvm_one_reg) -> Result {
     let id = Id::new(reg.id)?;
-    // That it exists comes before where its value is.
+    // An unknown id is reported before a bad address is.
     get(running, id)?;
     let address = usize::try_from(reg.addr).map_err(|_| EFAULT)?;
     let value = if id.is_double() {
@@ -150,7 +150,7 @@ pub(crate) fn list(vm: &Vm, arg: usize) -> Result {
     Ok(())
 }
 
-/// Refuses a change of what cannot change.
+/// Accepts only the current value of a register that cannot change.
 fn keep(current: u32, value: u64) -> Result {
     if value == u64::from(current) {
         Ok(())

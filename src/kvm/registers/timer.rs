@@ -2,7 +2,7 @@
 
 //! The timers and their counters.
 //!
-//! The counter is the VM's: to set it for one vCPU sets it for all.
+//! The VM has one counter: a vCPU that sets its counter sets it for all vCPUs.
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
@@ -60,7 +60,7 @@ pub(super) fn is_timer(id: Id) -> bool {
     find(id).is_some()
 }
 
-/// All but the physical counter, which is the host's and cannot be restored.
+/// All ids but that of the physical counter: the host owns it, and it cannot be restored.
 pub(super) fn ids() -> impl Iterator<Item = Id> {
     REGISTERS
         .iter()
@@ -91,7 +91,7 @@ pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
         Register::Virtual(TimerReg::Count) => {
             running.vm.set_counter_offset(now.wrapping_sub(value));
         }
-        // It is the host's.
+        // The host owns the physical counter.
         Register::Physical(TimerReg::Count) => return Err(EPERM),
         Register::Virtual(reg) => timers.virt.write(reg, value, now),
         Register::Physical(reg) => timers.phys.write(reg, value, now),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VFP and NEON: the 64-bit registers, and those of the system.
+//! VFP and NEON: the 64-bit registers and the system registers.
 
-// Not the prelude: its `Init::chain` is in the way of that of iterators.
+// Not the prelude: its `Init::chain` hides `Iterator::chain`.
 use kernel::error::{
     code::*,
     Result, //
@@ -28,8 +28,8 @@ fn double_registers() -> u32 {
     }
 }
 
-/// The registers of 32 bits. FPINST and FPINST2 mean something on older cores only; here they
-/// are kept, as the ABI has them.
+/// The registers of 32 bits. FPINST and FPINST2 have a meaning on older cores only; they are kept
+/// here because the ABI has them.
 const SYSTEM: [u32; 7] = [
     uapi::KVM_REG_ARM_VFP_FPEXC,
     uapi::KVM_REG_ARM_VFP_FPSCR,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A set of interrupt IDs, made so that "is it empty" is one load.
+//! A set of interrupt IDs. The check whether it is empty is one load.
 //!
-//! A bitmap of 1024 bits in 32 words, and a summary word whose bit `n` says
-//! that word `n` is not zero. Iteration visits only what is in the set.
+//! The set is a bitmap of 1024 bits in 32 words, and a summary word: its bit `n` says that word `n`
+//! is not zero. Iteration visits only members of the set.
 
 /// Number of 32-bit words of a set: INTIDs are 10 bits wide.
 const WORDS: usize = 32;
@@ -32,7 +32,7 @@ impl IrqSet {
         words: [0; WORDS],
     };
 
-    /// Whether nothing is in the set.
+    /// Whether the set is empty.
     #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
         self.summary == 0
@@ -45,7 +45,7 @@ impl IrqSet {
         self.words.get(word).is_some_and(|w| w & bit != 0)
     }
 
-    /// Adds `intid`, and says whether it was not there before.
+    /// Adds `intid`. True if the set did not have it before.
     #[inline]
     pub(crate) fn insert(&mut self, intid: u32) -> bool {
         let (word, bit) = position(intid);
@@ -59,7 +59,7 @@ impl IrqSet {
         new
     }
 
-    /// Takes `intid` out, and says whether it was there.
+    /// Takes `intid` out. True if the set had it.
     #[inline]
     pub(crate) fn remove(&mut self, intid: u32) -> bool {
         let (word, bit) = position(intid);
@@ -75,7 +75,7 @@ impl IrqSet {
         had
     }
 
-    /// Adds `intid` or takes it out. Says whether it is there now and was not before.
+    /// Adds `intid` or takes it out. True if the set has it now and did not have it before.
     #[inline]
     pub(crate) fn put(&mut self, intid: u32, is_in: bool) -> bool {
         if is_in {
@@ -86,7 +86,7 @@ impl IrqSet {
         }
     }
 
-    /// The one interrupt ID in the set, if it is but one.
+    /// The interrupt ID in the set, if the set has exactly one.
     #[inline]
     pub(crate) fn only(&self) -> Option<u32> {
         let index = self.summary.trailing_zeros();
@@ -112,9 +112,9 @@ pub(crate) struct Iter<'a> {
     set: &'a IrqSet,
     /// Words still to be visited.
     summary: u32,
-    /// What is left of the word being visited.
+    /// The bits that are left of the current word.
     word: u32,
-    /// INTID of bit 0 of that word.
+    /// INTID of bit 0 of the current word.
     base: u32,
 }
 
