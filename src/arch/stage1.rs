@@ -26,7 +26,7 @@ use crate::{
 
 /// An access of the guest that is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct CheckedAccess {
     /// A store.
     pub write: bool,
     /// Made with the rights of PL1.
@@ -112,7 +112,7 @@ impl Stage1 {
     pub fn translate<E>(
         &self,
         address: u32,
-        access: Option<Access>,
+        access: Option<CheckedAccess>,
         mut read: impl FnMut(Ipa, &mut [u8], bool) -> Result<bool, E>,
     ) -> Result<Translation, WalkError<E>> {
         if !self.sctlr.contains(Sctlr::M) {
@@ -370,7 +370,7 @@ impl Stage1 {
     }
 
     /// CheckPermission() (B3.7.1).
-    fn check(&self, leaf: &Leaf, access: Access) -> Result<(), DataFault> {
+    fn check(&self, leaf: &Leaf, access: CheckedAccess) -> Result<(), DataFault> {
         let ap = if self.sctlr.contains(Sctlr::AFE) {
             leaf.ap | 1
         } else {

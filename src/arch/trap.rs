@@ -202,7 +202,7 @@ mod tests {
 
     /// The kinds of traps by table B3-25, with no more of them than that.
     #[derive(Debug, PartialEq, Eq)]
-    enum Kind {
+    enum Expected {
         Data,
         Fetch,
         Wfx,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     /// The kind that a syndrome has to be of, from its bits alone.
-    fn expected(hsr: u32, cpsr: u32) -> Kind {
+    fn expected(hsr: u32, cpsr: u32) -> Expected {
         let class = hsr >> 26;
         let it = Psr(cpsr).it_state();
         let cond = match hsr >> 24 & 1 {
@@ -226,25 +226,25 @@ mod tests {
         };
         let is_conditional = [1, 3, 4, 5, 6, 7, 8, 10, 12].contains(&class);
         if is_conditional && !Cond::new(cond).holds(Psr(cpsr)) {
-            return Kind::NotExecuted;
+            return Expected::NotExecuted;
         }
         match class {
-            0x01 => Kind::Wfx,
-            0x03 => Kind::Word(15),
-            0x04 => Kind::Double(15),
-            0x05 => Kind::Word(14),
-            0x0c => Kind::Double(14),
-            0x06 | 0x07 | 0x08 | 0x0a => Kind::Undefined,
-            0x12 => Kind::Hvc,
-            0x13 => Kind::Smc,
-            0x20 => Kind::Fetch,
-            0x24 => Kind::Data,
-            _ => Kind::Unexpected,
+            0x01 => Expected::Wfx,
+            0x03 => Expected::Word(15),
+            0x04 => Expected::Double(15),
+            0x05 => Expected::Word(14),
+            0x0c => Expected::Double(14),
+            0x06 | 0x07 | 0x08 | 0x0a => Expected::Undefined,
+            0x12 => Expected::Hvc,
+            0x13 => Expected::Smc,
+            0x20 => Expected::Fetch,
+            0x24 => Expected::Data,
+            _ => Expected::Unexpected,
         }
     }
 
     /// Checks the fields of a trap; gives its kind.
-    fn kind(trap: Trap, hsr: u32) -> Kind {
+    fn kind(trap: Trap, hsr: u32) -> Expected {
         let word = |access: Cp32Access| {
             let bits = u32::from(access.opc2) << 17
                 | u32::from(access.opc1) << 14
@@ -275,39 +275,39 @@ mod tests {
                 assert_eq!(abort.gfn(), ADDRESSES.ipa_page);
                 assert_eq!(abort.iss, Hsr(hsr).abort());
                 if abort.is_fetch {
-                    Kind::Fetch
+                    Expected::Fetch
                 } else {
-                    Kind::Data
+                    Expected::Data
                 }
             }
             Trap::Wfx(wfx) => {
                 assert_eq!(wfx == Wfx::Wfe, hsr & 1 != 0);
-                Kind::Wfx
+                Expected::Wfx
             }
             Trap::Cp15(access) => {
                 word(access);
-                Kind::Word(15)
+                Expected::Word(15)
             }
             Trap::Cp14(access) => {
                 word(access);
-                Kind::Word(14)
+                Expected::Word(14)
             }
             Trap::Cp15Double(access) => {
                 double(access);
-                Kind::Double(15)
+                Expected::Double(15)
             }
             Trap::Cp14Double(access) => {
                 double(access);
-                Kind::Double(14)
+                Expected::Double(14)
             }
             Trap::Hvc(immediate) => {
                 assert_eq!(u32::from(immediate), hsr & 0xffff);
-                Kind::Hvc
+                Expected::Hvc
             }
-            Trap::Smc => Kind::Smc,
-            Trap::Undefined => Kind::Undefined,
-            Trap::NotExecuted => Kind::NotExecuted,
-            Trap::Unexpected => Kind::Unexpected,
+            Trap::Smc => Expected::Smc,
+            Trap::Undefined => Expected::Undefined,
+            Trap::NotExecuted => Expected::NotExecuted,
+            Trap::Unexpected => Expected::Unexpected,
         }
     }
 

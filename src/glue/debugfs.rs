@@ -104,7 +104,7 @@ impl<T: Shown> WithFiles<T> {
                             *directory.0,
                             (&raw mut (*this.as_ptr()).value).cast(),
                             ptr::from_ref(file).cast(),
-                            Operations::<T>::STATIC,
+                            TextFileOperations::<T>::STATIC,
                         )
                     };
                 }
@@ -124,9 +124,9 @@ impl<T> Deref for WithFiles<T> {
 }
 
 /// The `struct file_operations` of files with a `T` as private data and a `TextFile<T>` as `aux`.
-struct Operations<T>(PhantomData<T>);
+struct TextFileOperations<T>(PhantomData<T>);
 
-impl<T: Shown> Operations<T> {
+impl<T: Shown> TextFileOperations<T> {
     const STATIC: &'static bindings::file_operations = &bindings::file_operations {
         owner: crate::THIS_MODULE.as_ptr(),
         open: Some(Self::open),

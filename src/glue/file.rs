@@ -78,9 +78,9 @@ pub(crate) trait FileObject: Sized + Send + Sync + 'static {
 }
 
 /// The `struct file_operations` of files whose private data is an `Arc<T>`.
-struct Operations<T>(PhantomData<T>);
+struct FileOperations<T>(PhantomData<T>);
 
-impl<T: FileObject> Operations<T> {
+impl<T: FileObject> FileOperations<T> {
     const STATIC: &'static bindings::file_operations = &Self::TABLE;
 
     const TABLE: bindings::file_operations = bindings::file_operations {
@@ -206,7 +206,7 @@ impl NewFile {
         let file = from_err_ptr(unsafe {
             glue::anon_inode_getfile_fmode(
                 name.as_char_ptr(),
-                Operations::<T>::STATIC,
+                FileOperations::<T>::STATIC,
                 private.cast(),
                 flags as ffi::c_int,
                 fmode,
@@ -269,7 +269,7 @@ impl<T: OpenableDevice> MiscDevice<T> {
 
     const TABLE: bindings::file_operations = bindings::file_operations {
         open: Some(Self::open),
-        ..Operations::<T>::TABLE
+        ..FileOperations::<T>::TABLE
     };
 
     extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {

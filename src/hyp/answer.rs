@@ -147,7 +147,7 @@ fn call(context: &mut VcpuContext) -> Answer {
         return Answer::Declined;
     }
     match outcome {
-        smccc::Outcome::Return([a, b, c, d]) => {
+        smccc::SmcccOutcome::Return([a, b, c, d]) => {
             [
                 context.core.r[0],
                 context.core.r[1],
@@ -156,7 +156,7 @@ fn call(context: &mut VcpuContext) -> Answer {
             ] = [a, b, c, d];
             Answer::Done
         }
-        smccc::Outcome::Power(psci::Outcome::Return(value)) => {
+        smccc::SmcccOutcome::Power(psci::PsciOutcome::Return(value)) => {
             context.core.r[0] = value;
             Answer::Done
         }

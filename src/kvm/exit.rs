@@ -234,9 +234,9 @@ fn finish_cp(running: &mut Running<'_>, outcome: Cp15Outcome, access: CpAccess) 
                 .pmu
                 .access(reg, value, is_privileged(running.state))
             {
-                pmu::Outcome::Read(value) => access.load(running.state, value.into()),
-                pmu::Outcome::Written => (),
-                pmu::Outcome::Undefined => {
+                pmu::PmuOutcome::Read(value) => access.load(running.state, value.into()),
+                pmu::PmuOutcome::Written => (),
+                pmu::PmuOutcome::Undefined => {
                     exception::inject_undefined(&mut *running.state.context);
                     return;
                 }

@@ -21,8 +21,8 @@ use machine::{
     },
     smccc::{
         self,
-        Counter,
         Firmware, //
+        PtpCounter,
     },
     trng, //
 };
@@ -144,14 +144,14 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
         &of_vcpu(running),
         &PowerStates(running.vm),
     ) {
-        smccc::Outcome::Return(results) => results,
-        smccc::Outcome::Power(outcome) => return Ok(power(running, outcome)),
-        smccc::Outcome::Random(bits) => match random::words() {
+        smccc::SmcccOutcome::Return(results) => results,
+        smccc::SmcccOutcome::Power(outcome) => return Ok(power(running, outcome)),
+        smccc::SmcccOutcome::Random(bits) => match random::words() {
             Some(words) => trng::result(bits, words),
             None => [trng::NO_ENTROPY, 0, 0, 0],
         },
-        smccc::Outcome::Clock(counter) => clock_and_counter(running.state, counter),
-        smccc::Outcome::HardenPredictor => {
+        smccc::SmcccOutcome::Clock(counter) => clock_and_counter(running.state, counter),
+        smccc::SmcccOutcome::HardenPredictor => {
             // All CPUs flush, as the vCPU may go on elsewhere. The guest gains no power by this:
             // its own maintenance reaches all CPUs, too (HCR.FB).
             register::flush_predictors(running.vm.host.lowvisor.core().description().predictor);
@@ -163,32 +163,32 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
 }
 
 /// The wall clock of the host with the guest's counter of that moment.
-fn clock_and_counter(state: &VcpuState, counter: Counter) -> [u32; 4] {
+fn clock_and_counter(state: &VcpuState, counter: PtpCounter) -> [u32; 4] {
     // There is no answer if the host's clock source is not the counter that the guest reads.
     let Some(now) = clock::real_time_and_counter() else {
         return [smccc::NOT_SUPPORTED, 0, 0, 0];
     };
     let offset = match counter {
-        Counter::Virtual => state.timers.virt.offset,
-        Counter::Physical => 0,
+        PtpCounter::Virtual => state.timers.virt.offset,
+        PtpCounter::Physical => 0,
     };
     smccc::clock_result(now.time, now.counter.wrapping_sub(offset))
 }
 
 /// Changes power states.
 #[inline(always)]
-fn power(running: &mut Running<'_>, outcome: psci::Outcome) -> Next {
+fn power(running: &mut Running<'_>, outcome: psci::PsciOutcome) -> Next {
     match outcome {
-        psci::Outcome::Return(value) => running.state.context.set_reg(0, value),
-        psci::Outcome::Suspend => {
+        psci::PsciOutcome::Return(value) => running.state.context.set_reg(0, value),
+        psci::PsciOutcome::Suspend => {
             running.state.context.set_reg(0, psci::SUCCESS);
             super::halt::wait_for_interrupt(running);
         }
-        psci::Outcome::CpuOff => {
+        psci::PsciOutcome::CpuOff => {
             running.vcpu.power.lock().off = true;
             running.state.off = true;
         }
-        psci::Outcome::CpuOn {
+        psci::PsciOutcome::CpuOn {
             cpu,
             entry,
             thumb,
@@ -205,17 +205,17 @@ fn power(running: &mut Running<'_>, outcome: psci::Outcome) -> Next {
             };
             running.state.context.set_reg(0, result);
         }
-        psci::Outcome::SystemOff => {
+        psci::PsciOutcome::SystemOff => {
             return system_event(running, uapi::KVM_SYSTEM_EVENT_SHUTDOWN, 0)
         }
-        psci::Outcome::SystemReset => {
+        psci::PsciOutcome::SystemReset => {
             return system_event(running, uapi::KVM_SYSTEM_EVENT_RESET, 0)
         }
-        psci::Outcome::SystemReset2 { .. } => {
+        psci::PsciOutcome::SystemReset2 { .. } => {
             let flags = uapi::KVM_SYSTEM_EVENT_RESET_FLAG_PSCI_RESET2;
             return system_event(running, uapi::KVM_SYSTEM_EVENT_RESET, flags.into());
         }
-        psci::Outcome::SystemSuspend => {
+        psci::PsciOutcome::SystemSuspend => {
             // The monitor finds the call's arguments in the registers, and sets the registers with
             // which the guest goes on (api.rst, KVM_SYSTEM_EVENT_SUSPEND).
             running

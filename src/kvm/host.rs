@@ -89,9 +89,9 @@ const GICS: [&CStr; 4] = [
 /// GICH_VTR (IHI 0048B 5.3.2).
 const GICH_VTR: usize = 0x4;
 
-struct Maintenance;
+struct MaintenanceIrq;
 
-impl PercpuHandler for Maintenance {
+impl PercpuHandler for MaintenanceIrq {
     /// The interrupt has done its work: it made the guest exit. The exit path disables the virtual
     /// interface, and the interrupt goes away with it.
     fn handle() {}
@@ -146,7 +146,7 @@ impl HostGic {
             distributor: HypRegisters::map(lowvisor, gicd, 0x1000)?,
             virtual_interface: gicv,
             list_registers,
-            maintenance: PercpuIrq::request::<Maintenance>(interrupt.irq, c"kvm_arm vgic")?,
+            maintenance: PercpuIrq::request::<MaintenanceIrq>(interrupt.irq, c"kvm_arm vgic")?,
         })
     }
 }

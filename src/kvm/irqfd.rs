@@ -87,14 +87,14 @@ struct Route {
 /// `routes` is sorted by GSI, and has no GSI twice. `irqfds` are in the order of their numbers, and
 /// these are all below `next_number`, which 64 bits keep from wrapping around.
 #[derive(Default)]
-struct Table {
+struct RoutingTable {
     irqfds: KVec<Arc<Listening<Irqfd>>>,
     next_number: u64,
     /// `None` until the monitor sets them: GSI n is pin n.
     routes: Option<KVec<Route>>,
 }
 
-impl Table {
+impl RoutingTable {
     /// The SPI that a GSI is.
     fn intid_of(&self, gsi: u32) -> Option<u32> {
         let pin = match &self.routes {
@@ -116,7 +116,7 @@ pub(crate) struct Irqfds {
     #[pin]
     changes: Mutex<()>,
     #[pin]
-    table: IrqSpinLock<Table>,
+    table: IrqSpinLock<RoutingTable>,
     /// There has been an irqfd with a level, which has to hear of the end of its interrupt.
     has_resampler: AtomicBool,
 }
@@ -126,13 +126,13 @@ impl Irqfds {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             changes <- new_mutex!((), "kvm_arm_irqfd_changes"),
-            table <- new_irq_spinlock!(Table::default(), "kvm_arm_irqfds"),
+            table <- new_irq_spinlock!(RoutingTable::default(), "kvm_arm_irqfds"),
             has_resampler: AtomicBool::new(false),
         })
     }
 
     /// Runs `f` on the table, which the callbacks use in hard interrupt context.
-    fn with<R>(&self, f: impl FnOnce(&mut Table) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut RoutingTable) -> R) -> R {
         self.table.with(f)
     }
 

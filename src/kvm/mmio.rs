@@ -230,7 +230,7 @@ fn fetch_bytes(running: &Running<'_>, address: u32, bytes: &mut [u8]) -> Result<
 fn translate(
     running: &Running<'_>,
     address: u32,
-    access: Option<stage1::Access>,
+    access: Option<stage1::CheckedAccess>,
 ) -> Result<Translation, WalkError<Error>> {
     Stage1::of(&*running.state.context).translate(address, access, |ipa, bytes, cached| {
         read(running, ipa, bytes, cached)
@@ -282,7 +282,7 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
             transfer.finish(&mut *running.state.context);
             return Ok(Next::Resume);
         };
-        let rights = stage1::Access {
+        let rights = stage1::CheckedAccess {
             write: access.store.is_some(),
             privileged: transfer.is_privileged(running.state.context.core.cpsr),
         };

@@ -24,8 +24,8 @@ use machine::{
     pmu::{
         Backing,
         Event,
-        Outcome,
         Pmu,
+        PmuOutcome,
         PmuReg,
         COUNTERS,
         CPU_CYCLES,
@@ -211,7 +211,12 @@ impl VcpuPmu {
     }
 
     /// An access of the guest: a store if there is a value.
-    pub(crate) fn access(&mut self, reg: PmuReg, value: Option<u32>, is_kernel: bool) -> Outcome {
+    pub(crate) fn access(
+        &mut self,
+        reg: PmuReg,
+        value: Option<u32>,
+        is_kernel: bool,
+    ) -> PmuOutcome {
         let outcome = self.model.access(reg, value, is_kernel, &mut self.sources);
         if value.is_some() {
             self.changed();

@@ -75,7 +75,7 @@ mod mode {
 pub(crate) mod request {
     /// Look at interrupts again.
     pub(crate) const INTERRUPT: u32 = 1 << 0;
-    /// Take the power state that is in [`super::Power`].
+    /// Take the power state that is in [`MpState`](super::MpState).
     pub(crate) const POWER: u32 = 1 << 1;
     /// Take the VM's counter offset again.
     pub(crate) const COUNTER: u32 = 1 << 2;
@@ -83,7 +83,7 @@ pub(crate) mod request {
 
 /// The power state of a vCPU, and the start that CPU_ON asked for (PSCI).
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Power {
+pub(crate) struct MpState {
     pub(crate) off: bool,
     /// The vCPU is on, and waits until the monitor sets it going (KVM_MP_STATE_SUSPENDED).
     pub(crate) suspended: bool,
@@ -140,7 +140,7 @@ pub(crate) struct Vcpu {
     #[pin]
     pub(crate) state: Mutex<VcpuState>,
     #[pin]
-    pub(crate) power: SpinLock<Power>,
+    pub(crate) power: SpinLock<MpState>,
     requests: AtomicU32,
     mode: AtomicU32,
     /// MPIDR. PSCI finds a vCPU by its MPIDR.
@@ -203,7 +203,7 @@ impl Vcpu {
                 run_page: RunPage::new()?,
                 stats: VcpuStats::new(),
                 state <- new_mutex!(state, "kvm_arm_vcpu"),
-                power <- new_spinlock!(Power::default(), "kvm_arm_vcpu_power"),
+                power <- new_spinlock!(MpState::default(), "kvm_arm_vcpu_power"),
                 requests: AtomicU32::new(0),
                 mode: AtomicU32::new(mode::HOST),
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),

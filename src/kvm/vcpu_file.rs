@@ -30,7 +30,7 @@ use super::{
     stats_file::VcpuStatsFile,
     vcpu::{
         request,
-        Power,
+        MpState,
         Vcpu, //
     },
     vcpu_attributes::{
@@ -82,9 +82,9 @@ impl VcpuFile {
         state.features = Some(features);
         reset(&mut self.running(&mut state));
         let off = features & 1 << uapi::KVM_ARM_VCPU_POWER_OFF != 0;
-        *self.vcpu.power.lock() = Power {
+        *self.vcpu.power.lock() = MpState {
             off,
-            ..Power::default()
+            ..MpState::default()
         };
         drop(state);
         self.vcpu.request(request::POWER);

@@ -67,7 +67,7 @@ pub(crate) struct VcpuState {
     /// The monitor has suspended it.
     pub(crate) suspended: bool,
     /// The time for which it looks out for an interrupt before it sleeps.
-    pub(crate) halt_window: halt::Window,
+    pub(crate) halt_window: halt::PollWindow,
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
     pub(crate) pmu: VcpuPmu,
@@ -103,7 +103,7 @@ impl VcpuState {
             mmio: None,
             off: false,
             suspended: false,
-            halt_window: halt::Window::new(),
+            halt_window: halt::PollWindow::new(),
             look_at_interrupts: false,
             pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
             intids: Intids::default(),

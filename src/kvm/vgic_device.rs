@@ -24,6 +24,7 @@ use super::{
         ioctl, //
     },
     vcpu::request,
+    vcpu_attributes::Use,
     vcpus::MAX_VCPUS,
     vm::Vm, //
 };
@@ -32,14 +33,6 @@ use crate::glue::file::FileObject;
 /// An open vGIC device.
 pub(crate) struct VgicDevice {
     vm: Arc<Vm>,
-}
-
-/// How an attribute is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Has,
-    Get,
-    Set, //
 }
 
 impl VgicDevice {

@@ -23,9 +23,9 @@ pub struct Limits {
 
 /// The window of a vCPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window(u32);
+pub struct PollWindow(u32);
 
-impl Window {
+impl PollWindow {
     /// No window.
     pub const fn new() -> Self {
         Self(0)
@@ -82,7 +82,7 @@ mod tests {
 
     /// The windows after each of some waits.
     fn after<const N: usize>(waits: [u64; N], limits: &Limits) -> [u32; N] {
-        let mut window = Window::new();
+        let mut window = PollWindow::new();
         waits.map(|waited| {
             window.learn(waited, limits);
             window.duration(limits.max)
@@ -141,11 +141,11 @@ mod tests {
         assert_eq!(after([0, 1, 50_000, u64::MAX], &off), [0; 4]);
         let fixed = Limits { grow: 0, ..LIMITS };
         assert_eq!(after([50_000; 3], &fixed), [0; 3]);
-        let mut window = Window::new();
+        let mut window = PollWindow::new();
         window.learn(50_000, &LIMITS);
         assert_eq!(window.duration(4_000), 4_000);
         window.learn(50_000, &off);
-        assert_eq!(window, Window::new());
+        assert_eq!(window, PollWindow::new());
     }
 
     proptest! {

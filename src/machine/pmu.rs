@@ -148,7 +148,7 @@ pub trait Backing {
 
 /// The effect of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PmuOutcome {
     /// A load: the value.
     Read(u32),
     /// A store: it is done.
@@ -159,7 +159,7 @@ pub enum Outcome {
 
 /// A counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counter {
+struct PmuCounter {
     value: u32,
     /// PMXEVTYPER or PMCCFILTR.
     event_type: u32,
@@ -181,7 +181,7 @@ pub struct Pmu {
     interrupts: u32,
     selected: u32,
     user: u32,
-    counters: [Counter; COUNTERS],
+    counters: [PmuCounter; COUNTERS],
 }
 
 /// The bit of a counter in the sets.
@@ -193,7 +193,7 @@ const fn bit(counter: usize) -> u32 {
     }
 }
 
-impl Counter {
+impl PmuCounter {
     /// The counter as it is now, and whether it overflowed on the way.
     fn now(&self, counted: u64, divided: bool) -> (Self, bool) {
         let delta = counted.wrapping_sub(self.seen);
@@ -243,7 +243,7 @@ impl Pmu {
             interrupts: 0,
             selected: 0,
             user: 0,
-            counters: [Counter::default(); COUNTERS],
+            counters: [PmuCounter::default(); COUNTERS],
         }
     }
 
@@ -288,7 +288,7 @@ impl Pmu {
         value: Option<u32>,
         is_kernel: bool,
         backing: &mut impl Backing,
-    ) -> Outcome {
+    ) -> PmuOutcome {
         let allowed = match (reg, value) {
             (PmuReg::Pmintenset | PmuReg::Pmintenclr, _) => is_kernel,
             (PmuReg::Pmuserenr, Some(_)) => is_kernel,
@@ -298,14 +298,14 @@ impl Pmu {
             _ => is_kernel || self.user != 0,
         };
         if !allowed {
-            return Outcome::Undefined;
+            return PmuOutcome::Undefined;
         }
         match value {
             Some(value) => {
                 self.write(reg, value, is_kernel, backing);
-                Outcome::Written
+                PmuOutcome::Written
             }
-            None => Outcome::Read(self.read(reg, backing)),
+            None => PmuOutcome::Read(self.read(reg, backing)),
         }
     }
 
@@ -472,7 +472,7 @@ impl Pmu {
     }
 
     /// A counter as it is now, and whether it has overflowed since it was last looked at.
-    fn now(&self, n: usize, backing: &impl Backing) -> Option<(Counter, bool)> {
+    fn now(&self, n: usize, backing: &impl Backing) -> Option<(PmuCounter, bool)> {
         let counter = self.counters.get(n)?;
         if counter.counts.is_none() {
             return Some((*counter, false));

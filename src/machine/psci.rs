@@ -90,7 +90,7 @@ fn in_cluster(mpidr: u32, mask: u32, target: u32) -> bool {
 
 /// The effect of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PsciOutcome {
     /// R0 is this.
     Return(u32),
     /// The caller waits for an interrupt as by WFI. Then R0 is [`SUCCESS`].
@@ -188,40 +188,45 @@ const VENDOR_RESET: u32 = 1 << 31;
 
 /// Works out the effect of a call of vCPU number `caller`.
 #[inline]
-pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
+pub fn call(
+    call: &Call,
+    caller: usize,
+    firmware: &Firmware,
+    topology: &impl Topology,
+) -> PsciOutcome {
     let version = firmware.psci;
     if version == Version::V0_1 {
         return call_v0_1(call, caller, topology);
     }
     if !exists(call.function, firmware) {
-        return Outcome::Return(NOT_SUPPORTED);
+        return PsciOutcome::Return(NOT_SUPPORTED);
     }
     match call.function {
-        function::VERSION => Outcome::Return(version.bits()),
+        function::VERSION => PsciOutcome::Return(version.bits()),
         // All suspended states are the shallow one, which loses nothing and returns. The
         // specification lets an implementation demote any request to it (5.4.5).
-        function::CPU_SUSPEND => Outcome::Suspend,
-        function::CPU_OFF => Outcome::CpuOff,
+        function::CPU_SUSPEND => PsciOutcome::Suspend,
+        function::CPU_OFF => PsciOutcome::CpuOff,
         function::CPU_ON => cpu_on(call, caller, topology),
-        function::AFFINITY_INFO => Outcome::Return(affinity_info(call, caller, topology)),
-        function::MIGRATE_INFO_TYPE => Outcome::Return(MIGRATION_NOT_REQUIRED),
-        function::SYSTEM_OFF => Outcome::SystemOff,
-        function::SYSTEM_RESET => Outcome::SystemReset,
-        function::SYSTEM_SUSPEND => Outcome::SystemSuspend,
+        function::AFFINITY_INFO => PsciOutcome::Return(affinity_info(call, caller, topology)),
+        function::MIGRATE_INFO_TYPE => PsciOutcome::Return(MIGRATION_NOT_REQUIRED),
+        function::SYSTEM_OFF => PsciOutcome::SystemOff,
+        function::SYSTEM_RESET => PsciOutcome::SystemReset,
+        function::SYSTEM_SUSPEND => PsciOutcome::SystemSuspend,
         function::SYSTEM_RESET2 => match call.args {
             [kind, cookie, _] if kind == SYSTEM_WARM_RESET || kind & VENDOR_RESET != 0 => {
-                Outcome::SystemReset2 { kind, cookie }
+                PsciOutcome::SystemReset2 { kind, cookie }
             }
-            _ => Outcome::Return(INVALID_PARAMETERS),
+            _ => PsciOutcome::Return(INVALID_PARAMETERS),
         },
-        function::FEATURES => Outcome::Return(features(call.args[0], firmware)),
-        _ => Outcome::Return(NOT_SUPPORTED),
+        function::FEATURES => PsciOutcome::Return(features(call.args[0], firmware)),
+        _ => PsciOutcome::Return(NOT_SUPPORTED),
     }
 }
 
-fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
+fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> PsciOutcome {
     match call.function {
-        function::V0_1_CPU_OFF => Outcome::CpuOff,
+        function::V0_1_CPU_OFF => PsciOutcome::CpuOff,
         function::V0_1_CPU_ON => {
             // The old interface had this error alone.
             let [target, entry, context_id] = call.args;
@@ -229,11 +234,11 @@ fn call_v0_1(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
                 Some(cpu) if power(cpu, caller, topology) == Power::Off => {
                     start(cpu, entry, context_id)
                 }
-                _ => Outcome::Return(INVALID_PARAMETERS),
+                _ => PsciOutcome::Return(INVALID_PARAMETERS),
             }
         }
         // CPU_SUSPEND and MIGRATE among them.
-        _ => Outcome::Return(NOT_SUPPORTED),
+        _ => PsciOutcome::Return(NOT_SUPPORTED),
     }
 }
 
@@ -280,19 +285,19 @@ fn power(cpu: usize, caller: usize, topology: &impl Topology) -> Power {
     }
 }
 
-fn cpu_on(call: &Call, caller: usize, topology: &impl Topology) -> Outcome {
+fn cpu_on(call: &Call, caller: usize, topology: &impl Topology) -> PsciOutcome {
     let [target, entry, context_id] = call.args;
     let Some(cpu) = topology.find(target) else {
-        return Outcome::Return(INVALID_PARAMETERS);
+        return PsciOutcome::Return(INVALID_PARAMETERS);
     };
     match power(cpu, caller, topology) {
-        Power::On => Outcome::Return(ALREADY_ON),
+        Power::On => PsciOutcome::Return(ALREADY_ON),
         Power::Off => start(cpu, entry, context_id),
     }
 }
 
-const fn start(cpu: usize, entry: u32, context_id: u32) -> Outcome {
-    Outcome::CpuOn {
+const fn start(cpu: usize, entry: u32, context_id: u32) -> PsciOutcome {
+    PsciOutcome::CpuOn {
         cpu,
         entry: entry & !1,
         thumb: entry & 1 != 0,
@@ -357,11 +362,11 @@ mod tests {
         }
     }
 
-    fn ask(function: u32, args: [u32; 3], version: Version) -> Outcome {
+    fn ask(function: u32, args: [u32; 3], version: Version) -> PsciOutcome {
         call(&Call { function, args }, 0, &firmware(version), &machine())
     }
 
-    fn new(function: u32, args: [u32; 3]) -> Outcome {
+    fn new(function: u32, args: [u32; 3]) -> PsciOutcome {
         ask(function, args, Version::LATEST)
     }
 
@@ -370,22 +375,22 @@ mod tests {
         for version in [Version::V0_2, Version::V1_0, Version::V1_1] {
             assert_eq!(
                 ask(function::VERSION, [0; 3], version),
-                Outcome::Return(version.bits())
+                PsciOutcome::Return(version.bits())
             );
             assert_eq!(Version::from_bits(version.bits()), Some(version));
         }
         assert_eq!(Version::from_bits(0x0001_0002), None);
         assert_eq!(
             ask(function::VERSION, [0; 3], Version::V0_1),
-            Outcome::Return(NOT_SUPPORTED)
+            PsciOutcome::Return(NOT_SUPPORTED)
         );
         assert_eq!(
             ask(function::FEATURES, [function::VERSION, 0, 0], Version::V0_2),
-            Outcome::Return(NOT_SUPPORTED)
+            PsciOutcome::Return(NOT_SUPPORTED)
         );
         assert_eq!(
             ask(function::SYSTEM_RESET2, [0; 3], Version::V1_0),
-            Outcome::Return(NOT_SUPPORTED)
+            PsciOutcome::Return(NOT_SUPPORTED)
         );
     }
 
@@ -393,7 +398,7 @@ mod tests {
     fn starting_cpus() {
         assert_eq!(
             new(function::CPU_ON, [1, 0x8000, 7]),
-            Outcome::CpuOn {
+            PsciOutcome::CpuOn {
                 cpu: 1,
                 entry: 0x8000,
                 thumb: false,
@@ -402,7 +407,7 @@ mod tests {
         );
         assert_eq!(
             new(function::CPU_ON, [0x100, 0x8001, 0]),
-            Outcome::CpuOn {
+            PsciOutcome::CpuOn {
                 cpu: 4,
                 entry: 0x8000,
                 thumb: true,
@@ -410,28 +415,28 @@ mod tests {
             }
         );
         let error = |target| new(function::CPU_ON, [target, 0, 0]);
-        assert_eq!(error(0), Outcome::Return(ALREADY_ON));
-        assert_eq!(error(2), Outcome::Return(ALREADY_ON));
-        assert_eq!(error(4), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(error(0), PsciOutcome::Return(ALREADY_ON));
+        assert_eq!(error(2), PsciOutcome::Return(ALREADY_ON));
+        assert_eq!(error(4), PsciOutcome::Return(INVALID_PARAMETERS));
         // Bits that are in no affinity field.
-        assert_eq!(error(0x8000_0002), Outcome::Return(ALREADY_ON));
-        assert_eq!(error(0xff00_0004), Outcome::Return(INVALID_PARAMETERS));
+        assert_eq!(error(0x8000_0002), PsciOutcome::Return(ALREADY_ON));
+        assert_eq!(error(0xff00_0004), PsciOutcome::Return(INVALID_PARAMETERS));
     }
 
     #[test]
     fn states() {
         let state = |target, level| new(function::AFFINITY_INFO, [target, level, 0]);
-        assert_eq!(state(0, 0), Outcome::Return(AFFINITY_ON));
-        assert_eq!(state(1, 0), Outcome::Return(AFFINITY_OFF));
-        assert_eq!(state(2, 0), Outcome::Return(AFFINITY_ON));
-        assert_eq!(state(0x100, 0), Outcome::Return(AFFINITY_OFF));
-        assert_eq!(state(0x100, 1), Outcome::Return(AFFINITY_ON));
-        assert_eq!(state(0, 2), Outcome::Return(AFFINITY_ON));
-        assert_eq!(state(0x200, 1), Outcome::Return(INVALID_PARAMETERS));
-        assert_eq!(state(7, 0), Outcome::Return(INVALID_PARAMETERS));
-        assert_eq!(state(0, 3), Outcome::Return(INVALID_PARAMETERS));
-        assert_eq!(state(1 << 31, 0), Outcome::Return(AFFINITY_ON));
-        assert_eq!(state(0xff00_0001, 0), Outcome::Return(AFFINITY_OFF));
+        assert_eq!(state(0, 0), PsciOutcome::Return(AFFINITY_ON));
+        assert_eq!(state(1, 0), PsciOutcome::Return(AFFINITY_OFF));
+        assert_eq!(state(2, 0), PsciOutcome::Return(AFFINITY_ON));
+        assert_eq!(state(0x100, 0), PsciOutcome::Return(AFFINITY_OFF));
+        assert_eq!(state(0x100, 1), PsciOutcome::Return(AFFINITY_ON));
+        assert_eq!(state(0, 2), PsciOutcome::Return(AFFINITY_ON));
+        assert_eq!(state(0x200, 1), PsciOutcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(7, 0), PsciOutcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(0, 3), PsciOutcome::Return(INVALID_PARAMETERS));
+        assert_eq!(state(1 << 31, 0), PsciOutcome::Return(AFFINITY_ON));
+        assert_eq!(state(0xff00_0001, 0), PsciOutcome::Return(AFFINITY_OFF));
     }
 
     #[test]
@@ -459,18 +464,18 @@ mod tests {
             let firmware = firmware(Version::LATEST);
             super::call(&Call { function, args }, caller, &firmware, &machine)
         };
-        assert_eq!(call(function::CPU_ON, 0), Outcome::Return(ALREADY_ON));
+        assert_eq!(call(function::CPU_ON, 0), PsciOutcome::Return(ALREADY_ON));
         assert!(matches!(
             call(function::CPU_ON, 1),
-            Outcome::CpuOn { cpu: 0, .. }
+            PsciOutcome::CpuOn { cpu: 0, .. }
         ));
         assert_eq!(
             call(function::AFFINITY_INFO, 0),
-            Outcome::Return(AFFINITY_ON)
+            PsciOutcome::Return(AFFINITY_ON)
         );
         assert_eq!(
             call(function::AFFINITY_INFO, 1),
-            Outcome::Return(AFFINITY_OFF)
+            PsciOutcome::Return(AFFINITY_OFF)
         );
     }
 
@@ -505,7 +510,7 @@ mod tests {
                         &firmware(Version::LATEST),
                         &Holes
                     ),
-                    Outcome::Return(INVALID_PARAMETERS)
+                    PsciOutcome::Return(INVALID_PARAMETERS)
                 );
             }
         }
@@ -513,29 +518,35 @@ mod tests {
 
     #[test]
     fn the_rest() {
-        assert_eq!(new(function::CPU_OFF, [0; 3]), Outcome::CpuOff);
-        assert_eq!(new(function::CPU_SUSPEND, [0; 3]), Outcome::Suspend);
-        assert_eq!(new(function::SYSTEM_OFF, [0; 3]), Outcome::SystemOff);
-        assert_eq!(new(function::SYSTEM_RESET, [0; 3]), Outcome::SystemReset);
-        assert_eq!(new(function::MIGRATE_INFO_TYPE, [0; 3]), Outcome::Return(2));
+        assert_eq!(new(function::CPU_OFF, [0; 3]), PsciOutcome::CpuOff);
+        assert_eq!(new(function::CPU_SUSPEND, [0; 3]), PsciOutcome::Suspend);
+        assert_eq!(new(function::SYSTEM_OFF, [0; 3]), PsciOutcome::SystemOff);
+        assert_eq!(
+            new(function::SYSTEM_RESET, [0; 3]),
+            PsciOutcome::SystemReset
+        );
+        assert_eq!(
+            new(function::MIGRATE_INFO_TYPE, [0; 3]),
+            PsciOutcome::Return(2)
+        );
         assert_eq!(
             new(function::MIGRATE, [0; 3]),
-            Outcome::Return(NOT_SUPPORTED)
+            PsciOutcome::Return(NOT_SUPPORTED)
         );
         assert_eq!(
             new(function::SYSTEM_RESET2, [0, 9, 0]),
-            Outcome::SystemReset2 { kind: 0, cookie: 9 }
+            PsciOutcome::SystemReset2 { kind: 0, cookie: 9 }
         );
         assert_eq!(
             new(function::SYSTEM_RESET2, [1 << 31, 9, 0]),
-            Outcome::SystemReset2 {
+            PsciOutcome::SystemReset2 {
                 kind: 1 << 31,
                 cookie: 9
             }
         );
         assert_eq!(
             new(function::SYSTEM_RESET2, [1, 0, 0]),
-            Outcome::Return(INVALID_PARAMETERS)
+            PsciOutcome::Return(INVALID_PARAMETERS)
         );
     }
 
@@ -553,13 +564,13 @@ mod tests {
         let on = Services::SYSTEM_SUSPEND;
         let off = Services::DEFAULT;
         for psci in [Version::V1_0, Version::V1_1] {
-            assert_eq!(suspend(psci, on), Outcome::SystemSuspend);
-            assert_eq!(told(psci, on), Outcome::Return(SUCCESS));
-            assert_eq!(suspend(psci, off), Outcome::Return(NOT_SUPPORTED));
-            assert_eq!(told(psci, off), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(suspend(psci, on), PsciOutcome::SystemSuspend);
+            assert_eq!(told(psci, on), PsciOutcome::Return(SUCCESS));
+            assert_eq!(suspend(psci, off), PsciOutcome::Return(NOT_SUPPORTED));
+            assert_eq!(told(psci, off), PsciOutcome::Return(NOT_SUPPORTED));
         }
         for psci in [Version::V0_1, Version::V0_2] {
-            assert_eq!(suspend(psci, on), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(suspend(psci, on), PsciOutcome::Return(NOT_SUPPORTED));
         }
     }
 
@@ -568,10 +579,10 @@ mod tests {
     fn what_there_is_not() {
         for id in [0xb, 0xc, 0xd, 0xf, 0x10, 0x11, 0x13, 0x14, 0x15, 0x16] {
             let id = function::VERSION | id;
-            assert_eq!(new(id, [0; 3]), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(new(id, [0; 3]), PsciOutcome::Return(NOT_SUPPORTED));
             assert_eq!(
                 new(function::FEATURES, [id, 0, 0]),
-                Outcome::Return(NOT_SUPPORTED)
+                PsciOutcome::Return(NOT_SUPPORTED)
             );
         }
     }
@@ -579,10 +590,10 @@ mod tests {
     #[test]
     fn before_the_standard() {
         let old = |function, args| ask(function, args, Version::V0_1);
-        assert_eq!(old(function::V0_1_CPU_OFF, [0; 3]), Outcome::CpuOff);
+        assert_eq!(old(function::V0_1_CPU_OFF, [0; 3]), PsciOutcome::CpuOff);
         assert_eq!(
             old(function::V0_1_CPU_ON, [0x8000_0001, 0x8001, 5]),
-            Outcome::CpuOn {
+            PsciOutcome::CpuOn {
                 cpu: 1,
                 entry: 0x8000,
                 thumb: true,
@@ -592,12 +603,12 @@ mod tests {
         for target in [0, 2, 9] {
             assert_eq!(
                 old(function::V0_1_CPU_ON, [target, 0, 0]),
-                Outcome::Return(INVALID_PARAMETERS)
+                PsciOutcome::Return(INVALID_PARAMETERS)
             );
         }
         for id in [function::V0_1_CPU_SUSPEND, function::V0_1_MIGRATE] {
-            assert_eq!(old(id, [0; 3]), Outcome::Return(NOT_SUPPORTED));
-            assert_eq!(new(id, [0; 3]), Outcome::Return(NOT_SUPPORTED));
+            assert_eq!(old(id, [0; 3]), PsciOutcome::Return(NOT_SUPPORTED));
+            assert_eq!(new(id, [0; 3]), PsciOutcome::Return(NOT_SUPPORTED));
         }
     }
 
@@ -613,8 +624,8 @@ mod tests {
             let done = ask(id, [0; 3], version);
             if id != crate::smccc::FN_VERSION && id != function::FEATURES {
                 prop_assert_eq!(
-                    told == Outcome::Return(SUCCESS),
-                    done != Outcome::Return(NOT_SUPPORTED)
+                    told == PsciOutcome::Return(SUCCESS),
+                    done != PsciOutcome::Return(NOT_SUPPORTED)
                 );
             }
         }
@@ -627,7 +638,7 @@ mod tests {
                 (function::CPU_ON, Version::LATEST)
             };
             let target = target & 0x8000_0307;
-            if let Outcome::CpuOn { cpu, entry: pc, thumb, .. } = ask(id, [target, entry, 0], version) {
+            if let PsciOutcome::CpuOn { cpu, entry: pc, thumb, .. } = ask(id, [target, entry, 0], version) {
                 prop_assert_eq!(machine().power(cpu), Power::Off);
                 prop_assert_eq!(pc | u32::from(thumb), entry);
                 prop_assert_eq!(machine().mpidr(cpu) & 0xff_ffff, target & 0xff_ffff);

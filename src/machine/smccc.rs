@@ -64,22 +64,22 @@ impl Services {
 
 /// The effect of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SmcccOutcome {
     /// R0 to R3 are these.
     Return([u32; 4]),
     /// A call of PSCI, or of a function that does not exist. It changes R0 alone.
-    Power(psci::Outcome),
+    Power(psci::PsciOutcome),
     /// The results are random numbers, see [`trng::result`].
     Random(trng::Bits),
     /// The results are the wall clock and a counter, both read at one moment: [`clock_result`].
-    Clock(Counter),
+    Clock(PtpCounter),
     /// The branch predictor is invalidated, then R0 is zero.
     HardenPredictor,
 }
 
 /// A counter of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
+pub enum PtpCounter {
     /// CNTVCT.
     Virtual,
     /// CNTPCT.
@@ -148,35 +148,40 @@ pub const fn workaround_3(core: Core) -> Workaround {
 }
 
 /// Results with a meaning in R0 alone.
-const fn value(r0: u32) -> Outcome {
-    Outcome::Return([r0, 0, 0, 0])
+const fn value(r0: u32) -> SmcccOutcome {
+    SmcccOutcome::Return([r0, 0, 0, 0])
 }
 
 /// Works out the effect of a call of vCPU number `caller`.
 #[inline]
-pub fn call(call: &Call, caller: usize, firmware: &Firmware, topology: &impl Topology) -> Outcome {
+pub fn call(
+    call: &Call,
+    caller: usize,
+    firmware: &Firmware,
+    topology: &impl Topology,
+) -> SmcccOutcome {
     let has = |service| firmware.services.contains(service);
     match call.function {
         FN_VERSION => value(VERSION_1_1),
         FN_ARCH_FEATURES => value(arch_features(call.args[0], firmware.core)),
         // A guest may call it on all cores of a system if one of them needs it.
         FN_ARCH_WORKAROUND_1 => match workaround_1(firmware.core) {
-            Workaround::Needed => Outcome::HardenPredictor,
+            Workaround::Needed => SmcccOutcome::HardenPredictor,
             Workaround::NotAffected => value(0),
         },
         // The way here takes many more than eight branches.
         FN_ARCH_WORKAROUND_3 => value(0),
-        FN_KVM_UID if has(Services::KVM_FEATURES) => Outcome::Return(KVM_UID),
+        FN_KVM_UID if has(Services::KVM_FEATURES) => SmcccOutcome::Return(KVM_UID),
         FN_KVM_FEATURES if has(Services::KVM_FEATURES) => {
             value(1 | u32::from(has(Services::KVM_PTP)) << 1)
         }
         FN_KVM_PTP if has(Services::KVM_PTP) => match call.args[0] {
-            0 => Outcome::Clock(Counter::Virtual),
-            1 => Outcome::Clock(Counter::Physical),
+            0 => SmcccOutcome::Clock(PtpCounter::Virtual),
+            1 => SmcccOutcome::Clock(PtpCounter::Physical),
             _ => value(NOT_SUPPORTED),
         },
         _ if has(Services::TRNG) && trng::is_function(call.function) => trng::call(call),
-        _ => Outcome::Power(psci::call(call, caller, firmware, topology)),
+        _ => SmcccOutcome::Power(psci::call(call, caller, firmware, topology)),
     }
 }
 
@@ -240,17 +245,17 @@ mod tests {
         }
     }
 
-    fn ask_of(firmware: &Firmware, function: u32, arg: u32) -> Outcome {
+    fn ask_of(firmware: &Firmware, function: u32, arg: u32) -> SmcccOutcome {
         let args = [arg, 0, 0];
         call(&Call { function, args }, 0, firmware, &Alone)
     }
 
     /// What a function comes to that there is not.
-    fn unknown() -> Outcome {
-        Outcome::Power(psci::Outcome::Return(NOT_SUPPORTED))
+    fn unknown() -> SmcccOutcome {
+        SmcccOutcome::Power(psci::PsciOutcome::Return(NOT_SUPPORTED))
     }
 
-    fn ask(function: u32, arg: u32) -> Outcome {
+    fn ask(function: u32, arg: u32) -> SmcccOutcome {
         ask_of(&firmware(Core::CortexA15), function, arg)
     }
 
@@ -289,7 +294,7 @@ mod tests {
             );
         }
         let done = |core, function| ask_of(&firmware(core), function, 0);
-        let harden = Outcome::HardenPredictor;
+        let harden = SmcccOutcome::HardenPredictor;
         assert_eq!(
             Core::ALL.map(|core| done(core, FN_ARCH_WORKAROUND_1)),
             [harden, value(0), harden, harden]
@@ -302,10 +307,13 @@ mod tests {
 
     #[test]
     fn the_vendor() {
-        assert_eq!(ask(FN_KVM_UID, 0), Outcome::Return(KVM_UID));
+        assert_eq!(ask(FN_KVM_UID, 0), SmcccOutcome::Return(KVM_UID));
         assert_eq!(ask(FN_KVM_FEATURES, 0), value(0b11));
-        assert_eq!(ask(FN_KVM_PTP, 0), Outcome::Clock(Counter::Virtual));
-        assert_eq!(ask(FN_KVM_PTP, 1), Outcome::Clock(Counter::Physical));
+        assert_eq!(ask(FN_KVM_PTP, 0), SmcccOutcome::Clock(PtpCounter::Virtual));
+        assert_eq!(
+            ask(FN_KVM_PTP, 1),
+            SmcccOutcome::Clock(PtpCounter::Physical)
+        );
         for arg in [2, 1 << 31, u32::MAX] {
             assert_eq!(ask(FN_KVM_PTP, arg), value(NOT_SUPPORTED));
         }
@@ -343,7 +351,7 @@ mod tests {
         firmware.services = Services::KVM_PTP;
         assert_eq!(
             ask_of(&firmware, FN_KVM_PTP, 0),
-            Outcome::Clock(Counter::Virtual)
+            SmcccOutcome::Clock(PtpCounter::Virtual)
         );
     }
 
@@ -373,7 +381,7 @@ mod tests {
         fn only_psci_has_power(function: u32, args: [u32; 3]) {
             let firmware = firmware(Core::CortexA15);
             let outcome = call(&Call { function, args }, 0, &firmware, &Alone);
-            if outcome != unknown() && matches!(outcome, Outcome::Power(_)) {
+            if outcome != unknown() && matches!(outcome, SmcccOutcome::Power(_)) {
                 prop_assert_eq!(function & 0xffff_ffe0, 0x8400_0000);
             }
         }

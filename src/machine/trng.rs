@@ -7,7 +7,7 @@
 
 use crate::smccc::{
     Call,
-    Outcome, //
+    SmcccOutcome, //
 };
 
 /// TRNG_VERSION.
@@ -58,18 +58,18 @@ pub const fn is_function(id: u32) -> bool {
 }
 
 /// Works out the result of a call of such a function.
-pub(crate) fn call(call: &Call) -> Outcome {
+pub(crate) fn call(call: &Call) -> SmcccOutcome {
     let r0 = match call.function {
         FN_VERSION => VERSION_1_0,
         FN_FEATURES if is_function(call.args[0]) => SUCCESS,
-        FN_GET_UUID => return Outcome::Return(UUID),
+        FN_GET_UUID => return SmcccOutcome::Return(UUID),
         FN_RND32 => match Bits::new(call.args[0]) {
-            Some(bits) => return Outcome::Random(bits),
+            Some(bits) => return SmcccOutcome::Random(bits),
             None => INVALID_PARAMETERS,
         },
         _ => NOT_SUPPORTED,
     };
-    Outcome::Return([r0, 0, 0, 0])
+    SmcccOutcome::Return([r0, 0, 0, 0])
 }
 
 /// The result of TRNG_RND32, given random words: the low bits in R3, zeros above those that were
@@ -92,13 +92,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ask(function: u32, arg: u32) -> Outcome {
+    fn ask(function: u32, arg: u32) -> SmcccOutcome {
         let args = [arg, 0, 0];
         call(&Call { function, args })
     }
 
-    fn value(r0: u32) -> Outcome {
-        Outcome::Return([r0, 0, 0, 0])
+    fn value(r0: u32) -> SmcccOutcome {
+        SmcccOutcome::Return([r0, 0, 0, 0])
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(ask(FN_FEATURES, function), value(NOT_SUPPORTED));
             assert!(!is_function(function));
         }
-        let Outcome::Return(uuid) = ask(FN_GET_UUID, 0) else {
+        let SmcccOutcome::Return(uuid) = ask(FN_GET_UUID, 0) else {
             panic!("no UUID")
         };
         let bytes: std::vec::Vec<u8> = uuid.iter().flat_map(|r| r.to_le_bytes()).collect();
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(ask(FN_RND32, bits), value(INVALID_PARAMETERS));
         }
         for bits in [1, 32, 33, 96] {
-            assert_eq!(ask(FN_RND32, bits), Outcome::Random(Bits(bits)));
+            assert_eq!(ask(FN_RND32, bits), SmcccOutcome::Random(Bits(bits)));
         }
         let all = [u32::MAX; 3];
         assert_eq!(result(Bits(1), all), [0, 0, 0, 1]);

@@ -50,8 +50,8 @@ use super::{
     invalidations::Invalidations,
     slots::{
         After,
-        Change,
         Slot,
+        SlotChange,
         SlotSet,
         Slots, //
     },
@@ -158,8 +158,8 @@ impl AddressSpace {
         let all_dirty =
             self.manual_protect.load(Ordering::Relaxed) & uapi::KVM_DIRTY_LOG_INITIALLY_SET != 0;
         match old.change(region, all_dirty)? {
-            Change::None => Ok(()),
-            Change::New { set, after } => {
+            SlotChange::None => Ok(()),
+            SlotChange::New { set, after } => {
                 let set = Arc::new(set, GFP_KERNEL_ACCOUNT)?;
                 // The other slots have their tables, which stay for as long as the VM does.
                 if let Some(new) = set.with_id(region.slot) {

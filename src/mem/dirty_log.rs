@@ -203,7 +203,7 @@ impl AddressSpace {
     /// Makes the pages clean whose bits in `words` are set, and leaves the bits of those that were
     /// dirty. `words` begins at a word of the log.
     fn clean(&self, slot: &Slot, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
-        let bits = Bits {
+        let bits = PageBits {
             start: Ipa::from_gfn(slot.gfn + first_word * WORD_PAGES),
         };
         let end = bits.ipa(words.len() as u32 * WORD_PAGES);
@@ -247,12 +247,12 @@ impl AddressSpace {
 
 /// The pages that the bits of some words are for.
 #[derive(Clone, Copy)]
-struct Bits {
+struct PageBits {
     /// The address of the first bit's page.
     start: Ipa,
 }
 
-impl Bits {
+impl PageBits {
     /// The address of a bit's page.
     fn ipa(self, bit: u32) -> Ipa {
         Ipa(self.start.0 + (u64::from(bit) << PAGE_SHIFT))

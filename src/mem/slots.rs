@@ -98,7 +98,7 @@ struct HvaOrder {
 }
 
 /// The result of a request for a slot.
-pub(crate) enum Change {
+pub(crate) enum SlotChange {
     /// Nothing is different.
     None,
     /// The slots from now on, and the work on the guest's mappings that this asks for.
@@ -162,7 +162,7 @@ impl SlotSet {
         &self,
         region: &uapi::kvm_userspace_memory_region,
         all_dirty: bool,
-    ) -> Result<Change> {
+    ) -> Result<SlotChange> {
         const FLAGS: u32 = uapi::KVM_MEM_READONLY | uapi::KVM_MEM_LOG_DIRTY_PAGES;
         let page_mask = (1u64 << PAGE_SHIFT) - 1;
         if region.slot >= MAX_SLOTS || region.flags & !FLAGS != 0 {
@@ -186,7 +186,7 @@ impl SlotSet {
         if region.memory_size == 0 {
             // Deleting a slot that is not there is an error (api.rst 4.35).
             let gone = old.ok_or(EINVAL)?;
-            return Ok(Change::New {
+            return Ok(SlotChange::New {
                 set: self.with(Some(gone), None)?,
                 after: After::Unmap(gone.clone()),
             });
@@ -213,7 +213,7 @@ impl SlotSet {
         }
         let start = region.guest_phys_addr;
         if old.is_some_and(|old| old.ipas().start.0 == start && old.log.is_some() == log) {
-            return Ok(Change::None);
+            return Ok(SlotChange::None);
         }
         if self
             .iter()
@@ -241,7 +241,7 @@ impl SlotSet {
             Some(_) if log => After::Protect(slot.clone()),
             Some(_) => After::Rebuild(slot.clone()),
         };
-        Ok(Change::New {
+        Ok(SlotChange::New {
             set: self.with(old, Some(slot))?,
             after,
         })

@@ -4,8 +4,8 @@
 
 use super::load_store::{
     Address,
-    Kind,
     LoadStore,
+    LoadStoreKind,
     Offset,
     Shift,
     PC, //
@@ -105,7 +105,7 @@ pub(super) fn decode(word: u32) -> Option<LoadStore> {
 }
 
 /// Words and unsigned bytes (A5.3).
-fn single(word: Word, offset: Offset) -> Option<(Address, Kind)> {
+fn single(word: Word, offset: Offset) -> Option<(Address, LoadStoreKind)> {
     let (rt, rn) = (word.rt(), word.rn());
     let load = word.load();
     let byte = word.bit(22);
@@ -118,7 +118,7 @@ fn single(word: Word, offset: Offset) -> Option<(Address, Kind)> {
     if rt == PC && (byte || (unprivileged && load)) {
         return None;
     }
-    let kind = Kind::Single {
+    let kind = LoadStoreKind::Single {
         rt,
         bytes: if byte { 1 } else { 4 },
         signed: false,
@@ -129,7 +129,7 @@ fn single(word: Word, offset: Offset) -> Option<(Address, Kind)> {
 }
 
 /// Halfwords, signed bytes, and two words (A5.2.8, A5.2.9).
-fn extra(word: Word) -> Option<(Address, Kind)> {
+fn extra(word: Word) -> Option<(Address, LoadStoreKind)> {
     let (rt, rn, rm) = (word.rt(), word.rn(), word.rm());
     let immediate = word.bit(22);
     let offset = if immediate {
@@ -165,10 +165,10 @@ fn extra(word: Word) -> Option<(Address, Kind)> {
             {
                 return None;
             }
-            return Some((address, Kind::Dual { rt, rt2, load }));
+            return Some((address, LoadStoreKind::Dual { rt, rt2, load }));
         }
     };
-    let kind = Kind::Single {
+    let kind = LoadStoreKind::Single {
         rt,
         bytes,
         signed,
@@ -179,7 +179,7 @@ fn extra(word: Word) -> Option<(Address, Kind)> {
 }
 
 /// SWP, SWPB, and the exclusive ones (A5.2.10).
-fn exclusive(word: Word) -> Option<(Address, Kind)> {
+fn exclusive(word: Word) -> Option<(Address, LoadStoreKind)> {
     let (rt, rn, low) = (word.rt(), word.rn(), word.rm());
     let address = Address {
         rn,
@@ -197,7 +197,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
             if word.field(8, 4) != 0 || low == PC || rn == rt || rn == low {
                 return None;
             }
-            Kind::Swap {
+            LoadStoreKind::Swap {
                 rt,
                 rt2: low,
                 bytes: if op == 0b10000 { 4 } else { 1 },
@@ -218,7 +218,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
                 if low != 0b1111 || (pair && (rt & 1 != 0 || rt == 14)) {
                     return None;
                 }
-                Kind::LoadExclusive {
+                LoadStoreKind::LoadExclusive {
                     rt,
                     rt2: pair.then_some(rt + 1),
                     bytes,
@@ -235,7 +235,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
                 {
                     return None;
                 }
-                Kind::StoreExclusive { rd, rt, rt2, bytes }
+                LoadStoreKind::StoreExclusive { rd, rt, rt2, bytes }
             }
         }
         _ => return None,
@@ -244,7 +244,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
 }
 
 /// LDM and STM (A5.5).
-fn multiple(word: Word) -> Option<(Address, Kind)> {
+fn multiple(word: Word) -> Option<(Address, LoadStoreKind)> {
     let rn = word.rn();
     let list = word.field(0, 16) as u16;
     let load = word.load();
@@ -258,7 +258,7 @@ fn multiple(word: Word) -> Option<(Address, Kind)> {
     }
     Some((
         multiple_address(rn, word.add(), word.index(), writeback, list),
-        Kind::Multiple { list, load },
+        LoadStoreKind::Multiple { list, load },
     ))
 }
 

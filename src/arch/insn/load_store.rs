@@ -17,7 +17,7 @@ pub struct LoadStore {
     /// Where it loads from or stores to.
     pub address: Address,
     /// The data that it transfers.
-    pub kind: Kind,
+    pub kind: LoadStoreKind,
 }
 
 /// An address: a base register with an offset.
@@ -97,7 +97,7 @@ impl Shift {
 
 /// The registers and bytes that are transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LoadStoreKind {
     /// One register.
     Single {
         /// The register.
@@ -163,7 +163,7 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl LoadStoreKind {
     /// Whether it stores anything.
     pub const fn stores(self) -> bool {
         match self {

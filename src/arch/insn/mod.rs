@@ -17,8 +17,8 @@ mod transfer;
 
 pub use load_store::{
     Address,
-    Kind,
     LoadStore,
+    LoadStoreKind,
     Offset,
     Shift, //
 };

@@ -6,8 +6,8 @@ use super::{
     arm::multiple_address,
     load_store::{
         Address,
-        Kind,
         LoadStore,
+        LoadStoreKind,
         Offset,
         Shift,
         PC, //
@@ -27,8 +27,8 @@ const fn plain(rn: u8, offset: u32) -> Address {
     }
 }
 
-const fn single(rt: u8, bytes: u8, signed: bool, load: bool) -> Kind {
-    Kind::Single {
+const fn single(rt: u8, bytes: u8, signed: bool, load: bool) -> LoadStoreKind {
+    LoadStoreKind::Single {
         rt,
         bytes,
         signed,
@@ -93,7 +93,7 @@ pub(super) fn decode16(half: u16) -> Option<LoadStore> {
             }
             (
                 multiple_address(SP, load, !load, true, list),
-                Kind::Multiple { list, load },
+                LoadStoreKind::Multiple { list, load },
             )
         }
         // STM and LDM, increment after.
@@ -107,7 +107,7 @@ pub(super) fn decode16(half: u16) -> Option<LoadStore> {
             let writeback = !load || list >> rn & 1 == 0;
             (
                 multiple_address(rn, true, false, writeback, list),
-                Kind::Multiple { list, load },
+                LoadStoreKind::Multiple { list, load },
             )
         }
         _ => return None,
@@ -178,7 +178,7 @@ pub(super) fn decode32(word: u32) -> Option<LoadStore> {
 }
 
 /// LDM and STM (A6.3.5).
-fn multiple(word: Word) -> Option<(Address, Kind)> {
+fn multiple(word: Word) -> Option<(Address, LoadStoreKind)> {
     let add = match word.field(23, 2) {
         0b01 => true,
         0b10 => false,
@@ -199,12 +199,12 @@ fn multiple(word: Word) -> Option<(Address, Kind)> {
     }
     Some((
         multiple_address(rn, add, !add, writeback, list),
-        Kind::Multiple { list, load },
+        LoadStoreKind::Multiple { list, load },
     ))
 }
 
 /// Two words, the exclusive ones, and table branches (A6.3.6).
-fn dual_or_exclusive(word: Word) -> Option<(Address, Kind)> {
+fn dual_or_exclusive(word: Word) -> Option<(Address, LoadStoreKind)> {
     let (index, add, writeback) = (word.bit(24), word.bit(23), word.bit(21));
     if !index && !writeback {
         return exclusive(word);
@@ -225,11 +225,11 @@ fn dual_or_exclusive(word: Word) -> Option<(Address, Kind)> {
         index,
         writeback,
     };
-    Some((address, Kind::Dual { rt, rt2, load }))
+    Some((address, LoadStoreKind::Dual { rt, rt2, load }))
 }
 
 /// TBB and TBH (A8.8.238).
-fn table_branch(word: Word) -> Option<(Address, Kind)> {
+fn table_branch(word: Word) -> Option<(Address, LoadStoreKind)> {
     let (rn, rm) = (word.rn(), word.low());
     if rn == SP || bad(rm) || word.rt() != 0b1111 || word.second() != 0 {
         return None;
@@ -243,10 +243,10 @@ fn table_branch(word: Word) -> Option<(Address, Kind)> {
         ..plain(rn, 0)
     };
     let bytes = if is_halfword { 2 } else { 1 };
-    Some((address, Kind::TableBranch { bytes }))
+    Some((address, LoadStoreKind::TableBranch { bytes }))
 }
 
-fn exclusive(word: Word) -> Option<(Address, Kind)> {
+fn exclusive(word: Word) -> Option<(Address, LoadStoreKind)> {
     let (rn, rt, second, low) = (word.rn(), word.rt(), word.second(), word.low());
     let load = word.load();
     if word.bit(23) && load && word.field(5, 3) == 0 {
@@ -262,7 +262,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
             if second != 0b1111 {
                 return None;
             }
-            Kind::LoadExclusive {
+            LoadStoreKind::LoadExclusive {
                 rt,
                 rt2: None,
                 bytes: 4,
@@ -271,7 +271,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
             if bad(second) || second == rn || second == rt {
                 return None;
             }
-            Kind::StoreExclusive {
+            LoadStoreKind::StoreExclusive {
                 rd: second,
                 rt,
                 rt2: None,
@@ -299,12 +299,12 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
         if low != 0b1111 {
             return None;
         }
-        Kind::LoadExclusive { rt, rt2, bytes }
+        LoadStoreKind::LoadExclusive { rt, rt2, bytes }
     } else {
         if bad(low) || low == rn || low == rt || rt2 == Some(low) {
             return None;
         }
-        Kind::StoreExclusive {
+        LoadStoreKind::StoreExclusive {
             rd: low,
             rt,
             rt2,
@@ -315,7 +315,7 @@ fn exclusive(word: Word) -> Option<(Address, Kind)> {
 }
 
 /// One register (A6.3.7 to A6.3.10).
-fn one(word: Word) -> Option<(Address, Kind)> {
+fn one(word: Word) -> Option<(Address, LoadStoreKind)> {
     let (rn, rt, load) = (word.rn(), word.rt(), word.load());
     let signed = word.bit(24);
     let bytes: u8 = match word.field(21, 2) {
@@ -363,7 +363,7 @@ fn one(word: Word) -> Option<(Address, Kind)> {
         if bad(rt) {
             return None;
         }
-        let kind = Kind::Single {
+        let kind = LoadStoreKind::Single {
             rt,
             bytes,
             signed,

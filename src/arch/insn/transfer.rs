@@ -5,8 +5,8 @@
 use super::{
     load_store::{
         Address,
-        Kind,
         LoadStore,
+        LoadStoreKind,
         Offset,
         PC, //
     },
@@ -64,7 +64,7 @@ const MAX_BYTES: usize = 64;
 /// A load or store under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer {
-    kind: Kind,
+    kind: LoadStoreKind,
     il: bool,
     /// The address of the first byte.
     start: u32,
@@ -107,9 +107,9 @@ fn read(regs: &impl ModeRegisters, n: u8) -> u32 {
 }
 
 /// The address of the first byte, and what the base register becomes.
-fn addresses(address: &Address, kind: Kind, regs: &impl ModeRegisters) -> (u32, u32) {
+fn addresses(address: &Address, kind: LoadStoreKind, regs: &impl ModeRegisters) -> (u32, u32) {
     let base = match (address.rn, kind) {
-        (PC, Kind::TableBranch { .. }) => pc_value(regs),
+        (PC, LoadStoreKind::TableBranch { .. }) => pc_value(regs),
         (PC, _) => pc_value(regs) & !3,
         (rn, _) => read(regs, rn),
     };
@@ -124,7 +124,7 @@ fn addresses(address: &Address, kind: Kind, regs: &impl ModeRegisters) -> (u32, 
     };
     let start = match kind {
         // IA, IB, DB, DA: `index` says that the word next to the base is left out.
-        Kind::Multiple { .. } => match (address.add, address.index) {
+        LoadStoreKind::Multiple { .. } => match (address.add, address.index) {
             (true, false) => base,
             (true, true) => base.wrapping_add(4),
             (false, true) => sum,
@@ -146,13 +146,15 @@ impl Transfer {
         let (start, sum) = addresses(&insn.address, insn.kind, regs);
         // The bytes of all, of one access, and what the address has to be a multiple of.
         let (bytes, unit, alignment) = match insn.kind {
-            Kind::Single { bytes, .. } | Kind::TableBranch { bytes } => (bytes, bytes, 1),
-            Kind::Dual { .. } if start & 7 == 0 => (8, 8, 4),
-            Kind::Dual { .. } => (8, 4, 4),
-            Kind::Multiple { list, .. } => (4 * list.count_ones() as u8, 4, 4),
-            Kind::LoadExclusive { bytes, .. }
-            | Kind::StoreExclusive { bytes, .. }
-            | Kind::Swap { bytes, .. } => (bytes, bytes, u32::from(bytes)),
+            LoadStoreKind::Single { bytes, .. } | LoadStoreKind::TableBranch { bytes } => {
+                (bytes, bytes, 1)
+            }
+            LoadStoreKind::Dual { .. } if start & 7 == 0 => (8, 8, 4),
+            LoadStoreKind::Dual { .. } => (8, 4, 4),
+            LoadStoreKind::Multiple { list, .. } => (4 * list.count_ones() as u8, 4, 4),
+            LoadStoreKind::LoadExclusive { bytes, .. }
+            | LoadStoreKind::StoreExclusive { bytes, .. }
+            | LoadStoreKind::Swap { bytes, .. } => (bytes, bytes, u32::from(bytes)),
         };
         if start & (alignment - 1) != 0 {
             return Err(Unaligned(start));
@@ -170,10 +172,10 @@ impl Transfer {
             data: [0; MAX_BYTES],
         };
         match insn.kind {
-            Kind::Single {
+            LoadStoreKind::Single {
                 rt, load: false, ..
             } => this.put(0, bytes, read(regs, rt)),
-            Kind::Dual {
+            LoadStoreKind::Dual {
                 rt,
                 rt2,
                 load: false,
@@ -181,14 +183,14 @@ impl Transfer {
                 this.put(0, 4, read(regs, rt));
                 this.put(4, 4, read(regs, rt2));
             }
-            Kind::Multiple { list, load: false } => {
+            LoadStoreKind::Multiple { list, load: false } => {
                 let mut at = 0;
                 for n in (0..16).filter(|n| list >> n & 1 != 0) {
                     this.put(at, 4, read(regs, n));
                     at += 4;
                 }
             }
-            Kind::StoreExclusive { rt, rt2, bytes, .. } => {
+            LoadStoreKind::StoreExclusive { rt, rt2, bytes, .. } => {
                 this.put(0, bytes.min(4), read(regs, rt));
                 if let Some(rt2) = rt2 {
                     this.put(4, 4, read(regs, rt2));
@@ -208,7 +210,7 @@ impl Transfer {
     pub fn is_single(&self, size: usize, store: bool) -> bool {
         matches!(
             self.kind,
-            Kind::Single { bytes, load, .. } if usize::from(bytes) == size && load != store
+            LoadStoreKind::Single { bytes, load, .. } if usize::from(bytes) == size && load != store
         )
     }
 
@@ -222,7 +224,7 @@ impl Transfer {
     pub fn is_privileged(&self, cpsr: u32) -> bool {
         let unprivileged = matches!(
             self.kind,
-            Kind::Single {
+            LoadStoreKind::Single {
                 unprivileged: true,
                 ..
             }
@@ -256,7 +258,7 @@ impl Transfer {
     /// Whether the access that comes next is a store.
     fn is_store(&self) -> bool {
         match self.kind {
-            Kind::Swap { .. } => self.swapped,
+            LoadStoreKind::Swap { .. } => self.swapped,
             kind => kind.stores(),
         }
     }
@@ -307,7 +309,7 @@ impl Transfer {
     /// When all of a swap is loaded, what is to be stored takes the place of it. Says whether it
     /// did: then there is another access to be made.
     pub fn turn(&mut self, regs: &impl ModeRegisters) -> bool {
-        let Kind::Swap { rt2, bytes, .. } = self.kind else {
+        let LoadStoreKind::Swap { rt2, bytes, .. } = self.kind else {
             return false;
         };
         if self.swapped || self.done < self.bytes {
@@ -339,7 +341,7 @@ impl Transfer {
             }
         };
         match self.kind {
-            Kind::Single {
+            LoadStoreKind::Single {
                 rt,
                 bytes,
                 signed,
@@ -355,7 +357,7 @@ impl Transfer {
                 };
                 load(rt, value);
             }
-            Kind::Dual {
+            LoadStoreKind::Dual {
                 rt,
                 rt2,
                 load: true,
@@ -363,25 +365,25 @@ impl Transfer {
                 load(rt, self.take(0, 4));
                 load(rt2, self.take(4, 4));
             }
-            Kind::Multiple { list, load: true } => {
+            LoadStoreKind::Multiple { list, load: true } => {
                 let mut at = 0;
                 for n in (0..16).filter(|n| list >> n & 1 != 0) {
                     load(n, self.take(at, 4));
                     at += 4;
                 }
             }
-            Kind::LoadExclusive { rt, rt2, bytes } => {
+            LoadStoreKind::LoadExclusive { rt, rt2, bytes } => {
                 load(rt, self.take(0, bytes.min(4)));
                 if let Some(rt2) = rt2 {
                     load(rt2, self.take(4, 4));
                 }
             }
-            Kind::StoreExclusive { rd, .. } => load(rd, 0),
-            Kind::TableBranch { bytes } => {
+            LoadStoreKind::StoreExclusive { rd, .. } => load(rd, 0),
+            LoadStoreKind::TableBranch { bytes } => {
                 // BranchWritePC: the instruction set stays.
                 pc = pc_value(regs).wrapping_add(2 * self.take(0, bytes)) & !1;
             }
-            Kind::Swap { rt, .. } => {
+            LoadStoreKind::Swap { rt, .. } => {
                 let mut words = self.data.iter().skip(8);
                 let mut byte = || words.next().copied().unwrap_or(0);
                 load(rt, u32::from_le_bytes([byte(), byte(), byte(), byte()]));

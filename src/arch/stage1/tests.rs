@@ -32,21 +32,21 @@ impl Memory {
     }
 }
 
-const READ: Access = Access {
+const READ: CheckedAccess = CheckedAccess {
     write: false,
     privileged: true,
 };
-const ACCESSES: [Access; 4] = [
+const ACCESSES: [CheckedAccess; 4] = [
     READ,
-    Access {
+    CheckedAccess {
         write: true,
         privileged: true,
     },
-    Access {
+    CheckedAccess {
         write: false,
         privileged: false,
     },
-    Access {
+    CheckedAccess {
         write: true,
         privileged: false,
     },
@@ -74,7 +74,7 @@ fn fault(kind: FaultKind, level: u32, domain: u32) -> WalkError<&'static str> {
 fn translate<E>(
     stage1: &Stage1,
     va: u32,
-    access: Option<Access>,
+    access: Option<CheckedAccess>,
     read: impl Fn(Ipa, &mut [u8]) -> Result<bool, E>,
 ) -> Result<Ipa, WalkError<E>> {
     let found = stage1.translate(va, access, |at, bytes, _| read(at, bytes))?;

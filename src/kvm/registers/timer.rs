@@ -22,7 +22,7 @@ use crate::{
 
 /// A register of this group.
 #[derive(Clone, Copy)]
-enum Register {
+enum TimerRegister {
     Virtual(TimerReg),
     Physical(TimerReg),
 }
@@ -42,16 +42,16 @@ const fn double(opc1: u32) -> Id {
     )
 }
 
-const REGISTERS: [(Id, Register); 6] = [
-    (word(3, 1), Register::Virtual(TimerReg::Ctl)),
-    (double(1), Register::Virtual(TimerReg::Count)),
-    (double(3), Register::Virtual(TimerReg::Cval)),
-    (word(2, 1), Register::Physical(TimerReg::Ctl)),
-    (double(0), Register::Physical(TimerReg::Count)),
-    (double(2), Register::Physical(TimerReg::Cval)),
+const REGISTERS: [(Id, TimerRegister); 6] = [
+    (word(3, 1), TimerRegister::Virtual(TimerReg::Ctl)),
+    (double(1), TimerRegister::Virtual(TimerReg::Count)),
+    (double(3), TimerRegister::Virtual(TimerReg::Cval)),
+    (word(2, 1), TimerRegister::Physical(TimerReg::Ctl)),
+    (double(0), TimerRegister::Physical(TimerReg::Count)),
+    (double(2), TimerRegister::Physical(TimerReg::Cval)),
 ];
 
-fn find(id: Id) -> Option<Register> {
+fn find(id: Id) -> Option<TimerRegister> {
     let (_, register) = REGISTERS.iter().find(|(known, _)| *known == id)?;
     Some(*register)
 }
@@ -64,14 +64,14 @@ pub(super) fn is_timer(id: Id) -> bool {
 pub(super) fn ids() -> impl Iterator<Item = Id> {
     REGISTERS
         .iter()
-        .filter(|(_, register)| !matches!(register, Register::Physical(TimerReg::Count)))
+        .filter(|(_, register)| !matches!(register, TimerRegister::Physical(TimerReg::Count)))
         .map(|(id, _)| *id)
 }
 
 pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
     let timers = &running.state.timers;
     let (timer, reg) = match find(id).ok_or(ENOENT)? {
-        Register::Virtual(reg) => (
+        TimerRegister::Virtual(reg) => (
             // Another vCPU may have set the counter since this one ran.
             Timer {
                 offset: running.vm.counter_offset(),
@@ -79,7 +79,7 @@ pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
             },
             reg,
         ),
-        Register::Physical(reg) => (timers.phys, reg),
+        TimerRegister::Physical(reg) => (timers.phys, reg),
     };
     Ok(timer.read(reg, cntpct()))
 }
@@ -88,13 +88,13 @@ pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
     let timers = &mut running.state.timers;
     let now = cntpct();
     match find(id).ok_or(ENOENT)? {
-        Register::Virtual(TimerReg::Count) => {
+        TimerRegister::Virtual(TimerReg::Count) => {
             running.vm.set_counter_offset(now.wrapping_sub(value));
         }
         // The host owns the physical counter.
-        Register::Physical(TimerReg::Count) => return Err(EPERM),
-        Register::Virtual(reg) => timers.virt.write(reg, value, now),
-        Register::Physical(reg) => timers.phys.write(reg, value, now),
+        TimerRegister::Physical(TimerReg::Count) => return Err(EPERM),
+        TimerRegister::Virtual(reg) => timers.virt.write(reg, value, now),
+        TimerRegister::Physical(reg) => timers.phys.write(reg, value, now),
     }
     Ok(())
 }

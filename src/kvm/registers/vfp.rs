@@ -53,18 +53,18 @@ pub(super) fn ids() -> impl Iterator<Item = Id> {
 }
 
 /// One of the registers.
-enum Register {
+enum VfpRegister {
     /// D0 to D31.
     Double(usize),
     /// One of [`SYSTEM`].
     System(u32),
 }
 
-fn find(id: Id) -> Result<Register> {
+fn find(id: Id) -> Result<VfpRegister> {
     let doubles = double_registers();
     match id.number() {
-        n if id.is_double() && n < doubles => Ok(Register::Double(n as usize)),
-        n if id.is_word() && doubles != 0 && SYSTEM.contains(&n) => Ok(Register::System(n)),
+        n if id.is_double() && n < doubles => Ok(VfpRegister::Double(n as usize)),
+        n if id.is_word() && doubles != 0 && SYSTEM.contains(&n) => Ok(VfpRegister::System(n)),
         _ => Err(ENOENT),
     }
 }
@@ -73,8 +73,8 @@ pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
     let state = &*running.state;
     let vfp = &state.context.vfp;
     let word = match find(id)? {
-        Register::Double(n) => return vfp.d.get(n).copied().ok_or(ENOENT),
-        Register::System(number) => match number {
+        VfpRegister::Double(n) => return vfp.d.get(n).copied().ok_or(ENOENT),
+        VfpRegister::System(number) => match number {
             uapi::KVM_REG_ARM_VFP_FPEXC => vfp.fpexc,
             uapi::KVM_REG_ARM_VFP_FPSCR => vfp.fpscr,
             uapi::KVM_REG_ARM_VFP_FPINST => state.fpinst[0],
@@ -92,11 +92,11 @@ pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
     let state = &mut *running.state;
     let vfp = &mut state.context.vfp;
     let slot = match find(id)? {
-        Register::Double(n) => {
+        VfpRegister::Double(n) => {
             *vfp.d.get_mut(n).ok_or(ENOENT)? = value;
             return Ok(());
         }
-        Register::System(number) => match number {
+        VfpRegister::System(number) => match number {
             uapi::KVM_REG_ARM_VFP_FPEXC => &mut vfp.fpexc,
             uapi::KVM_REG_ARM_VFP_FPSCR => &mut vfp.fpscr,
             uapi::KVM_REG_ARM_VFP_FPINST => &mut state.fpinst[0],

@@ -77,12 +77,12 @@ impl Machine {
 
     fn write(&mut self, reg: PmuReg, value: u32) {
         let outcome = self.pmu.access(reg, Some(value), true, &mut self.world);
-        assert_eq!(outcome, Outcome::Written, "{reg:?}");
+        assert_eq!(outcome, PmuOutcome::Written, "{reg:?}");
     }
 
     fn read(&mut self, reg: PmuReg) -> u32 {
         match self.pmu.access(reg, None, true, &mut self.world) {
-            Outcome::Read(value) => value,
+            PmuOutcome::Read(value) => value,
             other => panic!("{reg:?}: {other:?}"),
         }
     }
@@ -165,7 +165,7 @@ fn user_mode_needs_permission() {
                     PmuReg::Pmceid0 | PmuReg::Pmceid1 => allowed && value.is_none(),
                     _ => allowed,
                 };
-                let undefined = outcome == Outcome::Undefined;
+                let undefined = outcome == PmuOutcome::Undefined;
                 assert_eq!(undefined, !expected, "{reg:?} {value:?} {allowed}");
             }
         }
@@ -178,7 +178,7 @@ fn what_armv7_has_no_name_for_is_undefined() {
         for value in [None, Some(0)] {
             let mut machine = Machine::new(Core::CortexA15);
             let outcome = machine.pmu.access(reg, value, true, &mut machine.world);
-            assert_eq!(outcome, Outcome::Undefined);
+            assert_eq!(outcome, PmuOutcome::Undefined);
         }
     }
 }
@@ -198,7 +198,7 @@ fn the_identification_of_events_cannot_be_written() {
     for reg in [PmuReg::Pmceid0, PmuReg::Pmceid1] {
         let mut machine = Machine::new(Core::CortexA15);
         let outcome = machine.pmu.access(reg, Some(0), true, &mut machine.world);
-        assert_eq!(outcome, Outcome::Undefined);
+        assert_eq!(outcome, PmuOutcome::Undefined);
     }
 }
 
@@ -629,10 +629,10 @@ impl Machine {
                 let may = (kernel || manual.user && !only_kernel)
                     && !matches!(reg, PmuReg::Pmceid0 | PmuReg::Pmceid1);
                 if may {
-                    assert_eq!(outcome, Outcome::Written);
+                    assert_eq!(outcome, PmuOutcome::Written);
                     manual.write(reg, value, kernel);
                 } else {
-                    assert_eq!(outcome, Outcome::Undefined);
+                    assert_eq!(outcome, PmuOutcome::Undefined);
                 }
             }
             Step::Happen(number, kernel, user) => {

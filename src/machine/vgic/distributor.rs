@@ -51,7 +51,7 @@ enum Accessor {
 
 /// A register, with the first INTID that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Register {
+enum DistRegister {
     Ctlr,
     Typer,
     Iidr,
@@ -72,7 +72,7 @@ enum Register {
     Reserved,
 }
 
-impl Register {
+impl DistRegister {
     /// The register whose word is at `offset`.
     const fn at(offset: u32) -> Self {
         let offset = offset & !3;
@@ -114,13 +114,13 @@ impl Register {
 }
 
 /// The register of the group KVM_DEV_ARM_VGIC_GRP_DIST_REGS at an offset.
-fn uaccess_register(offset: u32) -> Option<Register> {
+fn uaccess_register(offset: u32) -> Option<DistRegister> {
     if offset & 3 != 0 || offset >= SIZE {
         return None;
     }
-    match Register::at(offset) {
+    match DistRegister::at(offset) {
         // 0x00c is within the block that KVM has always had there.
-        Register::Reserved if offset != 0x00c => None,
+        DistRegister::Reserved if offset != 0x00c => None,
         register => Some(register),
     }
 }
@@ -176,7 +176,7 @@ where
         if offset >= SIZE {
             return 0;
         }
-        let word = self.read_word(cpu, Register::at(offset));
+        let word = self.read_word(cpu, DistRegister::at(offset));
         (word >> (8 * (offset & 3))) & low_bytes(size)
     }
 
@@ -187,7 +187,7 @@ where
         if offset >= SIZE || !matches!(size, 1 | 2 | 4) || offset & (size - 1) != 0 {
             return 0;
         }
-        let register = Register::at(offset);
+        let register = DistRegister::at(offset);
         if size != 4 && !register.byte_accessible() {
             return 0;
         }
@@ -213,16 +213,16 @@ where
     ) -> Result<CpuMask, Error> {
         let register = self.uaccess_register(cpu, offset)?;
         match register {
-            Register::Iidr if value != IIDR => return Err(Error::Invalid),
-            Register::Iidr => self.iidr_confirmed = true,
-            Register::Group(_) if !self.iidr_confirmed => return Ok(0),
+            DistRegister::Iidr if value != IIDR => return Err(Error::Invalid),
+            DistRegister::Iidr => self.iidr_confirmed = true,
+            DistRegister::Group(_) if !self.iidr_confirmed => return Ok(0),
             _ => {}
         }
         Ok(self.write_word(cpu, register, value, u32::MAX, Accessor::User))
     }
 
     /// The register that user space means.
-    fn uaccess_register(&self, cpu: VcpuIdx, offset: u32) -> Result<Register, Error> {
+    fn uaccess_register(&self, cpu: VcpuIdx, offset: u32) -> Result<DistRegister, Error> {
         if cpu >= self.nr_cpus as VcpuIdx {
             return Err(Error::Invalid);
         }
@@ -239,11 +239,11 @@ where
     /// For the state of now, the caller kicks these CPUs and waits until
     /// [`folds`](Self::folds) gives something else for each.
     pub fn stale(&self, cpu: VcpuIdx, offset: u32) -> CpuMask {
-        let first = match Register::at(offset) {
-            Register::SetPending(first)
-            | Register::ClearPending(first)
-            | Register::SetActive(first)
-            | Register::ClearActive(first) => first,
+        let first = match DistRegister::at(offset) {
+            DistRegister::SetPending(first)
+            | DistRegister::ClearPending(first)
+            | DistRegister::SetActive(first)
+            | DistRegister::ClearActive(first) => first,
             _ => return 0,
         };
         (0..32)
@@ -311,46 +311,47 @@ where
             })
     }
 
-    fn read_word(&self, cpu: VcpuIdx, register: Register) -> u32 {
+    fn read_word(&self, cpu: VcpuIdx, register: DistRegister) -> u32 {
         match register {
-            Register::Ctlr => self.ctlr,
-            Register::Typer => {
+            DistRegister::Ctlr => self.ctlr,
+            DistRegister::Typer => {
                 let lines = (self.nr_irqs >> 5).saturating_sub(1) & 0x1f;
                 let cpus = self.nr_cpus.saturating_sub(1) & 7;
                 lines | (cpus << 5)
             }
-            Register::Iidr => IIDR,
-            Register::Group(first) => self.gather(cpu, first, |irq| irq.is(State::GROUP1)),
-            Register::SetEnable(first) | Register::ClearEnable(first) => {
+            DistRegister::Iidr => IIDR,
+            DistRegister::Group(first) => self.gather(cpu, first, |irq| irq.is(State::GROUP1)),
+            DistRegister::SetEnable(first) | DistRegister::ClearEnable(first) => {
                 self.gather(cpu, first, |irq| irq.is(State::ENABLED))
             }
-            Register::SetPending(first) | Register::ClearPending(first) => {
+            DistRegister::SetPending(first) | DistRegister::ClearPending(first) => {
                 self.gather(cpu, first, Irq::shows_pending)
             }
-            Register::SetActive(first) | Register::ClearActive(first) => {
+            DistRegister::SetActive(first) | DistRegister::ClearActive(first) => {
                 self.gather(cpu, first, |irq| irq.is(State::ACTIVE))
             }
-            Register::Priority(first) => self.gather_bytes(cpu, first, |irq| irq.priority),
+            DistRegister::Priority(first) => self.gather_bytes(cpu, first, |irq| irq.priority),
             // A uniprocessor need not have these (IHI 0048B section 4.3.12), but
             // in KVM it always had.
-            Register::Targets(first) if first < NR_PRIVATE => bit(cpu).wrapping_mul(0x0101_0101),
-            Register::Targets(first) => self.gather_bytes(cpu, first, |irq| irq.targets),
-            Register::Config(first) => {
+            DistRegister::Targets(first) if first < NR_PRIVATE => {
+                bit(cpu).wrapping_mul(0x0101_0101)
+            }
+            DistRegister::Targets(first) => self.gather_bytes(cpu, first, |irq| irq.targets),
+            DistRegister::Config(first) => {
                 self.gather_pairs(cpu, first, |irq| u32::from(irq.is(State::EDGE)) << 1)
             }
-            Register::Sgir => 0,
-            Register::ClearSgiPending(first) | Register::SetSgiPending(first) => {
-                self.gather_bytes(cpu, first, |irq| {
+            DistRegister::Sgir => 0,
+            DistRegister::ClearSgiPending(first) | DistRegister::SetSgiPending(first) => self
+                .gather_bytes(cpu, first, |irq| {
                     let in_lr = if irq.is(State::LR_PENDING) {
                         bit(irq.owner.into()) as u8
                     } else {
                         0
                     };
                     irq.sources | in_lr
-                })
-            }
-            Register::Id(offset) => identification(offset),
-            Register::Reserved => 0,
+                }),
+            DistRegister::Id(offset) => identification(offset),
+            DistRegister::Reserved => 0,
         }
     }
 
@@ -358,7 +359,7 @@ where
     fn write_word(
         &mut self,
         cpu: VcpuIdx,
-        register: Register,
+        register: DistRegister,
         value: u32,
         lanes: u32,
         by: Accessor,
@@ -376,83 +377,83 @@ where
                 .map(move |((n, _), byte)| (first | n, byte))
         };
         match register {
-            Register::Ctlr => {
+            DistRegister::Ctlr => {
                 let new = value & CTLR_MASK;
                 if new != self.ctlr {
                     self.ctlr = new;
                     kick = self.refresh_all();
                 }
             }
-            Register::Group(first) => {
+            DistRegister::Group(first) => {
                 for n in 0..32 {
                     kick |= self.write_group(cpu, first | n, (value >> n) & 1 != 0);
                 }
             }
-            Register::SetEnable(first) => {
+            DistRegister::SetEnable(first) => {
                 for intid in ones(first) {
                     kick |= self.write_enable(cpu, intid, true);
                 }
             }
-            Register::ClearEnable(first) => {
+            DistRegister::ClearEnable(first) => {
                 for intid in ones(first) {
                     kick |= self.write_enable(cpu, intid, false);
                 }
             }
-            Register::SetPending(first) => {
+            DistRegister::SetPending(first) => {
                 for intid in ones(first) {
                     kick |= self.set_pending(cpu, intid, by);
                 }
             }
-            Register::ClearPending(first) => {
+            DistRegister::ClearPending(first) => {
                 for intid in ones(first) {
                     kick |= self.clear_pending(cpu, intid, by);
                 }
             }
-            Register::SetActive(first) => {
+            DistRegister::SetActive(first) => {
                 for intid in ones(first) {
                     kick |= self.write_active(cpu, intid, true);
                 }
             }
-            Register::ClearActive(first) => {
+            DistRegister::ClearActive(first) => {
                 for intid in ones(first) {
                     kick |= self.write_active(cpu, intid, false);
                 }
             }
-            Register::Priority(first) => {
+            DistRegister::Priority(first) => {
                 for (intid, byte) in bytes(first) {
                     kick |= self.write_priority(cpu, intid, byte & PRIORITY_MASK);
                 }
             }
-            Register::Targets(first) if first >= NR_PRIVATE => {
+            DistRegister::Targets(first) if first >= NR_PRIVATE => {
                 for (intid, byte) in bytes(first) {
                     kick |= self.write_targets(cpu, intid, byte);
                 }
             }
             // The configuration of SGIs is fixed, that of PPIs is given by the
             // devices, which are ours.
-            Register::Config(first) if first >= NR_PRIVATE => {
+            DistRegister::Config(first) if first >= NR_PRIVATE => {
                 for n in 0..16 {
                     let edge = (value >> (2 * n)) & 0b10 != 0;
                     kick |= self.write_config(cpu, first | n, edge);
                 }
             }
-            Register::Sgir => kick = self.send_sgi(cpu, value),
-            Register::ClearSgiPending(first) => {
+            DistRegister::Sgir => kick = self.send_sgi(cpu, value),
+            DistRegister::ClearSgiPending(first) => {
                 for (intid, sources) in bytes(first) {
                     kick |= self.clear_sgi(cpu, intid, sources);
                 }
             }
-            Register::SetSgiPending(first) => {
+            DistRegister::SetSgiPending(first) => {
                 for (intid, sources) in bytes(first) {
                     kick |= self.set_sgi(cpu, intid, sources);
                 }
             }
-            Register::Typer
-            | Register::Iidr
-            | Register::Targets(_)
-            | Register::Config(_)
-            | Register::Id(_)
-            | Register::Reserved => {}
+            DistRegister::Typer
+            | DistRegister::Iidr
+            | DistRegister::Targets(_)
+            | DistRegister::Config(_)
+            | DistRegister::Id(_)
+            | DistRegister::Reserved => {}
         }
         kick
     }

@@ -9,7 +9,7 @@
 //!
 //! `DECODER_MILLIONS` says how many random instructions of each set are tried.
 
-use armv7::insn::{decode, Address, Instruction, Kind, LoadStore, Offset, Shift};
+use armv7::insn::{decode, Address, Instruction, LoadStore, LoadStoreKind, Offset, Shift};
 use decoder::{Disassembler, Random};
 
 const REGISTERS: [&str; 16] = [
@@ -67,7 +67,7 @@ fn text(insn: &LoadStore) -> String {
     let base = format!("[{}]", name(insn.address.rn));
     let verb = |load: bool| if load { "ldr" } else { "str" };
     match insn.kind {
-        Kind::Single {
+        LoadStoreKind::Single {
             rt,
             bytes,
             signed,
@@ -84,10 +84,10 @@ fn text(insn: &LoadStore) -> String {
             let t = if unprivileged { "t" } else { "" };
             format!("{}{size}{t}{cond} {}, {at}", verb(load), name(rt))
         }
-        Kind::Dual { rt, rt2, load } => {
+        LoadStoreKind::Dual { rt, rt2, load } => {
             format!("{}d{cond} {}, {}, {at}", verb(load), name(rt), name(rt2))
         }
-        Kind::Multiple { list: all, load } => {
+        LoadStoreKind::Multiple { list: all, load } => {
             let mode = match (insn.address.add, insn.address.index) {
                 (true, false) => "",
                 (true, true) => "ib",
@@ -102,11 +102,11 @@ fn text(insn: &LoadStore) -> String {
                 list(all)
             )
         }
-        Kind::LoadExclusive { rt, rt2, bytes } => {
+        LoadStoreKind::LoadExclusive { rt, rt2, bytes } => {
             let second = rt2.map_or(String::new(), |rt2| format!(", {}", name(rt2)));
             format!("ldrex{}{cond} {}{second}, {at}", exclusive(bytes), name(rt))
         }
-        Kind::StoreExclusive { rd, rt, rt2, bytes } => {
+        LoadStoreKind::StoreExclusive { rd, rt, rt2, bytes } => {
             let second = rt2.map_or(String::new(), |rt2| format!(", {}", name(rt2)));
             format!(
                 "strex{}{cond} {}, {}{second}, {at}",
@@ -115,8 +115,10 @@ fn text(insn: &LoadStore) -> String {
                 name(rt)
             )
         }
-        Kind::TableBranch { bytes } => format!("tb{} {at}", if bytes == 1 { "b" } else { "h" }),
-        Kind::Swap { rt, rt2, bytes } => {
+        LoadStoreKind::TableBranch { bytes } => {
+            format!("tb{} {at}", if bytes == 1 { "b" } else { "h" })
+        }
+        LoadStoreKind::Swap { rt, rt2, bytes } => {
             let b = if bytes == 1 { "b" } else { "" };
             format!("swp{b}{cond} {}, {}, {base}", name(rt), name(rt2))
         }
