@@ -323,7 +323,7 @@ impl AbortIss {
 }
 
 impl Hsr {
-    /// That of a hypercall: HVC with an immediate of zero.
+    /// The syndrome of a hypercall: HVC with an immediate of zero.
     pub const CALL: Self = Self(ExceptionClass::Hvc.bits() << 26 | Self::IL);
 
     const IL: u32 = 1 << 25;

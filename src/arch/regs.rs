@@ -158,9 +158,9 @@ bitflags! {
         const V = 1 << 13;
         /// The hardware manages the access flag.
         const HA = 1 << 17;
-        /// What is writable is not executed.
+        /// Writable memory is not executed.
         const WXN = 1 << 19;
-        /// What user mode can write is not executed with privileges.
+        /// Memory that user mode can write is not executed with privileges.
         const UWXN = 1 << 20;
         /// Fast interrupts.
         const FI = 1 << 21;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a process has at its addresses: for src/glue/user_page.rs.
+ * The pages at addresses of a process: for src/glue/user_page.rs.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>

@@ -298,7 +298,7 @@ impl VcpuContext {
 }
 
 impl VcpuContext {
-    /// What the last trap was about.
+    /// The last trap, decoded.
     // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
     #[inline(always)]
     pub(crate) fn trap(&self) -> Trap {

@@ -147,7 +147,7 @@ pub(crate) struct Lowvisor {
     /// The page with the copy of `__hyp_init_begin` to `__hyp_init_end`.
     identity: LowmemPages,
     cpus: [Option<LowmemPages>; MAX_CPUS],
-    /// What an erratum of the core asks for after TLB maintenance.
+    /// The work that an erratum of the core asks for after TLB maintenance.
     pub(super) tlb_repair: TlbRepair,
     /// The CPUs on which HYP mode is ours.
     owned: [AtomicBool; MAX_CPUS],

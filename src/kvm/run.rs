@@ -279,7 +279,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     let Trap::Abort(abort) = running.state.context.trap() else {
         return false;
     };
-    // What the guest counts is in the hardware.
+    // The guest's counters are in the hardware.
     if !mmio::is_plain(&abort) || running.state.pmu.is_watched() {
         return false;
     }

@@ -90,7 +90,7 @@ enum Stage {
 #[pin_data]
 pub(crate) struct VmGic {
     host: Arc<Host>,
-    /// What user space has chosen.
+    /// The choices of user space.
     #[pin]
     config: Mutex<GicConfig>,
     /// A [`Stage`]. It changes under `config`.

@@ -12,7 +12,7 @@ use armv7::hsr::{
     Cp64Access, //
 };
 
-/// What an access comes to.
+/// The result of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cp14Outcome {
     /// A load: the value.

@@ -181,7 +181,7 @@ mod tests {
 
     const CORES: [Core; 4] = Core::ALL;
 
-    /// What was read can be written back, and changes nothing.
+    /// A value that was read can be written back, and changes nothing.
     #[test]
     fn saved_and_restored() {
         for core in CORES {

@@ -250,7 +250,7 @@ mod tests {
         call(&Call { function, args }, 0, firmware, &Alone)
     }
 
-    /// What a function comes to that there is not.
+    /// The result of a function that does not exist.
     fn unknown() -> SmcccOutcome {
         SmcccOutcome::Power(psci::PsciOutcome::Return(NOT_SUPPORTED))
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the tests of QEMU share, which are like the board tests otherwise (tests/board/common.sh).
+# The tests of QEMU share this. Otherwise they are like the board tests (tests/board/common.sh).
 
 # shellcheck source=tests/board/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../board/common.sh"

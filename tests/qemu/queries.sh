@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What libvirt asks QEMU before it makes a guest.
+# The questions that libvirt asks QEMU before it makes a guest.
 
 # shellcheck source=tests/qemu/common.sh
 . "$(dirname "$0")/common.sh"

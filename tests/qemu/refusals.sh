@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What cannot work ends in an error of QEMU's that says so, not in an assertion.
+# Requests that cannot work end in an error of QEMU's that says so, not in an assertion.
 
 # shellcheck source=tests/qemu/common.sh
 . "$(dirname "$0")/common.sh"

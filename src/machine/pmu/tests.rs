@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 const CORES: [Core; 4] = Core::ALL;
 
-/// What can happen in the tests: so many of each event, at PL1 and in user mode.
+/// The events of the tests: so many of each event, at PL1 and in user mode.
 #[derive(Clone)]
 struct World {
     kernel: [u64; 256],
@@ -659,7 +659,7 @@ proptest! {
             }
             prop_assert_eq!(machine.level(), manual.level());
             prop_assert!(machine.pmu.is_active() || !machine.level());
-            // What counts for nothing is not counted.
+            // No event is counted for nothing.
             for (n, event) in machine.world.counting.iter().enumerate() {
                 let counter = if n == CYCLE_COUNTER { CYCLES } else { n };
                 if let Some(event) = event {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the distributor keeps for each CPU: the banked interrupts and the sets
+//! The state that the distributor keeps for each CPU: the banked interrupts and the sets
 //! of interrupts that wait to be put into its list registers.
 
 use super::irq::after_reset;

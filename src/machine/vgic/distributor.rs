@@ -551,7 +551,7 @@ where
                     .get(holder)
                     .is_some_and(|c| c.pending.contains(intid));
                 let kick = self.change(cpu, intid, |irq| irq.priority = priority);
-                // What is in the list registers was chosen by priority.
+                // The interrupts in the list registers were chosen by priority.
                 if listed {
                     kick | bit(holder)
                 } else {

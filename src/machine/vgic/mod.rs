@@ -101,7 +101,7 @@ pub enum Error {
     Invalid,
 }
 
-/// What is fixed when the interrupt controller is made.
+/// The facts that are fixed when the interrupt controller is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Number of INTIDs, with those private to a CPU: 64 to 1024, a multiple

@@ -156,7 +156,7 @@ enum End {
     Never = 3,
 }
 
-/// What a guest reports behind the last instruction of its list.
+/// The value that a guest reports behind the last instruction of its list.
 const END_OF_LIST: u32 = 4;
 
 /// Where things are in a guest's memory, which begins at 0 with its vectors.
@@ -380,7 +380,7 @@ fn set_timer(time: Duration) -> Outcome {
     ensure(result == 0, "setitimer")
 }
 
-/// What a guest finds in its registers.
+/// The values that a guest finds in its registers.
 struct Witness {
     subject: Subject,
     readable: Vec<Encoding>,
@@ -494,7 +494,7 @@ impl Witness {
     }
 }
 
-/// What this process and its kernel find of themselves.
+/// The state that this process and its kernel find of themselves.
 struct Host {
     memory: Vec<u32>,
     thread: u32,
@@ -505,7 +505,7 @@ struct Host {
 /// At a low address: a static program begins at 64 KiB.
 static LOW: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 
-/// What a process may write of its own registers: TPIDRURW and the rounding mode of FPSCR.
+/// The registers of its own that a process may write: TPIDRURW and the rounding mode of FPSCR.
 const TPIDRURW: u32 = 0x5a5a_1234;
 const ROUND_UP: u32 = 1 << 22;
 

@@ -160,7 +160,7 @@ fn messages() -> io::Result<()> {
     processes.into_iter().try_for_each(wait)
 }
 
-/// What one of `count` operations costs, in nanoseconds.
+/// The cost of one of `count` operations, in nanoseconds.
 fn cost(what: &str, count: u32, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let start = Instant::now();
     work()?;

@@ -135,7 +135,7 @@ fn no_circle_of_more_than_two() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/kvm");
     let mut uses = Uses::new();
     read(&folder, None, 0, &mut uses);
-    // What is read has to make sense: some that are known.
+    // The imports that were read have to make sense: some are known.
     assert!(uses["run"].contains("exit") && uses["registers"].contains("running"));
     for module in uses.keys() {
         let circle = circle(&uses, module);

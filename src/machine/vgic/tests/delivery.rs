@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to single interrupts between flush and fold.
+//! Single interrupts between flush and fold.
 
 use super::vgic;
 use super::TestVgic;
@@ -213,7 +213,7 @@ fn changes_of_the_timers_interrupt_have_the_vcpu_flushed() {
         assert_eq!(gic.dist_write(1, offset, len, value), 0b10, "{what}");
         gic.flush(1, &mut ci);
         gic.reserve(1, &ci, 27);
-        // What it is already changes nothing.
+        // A value that it has already changes nothing.
         assert_eq!(gic.dist_write(0, offset, len, value) & 0b10, 0, "{what}");
     }
 }
@@ -414,7 +414,7 @@ fn user_space_does_not_drive_the_line_of_a_device() {
     assert_eq!(gic.set_level(0, 27, true), 1);
     assert_eq!(gic.set_user_level(0, 27, false), 0);
     assert!(gic.has_pending(0));
-    // That of another CPU, and one that nobody has.
+    // The interrupt of another CPU, and one that nobody has.
     assert_eq!(gic.set_user_level(1, 27, false), 0);
     assert!(!gic.has_pending(1));
     assert_eq!(gic.set_user_level(0, 64, true), 0);

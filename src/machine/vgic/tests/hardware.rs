@@ -38,7 +38,7 @@ pub(super) fn signalled(vmcr: u32, apr: u32, group1: bool, priority: u8) -> bool
         && u32::from(group_priority(vmcr, group1, priority)) < running_priority(apr)
 }
 
-/// What an acknowledge gave.
+/// The result of an acknowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) intid: u32,

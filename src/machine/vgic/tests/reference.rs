@@ -173,7 +173,7 @@ impl Reference {
     }
 }
 
-/// What a register holds for an interrupt.
+/// The bits of a register for an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Ctlr,
