@@ -67,6 +67,7 @@ vendor: root
 
 kernel: root
 	@tools/kernel
+	@tools/device-trees
 
 update: root
 	@tools/kernel update

@@ -6,7 +6,7 @@
 # shellcheck source=tests/qemu/common.sh
 . "$(dirname "$0")/common.sh"
 
-tree_of_board=$cache/kernel/$version/source/arch/arm/boot/dts/arm/vexpress-v2p-ca15-tc1.dtb
+tree_of_board=$cache/kernel/$version/trees/vexpress-v2p-ca15-tc1.dtb
 MORE=$tree_of_board on_board_with_qemu '
 	for cpus in 1 2; do
 		seq 13000 | head -c 131072 >/tmp/disk
