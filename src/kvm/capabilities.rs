@@ -30,7 +30,6 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_DESTROY_MEMORY_REGION_WORKS
         | uapi::KVM_CAP_JOIN_MEMORY_REGIONS_WORKS
         | uapi::KVM_CAP_SYNC_MMU
-        | uapi::KVM_CAP_IRQCHIP
         | uapi::KVM_CAP_ONE_REG
         | uapi::KVM_CAP_DEVICE_CTRL
         | uapi::KVM_CAP_ARM_PSCI
@@ -61,6 +60,7 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_BINARY_STATS_FD
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
+        uapi::KVM_CAP_IRQCHIP => host.gic.is_some().into(),
         uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
             crate::mem::dirty_log::MANUAL_PROTECT_OPTIONS as isize
         }

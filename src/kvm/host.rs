@@ -59,15 +59,28 @@ pub(crate) struct HostTimer {
     /// The INTID of the interrupt.
     pub(crate) intid: u32,
     pub(crate) frequency: Frequency,
-    /// Whether the interrupt is active in the GIC's interface of a CPU.
-    active: [AtomicBool; MAX_CPUS],
+    quieting: Quieting,
+    /// Whether the interrupt of a CPU is quiet.
+    quiet: [AtomicBool; MAX_CPUS],
+}
+
+/// The way in which the interrupt of the virtual timer is kept from interrupting the guest again and
+/// again, while its level is high and the guest knows of it. The guest sees neither: a mask in CNTV_CTL
+/// it would see, and might leave it there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quieting {
+    /// It is active in the interrupt controller. A GIC can do that.
+    Active,
+    /// It is masked in the interrupt controller. All of them can do that.
+    Masked,
 }
 
 /// The machine.
 #[pin_data]
 pub(crate) struct Host {
     pub(crate) lowvisor: Arc<Lowvisor>,
-    pub(crate) gic: HostGic,
+    /// Without it, the VMs' interrupts come from user space.
+    pub(crate) gic: Option<HostGic>,
     pub(crate) timer: HostTimer,
     pub(crate) pmu: HostPmu,
     #[pin]
@@ -105,49 +118,76 @@ impl PercpuHandler for VirtualTimer {
     fn handle() {}
 }
 
-impl HostGic {
-    fn find(lowvisor: &Arc<Lowvisor>) -> Result<Self> {
+/// The parts of a GIC with a virtual interface.
+struct GicParts {
+    /// The distributor.
+    gicd: Pa,
+    /// GICH, and its size.
+    gich: (Pa, u64),
+    /// GICV.
+    gicv: Pa,
+    /// The maintenance interrupt.
+    irq: u32,
+}
+
+impl GicParts {
+    /// Finds them in the device tree, or says in one line of the log what is missing.
+    fn find() -> Option<Self> {
+        // Linux 5.6 served such machines, too, and user space is told by KVM_CAP_IRQCHIP.
+        const MEANS: &str = "a VM's interrupt controller has to be that of its monitor \
+            (KVM_CAP_IRQCHIP is 0; QEMU: kernel-irqchip=off)";
         let Some(node) = GICS.iter().find_map(|name| Node::find(name)) else {
-            pr_err!(
-                "no GICv2 with virtualization extensions in the device tree (looked for \
-                 arm,cortex-a15-gic, arm,cortex-a7-gic, arm,gic-400)\n"
-            );
-            return Err(ENODEV);
+            pr_warn!("the device tree has no GICv2 with virtualization extensions: {MEANS}\n");
+            return None;
         };
-        let (Some((gicd, _)), Some((gich, gich_size)), Some((gicv, gicv_size))) =
+        let (Some((gicd, _)), Some(gich), Some((gicv, gicv_size))) =
             (node.registers(0), node.registers(2), node.registers(3))
         else {
-            pr_err!(
+            pr_warn!(
                 "the device tree names no virtual interface of the GIC (GICH and GICV, the third \
-                 and fourth entry of its reg): use a device tree that has them\n"
+                 and fourth entry of its reg): {MEANS}\n"
             );
-            return Err(ENODEV);
+            return None;
         };
         if gicv.0 & 0xfff != 0 || gicv_size < 0x2000 || gicv_size & 0xfff != 0 {
-            pr_err!(
-                "the GIC's virtual CPU interface ({:#x}, {:#x} bytes) is not made of pages: it \
-                 cannot be given to a guest alone\n",
+            pr_warn!(
+                "the GIC's virtual CPU interface ({:#x}, {:#x} bytes) is not made of pages, so a \
+                 guest cannot get it alone: {MEANS}\n",
                 gicv.0,
                 gicv_size
             );
-            return Err(ENODEV);
+            return None;
         }
         let Some(interrupt) = node.interrupt(0) else {
-            pr_err!(
-                "the device tree gives the GIC no maintenance interrupt (interrupts): use a \
-                 device tree that has it\n"
+            pr_warn!(
+                "the device tree gives the GIC no maintenance interrupt (interrupts): {MEANS}\n"
             );
-            return Err(ENODEV);
+            return None;
         };
-        let control = HypRegisters::map(lowvisor, gich, (gich_size as usize).clamp(0x200, 0x1000))?;
-        let list_registers = (control.read(GICH_VTR) & 0x3f) as usize + 1;
-        Ok(Self {
-            control,
-            distributor: HypRegisters::map(lowvisor, gicd, 0x1000)?,
-            virtual_interface: gicv,
-            list_registers,
-            maintenance: PercpuIrq::request::<MaintenanceIrq>(interrupt.irq, c"kvm_arm vgic")?,
+        Some(Self {
+            gicd,
+            gich,
+            gicv,
+            irq: interrupt.irq,
         })
+    }
+}
+
+impl HostGic {
+    fn find(lowvisor: &Arc<Lowvisor>) -> Result<Option<Self>> {
+        let Some(parts) = GicParts::find() else {
+            return Ok(None);
+        };
+        let (gich, size) = parts.gich;
+        let control = HypRegisters::map(lowvisor, gich, (size as usize).clamp(0x200, 0x1000))?;
+        let list_registers = (control.read(GICH_VTR) & 0x3f) as usize + 1;
+        Ok(Some(Self {
+            control,
+            distributor: HypRegisters::map(lowvisor, parts.gicd, 0x1000)?,
+            virtual_interface: parts.gicv,
+            list_registers,
+            maintenance: PercpuIrq::request::<MaintenanceIrq>(parts.irq, c"kvm_arm vgic")?,
+        }))
     }
 }
 
@@ -173,42 +213,76 @@ impl HostTimer {
             );
             return Err(ENODEV);
         };
+        let irq = PercpuIrq::request::<VirtualTimer>(interrupt.irq, c"kvm_arm timer")?;
+        // Only the driver of the interrupt controller knows whether it can.
+        let quieting = match IrqsOff::with(|irqs| irq.set_active(&irqs, false)) {
+            Ok(()) => Quieting::Active,
+            Err(_) => Quieting::Masked,
+        };
         Ok(Self {
-            irq: PercpuIrq::request::<VirtualTimer>(interrupt.irq, c"kvm_arm timer")?,
+            irq,
             intid: interrupt.hwirq,
             frequency,
-            active: [const { AtomicBool::new(false) }; MAX_CPUS],
+            quieting,
+            quiet: [const { AtomicBool::new(false) }; MAX_CPUS],
         })
     }
 
-    /// Makes the physical interrupt of this CPU active or inactive, unless it is so already.
+    /// Makes the physical interrupt of this CPU quiet or not, unless it is so already.
     #[inline]
-    pub(crate) fn set_active(&self, irqs: &IrqsOff, active: bool) {
-        let Some(known) = self.active.get(irqs.cpu()) else {
+    pub(crate) fn set_quiet(&self, irqs: &IrqsOff, quiet: bool) {
+        let Some(known) = self.quiet.get(irqs.cpu()) else {
             return;
         };
-        if known.load(Ordering::Relaxed) != active {
-            known.store(active, Ordering::Relaxed);
-            // This cannot fail for a requested interrupt of a GIC.
-            let _ = self.irq.set_active(irqs, active);
+        if known.load(Ordering::Relaxed) != quiet {
+            known.store(quiet, Ordering::Relaxed);
+            self.change(irqs, quiet);
+        }
+    }
+
+    fn change(&self, irqs: &IrqsOff, quiet: bool) {
+        match self.quieting {
+            Quieting::Active => {
+                // This does not fail, as it did not when the timer was found.
+                let _ = self.irq.set_active(irqs, quiet);
+            }
+            Quieting::Masked if quiet => self.irq.disable(irqs),
+            Quieting::Masked => self.irq.enable(irqs),
         }
     }
 
     /// Switches the timer of this CPU off, and makes its interrupt inactive. A loss of power, or the
-    /// software that ran before this kernel, may have left anything there.
+    /// software that ran before this kernel, may have left anything there. Which interrupts are masked,
+    /// the kernel sees to.
     fn reset(&self, irqs: &IrqsOff) {
         register::set_cntv_ctl(irqs, 0);
-        if let Some(known) = self.active.get(irqs.cpu()) {
-            known.store(false, Ordering::Relaxed);
-            let _ = self.irq.set_active(irqs, false);
+        if self.quieting == Quieting::Active {
+            self.note_active(irqs, false);
+            self.change(irqs, false);
+        } else {
+            self.set_quiet(irqs, false);
         }
     }
 
-    /// Takes note that the interrupt of this CPU has changed while the guest ran: HYP mode has made
-    /// it active, or the guest has deactivated it.
+    /// Makes the timer of this CPU ready for guests.
+    fn start(&self, irqs: &IrqsOff) {
+        self.reset(irqs);
+        self.irq.enable(irqs);
+    }
+
+    /// Ends that. No guest runs here afterwards.
+    fn stop(&self, irqs: &IrqsOff) {
+        self.irq.disable(irqs);
+        if self.quieting == Quieting::Masked {
+            self.note_active(irqs, false);
+        }
+    }
+
+    /// Takes note that the interrupt of this CPU is active or not, without a change of it: while the
+    /// guest ran, HYP mode has made it active, or the guest has deactivated it.
     #[inline]
     pub(crate) fn note_active(&self, irqs: &IrqsOff, active: bool) {
-        if let Some(known) = self.active.get(irqs.cpu()) {
+        if let Some(known) = self.quiet.get(irqs.cpu()) {
             known.store(active, Ordering::Relaxed);
         }
     }
@@ -286,18 +360,21 @@ impl CpuCallbacks for Follow {
     fn online(irqs: &IrqsOff) -> Result {
         Host::with_current(|host| {
             host.lowvisor.take_over(irqs)?;
-            host.gic.reset(irqs);
-            host.timer.reset(irqs);
-            host.gic.maintenance.enable(irqs);
-            host.timer.irq.enable(irqs);
+            if let Some(gic) = &host.gic {
+                gic.reset(irqs);
+                gic.maintenance.enable(irqs);
+            }
+            host.timer.start(irqs);
             Ok(())
         })
     }
 
     fn offline(irqs: &IrqsOff) {
         let _ = Host::with_current(|host| {
-            host.timer.irq.disable(irqs);
-            host.gic.maintenance.disable(irqs);
+            host.timer.stop(irqs);
+            if let Some(gic) = &host.gic {
+                gic.maintenance.disable(irqs);
+            }
             host.lowvisor.leave(irqs);
             Ok(())
         });
@@ -314,7 +391,9 @@ impl PowerCallbacks for Follow {
 
     fn up(irqs: &IrqsOff) {
         let result = Host::with_current(|host| {
-            host.gic.reset(irqs);
+            if let Some(gic) = &host.gic {
+                gic.reset(irqs);
+            }
             host.timer.reset(irqs);
             host.lowvisor.take_back(irqs)
         });

@@ -174,7 +174,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     }
 
     let lines = running.state.lines();
-    let keep_active = running.flush(&irqs, lines);
+    let keep_quiet = running.flush(&irqs, lines);
     let context = &mut *running.state.context;
     let decided_now = regs::Hcr::VI | regs::Hcr::VF | regs::Hcr::TWE;
     context.control.hcr =
@@ -192,9 +192,9 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     running
         .state
         .timers
-        .load(&irqs, &host.timer, &mut running.state.context, keep_active);
-    if running.vm.gic.exists() {
-        host.gic.load(&irqs, &running.state.interface);
+        .load(&irqs, &host.timer, &mut running.state.context, keep_quiet);
+    if let Some(gic) = running.vm.gic.hardware() {
+        gic.load(&irqs, &running.state.interface);
     }
     running.state.pmu.enter(&irqs);
     guest_time::account(irqs, |guest| run_guest(running, guest))
@@ -240,8 +240,8 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
 
     running.state.pmu.leave(guest.irqs());
     note_relayed(running, guest.irqs());
-    if running.vm.gic.exists() {
-        host.gic.save(guest.irqs(), &mut running.state.interface);
+    if let Some(gic) = running.vm.gic.hardware() {
+        gic.save(guest.irqs(), &mut running.state.interface);
     }
     let still_active = running.fold(guest.irqs());
     running.state.timers.save(
@@ -283,11 +283,14 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     if !mmio::is_plain(&abort) || running.state.pmu.is_watched() {
         return false;
     }
+    // A distributor traps only if there is a vGIC.
+    let Some(gic) = running.vm.gic.hardware() else {
+        return false;
+    };
     note_relayed(running, irqs);
     let mut lines = running.state.told_lines.get();
     let timer_was_due = lines.virt || running.state.timer_active;
     let mut still_active = true;
-    let gic = &running.vm.host.gic;
     if running.state.interface.used != 0 {
         gic.save(irqs, &mut running.state.interface);
         still_active = running.fold(irqs);

@@ -20,7 +20,7 @@ pub(crate) struct Running<'a> {
 
 impl Running<'_> {
     /// Fills the list registers before an entry. Says whether the virtual timer's physical
-    /// interrupt has to be active while the guest runs.
+    /// interrupt has to be quiet while the guest runs.
     #[inline]
     pub(super) fn flush(&mut self, irqs: &IrqsOff, lines: Lines) -> bool {
         let vm = self.vm;

@@ -11,6 +11,10 @@
 //! over. When the output rises while the guest runs, HYP mode does all that by itself
 //! (`hyp::relay`).
 //!
+//! Without a vGIC the monitor gets to know the output. While that is high, the physical
+//! interrupt is active, too, or masked if the host's interrupt controller knows no active
+//! interrupts ([`HostTimer::set_quiet`]).
+//!
 //! The physical timer (CNTP) is the host's. The guest's accesses trap and are
 //! emulated. An alarm makes a vCPU that runs look at its timer in time.
 
@@ -115,16 +119,16 @@ impl VcpuTimers {
     }
 
     /// Puts the virtual timer into the hardware, where it is off until the guest is entered.
-    /// `keep_active` says whether the guest has yet to end the interrupt.
+    /// `keep_quiet` says whether the guest has yet to end the interrupt.
     #[inline]
     pub(crate) fn load(
         &mut self,
         irqs: &IrqsOff,
         host: &HostTimer,
         context: &mut VcpuContext,
-        keep_active: bool,
+        keep_quiet: bool,
     ) {
-        host.set_active(irqs, keep_active);
+        host.set_quiet(irqs, keep_quiet);
         register::set_cntv_cval(irqs, self.virt.cval);
         context.cntv_ctl = self.virt.ctl.bits();
     }

@@ -64,7 +64,7 @@ fn clear_dirty_log(vm: &Vm, arg: usize) -> Result {
 fn create_device(vm: ArcBorrow<'_, Vm>, arg: usize) -> Result<isize> {
     let mut request: uapi::kvm_create_device = abi::read_user(arg)?;
     let is_vfio = match request.type_ {
-        uapi::kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2 => false,
+        uapi::kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2 if vm.host.gic.is_some() => false,
         uapi::kvm_device_type_KVM_DEV_TYPE_VFIO => true,
         _ => return Err(ENODEV),
     };

@@ -40,7 +40,10 @@ use super::{
         CPU_SIZE,
         DIST_SIZE, //
     },
-    host::Host,
+    host::{
+        Host,
+        HostGic, //
+    },
     lines::{
         Intids,
         Lines, //
@@ -145,6 +148,13 @@ impl VmGic {
         self.has_reached(Stage::Created)
     }
 
+    /// The virtual interface of the host's GIC, which the vCPUs use if the interrupt controller is in
+    /// the kernel.
+    #[inline]
+    pub(crate) fn hardware(&self) -> Option<&HostGic> {
+        self.host.gic.as_ref().filter(|_| self.exists())
+    }
+
     /// Whether the numbers of vCPUs and of interrupts are fixed.
     pub(crate) fn is_initialized(&self) -> bool {
         self.has_reached(Stage::Initialized)
@@ -162,8 +172,12 @@ impl VmGic {
         lock_killable(&self.config)
     }
 
-    /// KVM_CREATE_IRQCHIP, and the creation of a vGIC device.
+    /// KVM_CREATE_IRQCHIP, and the creation of a vGIC device. `ENODEV` if the host has no virtual
+    /// interface for it.
     pub(crate) fn create(&self, vcpus: &Vcpus) -> Result {
+        if self.host.gic.is_none() {
+            return Err(ENODEV);
+        }
         let mut config = self.lock_config()?;
         if self.exists() {
             return Err(EEXIST);
@@ -196,16 +210,14 @@ impl VmGic {
     }
 
     fn init_locked(&self, vcpus: &Vcpus, config: &mut GicConfig) -> Result {
-        if !self.exists() {
-            return Err(ENXIO);
-        }
+        let hardware = self.hardware().ok_or(ENXIO)?;
         if self.is_initialized() {
             return Ok(());
         }
         // Ids need not be consecutive; the distributor has a place for each up to the last.
         let nr_cpus = vcpus.iter().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
         let distributor =
-            config.build(nr_cpus, self.host.gic.list_registers, self.host.timer.intid)?;
+            config.build(nr_cpus, hardware.list_registers, self.host.timer.intid)?;
         self.distributor.with(|gic| *gic = Some(distributor));
         self.reach(config, Stage::Initialized);
         Ok(())
@@ -239,7 +251,8 @@ impl VmGic {
         self.init_locked(vcpus, &mut config)?;
         // The second page has but one register, GICC_DIR, and its accesses trap. In hardware, the
         // deactivation of an interrupt that is in no list register would be counted, but not named.
-        memory.map_device(Ipa(cpu), self.host.gic.virtual_interface, PAGE_SIZE)?;
+        let hardware = self.hardware().ok_or(ENXIO)?;
+        memory.map_device(Ipa(cpu), hardware.virtual_interface, PAGE_SIZE)?;
         self.dist_page.store(Ipa(dist).gfn(), Ordering::Relaxed);
         self.dir_page.store(Ipa(cpu).gfn() + 1, Ordering::Relaxed);
         self.reach(&mut config, Stage::Mapped);
@@ -410,7 +423,7 @@ impl VmGic {
     // --- A vCPU's entry and exit ------------------------------------------------------
 
     /// Fills the list registers before an entry. Says whether the virtual timer's physical
-    /// interrupt has to be active while the guest runs.
+    /// interrupt has to be quiet while the guest runs.
     #[inline]
     pub(super) fn flush(
         &self,
@@ -420,9 +433,9 @@ impl VmGic {
         state: &mut VcpuState,
         lines: Lines,
     ) -> bool {
-        if !self.exists() {
+        let Some(hardware) = self.hardware() else {
             return lines.virt;
-        }
+        };
         let told = state.told_lines.replace(lines);
         // The virtual timer's level is looked at again after each deactivation.
         let tell = lines != told || lines.virt;
@@ -450,7 +463,7 @@ impl VmGic {
         let (n, value) = reserved.unwrap_or_default();
         if state.timer_register != n || !state.context.relay.gives(value) {
             state.timer_register = n;
-            state.context.relay = self.host.gic.relay(n, value, self.host.timer.intid);
+            state.context.relay = hardware.relay(n, value, self.host.timer.intid);
         }
         vcpus.request(kick & !(1 << vcpu.id), request::INTERRUPT);
         state.timer_active

@@ -55,7 +55,7 @@ fn create(vm: &Vm) -> Result<Device, String> {
 
 fn irqchip_twice() -> Outcome {
     let (_kvm, vm) = new_vm()?;
-    vm.create_irqchip().works("the first")?;
+    vm.create_irqchip().works("the first KVM_CREATE_IRQCHIP")?;
     fails("the second", vm.create_irqchip(), &[libc::EEXIST])?;
     let device = vm.create_device(uapi::DEV_TYPE_ARM_VGIC_V2);
     fails("a device beside it", device, &[libc::EEXIST])
@@ -63,12 +63,12 @@ fn irqchip_twice() -> Outcome {
 
 fn irqchip_order() -> Outcome {
     let (kvm, vm) = new_vm()?;
-    vm.create_irqchip().works("before a vCPU")?;
+    vm.create_irqchip().works("KVM_CREATE_IRQCHIP before a vCPU")?;
     let vcpu = new_vcpu(&kvm, &vm, 0)?;
     init(&vm, &vcpu)?;
     let (kvm, vm) = new_vm()?;
     let _vcpu = new_vcpu(&kvm, &vm, 0)?;
-    vm.create_irqchip().works("after a vCPU")
+    vm.create_irqchip().works("KVM_CREATE_IRQCHIP after a vCPU")
 }
 
 fn irqchip_late() -> Outcome {
@@ -119,7 +119,8 @@ fn create_device() -> Outcome {
         fd: u32::MAX,
         flags: uapi::CREATE_DEVICE_TEST,
     };
-    ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request).works("a test of the vGIC")?;
+    ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request)
+        .works("KVM_CREATE_DEVICE as a test of the vGIC")?;
     for unknown in [0, 3, 7, 99] {
         request.device_type = unknown;
         let result = ioctl_mut(&vm, uapi::CREATE_DEVICE(), &mut request);

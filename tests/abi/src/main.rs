@@ -4,7 +4,8 @@
 //!
 //! Each test runs in a process of its own, so a test that hangs or dies is a failure like any
 //! other. Without arguments all of them run; with arguments, those whose names contain one, in
-//! capital letters or not. The expected results are those of Documentation/virt/kvm/api.rst in the
+//! capital letters or not. With `--without-vgic` before them, the host is one without a virtual GIC: a
+//! test that makes a vGIC then has to fail at that by ENODEV, and is counted apart. The expected results are those of Documentation/virt/kvm/api.rst in the
 //! kernel. Where that is silent, they are the answers of Linux 5.6 on this architecture.
 
 mod accounting;
@@ -31,6 +32,7 @@ mod stress;
 mod system;
 mod tasks;
 mod tlb;
+mod user_irqchip;
 mod userfault;
 mod vcpu;
 mod vcpu_attributes;
@@ -49,6 +51,23 @@ const PATIENCE: u64 = 60;
 /// The argument that makes this program run one test in its own process.
 const ONE: &str = "--one";
 
+/// The argument for a host without a virtual GIC, and the variable by which the processes of the tests
+/// get to know.
+const WITHOUT_VGIC: &str = "--without-vgic";
+const WITHOUT_VGIC_VARIABLE: &str = "ABI_WITHOUT_VGIC";
+
+/// Whether the host has a virtual GIC, as whoever started this program says.
+pub(crate) fn has_vgic() -> bool {
+    std::env::var_os(WITHOUT_VGIC_VARIABLE).is_none()
+}
+
+/// Whether a test has failed because the host has no virtual GIC.
+fn needs_vgic(why: &str) -> bool {
+    let no_device = std::io::Error::from_raw_os_error(libc::ENODEV).to_string();
+    let makes_one = ["KVM_CREATE_DEVICE", "KVM_CREATE_IRQCHIP"];
+    !has_vgic() && makes_one.iter().any(|call| why.contains(call)) && why.contains(&no_device)
+}
+
 fn tests() -> Vec<Test> {
     [
         system::TESTS,
@@ -66,6 +85,7 @@ fn tests() -> Vec<Test> {
         firmware::TESTS,
         halt::TESTS,
         irq_line::TESTS,
+        user_irqchip::TESTS,
         gic::TESTS,
         vfio::TESTS,
         eventfd::TESTS,
@@ -104,7 +124,11 @@ fn run(name: &str) -> Outcome {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == WITHOUT_VGIC) {
+        arguments.remove(0);
+        std::env::set_var(WITHOUT_VGIC_VARIABLE, "1");
+    }
     let tests = tests();
     match arguments.as_slice() {
         [one, name] if one == ONE => {
@@ -131,7 +155,7 @@ fn main() -> ExitCode {
         [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}
     }
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed, mut without) = (0, 0, 0);
     let parts: Vec<String> = arguments.iter().map(|part| part.to_lowercase()).collect();
     let is_asked = |name: &str| {
         parts
@@ -147,15 +171,22 @@ fn main() -> ExitCode {
                 passed += 1;
                 println!("ok {name}");
             }
+            Err(why) if needs_vgic(&why) => {
+                without += 1;
+                println!("needs a vGIC: {name}");
+            }
             Err(why) => {
                 failed += 1;
                 println!("not ok {name}: {why}");
             }
         }
     }
-    if passed + failed == 0 {
+    if passed + failed + without == 0 {
         let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
         eprintln!("no test has such a name; there are\n{}", names.join("\n"));
+    }
+    if without > 0 {
+        println!("{without} need a vGIC");
     }
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 {

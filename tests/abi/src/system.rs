@@ -8,6 +8,7 @@ use kvm::{ioctl, uapi, Kvm};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{new_vcpu, new_vm, PAGE};
+use crate::has_vgic;
 
 pub(crate) const TESTS: &[Test] = &[
     ("GET_API_VERSION", api_version),
@@ -46,8 +47,9 @@ fn extensions() -> Outcome {
     const DESTROY_MEMORY_REGION_WORKS: u32 = 21;
     const JOIN_MEMORY_REGIONS_WORKS: u32 = 30;
     let kvm = kvm()?;
+    let irqchip = kvm.check_extension(uapi::CAP_IRQCHIP);
+    equal("IRQCHIP", irqchip.works("CHECK_EXTENSION")?, has_vgic().into())?;
     for capability in [
-        uapi::CAP_IRQCHIP,
         uapi::CAP_USER_MEMORY,
         uapi::CAP_SYNC_MMU,
         DESTROY_MEMORY_REGION_WORKS,

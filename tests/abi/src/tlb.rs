@@ -20,7 +20,7 @@ const FIRST: usize = 4;
 const PAGES: usize = 8;
 
 /// Keeps this thread on a CPU.
-fn stay_on(cpu: usize) -> Outcome {
+pub(crate) fn stay_on(cpu: usize) -> Outcome {
     let set = 1u32 << cpu;
     // SAFETY: A set of 32 CPUs.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), (&raw const set).cast()) };
