@@ -63,7 +63,8 @@ fn irqchip_twice() -> Outcome {
 
 fn irqchip_order() -> Outcome {
     let (kvm, vm) = new_vm()?;
-    vm.create_irqchip().works("KVM_CREATE_IRQCHIP before a vCPU")?;
+    vm.create_irqchip()
+        .works("KVM_CREATE_IRQCHIP before a vCPU")?;
     let vcpu = new_vcpu(&kvm, &vm, 0)?;
     init(&vm, &vcpu)?;
     let (kvm, vm) = new_vm()?;

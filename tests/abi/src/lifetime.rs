@@ -20,6 +20,7 @@ use crate::guest::{
     code, init, new_vcpu, new_vm, run_passes, slot, Aligned, Gic, Guest, Memory, BASE, HOLE, HUGE,
     PAGE, PSCI_SYSTEM_OFF,
 };
+use crate::has_vgic;
 use crate::memory::memfd;
 use crate::stress::Random;
 
@@ -255,8 +256,8 @@ fn run_victim(path: &str, kind: u32) -> Outcome {
     let guest = Guest::new(&program)?;
     let Guest { kvm, vm, vcpu, .. } = &guest;
     let gic = match kind & WITH_GIC {
-        0 => None,
-        _ => Some(Gic::new(&guest)?),
+        WITH_GIC if has_vgic() => Some(Gic::new(&guest)?),
+        _ => None,
     };
     let file = fs::File::options().read(true).write(true).open(path);
     let file = file.works(path)?;

@@ -48,7 +48,11 @@ fn extensions() -> Outcome {
     const JOIN_MEMORY_REGIONS_WORKS: u32 = 30;
     let kvm = kvm()?;
     let irqchip = kvm.check_extension(uapi::CAP_IRQCHIP);
-    equal("IRQCHIP", irqchip.works("CHECK_EXTENSION")?, has_vgic().into())?;
+    equal(
+        "IRQCHIP",
+        irqchip.works("CHECK_EXTENSION")?,
+        has_vgic().into(),
+    )?;
     for capability in [
         uapi::CAP_USER_MEMORY,
         uapi::CAP_SYNC_MMU,
