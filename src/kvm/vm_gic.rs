@@ -216,8 +216,7 @@ impl VmGic {
         }
         // Ids need not be consecutive; the distributor has a place for each up to the last.
         let nr_cpus = vcpus.iter().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
-        let distributor =
-            config.build(nr_cpus, hardware.list_registers, self.host.timer.intid)?;
+        let distributor = config.build(nr_cpus, hardware.list_registers, self.host.timer.intid)?;
         self.distributor.with(|gic| *gic = Some(distributor));
         self.reach(config, Stage::Initialized);
         Ok(())
