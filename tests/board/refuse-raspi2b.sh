@@ -1,0 +1,10 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The Raspberry Pi 2, whose CPUs QEMU starts in SVC mode, is refused.
+
+# shellcheck source=tests/board/common.sh
+. "$(dirname "$0")/common.sh"
+
+export BOARD=raspi2b
+expect_refusal 'SVC'
