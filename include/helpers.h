@@ -89,10 +89,14 @@ unsigned int kvm_arm_halt_poll_ns(void);
 unsigned int kvm_arm_halt_poll_ns_grow(void);
 unsigned int kvm_arm_halt_poll_ns_grow_start(void);
 unsigned int kvm_arm_halt_poll_ns_shrink(void);
+#ifdef CONFIG_KVM_ARM_PRETEND
+unsigned int kvm_arm_pretended_midr(unsigned int cpu);
+#endif
 
 /* perf.c */
-struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
-					     bool interrupts);
+int kvm_arm_perf_monitors(int cpu, u64 config, bool interrupts);
+struct perf_event *kvm_arm_perf_event_create(u32 monitors, u64 config, bool user,
+					     bool kernel, bool interrupts);
 void kvm_arm_perf_event_release(struct perf_event *event);
 void kvm_arm_perf_event_enable(struct perf_event *event);
 void kvm_arm_perf_event_disable(struct perf_event *event);

@@ -5,6 +5,12 @@
 
 use super::safe;
 
+/// The MIDR that the tester gives this CPU, or 0.
+#[cfg(CONFIG_KVM_ARM_PRETEND)]
+pub(crate) fn pretended_midr(irqs: &super::cpu::IrqsOff) -> u32 {
+    safe::kvm_arm_pretended_midr(irqs.cpu() as kernel::ffi::c_uint)
+}
+
 macro_rules! parameters {
     ($($(#[$doc:meta])* $name:ident = $helper:ident;)*) => {
         $(

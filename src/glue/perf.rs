@@ -12,14 +12,31 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::from_err_ptr,
+    ffi,
     prelude::*, //
 };
 use kvm_bindings as glue;
 
 use super::{
     any_thread::AnyThread,
-    cpu::IrqsOff, //
+    cpu::IrqsOff,
+    safe, //
 };
+
+/// The performance monitors of some CPUs, as the perf core knows them: machines with CPUs of different
+/// cores have several. An event that is for those of other CPUs never counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Monitors(u32);
+
+impl Monitors {
+    /// Those of a CPU, if it is online and they count an event with this number, with an interrupt at an
+    /// overflow if that is asked for. May sleep.
+    pub(crate) fn of_cpu(cpu: usize, number: u64, interrupts: bool) -> Result<Self> {
+        let found = safe::kvm_arm_perf_monitors(cpu as ffi::c_int, number, interrupts);
+        // Numbers of the perf core are small, and errors are negative.
+        u32::try_from(found).map(Self).map_err(|_| ENODEV)
+    }
+}
 
 /// A kernel counter of the perf core for the thread that made it.
 ///
@@ -41,11 +58,18 @@ impl PerfEvent {
     /// resumed. May sleep.
     ///
     /// With `interrupts` the monitors interrupt the CPU at an overflow. Not all monitors can.
-    pub(crate) fn new(number: u64, user: bool, kernel: bool, interrupts: bool) -> Result<Self> {
+    pub(crate) fn new(
+        monitors: Monitors,
+        number: u64,
+        user: bool,
+        kernel: bool,
+        interrupts: bool,
+    ) -> Result<Self> {
         // SAFETY: In process context. The event holds a reference to the current thread. The
         // functions of the perf core may be called by any thread.
         let event = unsafe {
-            let event = glue::kvm_arm_perf_event_create(number, user, kernel, interrupts);
+            let event =
+                glue::kvm_arm_perf_event_create(monitors.0, number, user, kernel, interrupts);
             AnyThread::new(NonNull::new(from_err_ptr(event)?).ok_or(ENODEV)?)
         };
         // INVARIANT: The event is new, so nobody else uses it.

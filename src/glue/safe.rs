@@ -77,11 +77,20 @@ safe_functions! {
         fn kvm_arm_virt_to_phys(va: *const ffi::c_void) -> bindings::phys_addr_t;
         fn kvm_arm_phys_to_virt(pa: bindings::phys_addr_t) -> *mut ffi::c_void;
         fn kvm_arm_irq_to_hwirq(irq: ffi::c_uint) -> ffi::c_uint;
+        fn kvm_arm_perf_monitors(cpu: ffi::c_int, config: u64, interrupts: bool) -> ffi::c_int;
         fn eventfd_ctx_fdget(fd: ffi::c_int) -> *mut kvm_bindings::eventfd_ctx;
     }
     // Allocations.
     kvm_bindings::{
         fn kvm_arm_alloc_percpu_ptr() -> *mut ffi::c_void;
         fn kvm_arm_alloc_pages(gfp: bindings::gfp_t, order: ffi::c_uint) -> *mut bindings::page;
+    }
+}
+
+#[cfg(CONFIG_KVM_ARM_PRETEND)]
+safe_functions! {
+    // The module's own variables.
+    kvm_bindings::{
+        fn kvm_arm_pretended_midr(cpu: ffi::c_uint) -> ffi::c_uint;
     }
 }

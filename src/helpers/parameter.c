@@ -45,3 +45,15 @@ unsigned int kvm_arm_halt_poll_ns_shrink(void)
 {
 	return READ_ONCE(halt_poll_ns_shrink);
 }
+
+#ifdef CONFIG_KVM_ARM_PRETEND
+/* For tests: no emulated board has CPUs of different cores. */
+static unsigned int pretend_midr[NR_CPUS];
+module_param_array(pretend_midr, uint, NULL, 0400);
+MODULE_PARM_DESC(pretend_midr, "For each CPU, the MIDR by which its core is known (0: its own)");
+
+unsigned int kvm_arm_pretended_midr(unsigned int cpu)
+{
+	return cpu < NR_CPUS ? pretend_midr[cpu] : 0;
+}
+#endif

@@ -21,11 +21,36 @@ static void ignore_overflow(struct perf_event *event, struct perf_sample_data *d
 {
 }
 
-struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
-					     bool interrupts)
+/*
+ * The number by which attr.type chooses the monitors of a CPU. Those that count
+ * for the CPU are the only ones that accept an event for it.
+ */
+int kvm_arm_perf_monitors(int cpu, u64 config, bool interrupts)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_RAW,
+		.size = sizeof(attr),
+		.config = config,
+		.sample_period = interrupts ? NO_OVERFLOW : 0,
+		.exclude_hv = 1,
+		.disabled = 1,
+	};
+	struct perf_event *event;
+	int monitors;
+
+	event = perf_event_create_kernel_counter(&attr, cpu, NULL, ignore_overflow, NULL);
+	if (IS_ERR(event))
+		return PTR_ERR(event);
+	monitors = event->pmu->type;
+	perf_event_release_kernel(event);
+	return monitors;
+}
+
+struct perf_event *kvm_arm_perf_event_create(u32 monitors, u64 config, bool user,
+					     bool kernel, bool interrupts)
+{
+	struct perf_event_attr attr = {
+		.type = monitors,
 		.size = sizeof(attr),
 		.config = config,
 		.sample_period = interrupts ? NO_OVERFLOW : 0,
@@ -98,8 +123,13 @@ u64 kvm_arm_perf_event_pause(struct perf_event *event)
 	return local64_read(&event->count);
 }
 #else
-struct perf_event *kvm_arm_perf_event_create(u64 config, bool user, bool kernel,
-					     bool interrupts)
+int kvm_arm_perf_monitors(int cpu, u64 config, bool interrupts)
+{
+	return -EOPNOTSUPP;
+}
+
+struct perf_event *kvm_arm_perf_event_create(u32 monitors, u64 config, bool user,
+					     bool kernel, bool interrupts)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }

@@ -26,7 +26,7 @@ macro_rules! mrc {
 }
 
 /// Reads an identification register of CP15.
-pub(crate) fn id(reg: IdReg) -> u32 {
+pub(super) fn id(reg: IdReg) -> u32 {
     match reg {
         IdReg::Midr => mrc!("p15, 0, {}, c0, c0, 0"),
         IdReg::Ctr => mrc!("p15, 0, {}, c0, c0, 1"),
@@ -53,28 +53,24 @@ pub(crate) fn id(reg: IdReg) -> u32 {
 }
 
 /// CCSIDR for a value of CSSELR that selects a cache.
-pub(crate) fn ccsidr(csselr: u32) -> u32 {
-    IrqsOff::with(|_| {
-        // SAFETY: Selects what CCSIDR shows; nothing else changes.
-        unsafe {
-            asm!("mcr p15, 2, {}, c0, c0, 0", in(reg) csselr, options(nostack, preserves_flags))
-        };
-        isb();
-        mrc!("p15, 1, {}, c0, c0, 0")
-    })
+pub(super) fn ccsidr(_irqs: &IrqsOff, csselr: u32) -> u32 {
+    // SAFETY: Selects what CCSIDR shows; nothing else changes.
+    unsafe { asm!("mcr p15, 2, {}, c0, c0, 0", in(reg) csselr, options(nostack, preserves_flags)) };
+    isb();
+    mrc!("p15, 1, {}, c0, c0, 0")
 }
 
 /// FPSID. The CPU must have a VFP.
-pub(crate) fn fpsid() -> u32 {
+pub(super) fn fpsid() -> u32 {
     mrc!("p10, 7, {}, c0, c0, 0")
 }
 
 /// MVFR0. The CPU must have a VFP.
-pub(crate) fn mvfr0() -> u32 {
+pub(super) fn mvfr0() -> u32 {
     mrc!("p10, 7, {}, c7, c0, 0")
 }
 
 /// MVFR1. The CPU must have a VFP.
-pub(crate) fn mvfr1() -> u32 {
+pub(super) fn mvfr1() -> u32 {
     mrc!("p10, 7, {}, c6, c0, 0")
 }

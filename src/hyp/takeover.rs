@@ -12,6 +12,8 @@ use core::{
     ptr::NonNull,
     sync::atomic::{
         AtomicBool,
+        AtomicU32,
+        AtomicU8,
         AtomicUsize,
         Ordering, //
     },
@@ -30,13 +32,15 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
 };
 use kvm_bindings as layout;
 use machine::{
     core::{
         Core,
+        CoreSet,
         PredictorFlush, //
     },
     errata::TlbRepair, //
@@ -49,8 +53,14 @@ use super::{
         HypCpu,
         HypFault, //
     },
+    identity::{
+        core_of_this_cpu,
+        midr,
+        Identity, //
+    },
     page_table::HypPageTable,
-    register, //
+    register,
+    tlb::TlbRepairs, //
 };
 use crate::glue::{
     cpu::{
@@ -141,16 +151,16 @@ impl HypOwner {
 /// The lowvisor: HYP mode's mappings, and its state on each CPU.
 #[pin_data]
 pub(crate) struct Lowvisor {
-    core: Core,
     #[pin]
     table: Mutex<HypPageTable>,
     /// The page with the copy of `__hyp_init_begin` to `__hyp_init_end`.
     identity: LowmemPages,
     cpus: [Option<LowmemPages>; MAX_CPUS],
-    /// The work that an erratum of the core asks for after TLB maintenance.
-    pub(super) tlb_repair: TlbRepair,
-    /// The CPUs on which HYP mode is ours.
-    owned: [AtomicBool; MAX_CPUS],
+    pub(super) tlb_repairs: TlbRepairs,
+    /// The number of the core of each CPU on which HYP mode is ours, and [`NOT_OURS`] for the others.
+    owned: [AtomicU8; MAX_CPUS],
+    /// The cores of which a CPU was ours.
+    identities: [SetOnce<Identity>; Core::ALL.len()],
     /// The CPUs on which it is to be ours again after a loss of power.
     wanted: [AtomicBool; MAX_CPUS],
     /// A CPU did not get HYP mode back. TLB maintenance from there cannot reach other CPUs' TLBs, so
@@ -161,10 +171,22 @@ pub(crate) struct Lowvisor {
     httbr: u64,
 }
 
+/// HYP mode of a CPU is not ours.
+const NOT_OURS: u8 = u8::MAX;
+
+/// The reason for which a vCPU cannot run on this CPU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// The CPU is of another core than the vCPU.
+    OtherCore,
+    /// HYP mode is not ours, or guests may run nowhere.
+    NotOurs,
+}
+
 impl Lowvisor {
     /// Finds out whether the machine can be a host, and prepares the takeover of HYP mode.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let core = check_cpus()?;
+        check_cpus()?;
         let mut table = HypPageTable::new()?;
         map_module(&mut table)?;
 
@@ -207,12 +229,12 @@ impl Lowvisor {
         let httbr = table.httbr();
         Arc::pin_init(
             pin_init!(Self {
-                core,
                 table <- new_mutex!(table, "kvm_arm_hyp_table"),
                 identity,
                 cpus,
-                tlb_repair: TlbRepair::of(register::midr(), register::revidr()),
-                owned: [const { AtomicBool::new(false) }; MAX_CPUS],
+                tlb_repairs: TlbRepairs::new(),
+                owned: [const { AtomicU8::new(NOT_OURS) }; MAX_CPUS],
+                identities: [const { SetOnce::new() }; Core::ALL.len()],
                 wanted: [const { AtomicBool::new(false) }; MAX_CPUS],
                 is_lost: AtomicBool::new(false),
                 no_windows: AtomicBool::new(false),
@@ -222,9 +244,30 @@ impl Lowvisor {
         )
     }
 
-    /// The core that all CPUs are.
-    pub(crate) fn core(&self) -> Core {
-        self.core
+    /// The cores of which a CPU is ours, or was.
+    pub(crate) fn cores(&self) -> CoreSet {
+        let known = Core::ALL.into_iter();
+        known
+            .filter(|&core| self.identity(core).is_some())
+            .fold(CoreSet::default(), CoreSet::with)
+    }
+
+    /// One of the cores of which a CPU was ours.
+    pub(crate) fn any_core(&self) -> Option<&Identity> {
+        self.identities.iter().find_map(SetOnce::as_ref)
+    }
+
+    /// The registers that identify a core, once a CPU of it was ours.
+    pub(crate) fn identity(&self, core: Core) -> Option<&Identity> {
+        self.identities.get(core as usize)?.as_ref()
+    }
+
+    /// The CPUs of a core on which HYP mode is ours now.
+    pub(crate) fn cpus_of(&self, core: Core) -> impl Iterator<Item = usize> + '_ {
+        let owned = self.owned.iter().enumerate();
+        owned
+            .filter(move |(_, owned)| owned.load(Ordering::Relaxed) == core as u8)
+            .map(|(cpu, _)| cpu)
     }
 
     /// HYP mode on this CPU, if it is ours.
@@ -233,18 +276,27 @@ impl Lowvisor {
         let owned = self.owned.get(irqs.cpu())?;
         // INVARIANT: HYP mode is ours here. The CPU itself gives it back, with interrupts off, so not
         // while `irqs` lives.
-        owned
-            .load(Ordering::Relaxed)
-            .then_some(HypCpuRef { _irqs: irqs })
+        (owned.load(Ordering::Relaxed) != NOT_OURS).then_some(HypCpuRef { _irqs: irqs })
     }
 
-    /// HYP mode on this CPU, if guests may run.
+    /// HYP mode on this CPU, if a vCPU of `core` may run here.
     #[inline]
-    pub(crate) fn for_guests<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
+    pub(crate) fn for_guest<'a>(&self, irqs: &'a IrqsOff, core: Core) -> Option<HypCpuRef<'a>> {
         if self.is_lost.load(Ordering::Relaxed) {
             return None;
         }
-        self.this_cpu(irqs)
+        let owned = self.owned.get(irqs.cpu())?;
+        // INVARIANT: As in `this_cpu`: no core has the number `NOT_OURS`.
+        (owned.load(Ordering::Relaxed) == core as u8).then_some(HypCpuRef { _irqs: irqs })
+    }
+
+    /// Why [`for_guest`](Self::for_guest) gave nothing.
+    #[cold]
+    pub(crate) fn why_not(&self, irqs: &IrqsOff) -> NoEntry {
+        if self.is_lost.load(Ordering::Relaxed) || self.this_cpu(irqs).is_none() {
+            return NoEntry::NotOurs;
+        }
+        NoEntry::OtherCore
     }
 
     /// The registers at the last fault inside HYP mode on this CPU.
@@ -321,14 +373,14 @@ impl Lowvisor {
     fn install(&self, irqs: &IrqsOff) -> Result {
         let cpu = irqs.cpu();
         // `check_cpus` has looked only at those CPUs that were online.
-        if Core::from_midr(register::midr()) != Some(self.core) {
+        let Some(core) = core_of_this_cpu(irqs) else {
             pr_err!(
-                "CPU {cpu} (MIDR {:#010x}) is another core than those that guests run on: it has \
-                 to stay offline while the module is loaded\n",
-                register::midr()
+                "unsupported core (MIDR {:#010x}) of CPU {cpu}: the CPU has to stay offline while \
+                 the module is loaded\n",
+                midr(irqs)
             );
             return Err(ENODEV);
-        }
+        };
         match HypOwner::find(irqs) {
             HypOwner::Us => return Ok(()),
             HypOwner::Stub => (),
@@ -363,7 +415,7 @@ impl Lowvisor {
             let (vfp, d32) = (layout::kvm_arm_has_vfp(), layout::kvm_arm_has_vfp_d32());
             (*host).reset_pa = (self.identity.pa().0 as usize + reset) as u32;
             (*host).mpidr = register::mpidr();
-            (*host).guest_vectors = match self.core.description().predictor {
+            (*host).guest_vectors = match core.description().predictor {
                 PredictorFlush::NotNeeded => &raw const __hyp_guest_vectors,
                 PredictorFlush::Iciallu => &raw const __hyp_guest_vectors_iciallu,
                 PredictorFlush::Bpiall => &raw const __hyp_guest_vectors_bpiall,
@@ -378,14 +430,22 @@ impl Lowvisor {
             pr_err!("CPU {cpu}: HYP mode did not come up after the soft restart\n");
             return Err(EIO);
         }
-        self.owned[cpu].store(true, Ordering::Relaxed);
+        self.tlb_repairs
+            .add(TlbRepair::of(register::midr(), register::revidr()));
+        if let Some(identity) = self.identities.get(core as usize) {
+            if identity.as_ref().is_none() {
+                // Another CPU of this core may be faster: it has the same.
+                identity.populate(Identity::read(irqs, core));
+            }
+        }
+        self.owned[cpu].store(core as u8, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives HYP mode back on this CPU, if it is ours, so that the CPU can lose its power.
     pub(crate) fn give_back(&self, irqs: &IrqsOff) {
         if let Some(hyp) = self.this_cpu(irqs) {
-            self.owned[irqs.cpu()].store(false, Ordering::Relaxed);
+            self.owned[irqs.cpu()].store(NOT_OURS, Ordering::Relaxed);
             // SAFETY: `this_cpu` makes no more of them for this CPU. Nobody else has one: they live
             // with interrupts off, and here interrupts were on before.
             unsafe { hyp.give_back() };
@@ -432,8 +492,21 @@ impl fmt::Display for SupportedCores {
     }
 }
 
+/// The CPUs of one core, for messages: a bit for each.
+struct Cpus(u32);
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpus = (0..u32::BITS).filter(|cpu| self.0 & 1 << cpu != 0);
+        for (n, cpu) in cpus.enumerate() {
+            write!(f, "{}{cpu}", if n == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
 /// Refuses machines that cannot be hosts, saying why and what to do.
-fn check_cpus() -> Result<Core> {
+fn check_cpus() -> Result {
     if (register::id_pfr1() >> 12) & 0xf != 1 {
         pr_err!(
             "this CPU (MIDR {:#010x}) has no virtualization extensions: KVM needs {SupportedCores}\n",
@@ -441,30 +514,26 @@ fn check_cpus() -> Result<Core> {
         );
         return Err(ENODEV);
     }
-    let Some(core) = Core::from_midr(register::midr()) else {
-        pr_err!(
-            "unsupported core (MIDR {:#010x}): KVM needs {SupportedCores}\n",
-            register::midr()
-        );
-        return Err(ENODEV);
-    };
     let counts: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
-    let other_core = AtomicUsize::new(0);
+    let cpus_of: [AtomicU32; Core::ALL.len()] = [const { AtomicU32::new(0) }; Core::ALL.len()];
+    let unsupported = AtomicU32::new(0);
     on_each_cpu(|irqs| {
+        match core_of_this_cpu(irqs).and_then(|core| cpus_of.get(core as usize)) {
+            Some(cpus) => {
+                let this = 1u32.checked_shl(irqs.cpu() as u32).unwrap_or(0);
+                cpus.fetch_or(this, Ordering::Relaxed);
+            }
+            None => unsupported.store(midr(irqs), Ordering::Relaxed),
+        }
         let owner = HypOwner::find(irqs);
         counts[owner as usize].fetch_add(1, Ordering::Relaxed);
-        if Core::from_midr(register::midr()) != Some(core) {
-            other_core.fetch_add(1, Ordering::Relaxed);
-        }
     });
-    let count = |owner: HypOwner| counts[owner as usize].load(Ordering::Relaxed);
-    if other_core.load(Ordering::Relaxed) != 0 {
-        pr_err!(
-            "the CPUs are of different kinds (big.LITTLE), which is not supported: boot with \
-                 the CPUs of one kind only (maxcpus=, or disable them in the device tree)\n"
-        );
+    let unsupported = unsupported.into_inner();
+    if unsupported != 0 {
+        pr_err!("unsupported core (MIDR {unsupported:#010x}): KVM needs {SupportedCores}\n");
         return Err(ENODEV);
     }
+    let count = |owner: HypOwner| counts[owner as usize].load(Ordering::Relaxed);
     if count(HypOwner::None) != 0 && count(HypOwner::Stub) != 0 {
         pr_err!(
             "the CPUs were booted in different modes ({} in HYP, {} in SVC): the boot loader has \
@@ -486,5 +555,30 @@ fn check_cpus() -> Result<Core> {
         pr_err!("HYP mode belongs to other software: KVM needs the kernel's own stub there\n");
         return Err(ENODEV);
     }
-    Ok(core)
+    say_cores(cpus_of.map(AtomicU32::into_inner));
+    Ok(())
+}
+
+/// Tells how to use a machine whose CPUs are of different cores (big.LITTLE).
+fn say_cores(cpus_of: [u32; Core::ALL.len()]) {
+    let mut kinds = Core::ALL
+        .into_iter()
+        .zip(cpus_of)
+        .filter(|(_, cpus)| *cpus != 0);
+    let (Some((first, its)), Some((second, others))) = (kinds.next(), kinds.next()) else {
+        return;
+    };
+    let more = if kinds.next().is_some() {
+        ", and others"
+    } else {
+        ""
+    };
+    pr_info!(
+        "CPUs {} are {}, CPUs {} are {}{more}: a vCPU runs only on CPUs of the core that it was \
+         initialised for, so keep each VM on those of one core (taskset)\n",
+        Cpus(its),
+        first.description().name,
+        Cpus(others),
+        second.description().name
+    );
 }

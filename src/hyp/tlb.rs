@@ -3,6 +3,7 @@
 //! Invalidating the entries of guests in the TLBs of all CPUs.
 
 use core::sync::atomic::{
+    AtomicBool,
     AtomicU32,
     AtomicU8,
     Ordering, //
@@ -76,12 +77,43 @@ impl LastRan {
     }
 }
 
+/// The work that errata of the host's CPUs ask for after TLB maintenance: the most that one of them asks
+/// for. The CPU that does the maintenance does that work, too, and it may be of another core.
+///
+/// A CPU's own wish is there before the CPU runs a guest: a DSB is between, in
+/// [`LastRan::comes_after_another`]. So who invalidates a translation that such a guest uses, and then
+/// looks here, finds the wish.
+pub(super) struct TlbRepairs {
+    repeat: AtomicBool,
+    interrupt: AtomicBool,
+}
+
+impl TlbRepairs {
+    /// No CPU is known yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            repeat: AtomicBool::new(false),
+            interrupt: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds the wish of a CPU.
+    pub(super) fn add(&self, repair: TlbRepair) {
+        if repair != TlbRepair::None {
+            self.repeat.store(true, Ordering::Relaxed);
+        }
+        if repair == TlbRepair::RepeatAndInterrupt {
+            self.interrupt.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Lowvisor {
     /// Invalidates the entries of the VMID in `vttbr` in the TLBs of all CPUs, and waits until no
     /// CPU uses them. Interrupts must be on. Says how many CPUs had to be interrupted for that.
     pub(crate) fn flush_tlb_vmid(&self, vttbr: u64, last_ran: &LastRan) -> u32 {
         self.invalidate(|hyp| hyp.flush_tlb_vmid(vttbr));
-        if self.tlb_repair != TlbRepair::RepeatAndInterrupt {
+        if !self.tlb_repairs.interrupt.load(Ordering::Relaxed) {
             return 0;
         }
         let others = IrqsOff::with(|irqs| {
@@ -107,7 +139,7 @@ impl Lowvisor {
     /// Interrupts must be on. No guest runs that uses one of them.
     pub(crate) fn flush_tlb_all_vmids(&self) {
         self.invalidate(|hyp| hyp.flush_tlb_all_vmids());
-        if self.tlb_repair == TlbRepair::RepeatAndInterrupt {
+        if self.tlb_repairs.interrupt.load(Ordering::Relaxed) {
             on_each_cpu(|_| register::dmb());
         }
     }
@@ -126,7 +158,7 @@ impl Lowvisor {
                 on_this_cpu(irqs);
             });
         }
-        if self.tlb_repair != TlbRepair::None {
+        if self.tlb_repairs.repeat.load(Ordering::Relaxed) {
             register::invalidate_tlb_of_nothing();
         }
     }

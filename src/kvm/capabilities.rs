@@ -5,7 +5,10 @@
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
-use machine::core::Target;
+use machine::core::{
+    Core,
+    Target, //
+};
 
 use super::{
     abi,
@@ -13,14 +16,42 @@ use super::{
     irqfd,
     vm::Vm, //
 };
+use crate::{
+    glue::cpu::IrqsOff,
+    hyp::identity::{
+        core_of_this_cpu,
+        Identity, //
+    }, //
+};
 
-/// The target of KVM_ARM_VCPU_INIT that is this machine's core.
-pub(crate) fn target(host: &Host) -> u32 {
-    match host.lowvisor.core().description().target {
+/// The number by which KVM_ARM_VCPU_INIT asks for a core.
+const fn number(target: Target) -> u32 {
+    match target {
         Target::CortexA15 => uapi::KVM_ARM_TARGET_CORTEX_A15,
         Target::CortexA7 => uapi::KVM_ARM_TARGET_CORTEX_A7,
         Target::GenericV7 => uapi::KVM_ARM_TARGET_GENERIC_V7,
     }
+}
+
+/// Whether a number asks for a core.
+pub(crate) const fn is_of(core: Core, asked: u32) -> bool {
+    number(core.description().target) == asked
+}
+
+/// KVM_ARM_PREFERRED_TARGET: the core of this CPU, as KVM_ARM_VCPU_INIT asks for it.
+pub(crate) fn preferred_target() -> Result<u32> {
+    let core = IrqsOff::with(|irqs| core_of_this_cpu(&irqs)).ok_or(ENODEV)?;
+    Ok(number(core.description().target))
+}
+
+/// The core for a vCPU whose monitor asks for it by a number.
+pub(crate) fn identity_for(host: &Host, asked: u32) -> Result<&Identity> {
+    let targets = [Target::CortexA15, Target::CortexA7, Target::GenericV7];
+    let target = targets.into_iter().find(|&target| number(target) == asked);
+    let here = IrqsOff::with(|irqs| core_of_this_cpu(&irqs));
+    Core::for_target(target.ok_or(EINVAL)?, here, host.lowvisor.cores())
+        .and_then(|core| host.lowvisor.identity(core))
+        .ok_or(EINVAL)
 }
 
 /// KVM_CHECK_EXTENSION.

@@ -299,7 +299,7 @@ fn cp15_32(running: &mut Running<'_>, trapped: Cp32Access) {
     let access = CpAccess::of32(&trapped);
     let value = access.stored(running.state) as u32;
     let privileged = is_privileged(running.state);
-    let core = running.vm.host.lowvisor.core();
+    let core = running.state.identity.core;
     let outcome = cp15::access32(core, trapped, privileged, value, running.state);
     finish_cp(running, outcome, access);
 }
@@ -308,7 +308,7 @@ fn cp15_64(running: &mut Running<'_>, trapped: Cp64Access) {
     let access = CpAccess::of64(&trapped);
     let value = access.stored(running.state);
     let privileged = is_privileged(running.state);
-    let core = running.vm.host.lowvisor.core();
+    let core = running.state.identity.core;
     let outcome = cp15::access64(core, trapped, privileged, value, running.state);
     finish_cp(running, outcome, access);
 }

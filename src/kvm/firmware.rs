@@ -62,7 +62,7 @@ fn of_vcpu(running: &Running<'_>) -> Firmware {
     Firmware {
         psci,
         services: running.vm.firmware.services(),
-        core: running.vm.host.lowvisor.core(),
+        core: running.state.identity.core,
     }
 }
 
@@ -152,9 +152,9 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
         },
         smccc::SmcccOutcome::Clock(counter) => clock_and_counter(running.state, counter),
         smccc::SmcccOutcome::HardenPredictor => {
-            // All CPUs flush, as the vCPU may go on elsewhere. The guest gains no power by this:
+            // All CPUs flush, as the vCPU may go on elsewhere, if on another CPU of its core. The guest gains no power by this:
             // its own maintenance reaches all CPUs, too (HCR.FB).
-            register::flush_predictors(running.vm.host.lowvisor.core().description().predictor);
+            register::flush_predictors(running.state.identity.core.description().predictor);
             [0; 4]
         }
     };

@@ -16,7 +16,7 @@ use kernel::{
 };
 use machine::timer::Frequency;
 
-use super::pmu::HostPmu;
+use super::pmu::HostPmus;
 use crate::{
     glue::{
         cpu::{
@@ -82,7 +82,7 @@ pub(crate) struct Host {
     /// Without it, the VMs' interrupts come from user space.
     pub(crate) gic: Option<HostGic>,
     pub(crate) timer: HostTimer,
-    pub(crate) pmu: HostPmu,
+    pub(crate) pmus: HostPmus,
     #[pin]
     pub(crate) vmids: VmidAllocator,
     /// The directory of VMs in debugfs.
@@ -312,7 +312,7 @@ impl HostGuard {
                 lowvisor,
                 gic,
                 timer,
-                pmu: HostPmu::find(),
+                pmus: HostPmus::new(),
                 vmids <- VmidAllocator::new(),
                 debugfs: Directory::at_top(c"kvm_arm"),
                 max_vcpus,

@@ -19,6 +19,7 @@
 //! decides that for user mode. A guest that uses none of this costs a look at one flag for
 //! each entry and exit.
 
+use kernel::sync::SetOnce;
 use machine::{
     core::Core,
     pmu::{
@@ -37,17 +38,25 @@ use machine::{
 use crate::{
     glue::{
         cpu::IrqsOff,
-        perf::PerfEvent, //
+        perf::{
+            Monitors,
+            PerfEvent, //
+        }, //
     },
-    hyp::register, //
+    hyp::{
+        register,
+        takeover::Lowvisor, //
+    },
 };
 
-/// The host's monitors.
+/// The host's monitors on the CPUs of one core.
 #[derive(Clone, Copy)]
 pub(crate) enum HostPmu {
     /// There is a driver for them.
     Perf {
-        /// It interrupts at an overflow. Without, a guest's overflow is noticed at the next exit.
+        /// Its monitors, which count on these CPUs alone.
+        monitors: Monitors,
+        /// They interrupt at an overflow. Without, a guest's overflow is noticed at the next exit.
         interrupts: bool,
     },
     /// There is none.
@@ -55,14 +64,43 @@ pub(crate) enum HostPmu {
 }
 
 impl HostPmu {
-    /// Finds the host's monitors by making an event.
-    pub(crate) fn find() -> Self {
-        for interrupts in [true, false] {
-            if PerfEvent::new(DRIVER_CYCLES, true, true, interrupts).is_ok() {
-                return Self::Perf { interrupts };
+    /// Finds those of a core by making an event on one of its CPUs.
+    fn find(core: Core, lowvisor: &Lowvisor) -> Self {
+        for cpu in lowvisor.cpus_of(core) {
+            for interrupts in [true, false] {
+                if let Ok(monitors) = Monitors::of_cpu(cpu, DRIVER_CYCLES, interrupts) {
+                    return Self::Perf {
+                        monitors,
+                        interrupts,
+                    };
+                }
             }
         }
         Self::None
+    }
+}
+
+/// The host's monitors on the CPUs of each core. They are found when the first vCPU of that core is
+/// initialised: the core's CPUs are online then.
+pub(crate) struct HostPmus([SetOnce<HostPmu>; Core::ALL.len()]);
+
+impl HostPmus {
+    /// None is found yet.
+    pub(crate) const fn new() -> Self {
+        Self([const { SetOnce::new() }; Core::ALL.len()])
+    }
+
+    /// Those of a core. May sleep.
+    pub(crate) fn of(&self, core: Core, lowvisor: &Lowvisor) -> HostPmu {
+        let Some(known) = self.0.get(core as usize) else {
+            return HostPmu::None;
+        };
+        known.copy().unwrap_or_else(|| {
+            let found = HostPmu::find(core, lowvisor);
+            // Another thread may be faster: it has found the same.
+            known.populate(found);
+            found
+        })
     }
 }
 
@@ -127,7 +165,11 @@ impl Backing for Sources {
     }
 
     fn start(&mut self, counter: usize, event: Event) {
-        let HostPmu::Perf { interrupts } = self.host else {
+        let HostPmu::Perf {
+            monitors,
+            interrupts,
+        } = self.host
+        else {
             if let Some(source) = self.sources.get_mut(counter) {
                 source.event = Some(event);
                 source.counts = true;
@@ -144,7 +186,7 @@ impl Backing for Sources {
                 // The old one goes first, so that its place is free.
                 source.perf = None;
                 source.perf = driver_number(counter, event).and_then(|number| {
-                    PerfEvent::new(number, event.user, event.kernel, interrupts).ok()
+                    PerfEvent::new(monitors, number, event.user, event.kernel, interrupts).ok()
                 });
                 source.event = Some(event);
             }
@@ -187,12 +229,12 @@ pub(crate) struct VcpuPmu {
 
 impl VcpuPmu {
     /// Monitors after reset.
-    pub(crate) fn new(core: Core, host: HostPmu, frequency: Frequency) -> Self {
+    pub(crate) fn new(core: Core, frequency: Frequency) -> Self {
         Self {
             model: Pmu::new(core),
             sources: Sources {
                 core,
-                host,
+                host: HostPmu::None,
                 frequency,
                 sources: Default::default(),
             },
@@ -201,6 +243,13 @@ impl VcpuPmu {
             alarm_due: false,
             host_user: 0,
         }
+    }
+
+    /// The monitors are those of a core from now on, before they are first used. A reset follows.
+    pub(crate) fn become_core(&mut self, core: Core, host: HostPmu) {
+        self.model = Pmu::new(core);
+        self.sources.core = core;
+        self.sources.host = host;
     }
 
     /// Resets the registers.

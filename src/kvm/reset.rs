@@ -9,12 +9,14 @@ use armv7::{
 };
 use machine::{
     core::CLUSTER,
-    cp15,
+    cp15::{
+        self,
+        IdReg, //
+    },
     timer::Timer, //
 };
 
 use super::running::Running;
-use crate::hyp::register;
 
 /// KVM_ARM_VCPU_INIT: puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1), and
 /// lowers the lines that user space has raised.
@@ -24,7 +26,8 @@ pub(super) fn reset(running: &mut Running<'_>) {
     let words = &mut running.state.context.cp15;
     words[Cp15Reg::Mpidr as usize] = mpidr;
     // The guest finds the host's settings, such as workarounds of errata, and its own coherency.
-    words[Cp15Reg::Actlr as usize] = cp15::reset_value(Cp15Reg::Actlr, id) | register::actlr();
+    words[Cp15Reg::Actlr as usize] =
+        cp15::reset_value(Cp15Reg::Actlr, id) | running.state.identity.actlr;
     running.vcpu.set_mpidr(mpidr);
     running.vcpu.lower_irq_lines();
     running.state.l2ctlr_is_set = false;
@@ -45,7 +48,7 @@ pub(super) fn count_cpus(running: &mut Running<'_>) {
         .filter(|other| other.id / CLUSTER == running.vcpu.id / CLUSTER)
         .count();
     running.state.context.cp15[Cp15Reg::L2ctlr as usize] =
-        cp15::l2ctlr(register::l2ctlr(), cpus as u32);
+        cp15::l2ctlr(running.state.identity.l2ctlr, cpus as u32);
 }
 
 /// PSCI CPU_ON: the same, but for the registers that tell vCPUs apart, as user space may have set
@@ -62,7 +65,7 @@ pub(super) fn restart(running: &mut Running<'_>) {
             *slot = cp15::reset_value(*reg, running.vcpu.id as u32);
         }
     }
-    context.cp15[Cp15Reg::Midr as usize] = register::midr();
+    context.cp15[Cp15Reg::Midr as usize] = running.state.identity.id(IdReg::Midr);
     context.thumbee = [0; 2];
     context.vfp.fpexc = 0;
     context.vfp.fpscr = 0;

@@ -49,7 +49,13 @@ use crate::{
             must_return_to_user, //
         },
     },
-    hyp::call::Exit,
+    hyp::{
+        call::Exit,
+        takeover::{
+            Lowvisor,
+            NoEntry, //
+        }, //
+    },
     trace::trace, //
 };
 
@@ -125,10 +131,17 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
             return Err(EINTR);
         }
         let outcome = match enter(running) {
-            None => Next::Resume,
-            Some(Exit::Interrupt | Exit::Retry) => Next::Resume,
-            Some(Exit::Trap) => exit::handle(running)?,
-            Some(Exit::HypFault(vector)) => {
+            Stay::Over => Next::Resume,
+            Stay::Ended(Exit::Interrupt | Exit::Retry) => Next::Resume,
+            Stay::Ended(Exit::Trap) => exit::handle(running)?,
+            Stay::Refused { cpu } => {
+                running
+                    .vcpu
+                    .run_page
+                    .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu as u32);
+                Next::ToUser
+            }
+            Stay::Ended(Exit::HypFault(vector)) => {
                 running.vcpu.run_page.set_internal_error(
                     uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
                     &[vector.into()],
@@ -146,9 +159,21 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     result
 }
 
-/// Enters the guest until an exit needs more work. `None` if the exit needs no more work, or if a
-/// request or the host's own work came before the entry.
-fn enter(running: &mut Running<'_>) -> Option<Exit> {
+/// How a stay in the guest came to its end, or did not begin.
+enum Stay {
+    /// An exit needs more work.
+    Ended(Exit),
+    /// An exit needs no more work, or a request or the host's own work came before the entry.
+    Over,
+    /// The vCPU cannot run on this CPU, which is of another core.
+    Refused {
+        /// The number of this CPU.
+        cpu: usize,
+    },
+}
+
+/// Enters the guest until an exit needs more work, or something comes before the entry.
+fn enter(running: &mut Running<'_>) -> Stay {
     let host = &running.vm.host;
     host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
 
@@ -157,20 +182,18 @@ fn enter(running: &mut Running<'_>) -> Option<Exit> {
 
 /// The part of [`enter`] that no interrupt may come into.
 #[inline]
-fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Option<Exit> {
+fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Stay {
     let host = &running.vm.host;
-    let Some(hyp) = host.lowvisor.for_guests(&irqs) else {
-        // HYP mode was given back for a reboot, or lost when the CPU was resumed. User space may
-        // repeat KVM_RUN without end, so the message is limited in rate.
-        log::ratelimited(|| pr_err!("CPU {}: HYP mode is not available\n", irqs.cpu()));
-        return Some(Exit::HypFault(u8::MAX));
+    let core = running.state.identity.core;
+    let Some(hyp) = host.lowvisor.for_guest(&irqs, core) else {
+        return refuse(&host.lowvisor, &irqs);
     };
     if !running.vcpu.try_enter() {
-        return None;
+        return Stay::Over;
     }
     if has_thread_work() || !host.vmids.is_current(&running.vm.memory.vmid) {
         running.vcpu.leave();
-        return None;
+        return Stay::Over;
     }
 
     let lines = running.state.lines();
@@ -200,19 +223,36 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Op
     guest_time::account(irqs, |guest| run_guest(running, guest))
 }
 
+/// The vCPU cannot run on this CPU now.
+#[cold]
+fn refuse(lowvisor: &Lowvisor, irqs: &IrqsOff) -> Stay {
+    let cpu = irqs.cpu();
+    match lowvisor.why_not(irqs) {
+        // The monitor may let its thread run on CPUs of another kind. It has to say where instead.
+        NoEntry::OtherCore => Stay::Refused { cpu },
+        NoEntry::NotOurs => {
+            // HYP mode was given back for a reboot, or lost when the CPU was resumed. User space may
+            // repeat KVM_RUN without end, so the message is limited in rate.
+            log::ratelimited(|| pr_err!("CPU {cpu}: HYP mode is not available\n"));
+            Stay::Ended(Exit::HypFault(u8::MAX))
+        }
+    }
+}
+
 /// Runs the guest with its GIC, timer and performance monitors in the hardware, then saves these.
 #[inline]
-fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
+fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
     let host = &running.vm.host;
     let mut grace = halt::Grace::None;
     running.state.has_woken = false;
-    let exit = loop {
+    let stay = loop {
         trace!(kvm_entry(
             running.vcpu.id as u32,
             running.state.context.core.pc
         ));
         let context = running.state.context.as_mut_ptr();
-        let exit = match host.lowvisor.for_guests(guest.irqs()) {
+        let core = running.state.identity.core;
+        let exit = match host.lowvisor.for_guest(guest.irqs(), core) {
             // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
             // as long as it lives; VTTBR is that of the VM's table. Entries that another vCPU left
             // in the TLBs were flushed before. The closure does nothing but enter the guest.
@@ -229,12 +269,12 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
                 .gic
                 .is_distributor(running.state.context.fault.ipa_page);
         if !may_reenter || !reenters(running, guest.irqs()) {
-            break Some(exit);
+            break Stay::Ended(exit);
         }
         // Requests and the host's interrupts end the guest's next run by themselves. The guest may
         // have made its timer's interrupt pending; the physical interrupt follows outside the loop.
         if running.state.timer_active || need_resched() && !halt::may_go_on(running, &mut grace) {
-            break None;
+            break Stay::Over;
         }
     };
 
@@ -252,7 +292,7 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Option<Exit> {
     );
     running.vcpu.leave();
     drop(grace);
-    exit
+    stay
 }
 
 /// Takes note of the virtual timer's interrupts that HYP mode gave to the guest while it ran. The

@@ -137,6 +137,16 @@ impl RunPage {
         self.set_exit_reason(uapi::KVM_EXIT_MEMORY_FAULT);
     }
 
+    /// Reports that the guest was not entered on a CPU.
+    pub(crate) fn set_fail_entry(&self, reason: u64, cpu: u32) {
+        write!(
+            self.0,
+            __bindgen_anon_1.fail_entry.hardware_entry_failure_reason = reason
+        );
+        write!(self.0, __bindgen_anon_1.fail_entry.cpu = cpu);
+        self.set_exit_reason(uapi::KVM_EXIT_FAIL_ENTRY);
+    }
+
     /// Reports that the guest cannot go on, with registers that may tell why.
     pub(crate) fn set_internal_error(&self, suberror: u32, data: &[u64]) {
         let data = data.get(..16).unwrap_or(data);

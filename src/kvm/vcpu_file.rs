@@ -62,17 +62,21 @@ impl VcpuFile {
 
     fn init(&self, arg: usize) -> Result {
         let init: uapi::kvm_vcpu_init = abi::read_user(arg)?;
-        if init.target != capabilities::target(&self.vm.host) {
-            return Err(EINVAL);
-        }
+        let identity = capabilities::identity_for(&self.vm.host, init.target)?;
         let [features, rest @ ..] = init.features;
         if features & !FEATURES != 0 || rest != [0; 6] {
             return Err(ENOENT);
         }
         let mut state = self.vcpu.lock()?;
-        // A second call resets the vCPU, with the same features (api.rst 4.82).
-        if state.features.is_some_and(|old| old != features) {
-            return Err(EINVAL);
+        // A second call resets the vCPU, with the same target and features (api.rst 4.82).
+        match state.features {
+            Some(old)
+                if old != features || !capabilities::is_of(state.identity.core, init.target) =>
+            {
+                return Err(EINVAL)
+            }
+            Some(_) => (),
+            None => state.become_core(&self.vm.host, identity),
         }
         if state.has_run {
             // The guest starts again with its caches off, and the monitor may write to the guest's
@@ -198,8 +202,8 @@ impl VcpuFile {
     }
 
     fn reg_list(&self, arg: usize) -> Result {
-        let _state = self.initialized()?;
-        registers::list(&self.vm, arg)
+        let state = self.initialized()?;
+        registers::list(&state.identity, arg)
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
     glue::log::debug,
     hyp::{
         context::VcpuContext,
+        identity::Identity,
         shared::HypBox, //
     },
     mem::fault::Faults, //
@@ -46,6 +47,8 @@ use crate::{
 /// The state that a thread may touch only with the vCPU's mutex held.
 pub(crate) struct VcpuState {
     pub(crate) context: HypBox<VcpuContext>,
+    /// The core that the vCPU is. KVM_ARM_VCPU_INIT chooses it, once.
+    pub(crate) identity: Identity,
     /// The features of KVM_ARM_VCPU_INIT, once that was called.
     pub(crate) features: Option<u32>,
     pub(crate) has_run: bool,
@@ -89,6 +92,7 @@ impl VcpuState {
     /// The state of a vCPU that waits for KVM_ARM_VCPU_INIT.
     #[inline(always)]
     pub(super) fn new(host: &Host) -> Result<Self> {
+        let identity = host.lowvisor.any_core().ok_or(ENODEV)?.clone();
         Ok(Self {
             context: HypBox::zeroed(&host.lowvisor)?,
             features: None,
@@ -105,7 +109,8 @@ impl VcpuState {
             suspended: false,
             halt_window: halt::PollWindow::new(),
             look_at_interrupts: false,
-            pmu: VcpuPmu::new(host.lowvisor.core(), host.pmu, host.timer.frequency),
+            pmu: VcpuPmu::new(identity.core, host.timer.frequency),
+            identity,
             intids: Intids::default(),
             told_lines: Cell::new(Lines::default()),
             timer_active: false,
@@ -113,6 +118,13 @@ impl VcpuState {
             timer_rose: false,
             has_woken: false,
         })
+    }
+
+    /// KVM_ARM_VCPU_INIT for the first time: the vCPU is of that core from now on.
+    pub(super) fn become_core(&mut self, host: &Host, identity: &Identity) {
+        self.identity.clone_from(identity);
+        let monitors = host.pmus.of(identity.core, &host.lowvisor);
+        self.pmu.become_core(identity.core, monitors);
     }
 
     /// The levels of the lines of the vCPU's own devices now.

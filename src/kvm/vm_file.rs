@@ -15,7 +15,6 @@ use super::{
         ioctl, //
     },
     capabilities,
-    host::Host,
     irq_line,
     irqfd::Irqfds,
     stats_file::VmStatsFile,
@@ -108,9 +107,9 @@ fn irq_line(vm: &Vm, arg: usize, gives_status: bool) -> Result {
     Ok(())
 }
 
-fn preferred_target(arg: usize, host: &Host) -> Result {
+fn preferred_target(arg: usize) -> Result {
     let init = uapi::kvm_vcpu_init {
-        target: capabilities::target(host),
+        target: capabilities::preferred_target()?,
         features: [0; 7],
     };
     abi::write_user(arg, &init)
@@ -140,7 +139,7 @@ impl FileObject for Vm {
             ioctl::SET_GSI_ROUTING => this.irqfds.set_routing(arg).map(|()| 0),
             ioctl::REGISTER_COALESCED_MMIO => this.bus.register_zone(arg).map(|()| 0),
             ioctl::UNREGISTER_COALESCED_MMIO => this.bus.unregister_zone(arg).map(|()| 0),
-            ioctl::ARM_PREFERRED_TARGET => preferred_target(arg, &this.host).map(|()| 0),
+            ioctl::ARM_PREFERRED_TARGET => preferred_target(arg).map(|()| 0),
             ioctl::GET_STATS_FD => VmStatsFile::open(this.into()),
             ioctl::CHECK_EXTENSION => Ok(capabilities::check_extension(arg, &this.host)),
             _ => Err(EINVAL),

@@ -2,7 +2,7 @@
 
 //! The cores that guests can have: all that sets one apart from the others, in one place.
 //!
-//! A guest's core is the host's. A new core is a variant of [`Core`], a description here, and a
+//! A vCPU's core is one of the host's, and it runs only on CPUs of that core. A new core is a variant of [`Core`], a description here, and a
 //! table of registers in [`crate::cp15`].
 
 use crate::cp15;
@@ -150,6 +150,15 @@ impl Core {
             .find(|core| core.description().midr == midr & MIDR_PART)
     }
 
+    /// The core for a vCPU whose monitor asks for `target`, on a host that has the cores of `present`.
+    /// A target may stand for several. The core of the CPU that asks, `here`, comes first: it is the one
+    /// that the monitor got the target from.
+    pub fn for_target(target: Target, here: Option<Self>, present: CoreSet) -> Option<Self> {
+        here.into_iter()
+            .chain(Self::ALL)
+            .find(|&core| present.has(core) && core.description().target == target)
+    }
+
     /// The core with a number that `self as u32` gave. There are no others, so none is refused: HYP
     /// mode, which asks, need not look at a core that it does not use.
     #[inline(always)]
@@ -160,6 +169,23 @@ impl Core {
             2 => Self::CortexA12,
             _ => Self::CortexA17,
         }
+    }
+}
+
+/// A set of cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreSet(u8);
+
+impl CoreSet {
+    /// The set with one core more.
+    #[must_use]
+    pub const fn with(self, core: Core) -> Self {
+        Self(self.0 | 1 << core as u32)
+    }
+
+    /// Whether it has a core.
+    pub const fn has(self, core: Core) -> bool {
+        self.0 & 1 << core as u32 != 0
     }
 }
 
@@ -206,5 +232,64 @@ mod tests {
             targets,
             [Target::CortexA15, Target::CortexA7, generic, generic]
         );
+    }
+
+    fn set(cores: &[Core]) -> CoreSet {
+        cores
+            .iter()
+            .fold(CoreSet::default(), |set, &core| set.with(core))
+    }
+
+    #[test]
+    fn sets_of_cores() {
+        for core in Core::ALL {
+            assert!(!CoreSet::default().has(core));
+            assert!(Core::ALL
+                .into_iter()
+                .all(|other| set(&[core]).has(other) == (other == core)));
+            assert!(set(&Core::ALL).has(core));
+        }
+    }
+
+    /// On hosts with one kind of cores, which nearly all are, it is that kind or none.
+    #[test]
+    fn a_target_is_the_hosts_core() {
+        for core in Core::ALL {
+            for target in [Target::CortexA15, Target::CortexA7, Target::GenericV7] {
+                let expected = Some(core).filter(|core| core.description().target == target);
+                let found = Core::for_target(target, Some(core), set(&[core]));
+                assert_eq!(found, expected);
+            }
+        }
+    }
+
+    /// On big.LITTLE, the CPU on which the monitor happens to ask does not matter if the target names
+    /// one core.
+    #[test]
+    fn a_target_is_one_of_the_hosts_cores() {
+        let present = set(&[Core::CortexA15, Core::CortexA7]);
+        for here in [None, Some(Core::CortexA15), Some(Core::CortexA7)] {
+            let find = |target| Core::for_target(target, here, present);
+            assert_eq!(find(Target::CortexA15), Some(Core::CortexA15));
+            assert_eq!(find(Target::CortexA7), Some(Core::CortexA7));
+            assert_eq!(find(Target::GenericV7), None);
+        }
+    }
+
+    #[test]
+    fn a_target_of_two_cores_is_that_of_the_cpu_that_asks() {
+        let present = set(&[Core::CortexA12, Core::CortexA17, Core::CortexA7]);
+        for (here, expected) in [
+            (Core::CortexA12, Core::CortexA12),
+            (Core::CortexA17, Core::CortexA17),
+            (Core::CortexA7, Core::CortexA12),
+        ] {
+            let found = Core::for_target(Target::GenericV7, Some(here), present);
+            assert_eq!(found, Some(expected));
+        }
+        // A CPU that is going offline has a core that is no longer there.
+        let present = set(&[Core::CortexA12]);
+        let found = Core::for_target(Target::GenericV7, Some(Core::CortexA17), present);
+        assert_eq!(found, Some(Core::CortexA12));
     }
 }

@@ -293,6 +293,9 @@ struct kvm_vcpu_events {
 
 #define KVM_NR_IRQCHIPS			1
 
+/* KVM_EXIT_FAIL_ENTRY: the CPU is of another core than the vCPU (of arm64) */
+#define KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED	(1ULL << 0)
+
 /* PSCI 0.1, as KVM offered it before the functions had fixed numbers */
 #define KVM_PSCI_FN_BASE		0x95c1ba5e
 #define KVM_PSCI_FN(n)			(KVM_PSCI_FN_BASE + (n))

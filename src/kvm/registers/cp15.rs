@@ -5,10 +5,13 @@
 use armv7::cp15::Cp15Reg;
 use kernel::prelude::*;
 use kvm_bindings as uapi;
-use machine::cp15::{
-    self,
-    Encoding,
-    Saved, //
+use machine::{
+    core::Core,
+    cp15::{
+        self,
+        Encoding,
+        Saved, //
+    }, //
 };
 
 use super::{
@@ -16,13 +19,7 @@ use super::{
     keep,
     Id, //
 };
-use crate::{
-    hyp::id_register,
-    kvm::{
-        running::Running,
-        vm::Vm, //
-    },
-};
+use crate::kvm::running::Running;
 
 /// The group of these ids.
 pub(super) const GROUP: u32 = coprocessor(15);
@@ -57,7 +54,7 @@ fn id(encoding: Encoding) -> Id {
 }
 
 /// The register that a name stands for.
-fn find(vm: &Vm, reg: Id) -> Result<Saved> {
+fn find(core: Core, reg: Id) -> Result<Saved> {
     let field = |mask: u32, shift: u32| ((reg.number() & mask) >> shift) as u8;
     let opc1 = field(uapi::KVM_REG_ARM_OPC1_MASK, OPC1_SHIFT);
     let crm = field(uapi::KVM_REG_ARM_CRM_MASK, CRM_SHIFT);
@@ -75,30 +72,30 @@ fn find(vm: &Vm, reg: Id) -> Result<Saved> {
     if id(encoding) != reg {
         return Err(ENOENT);
     }
-    cp15::saved_register(vm.host.lowvisor.core(), encoding).ok_or(ENOENT)
+    cp15::saved_register(core, encoding).ok_or(ENOENT)
 }
 
-pub(super) fn ids(vm: &Vm) -> impl Iterator<Item = Id> {
-    cp15::saved_registers(vm.host.lowvisor.core()).map(|(encoding, _)| id(encoding))
+pub(super) fn ids(core: Core) -> impl Iterator<Item = Id> {
+    cp15::saved_registers(core).map(|(encoding, _)| id(encoding))
 }
 
 pub(super) fn get(running: &Running<'_>, reg: Id) -> Result<u64> {
     let words = &running.state.context.cp15;
-    Ok(match find(running.vm, reg)? {
+    Ok(match find(running.state.identity.core, reg)? {
         Saved::Word(word) => words[word as usize].into(),
         Saved::Pair(low, high) => {
             u64::from(words[high as usize]) << 32 | u64::from(words[low as usize])
         }
-        Saved::Invariant(reg) => id_register::id(reg).into(),
+        Saved::Invariant(reg) => running.state.identity.id(reg).into(),
         Saved::Pmu(reg) => running.state.pmu.get(reg).into(),
     })
 }
 
 pub(super) fn set(running: &mut Running<'_>, reg: Id, value: u64) -> Result {
-    let saved = find(running.vm, reg)?;
+    let saved = find(running.state.identity.core, reg)?;
     let words = &mut running.state.context.cp15;
     match saved {
-        Saved::Invariant(reg) => return keep(id_register::id(reg), value),
+        Saved::Invariant(reg) => return keep(running.state.identity.id(reg), value),
         Saved::Pair(low, high) => {
             words[low as usize] = value as u32;
             words[high as usize] = (value >> 32) as u32;

@@ -14,7 +14,10 @@ use super::{
     keep,
     Id, //
 };
-use crate::hyp::id_register;
+use crate::{
+    hyp::identity::Identity,
+    kvm::running::Running, //
+};
 
 fn id(csselr: u32) -> Id {
     Id::word(
@@ -23,25 +26,25 @@ fn id(csselr: u32) -> Id {
     )
 }
 
-pub(super) fn ids() -> impl Iterator<Item = Id> {
-    let clidr = id_register::id(IdReg::Clidr);
+pub(super) fn ids(identity: &Identity) -> impl Iterator<Item = Id> {
+    let clidr = identity.id(IdReg::Clidr);
     (0..CSSELR_VALUES)
         .filter(move |&csselr| has_cache(clidr, csselr))
         .map(id)
 }
 
-fn ccsidr(reg: Id) -> Result<u32> {
+fn ccsidr(identity: &Identity, reg: Id) -> Result<u32> {
     let csselr = reg.number() & uapi::KVM_REG_ARM_DEMUX_VAL_MASK;
-    if reg != id(csselr) || !has_cache(id_register::id(IdReg::Clidr), csselr) {
+    if reg != id(csselr) || !has_cache(identity.id(IdReg::Clidr), csselr) {
         return Err(ENOENT);
     }
-    Ok(id_register::ccsidr(csselr))
+    Ok(identity.ccsidr(csselr))
 }
 
-pub(super) fn get(reg: Id) -> Result<u64> {
-    Ok(ccsidr(reg)?.into())
+pub(super) fn get(running: &Running<'_>, reg: Id) -> Result<u64> {
+    Ok(ccsidr(&running.state.identity, reg)?.into())
 }
 
-pub(super) fn set(reg: Id, value: u64) -> Result {
-    keep(ccsidr(reg)?, value)
+pub(super) fn set(running: &Running<'_>, reg: Id, value: u64) -> Result {
+    keep(ccsidr(&running.state.identity, reg)?, value)
 }

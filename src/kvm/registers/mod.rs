@@ -21,9 +21,9 @@ use kvm_bindings as uapi;
 use super::{
     abi,
     firmware,
-    running::Running,
-    vm::Vm, //
+    running::Running, //
 };
+use crate::hyp::identity::Identity;
 
 /// The name of a register.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ const fn coprocessor(number: u32) -> u32 {
 fn get(running: &Running<'_>, id: Id) -> Result<u64> {
     match id.group() {
         uapi::KVM_REG_ARM_CORE => core::get(running, id),
-        uapi::KVM_REG_ARM_DEMUX => demux::get(id),
+        uapi::KVM_REG_ARM_DEMUX => demux::get(running, id),
         uapi::KVM_REG_ARM_VFP => vfp::get(running, id),
         cp15::GROUP if timer::is_timer(id) => timer::get(running, id),
         cp15::GROUP => cp15::get(running, id),
@@ -90,7 +90,7 @@ fn get(running: &Running<'_>, id: Id) -> Result<u64> {
 fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
     match id.group() {
         uapi::KVM_REG_ARM_CORE => core::set(running, id, value),
-        uapi::KVM_REG_ARM_DEMUX => demux::set(id, value),
+        uapi::KVM_REG_ARM_DEMUX => demux::set(running, id, value),
         uapi::KVM_REG_ARM_VFP => vfp::set(running, id, value),
         cp15::GROUP if timer::is_timer(id) => timer::set(running, id, value),
         cp15::GROUP => cp15::set(running, id, value),
@@ -101,11 +101,11 @@ fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
     }
 }
 
-fn ids(vm: &Vm) -> impl Iterator<Item = Id> {
+fn ids(identity: &Identity) -> impl Iterator<Item = Id> {
     core::ids()
         .chain(timer::ids())
-        .chain(cp15::ids(vm))
-        .chain(demux::ids())
+        .chain(cp15::ids(identity.core))
+        .chain(demux::ids(identity))
         .chain(vfp::ids())
         .chain(firmware::ids().map(Id))
 }
@@ -137,14 +137,14 @@ pub(crate) fn set_one(running: &mut Running<'_>, reg: &uapi::kvm_one_reg) -> Res
 }
 
 /// KVM_GET_REG_LIST.
-pub(crate) fn list(vm: &Vm, arg: usize) -> Result {
+pub(crate) fn list(identity: &Identity, arg: usize) -> Result {
     let room: u64 = abi::read_user(arg)?;
-    let n = ids(vm).count() as u64;
+    let n = ids(identity).count() as u64;
     abi::write_user(arg, &n)?;
     if room < n {
         return Err(E2BIG);
     }
-    for (index, id) in ids(vm).enumerate() {
+    for (index, id) in ids(identity).enumerate() {
         abi::write_user(arg.wrapping_add(8 * (index + 1)), &id.0)?;
     }
     Ok(())

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     glue::cpu,
-    hyp::id_register,
     kvm::running::Running, //
 };
 
@@ -79,9 +78,9 @@ pub(super) fn get(running: &Running<'_>, id: Id) -> Result<u64> {
             uapi::KVM_REG_ARM_VFP_FPSCR => vfp.fpscr,
             uapi::KVM_REG_ARM_VFP_FPINST => state.fpinst[0],
             uapi::KVM_REG_ARM_VFP_FPINST2 => state.fpinst[1],
-            uapi::KVM_REG_ARM_VFP_MVFR0 => id_register::mvfr0(),
-            uapi::KVM_REG_ARM_VFP_MVFR1 => id_register::mvfr1(),
-            uapi::KVM_REG_ARM_VFP_FPSID => id_register::fpsid(),
+            uapi::KVM_REG_ARM_VFP_MVFR0 => state.identity.mvfr[0],
+            uapi::KVM_REG_ARM_VFP_MVFR1 => state.identity.mvfr[1],
+            uapi::KVM_REG_ARM_VFP_FPSID => state.identity.fpsid,
             _ => return Err(ENOENT),
         },
     };
@@ -101,9 +100,9 @@ pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
             uapi::KVM_REG_ARM_VFP_FPSCR => &mut vfp.fpscr,
             uapi::KVM_REG_ARM_VFP_FPINST => &mut state.fpinst[0],
             uapi::KVM_REG_ARM_VFP_FPINST2 => &mut state.fpinst[1],
-            uapi::KVM_REG_ARM_VFP_MVFR0 => return keep(id_register::mvfr0(), value),
-            uapi::KVM_REG_ARM_VFP_MVFR1 => return keep(id_register::mvfr1(), value),
-            uapi::KVM_REG_ARM_VFP_FPSID => return keep(id_register::fpsid(), value),
+            uapi::KVM_REG_ARM_VFP_MVFR0 => return keep(state.identity.mvfr[0], value),
+            uapi::KVM_REG_ARM_VFP_MVFR1 => return keep(state.identity.mvfr[1], value),
+            uapi::KVM_REG_ARM_VFP_FPSID => return keep(state.identity.fpsid, value),
             _ => return Err(ENOENT),
         },
     };

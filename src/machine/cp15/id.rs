@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The identification registers. Guests find the values of the host's core.
+//! The identification registers. A guest finds the values of its core, as the host's CPUs have them.
 
 /// An identification register (Arm ARM B3.17.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,33 @@ pub enum IdReg {
     Aidr,
 }
 
+impl IdReg {
+    /// All of them, in their order.
+    pub const ALL: [Self; 21] = [
+        Self::Midr,
+        Self::Ctr,
+        Self::Tcmtr,
+        Self::Tlbtr,
+        Self::Revidr,
+        Self::Pfr0,
+        Self::Pfr1,
+        Self::Dfr0,
+        Self::Afr0,
+        Self::Mmfr0,
+        Self::Mmfr1,
+        Self::Mmfr2,
+        Self::Mmfr3,
+        Self::Isar0,
+        Self::Isar1,
+        Self::Isar2,
+        Self::Isar3,
+        Self::Isar4,
+        Self::Isar5,
+        Self::Clidr,
+        Self::Aidr,
+    ];
+}
+
 /// The number of values of CSSELR: seven levels, data or instructions.
 pub const CSSELR_VALUES: u32 = 14;
 
@@ -72,6 +99,14 @@ pub const fn has_cache(clidr: u32, csselr: u32) -> bool {
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    #[test]
+    fn the_list_of_registers_has_each_at_its_place() {
+        for (place, reg) in IdReg::ALL.into_iter().enumerate() {
+            assert_eq!(reg as usize, place);
+        }
+        assert_eq!(IdReg::Aidr as usize + 1, IdReg::ALL.len());
+    }
 
     #[test]
     fn cortex_a15_has_two_first_level_caches_and_a_unified_second() {

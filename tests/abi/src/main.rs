@@ -5,12 +5,14 @@
 //! Each test runs in a process of its own, so a test that hangs or dies is a failure like any
 //! other. Without arguments all of them run; with arguments, those whose names contain one, in
 //! capital letters or not. With `--without-vgic` before them, the host is one without a virtual GIC: a
-//! test that makes a vGIC then has to fail at that by ENODEV, and is counted apart. The expected results are those of Documentation/virt/kvm/api.rst in the
+//! test that makes a vGIC then has to fail at that by ENODEV, and is counted apart. `--big-little` runs
+//! the tests of hosts with two kinds of cores instead. The expected results are those of Documentation/virt/kvm/api.rst in the
 //! kernel. Where that is silent, they are the answers of Linux 5.6 on this architecture.
 
 mod accounting;
 mod check;
 mod coprocessor;
+mod cores;
 mod dirty_log;
 mod eventfd;
 mod firmware;
@@ -56,6 +58,11 @@ const ONE: &str = "--one";
 const WITHOUT_VGIC: &str = "--without-vgic";
 const WITHOUT_VGIC_VARIABLE: &str = "ABI_WITHOUT_VGIC";
 
+/// The argument for a host on which CPU 0 is a Cortex-A15 and CPU 1 a Cortex-A7: its own tests run, and
+/// no others. And the variable by which the processes of the tests get to know.
+const BIG_LITTLE: &str = "--big-little";
+const BIG_LITTLE_VARIABLE: &str = "ABI_BIG_LITTLE";
+
 /// Whether the host has a virtual GIC, as whoever started this program says.
 pub(crate) fn has_vgic() -> bool {
     std::env::var_os(WITHOUT_VGIC_VARIABLE).is_none()
@@ -69,6 +76,9 @@ fn needs_vgic(why: &str) -> bool {
 }
 
 fn tests() -> Vec<Test> {
+    if std::env::var_os(BIG_LITTLE_VARIABLE).is_some() {
+        return cores::TESTS.to_vec();
+    }
     [
         system::TESTS,
         tlb::TESTS,
@@ -125,9 +135,14 @@ fn run(name: &str) -> Outcome {
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == WITHOUT_VGIC) {
-        arguments.remove(0);
-        std::env::set_var(WITHOUT_VGIC_VARIABLE, "1");
+    for (option, variable) in [
+        (WITHOUT_VGIC, WITHOUT_VGIC_VARIABLE),
+        (BIG_LITTLE, BIG_LITTLE_VARIABLE),
+    ] {
+        if arguments.first().is_some_and(|first| first == option) {
+            arguments.remove(0);
+            std::env::set_var(variable, "1");
+        }
     }
     let tests = tests();
     match arguments.as_slice() {

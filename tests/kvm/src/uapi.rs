@@ -54,6 +54,8 @@ pub const EXIT_EXCEPTION: u32 = 1;
 pub const EXIT_MMIO: u32 = 6;
 pub const EXIT_SHUTDOWN: u32 = 8;
 pub const EXIT_FAIL_ENTRY: u32 = 9;
+/// Its reason if the CPU is of another core than the vCPU.
+pub const FAIL_ENTRY_CPU_UNSUPPORTED: u64 = 1;
 pub const EXIT_INTR: u32 = 10;
 pub const EXIT_INTERNAL_ERROR: u32 = 17;
 pub const EXIT_SYSTEM_EVENT: u32 = 24;

@@ -127,10 +127,14 @@ fn handle(vcpu: &Vcpu, bus: &Bus) -> Option<Ending> {
         },
         uapi::EXIT_FAIL_ENTRY => {
             let entry = run.fail_entry();
-            failed(format!(
-                "the guest could not be entered, reason {:#x}",
-                entry.reason
-            ))
+            failed(match entry.reason {
+                uapi::FAIL_ENTRY_CPU_UNSUPPORTED => format!(
+                    "the guest cannot run on CPU {}, which is of another core than its own: keep \
+                     this program on CPUs of one core (taskset)",
+                    entry.cpu
+                ),
+                reason => format!("the guest could not be entered, reason {reason:#x}"),
+            })
         }
         uapi::EXIT_INTERNAL_ERROR => {
             let internal = run.internal();
