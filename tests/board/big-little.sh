@@ -30,7 +30,7 @@ LOAD=0 ADD="$module $programs/abi $programs/monitor $programs/payload" TIMEOUT=$
 	while [ ! -s /tmp/lost ]; do :; done
 	for thread in /proc/$!/task/*; do taskset -p 2 ${thread##*/} >/dev/null; done
 	wait $! && exit 1
-	grep "cannot run on CPU 1, which is of another core" /tmp/lost || exit 1
+	grep -q "cannot run on CPU 1, which is of another core" /tmp/lost || exit 1
 
 	# A core goes and comes back.
 	echo 0 >/sys/devices/system/cpu/cpu1/online || exit 1
