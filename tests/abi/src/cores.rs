@@ -281,7 +281,7 @@ fn started_elsewhere() -> Outcome {
             .vm
             .preferred_target()
             .works("KVM_ARM_PREFERRED_TARGET")?;
-        init.features[0] |= 1 << uapi::VCPU_PSCI_0_2 | 1 << uapi::VCPU_POWER_OFF;
+        init.features[0] |= (1 << uapi::VCPU_PSCI_0_2) | (1 << uapi::VCPU_POWER_OFF);
         second.init(&init).works("KVM_ARM_VCPU_INIT")?;
         guest.run_to(uapi::EXIT_MMIO)?;
         let data = guest.vcpu.run.mmio().data;
