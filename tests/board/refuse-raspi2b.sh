@@ -8,3 +8,5 @@
 
 export BOARD=raspi2b
 expect_refusal 'SVC'
+# The output begins with the first line, on this board's UARTs, too.
+[[ $output = insmod:* ]] || fail "the output has more than the command said"
