@@ -29,6 +29,9 @@ abi: module programs
 test-debug: kernel vendor programs
 	@tools/test-debug
 
+test-long: module programs qemu
+	@tools/test-long
+
 test-pressure: module programs
 	@tools/test-pressure
 
@@ -82,4 +85,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-pressure qemu test-qemu bench module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure qemu test-qemu bench module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

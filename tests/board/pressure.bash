@@ -18,7 +18,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-seconds=${PRESSURE_SECONDS:-600}
+seconds=${PRESSURE_SECONDS:-120}
 host_mib=${PRESSURE_MIB:-768}
 variant=${PRESSURE_VARIANT:-none}
 factor=${TIMEOUT_FACTOR:-1}
