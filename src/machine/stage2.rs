@@ -241,6 +241,12 @@ impl<M: TableMemory> Stage2<M> {
     }
 }
 
+/// Whether two entries map the same memory as the same type.
+#[inline]
+fn maps_same_memory(one: Stage2Desc, other: Stage2Desc) -> bool {
+    one.address() == other.address() && one.memory() == other.memory()
+}
+
 /// The memory that one second-level entry maps, with the right to change the mapping.
 pub struct Region<'a, M: TableMemory> {
     memory: &'a M,
@@ -325,12 +331,20 @@ impl<M: TableMemory> Region<'_, M> {
         let (table, at, mut new) = match size {
             MapSize::Block => (self.table, upper_at, Stage2Desc::block(pa, attrs)),
             MapSize::Page => {
+                let at = index(ipa, LEVELS);
+                let mut new = Stage2Desc::page(pa, attrs);
                 let lower = match upper.kind(REGION_LEVEL) {
                     DescKind::Table => upper.address(),
                     kind => {
                         let lower = stock().ok_or(MapError::NoTables)?;
                         if kind == DescKind::Block {
-                            self.fill_from_block(lower, upper);
+                            let old = self.fill_from_block(lower, upper, at);
+                            if maps_same_memory(old, new) {
+                                new = new.with_writes_of(old);
+                            }
+                            // The new table has the page already, so the flush for the block is
+                            // the only one.
+                            self.memory.write(lower, at, new.0);
                             self.invalidate(self.table, upper_at, &mut flush);
                         }
                         // Walks must see the entries of the new table before they see the table.
@@ -340,7 +354,7 @@ impl<M: TableMemory> Region<'_, M> {
                         lower
                     }
                 };
-                (lower, index(ipa, LEVELS), Stage2Desc::page(pa, attrs))
+                (lower, at, new)
             }
         };
         let level = size.level();
@@ -352,7 +366,7 @@ impl<M: TableMemory> Region<'_, M> {
             }
         }
         if kind == DescKind::Block || kind == DescKind::Page {
-            let same_memory = old.address() == new.address() && old.memory() == new.memory();
+            let same_memory = maps_same_memory(old, new);
             if same_memory {
                 new = new.with_writes_of(old);
             }
@@ -380,12 +394,13 @@ impl<M: TableMemory> Region<'_, M> {
         Ok(())
     }
 
-    /// Fills a new table with entries for all that `block` maps.
-    fn fill_from_block(&self, table: Pa, block: Stage2Desc) {
+    /// Fills a new table with entries for all that `block` maps. Gives the entry at one index.
+    fn fill_from_block(&self, table: Pa, block: Stage2Desc, wanted: usize) -> Stage2Desc {
+        let part = |at: usize| block.part(at as u64 * span(LEVELS), true);
         for at in 0..ENTRIES {
-            let offset = at as u64 * span(LEVELS);
-            self.memory.write(table, at, block.part(offset, true).0);
+            self.memory.write(table, at, part(at).0);
         }
+        part(wanted)
     }
 
     fn invalidate(&self, table: Pa, at: usize, flush: &mut impl FnMut()) {

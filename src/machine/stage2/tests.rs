@@ -312,6 +312,7 @@ proptest! {
                     if replaced && !same {
                         prop_assert!(*flushes.borrow() > 0, "nothing was flushed");
                     }
+                    prop_assert!(*flushes.borrow() <= 1, "one change, more than one flush");
                     // The pages around one in a block stay.
                     model.change(page, n, |mapped| mapped.in_block = false);
                     for i in 0..n {
