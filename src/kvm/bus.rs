@@ -27,26 +27,36 @@ use crate::glue::eventfd::EventFd;
 const MAX_ENTRIES: usize = 1000;
 
 /// Other architectures have ports beside memory. There are none here.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Space {
     Memory,
     Ports,
 }
 
-/// An eventfd that a store to an address signals.
-struct IoEventFd {
+/// The stores that signal an eventfd.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Stores {
     space: Space,
     address: u64,
     /// 1, 2, 4 or 8 bytes, or 0 for a store of any length.
     len: u32,
     /// The value of the store, or `None` for any value.
     data: Option<u64>,
-    event: EventFd,
 }
 
-impl IoEventFd {
-    /// Whether one store could signal both.
-    fn collides(&self, other: &Self) -> bool {
+impl Stores {
+    /// All stores to an address.
+    fn to(address: u64) -> Self {
+        Self {
+            space: Space::Memory,
+            address,
+            len: 0,
+            data: None,
+        }
+    }
+
+    /// Whether one store could be of both.
+    fn collide(&self, other: &Self) -> bool {
         self.space == other.space
             && self.address == other.address
             && (self.len == 0
@@ -54,21 +64,12 @@ impl IoEventFd {
                 || self.len == other.len
                     && (self.data.is_none() || other.data.is_none() || self.data == other.data))
     }
+}
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.space == other.space
-            && self.address == other.address
-            && self.len == other.len
-            && self.data == other.data
-            && self.event.is(&other.event)
-    }
-
-    fn matches(&self, address: u64, len: usize, data: u64) -> bool {
-        self.space == Space::Memory
-            && self.address == address
-            && (self.len == 0
-                || self.len as usize == len && self.data.is_none_or(|wanted| wanted == data))
-    }
+/// An eventfd that stores to an address signal.
+struct IoEventFd {
+    stores: Stores,
+    event: EventFd,
 }
 
 /// Addresses whose stores are kept for later.
@@ -90,10 +91,49 @@ impl Zone {
     }
 }
 
+/// The entries of a VM.
+///
+/// # Invariants
+///
+/// `events` is sorted by their stores, and no two of them collide.
 #[derive(Default)]
 struct Entries {
     events: KVec<IoEventFd>,
     zones: KVec<Zone>,
+}
+
+impl Entries {
+    /// The place of the first eventfd whose stores are not before those.
+    fn place_of(&self, stores: &Stores) -> usize {
+        self.events.partition_point(|event| event.stores < *stores)
+    }
+
+    fn event_of(&self, stores: &Stores) -> Option<&IoEventFd> {
+        let event = self.events.get(self.place_of(stores))?;
+        (event.stores == *stores).then_some(event)
+    }
+
+    /// The eventfd that a store signals. At most one can be it.
+    fn event_for(&self, address: u64, len: usize, value: u64) -> Option<&IoEventFd> {
+        let any = Stores::to(address);
+        let first = self.events.get(self.place_of(&any))?;
+        let this_length = Stores {
+            len: len as u32,
+            ..any
+        };
+        let this_value = Stores {
+            data: Some(value),
+            ..this_length
+        };
+        if [any, this_length, this_value].contains(&first.stores) {
+            return Some(first);
+        }
+        if first.stores.space != any.space || first.stores.address != address {
+            return None;
+        }
+        self.event_of(&this_length)
+            .or_else(|| self.event_of(&this_value))
+    }
 }
 
 /// The entries of a VM.
@@ -132,8 +172,7 @@ impl Bus {
         let unused = 64 - 8 * (len.clamp(1, 8) as u32);
         let value = u64::from_le_bytes(*data) << unused >> unused;
         let entries = self.entries.lock();
-        let mut events = entries.events.iter();
-        if let Some(found) = events.find(|event| event.matches(address, len, value)) {
+        if let Some(found) = entries.event_for(address, len, value) {
             found.event.signal();
             return true;
         }
@@ -157,7 +196,7 @@ impl Bus {
             return Err(EINVAL);
         }
         let unused = 64 - 8 * request.len.clamp(1, 8);
-        let entry = IoEventFd {
+        let stores = Stores {
             space: if has(PIO) {
                 Space::Ports
             } else {
@@ -166,15 +205,19 @@ impl Bus {
             address: request.addr,
             len: request.len,
             data: has(DATAMATCH).then_some(request.datamatch << unused >> unused),
+        };
+        let entry = IoEventFd {
+            stores,
             event: EventFd::get(request.fd as u32)?,
         };
         if has(DEASSIGN) {
             let mut entries = self.entries.lock();
-            let mut events = entries.events.iter();
-            let index = events
-                .position(|known| known.is_same(&entry))
-                .ok_or(ENOENT)?;
-            let removed = entries.events.remove(index);
+            let known = entries.event_of(&stores).ok_or(ENOENT)?;
+            if !known.event.is(&entry.event) {
+                return Err(ENOENT);
+            }
+            let place = entries.place_of(&stores);
+            let removed = entries.events.remove(place);
             drop(entries);
             drop(removed);
             return Ok(());
@@ -182,14 +225,20 @@ impl Bus {
         self.add(
             |entries| &mut entries.events,
             entry,
-            |known, entry| known.collides(entry),
+            |known, entry| known.stores.collide(&entry.stores),
+            |known, entry| known.stores < entry.stores,
         )
     }
 
     /// Carries out KVM_REGISTER_COALESCED_MMIO.
     pub(crate) fn register_zone(&self, arg: usize) -> Result {
         let zone = read_zone(arg)?;
-        self.add(|entries| &mut entries.zones, zone, |_, _| false)
+        self.add(
+            |entries| &mut entries.zones,
+            zone,
+            |_, _| false,
+            |_, _| true,
+        )
     }
 
     /// Carries out KVM_UNREGISTER_COALESCED_MMIO: for all zones that have the given one in them.
@@ -202,12 +251,13 @@ impl Bus {
         Ok(())
     }
 
-    /// Adds an entry that clashes with no other.
+    /// Adds an entry that clashes with no other, behind all that are before it.
     fn add<T>(
         &self,
         list: impl Fn(&mut Entries) -> &mut KVec<T>,
         entry: T,
         clashes: impl Fn(&T, &T) -> bool,
+        is_before: impl Fn(&T, &T) -> bool,
     ) -> Result {
         loop {
             let len = list(&mut self.entries.lock()).len();
@@ -225,11 +275,16 @@ impl Bus {
                 continue;
             }
             // Only moves: nothing is allocated or freed with the lock held.
+            let place = known.partition_point(|known| is_before(known, &entry));
             let mut old = core::mem::take(known);
-            for moved in old.drain_all() {
+            let mut entry = Some(entry);
+            for (at, moved) in old.drain_all().enumerate() {
+                if at == place {
+                    let _ = entry.take().map(|entry| bigger.push_within_capacity(entry));
+                }
                 let _ = bigger.push_within_capacity(moved);
             }
-            let _ = bigger.push_within_capacity(entry);
+            let _ = entry.map(|entry| bigger.push_within_capacity(entry));
             *known = bigger;
             self.is_used.store(true, Ordering::Relaxed);
             drop(entries);

@@ -18,6 +18,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("eventfd: capabilities", capabilities),
     ("ioeventfd: stores of a guest", stores),
     ("ioeventfd: data that matches", data_match),
+    (
+        "ioeventfd: a thousand, assigned and taken away in no order",
+        a_thousand,
+    ),
     ("ioeventfd: wrong ones", bad_ioeventfds),
     ("ioeventfd: taken away", taken_away),
     ("irqfd: wrong ones", bad_irqfds),
@@ -112,19 +116,25 @@ fn ioeventfd(
     len: u32,
     data: Option<u64>,
 ) -> std::io::Result<()> {
-    let request = IoEventFd {
+    ioctl_ref(vm, uapi::IOEVENTFD(), &request(event, addr, len, data, 0)).map(drop)
+}
+
+/// The opposite.
+fn taken(vm: &Vm, event: &EventFd, addr: u32, len: u32, data: Option<u64>) -> std::io::Result<()> {
+    let request = request(event, addr, len, data, uapi::IOEVENTFD_DEASSIGN);
+    ioctl_ref(vm, uapi::IOEVENTFD(), &request).map(drop)
+}
+
+fn request(event: &EventFd, addr: u32, len: u32, data: Option<u64>, flags: u32) -> IoEventFd {
+    let match_flag = data.map_or(0, |_| uapi::IOEVENTFD_DATAMATCH);
+    IoEventFd {
         datamatch: data.unwrap_or(0),
         addr: addr.into(),
         len,
         fd: event.as_raw_fd(),
-        flags: if data.is_some() {
-            uapi::IOEVENTFD_DATAMATCH
-        } else {
-            0
-        },
+        flags: flags | match_flag,
         ..Default::default()
-    };
-    ioctl_ref(vm, uapi::IOEVENTFD(), &request).map(drop)
+    }
 }
 
 fn stores() -> Outcome {
@@ -170,6 +180,70 @@ fn data_match() -> Outcome {
     )?;
     let counts: Vec<u64> = events.iter().map(count).collect();
     equal("counts", counts, vec![1, 2, 1])
+}
+
+/// The right one of many is signalled, whatever came and went before it. At each address there are
+/// one for bytes, one for halfwords of any value, and some for words of one value.
+fn a_thousand() -> Outcome {
+    const N: u32 = 990;
+    let address = |n: u32| PORT + 4 * (n / 5);
+    let kind = |n: u32| match n % 5 {
+        0 => (1, Some(7)),
+        1 => (2, None),
+        k => (4, Some(u64::from(k))),
+    };
+    let guest = Guest::new(&storing(&[
+        (address(0), 7, 1),
+        (address(0), 8, 1),
+        (address(500), 9, 2),
+        (address(500), 3, 4),
+        (address(500), 5, 4),
+        (address(N - 1), 4, 4),
+        (address(N - 1), 7, 1),
+    ]))?;
+    let event = new_event()?;
+    let others = new_event()?;
+    // 617 and 990 have no common divisor.
+    let shuffled = || (0..N).map(|n| n * 617 % N);
+    for n in shuffled() {
+        let (len, data) = kind(n);
+        ioeventfd(&guest.vm, &others, address(n), len, data).works("assigned")?;
+    }
+    // Every third one is assigned anew, with the event that counts.
+    for n in shuffled().filter(|n| n % 3 == 0) {
+        let (len, data) = kind(n);
+        taken(&guest.vm, &others, address(n), len, data).works("taken away")?;
+        ioeventfd(&guest.vm, &event, address(n), len, data).works("assigned again")?;
+    }
+    let stores = [
+        (0u32, 1u32, 7u64),
+        (500, 2, 9),
+        (500, 4, 3),
+        (N - 1, 4, 4),
+        (N - 1, 1, 7),
+    ];
+    let hits = |ours: bool| {
+        stores
+            .iter()
+            .filter(|(at, len, value)| {
+                (0..N).any(|n| {
+                    let (this, data) = kind(n);
+                    address(n) == address(*at)
+                        && this == *len
+                        && data.is_none_or(|data| data == *value)
+                        && (n % 3 == 0) == ours
+                })
+            })
+            .count() as u64
+    };
+    equal(
+        "stores that came out",
+        stores_outside(&guest)?,
+        vec![(address(0).into(), 8), (address(500).into(), 5)],
+    )?;
+    equal("every third", count(&event), hits(true))?;
+    equal("the others", count(&others), hits(false))?;
+    equal("all", hits(true) + hits(false), stores.len() as u64)
 }
 
 fn bad_ioeventfds() -> Outcome {
@@ -257,16 +331,7 @@ fn taken_away() -> Outcome {
     let guest = Guest::new(&storing(&[(PORT, 1, 4)]))?;
     let (event, other) = (new_event()?, new_event()?);
     ioeventfd(&guest.vm, &event, PORT, 4, None).works("ioeventfd")?;
-    let gone = |event: &EventFd, len| {
-        let request = IoEventFd {
-            addr: PORT.into(),
-            len,
-            fd: event.as_raw_fd(),
-            flags: uapi::IOEVENTFD_DEASSIGN,
-            ..Default::default()
-        };
-        ioctl_ref(&guest.vm, uapi::IOEVENTFD(), &request).map(drop)
-    };
+    let gone = |event: &EventFd, len| taken(&guest.vm, event, PORT, len, None);
     fails("another eventfd", gone(&other, 4), &[libc::ENOENT])?;
     fails("another length", gone(&event, 2), &[libc::ENOENT])?;
     gone(&event, 4).works("deassign")?;
