@@ -38,6 +38,9 @@ test-pressure: module programs
 qemu:
 	@tools/qemu
 
+deb: qemu
+	@tools/deb
+
 test-qemu: module programs qemu
 	@tools/test-qemu
 
@@ -74,6 +77,7 @@ kernel: root
 
 update: root
 	@tools/kernel update
+	@tools/firmware update
 
 root:
 	@tools/build-root
@@ -85,4 +89,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure qemu test-qemu bench module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu bench module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
