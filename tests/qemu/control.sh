@@ -35,7 +35,7 @@ on_board_with_qemu '
 		monitor "x /1wx 0x$1" | sed -n "s/^0*$1: 0x//p"
 	}
 	more_rounds() {
-		rounds=$(grep -c "worker 0 round" /tmp/$vm.console)
+		rounds=$(console | grep -c "worker 0 round")
 		wait_for said "worker 0 round" $((rounds + 2))
 	}
 
@@ -98,7 +98,7 @@ on_board_with_qemu '
 	must quits
 	echo "reset"
 
-	for line in "Booting Linux" "Run /init" "worker 1 round 1"; do
+	for line in "Booting Linux" "guest: user space reached" "worker 1 round 1"; do
 		boots work $kvm -smp 4 -m 128
 		must wait_for said_or_ended "$line"
 		must quits

@@ -9,17 +9,6 @@
 
 on_board_with_qemu '
 	machine="-M virt -accel kvm -cpu host -smp 2 -m 128"
-	round() {
-		grep -a "worker 0 round" /tmp/$vm.console | tail -n 1 | sed "s/.* //"
-	}
-	# beyond N: both workers are past that round.
-	beyond() {
-		for worker in 0 1; do
-			last=$(grep -a "worker $worker round" /tmp/$vm.console | tail -n 1 | sed "s/.* //")
-			[ "${last:-0}" -gt $1 ] || return
-		done
-	}
-	beyond_or_ended() { beyond $1 || ended; }
 	completed() { monitor info migrate | grep -Eq "Migration status: completed|^Status: +completed"; }
 
 	# A disk that has room for snapshots, which QEMU itself makes
@@ -40,13 +29,13 @@ on_board_with_qemu '
 	must wait_for beyond_or_ended 1
 	must runs
 	monitor savevm one
-	first=$(round)
+	first=$(round "worker 0")
 	must wait_for beyond $((first + 2))
-	later=$(round)
+	later=$(round "worker 0")
 	: >/tmp/a.console
 	monitor loadvm one
 	must wait_for said_or_ended "worker 0 round"
-	must [ "$(grep -a "worker 0 round" /tmp/a.console | head -n 1 | sed "s/.* //")" -le $later ]
+	must [ "$(console | grep -a "worker 0 round" | head -n 1 | sed "s/.* //")" -le $later ]
 	must wait_for beyond $((later + 1))
 	must never "guest: not ok"
 	must quits
@@ -63,7 +52,7 @@ on_board_with_qemu '
 	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
 	monitor "migrate \"exec:cat >/tmp/state\"" >/dev/null
 	must wait_for completed
-	first=$(round)
+	first=$(round "worker 0")
 	must quits
 	start $machine -incoming "exec:cat /tmp/state"
 	must wait_for beyond_or_ended $((first + 2))
@@ -80,7 +69,7 @@ on_board_with_qemu '
 	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
 	monitor "migrate tcp:127.0.0.1:4444" >/dev/null
 	must wait_for completed
-	first=$(round)
+	first=$(round "worker 0")
 	must quits
 	vm=b
 	must wait_for beyond_or_ended $((first + 2))

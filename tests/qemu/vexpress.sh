@@ -10,7 +10,7 @@ tree_of_board=$cache/kernel/$version/trees/vexpress-v2p-ca15-tc1.dtb
 MORE=$tree_of_board on_board_with_qemu '
 	for cpus in 1 2; do
 		seq 13000 | head -c 131072 >/tmp/disk
-		boots none -M vexpress-a15 -accel kvm -cpu cortex-a15 -smp $cpus -m 192 \
+		boots none -M vexpress-a15,audiodev=none -audiodev none,id=none -accel kvm -cpu cortex-a15 -smp $cpus -m 192 \
 			-dtb /add/vexpress-v2p-ca15-tc1.dtb \
 			-drive if=none,id=disk,file=/tmp/disk,format=raw -device virtio-blk-device,drive=disk
 		must is_over
