@@ -27,7 +27,7 @@ source_board() (
 	QEMU_ARGS=$1 on_board_with_qemu "$both"'
 		ifconfig eth0 10.0.9.1 netmask 255.255.255.0 up
 		boots work $machine
-		must wait_for beyond_or_ended 1
+		must wait_for working_or_ended 2
 		must runs
 		# The other board takes one connection when its QEMU waits for the guest.
 		waits() { nc $to 5001 </dev/null 2>/dev/null; }
@@ -39,7 +39,7 @@ source_board() (
 		monitor info migrate
 		must never "guest: not ok"
 		must status postmigrate
-		last=$(round "worker 0")
+		last=$(rounds "worker 0" | tail -n 1)
 		must quits
 		echo "guest went in its round $last"
 		tells() { echo $last | nc $to 5002 2>/dev/null; }
@@ -62,8 +62,9 @@ target_board() (
 		mkfifo /tmp/silence
 		nc -l -p 5002 <>/tmp/silence >/tmp/last
 		must status running
-		must wait_for beyond_or_ended $(($(cat /tmp/last) + 2))
+		must wait_for working_or_ended 4
 		must runs
+		must [ "$(rounds "worker 0" | head -n 1)" -ge "$(cat /tmp/last)" ]
 		must never "guest: not ok"
 		monitor system_reset >/dev/null
 		must wait_for said_or_ended "guest: user space reached, 2 CPUs"

@@ -9,6 +9,11 @@
 
 on_board_with_qemu '
 	machine="-M virt -accel kvm -cpu host -smp 2 -m 128"
+	last() { rounds "worker 0" | tail -n 1; }
+	# goes_on N: with an empty console, all work, and the first round that is told of is not before N.
+	goes_on() {
+		wait_for working_or_ended 3 && [ "$(rounds "worker 0" | head -n 1)" -ge $1 ]
+	}
 	completed() { monitor info migrate | grep -Eq "Migration status: completed|^Status: +completed"; }
 
 	# A disk that has room for snapshots, which QEMU itself makes
@@ -26,53 +31,52 @@ on_board_with_qemu '
 
 	disk="-drive if=none,id=disk,file=/tmp/disk.qcow2,format=qcow2 -device virtio-blk-device,drive=disk"
 	boots work $machine $disk
-	must wait_for beyond_or_ended 1
+	must wait_for working_or_ended 2
 	must runs
+	first=$(last)
 	monitor savevm one
-	first=$(round "worker 0")
-	must wait_for beyond $((first + 2))
-	later=$(round "worker 0")
+	must wait_for said "worker 0 round $(($(last) + 3))$"
+	later=$(last)
 	: >/tmp/a.console
 	monitor loadvm one
-	must wait_for said_or_ended "worker 0 round"
-	must [ "$(console | grep -a "worker 0 round" | head -n 1 | sed "s/.* //")" -le $later ]
-	must wait_for beyond $((later + 1))
+	must goes_on $first
+	must [ "$(rounds "worker 0" | head -n 1)" -lt $later ]
 	must never "guest: not ok"
 	must quits
 	echo "loadvm"
 	start $machine $disk -kernel /add/vmlinuz -initrd /add/qemu-guest.cpio -loadvm one
-	must wait_for beyond_or_ended $((first + 2))
+	must goes_on $first
 	must never "guest: not ok"
 	must quits
 	echo "loadvm in another"
 	rm -f /tmp/disk.qcow2
 
 	boots work $machine
-	must wait_for beyond_or_ended 1
+	must wait_for working_or_ended 2
 	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
 	monitor "migrate \"exec:cat >/tmp/state\"" >/dev/null
 	must wait_for completed
-	first=$(round "worker 0")
+	first=$(last)
 	must quits
 	start $machine -incoming "exec:cat /tmp/state"
-	must wait_for beyond_or_ended $((first + 2))
+	must goes_on $first
 	must never "guest: not ok"
 	must quits
 	rm -f /tmp/state
 	echo "migrated by a file"
 
 	boots work $machine
-	must wait_for beyond_or_ended 1
+	must wait_for working_or_ended 2
 	vm=b
 	start $machine -incoming tcp:127.0.0.1:4444
 	vm=a
 	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
 	monitor "migrate tcp:127.0.0.1:4444" >/dev/null
 	must wait_for completed
-	first=$(round "worker 0")
+	first=$(last)
 	must quits
 	vm=b
-	must wait_for beyond_or_ended $((first + 2))
+	must goes_on $first
 	must never "guest: not ok"
 	must quits
 	echo "migrated live"
