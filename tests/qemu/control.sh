@@ -9,6 +9,8 @@
 
 on_board_with_qemu '
 	kvm="-M virt -accel kvm -cpu host"
+	# The start of the kernel is one of the moments.
+	loglevel=7
 
 	# gdb PACKET: gives it to the gdbstub, and prints the answer.
 	gdb() {
