@@ -76,5 +76,15 @@ target_board() (
 )
 
 target_board "$(wired target source 52:54:00:00:00:02)" &
-source_board "$(wired source target 52:54:00:00:00:01)" || { wait; fail "on the source"; }
-wait $! || fail "on the target"
+boards=($!)
+source_board "$(wired source target 52:54:00:00:00:01)" &
+boards+=($!)
+for _ in 1 2; do
+	wait -n && continue
+	# The other one would wait for it.
+	for board in "${boards[@]}"; do
+		end_children "$board"
+	done
+	wait
+	fail "on one of the boards"
+done
