@@ -21,8 +21,8 @@ both='
 '
 
 # shellcheck disable=SC2016
-source_board() (
-	work=$work/source
+source_board() {
+	local work=$work/source
 	mkdir -p "$work"
 	QEMU_ARGS=$1 on_board_with_qemu "$both"'
 		ifconfig eth0 10.0.9.1 netmask 255.255.255.0 up
@@ -47,11 +47,11 @@ source_board() (
 		rmmod kvm_arm
 	'
 	expect '^guest went in its round [0-9]+$'
-)
+}
 
 # shellcheck disable=SC2016
-target_board() (
-	work=$work/target
+target_board() {
+	local work=$work/target
 	mkdir -p "$work"
 	QEMU_ARGS=$1 on_board_with_qemu "$both"'
 		ifconfig eth0 $to netmask 255.255.255.0 up
@@ -73,7 +73,7 @@ target_board() (
 		rmmod kvm_arm
 	'
 	expect '^guest works on$'
-)
+}
 
 target_board "$(wired target source 52:54:00:00:00:02)" &
 boards=($!)
