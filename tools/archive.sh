@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 #
 # The Debian archive, seen from outside any root: packages as tables, and files fetched by name
-# and checked by SHA-256. tools/packages.lock names these packages. The archive's own index is asked
-# by `make update`, or when the archive no longer has one of them.
+# and checked by SHA-256. A lock file names these packages: tools/packages.lock those that every target
+# needs, tools/firmware.lock those of tools/firmware. The archive's own index is asked by `make update`,
+# or when the archive no longer has one of them.
 #
 # A table has a line "package version architecture archive path size sha256" for each package.
 # The archive is debian or debian-security, the path is the one below it.
@@ -98,12 +99,12 @@ table_of() {
 		END { line() }'
 }
 
-# lock_of TABLE: the lock file for that table.
+# lock_of TABLE SUBJECT: the lock file for that table. The subject says which packages those are.
 lock_of() {
+	printf '%s\n' "$2" | sed 's/^/# /'
 	cat <<-'HEAD'
-		# The packages that are needed beside the build root: the board's kernel, its source, busybox, and
-		# rustc's library for armhf. A package with another SHA-256 is refused, and no index of the archive
-		# is asked. `make update` writes this file.
+		# A package with another SHA-256 is refused, and no index of the archive is asked. `make update`
+		# writes this file.
 	HEAD
 	awk '{ printf "\nPackage: %s\nVersion: %s\nArchitecture: %s\nArchive: %s\nFilename: %s\nSize: %s\nSHA256: %s\n",
 		$1, $2, $3, $4, $5, $6, $7 }' "$1"
