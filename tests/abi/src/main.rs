@@ -10,6 +10,7 @@
 //! kernel. Where that is silent, they are the answers of Linux 5.6 on this architecture.
 
 mod accounting;
+mod busy;
 mod check;
 mod coprocessor;
 mod cores;
@@ -165,6 +166,7 @@ fn main() -> ExitCode {
             return writeback::main(path, seconds)
         }
         [argument] if argument == coprocessor::COPROCESSORS => return coprocessor::main(),
+        [argument, disk] if argument == busy::BUSY => return busy::main(disk),
         [argument] if argument == tasks::TASKS => return tasks::main(),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
