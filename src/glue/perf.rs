@@ -29,7 +29,7 @@ use super::{
 pub(crate) struct Monitors(u32);
 
 impl Monitors {
-    /// Those of a CPU, if it is online and they count an event with this number, with an interrupt at an
+    /// Gives those of a CPU, if it is online and they count an event with this number, with an interrupt at an
     /// overflow if that is asked for. May sleep.
     pub(crate) fn of_cpu(cpu: usize, number: u64, interrupts: bool) -> Result<Self> {
         let found = safe::kvm_arm_perf_monitors(cpu as ffi::c_int, number, interrupts);

@@ -38,7 +38,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Those of this CPU, which is of that core.
+    /// Reads those of this CPU, which is of that core.
     pub(super) fn read(irqs: &IrqsOff, core: Core) -> Self {
         let (fpsid, mvfr) = if has_vfp() {
             let mvfr = [id_register::mvfr0(), id_register::mvfr1()];

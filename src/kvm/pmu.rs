@@ -90,7 +90,7 @@ impl HostPmus {
         Self([const { SetOnce::new() }; Core::ALL.len()])
     }
 
-    /// Those of a core. May sleep.
+    /// Gives those of a core. May sleep.
     pub(crate) fn of(&self, core: Core, lowvisor: &Lowvisor) -> HostPmu {
         let Some(known) = self.0.get(core as usize) else {
             return HostPmu::None;

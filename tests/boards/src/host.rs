@@ -16,7 +16,7 @@ pub const GICS: [&str; 4] = [
 /// The name of the timer.
 pub const TIMER: &str = "arm,armv7-timer";
 
-/// What the log says of a virtual GIC that is not whole.
+/// The words of the log about a virtual GIC that is not whole.
 pub const NO_GIC: &str = "no GICv2 with virtualization extensions";
 /// The same, without GICH or GICV.
 pub const NO_INTERFACE: &str = "names no virtual interface of the GIC";
@@ -101,7 +101,7 @@ pub fn frequency(tree: &Tree) -> String {
     }
 }
 
-/// What is missing of the virtual GIC, in the words of the log. Nothing is missing of a whole one.
+/// The missing part of the virtual GIC, in the words of the log. Nothing is missing of a whole one.
 #[must_use]
 pub fn missing(tree: &Tree) -> Option<&'static str> {
     let Some(node) = gic(tree) else {
