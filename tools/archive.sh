@@ -208,3 +208,54 @@ download() {
 		die "$url has the SHA-256 $found, and not $sum as $wanted_by says: it is not used"
 	mv "$file.new" "$file"
 }
+
+# The rest is for those who have packages in $plan, a row in each line, and in the lock file
+# $lock_file. plan_from_index, which they define, makes the plan from the index of the archive.
+
+plan_from_lock() {
+	wanted_by=${lock_file#"$tree/"}
+	[ -f "$lock_file" ] || die "there is no $lock_file: make update"
+	plan=$(grep -v '^#' "$lock_file" | table_of)
+}
+
+row=()
+
+# How far the present download is.
+download_progress() {
+	local file size
+	file=$(file_of "${row[@]}").new
+	size=$(stat -c %s "$file" 2>/dev/null || echo 0)
+	printf '%s of %s' "$(size_of "$size")" "$(size_of "${row[5]}")"
+}
+
+# download_all: gets the packages that the cache does not have. Sets missing to one that the archive no
+# longer has, or to nothing.
+download_all() {
+	local rows line
+	local STEP_TAIL=1 STEP_PROGRESS=download_progress
+	mapfile -t rows <<<"$plan"
+	for line in "${rows[@]}"; do
+		read -ra row <<<"$line"
+		! is_here "${row[@]}" || continue
+		try "downloading ${row[0]} ${row[1]} ($(size_of "${row[5]}"))" download "${row[@]}"
+		case $step_status in
+		0) ;;
+		"$gone")
+			missing="${row[0]} ${row[1]}"
+			return
+			;;
+		*) die "the download failed: no network, a mirror in mid-sync, or a file that is not the one; try again, or name another mirror by DEBIAN_MIRROR=" ;;
+		esac
+	done
+	missing=
+}
+
+# get_plan ANEW: gets all packages. If the archive no longer has one of them, ANEW makes another plan.
+get_plan() {
+	download_all
+	[ -n "$missing" ] || return 0
+	say "$missing is not on $mirror any more: asking the archive for what it has now (make update writes ${lock_file#"$tree/"} anew)"
+	"$1"
+	download_all
+	[ -z "$missing" ] || die "the index of $mirror names $missing, which is not there (mirror in mid-sync?): try again later"
+}
