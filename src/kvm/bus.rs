@@ -212,11 +212,11 @@ impl Bus {
         };
         if has(DEASSIGN) {
             let mut entries = self.entries.lock();
-            let known = entries.event_of(&stores).ok_or(ENOENT)?;
-            if !known.event.is(&entry.event) {
+            let place = entries.place_of(&stores);
+            let known = entries.events.get(place).ok_or(ENOENT)?;
+            if known.stores != stores || !known.event.is(&entry.event) {
                 return Err(ENOENT);
             }
-            let place = entries.place_of(&stores);
             let removed = entries.events.remove(place);
             drop(entries);
             drop(removed);
