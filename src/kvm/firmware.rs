@@ -152,8 +152,8 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
         },
         smccc::SmcccOutcome::Clock(counter) => clock_and_counter(running.state, counter),
         smccc::SmcccOutcome::HardenPredictor => {
-            // All CPUs flush, as the vCPU may go on elsewhere, if on another CPU of its core. The guest gains no power by this:
-            // its own maintenance reaches all CPUs, too (HCR.FB).
+            // All CPUs flush, as the vCPU may go on on any CPU of its core. The guest gains no power by
+            // this: its own maintenance reaches all CPUs, too (HCR.FB).
             register::flush_predictors(running.state.identity.core.description().predictor);
             [0; 4]
         }

@@ -2,8 +2,8 @@
 
 //! The cores that guests can have: all that sets one apart from the others, in one place.
 //!
-//! A vCPU's core is one of the host's, and it runs only on CPUs of that core. A new core is a variant of [`Core`], a description here, and a
-//! table of registers in [`crate::cp15`].
+//! A vCPU's core is one of the host's, and it runs only on CPUs of that core. A new core is a variant
+//! of [`Core`], a description here, and a table of registers in [`crate::cp15`].
 
 use crate::cp15;
 
