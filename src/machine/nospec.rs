@@ -9,7 +9,7 @@
 use core::hint::black_box;
 
 /// The index, if it is below `len`, else zero. Neither is above `isize::MAX`.
-#[inline]
+#[inline(always)]
 pub fn index(index: usize, len: usize) -> usize {
     // Without this, the compiler would conclude from the check that there is nothing to be done.
     let index = black_box(index);

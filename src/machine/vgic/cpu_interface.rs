@@ -143,13 +143,13 @@ mod offset {
 
 impl CpuInterface {
     /// How many list registers are in use.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn in_use(&self) -> usize {
         self.used.count_ones() as usize
     }
 
     /// One has been put to use since they were filled.
-    #[inline]
+    #[inline(always)]
     pub const fn use_register(&mut self, index: usize) {
         self.used |= 1u32.wrapping_shl(index as u32);
     }

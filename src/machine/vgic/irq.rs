@@ -81,7 +81,7 @@ bitflags! {
 /// One interrupt: eight bytes.
 ///
 /// The caller gives the storage, filled with [`Irq::default`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Irq {
     pub(crate) state: State,
     /// The physical interrupt, if `HW`.
@@ -99,13 +99,13 @@ pub struct Irq {
 
 impl Irq {
     /// Whether all of `state` hold.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn is(&self, state: State) -> bool {
         self.state.contains(state)
     }
 
     /// Pending as the distributor knows it, without what a list register has.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_pending(&self) -> bool {
         self.sources != 0
             || self.is(State::LATCH)
@@ -114,7 +114,7 @@ impl Irq {
 
     /// The bit of GICD_ISPENDR. Of an interrupt in a list register the
     /// distributor knows its state from when it went there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shows_pending(&self) -> bool {
         self.is_pending()
             || (self.is(State::LR_PENDING) && self.state.intersects(State::EDGE | State::LR_SOFT))

@@ -20,7 +20,7 @@ pub(crate) struct IrqSet {
 }
 
 /// Word and bit of an interrupt ID.
-#[inline]
+#[inline(always)]
 const fn position(intid: u32) -> (usize, u32) {
     ((intid as usize >> 5) & (WORDS - 1), 1 << (intid & 31))
 }
@@ -46,7 +46,7 @@ impl IrqSet {
     }
 
     /// Adds `intid`. True if the set did not have it before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, intid: u32) -> bool {
         let (word, bit) = position(intid);
         let Some(w) = self.words.get_mut(word) else {

@@ -73,7 +73,7 @@ impl ListRegister {
     const PRIORITY_SHIFT: u32 = 23;
 
     /// INTID.
-    #[inline]
+    #[inline(always)]
     pub const fn intid(self) -> u32 {
         self.0 & Self::VIRTUAL_ID
     }
@@ -92,7 +92,7 @@ impl ListRegister {
     }
 
     /// Whether it is pending or active.
-    #[inline]
+    #[inline(always)]
     pub const fn valid(self) -> bool {
         self.0 & (Self::PENDING | Self::ACTIVE) != 0
     }
@@ -104,13 +104,13 @@ impl ListRegister {
     }
 
     /// Whether all bits of `mask` are set.
-    #[inline]
+    #[inline(always)]
     pub const fn has(self, mask: u32) -> bool {
         self.0 & mask == mask
     }
 
-    #[inline]
-    fn new(intid: u32, irq: &Irq) -> Self {
+    #[inline(always)]
+    pub(super) fn new(intid: u32, irq: &Irq) -> Self {
         let mut lr =
             (intid & Self::VIRTUAL_ID) | (u32::from(irq.priority >> 3) << Self::PRIORITY_SHIFT);
         if irq.is(State::GROUP1) {
@@ -122,6 +122,12 @@ impl ListRegister {
             lr |= Self::HW | (u32::from(irq.phys) << Self::PHYSICAL_ID_SHIFT);
         }
         Self(lr)
+    }
+
+    /// The value for an SGI that `cpu` has requested, pending.
+    #[inline(always)]
+    pub(super) const fn pending_from(self, cpu: VcpuIdx) -> Self {
+        Self(self.0 | (cpu as u32 & 7) << Self::PHYSICAL_ID_SHIFT | Self::PENDING)
     }
 }
 

@@ -59,6 +59,7 @@
 mod cpu;
 mod cpu_interface;
 mod distributor;
+mod in_place;
 mod irq;
 mod irq_set;
 mod list_register;
@@ -71,6 +72,7 @@ pub use cpu_interface::GichHcr;
 pub use cpu_interface::Vmcr;
 pub use cpu_interface::MAX_LRS;
 pub use distributor::has_uaccess_register;
+pub use in_place::LoadedRegisters;
 pub use irq::is_ppi;
 pub use irq::Irq;
 pub use irq::FIRST_SPECIAL;
@@ -143,7 +145,7 @@ pub struct Vgic<S, C> {
 }
 
 /// The bit of a CPU.
-#[inline]
+#[inline(always)]
 const fn bit(cpu: VcpuIdx) -> CpuMask {
     1 << (cpu & (MAX_CPUS - 1))
 }
@@ -152,7 +154,7 @@ const fn bit(cpu: VcpuIdx) -> CpuMask {
 ///
 /// Bit 0 enables group 0. It enables group 1, too, as in KVM's GICv2, since
 /// some guests know of one group only. Bit 1 enables group 1.
-#[inline]
+#[inline(always)]
 fn is_forwarded(irq: &Irq, ctlr: u32) -> bool {
     let enables = if irq.is(State::GROUP1) { 0b11 } else { 0b01 };
     ctlr & enables != 0
@@ -199,16 +201,19 @@ where
 
     /// Whether there is an interrupt with this INTID. The last four that a distributor could have
     /// are reserved (IHI 0048B section 2.2.1).
+    #[inline(always)]
     pub const fn has(&self, intid: u32) -> bool {
         intid < self.nr_irqs && intid < FIRST_SPECIAL
     }
 
     /// All CPUs.
+    #[inline(always)]
     const fn all_cpus(&self) -> CpuMask {
         1u32.wrapping_shl(self.nr_cpus).wrapping_sub(1)
     }
 
     /// The interrupt `intid` as `cpu` sees it.
+    #[inline(always)]
     fn irq(&self, cpu: VcpuIdx, intid: u32) -> Option<&Irq> {
         if intid < NR_PRIVATE {
             let index = nospec::index(intid as usize, NR_PRIVATE as usize);
@@ -222,6 +227,7 @@ where
     }
 
     /// The interrupt `intid` as `cpu` sees it, to be changed.
+    #[inline(always)]
     fn irq_mut(&mut self, cpu: VcpuIdx, intid: u32) -> Option<&mut Irq> {
         if intid < NR_PRIVATE {
             let index = nospec::index(intid as usize, NR_PRIVATE as usize);
