@@ -610,6 +610,8 @@ guest_trap:
 	cmp	r2, #HSR_EC_HVC
 	cmpne	r2, #HSR_EC_CP15
 	beq	guest_answer
+	cmp	r2, #HSR_EC_DABT
+	beq	guest_data_abort
 guest_trap_exit:
 	str	r1, [sp, #CTX_HSR]
 	mov	r0, #EXIT_TRAP
@@ -769,10 +771,26 @@ guest_aborted:					@ r12: HypCpu
 	.ltorg
 
 /*
+ * Out of line: an access to the distributor goes to Rust, too. HPFAR is not valid
+ * for a permission fault (B3.13.6), and Rust looks at the kind of the fault.
+ */
+guest_data_abort:
+	ldr	r3, [sp, #CTX_DIST_PAGE]
+	mrc	p15, 4, r5, c6, c0, 4		@ HPFAR
+	cmp	r3, r5, lsr #4
+	bne	guest_trap_exit
+	mrc	p15, 4, r5, c6, c0, 0		@ HDFAR
+	str	r5, [sp, #CTX_HDFAR]
+	ldr	r12, =kvm_arm_hyp_distributor	@ may be Thumb code
+	b	guest_ask
+
+/*
  * A trap that Rust may be able to answer in HYP mode. r0 to r12 are saved;
  * r1: HSR. LR is the guest's LR_usr; the stack is the host CPU's.
  */
 guest_answer:
+	ldr	r12, =kvm_arm_hyp_answer
+guest_ask:
 	str	r1, [sp, #CTX_HSR]
 	mrs	r6, ELR_hyp
 	mrs	r7, SPSR
@@ -780,9 +798,8 @@ guest_answer:
 	strd	r6, r7, [sp, #CTX_PC]		@ with CTX_CPSR
 	mov	r4, sp
 	mov	r0, sp
-	mrc	p15, 4, r12, c13, c0, 2		@ HTPIDR
-	add	sp, r12, #HOST_STACK_TOP
-	ldr	r12, =kvm_arm_hyp_answer	@ may be Thumb code
+	mrc	p15, 4, r3, c13, c0, 2		@ HTPIDR
+	add	sp, r3, #HOST_STACK_TOP
 	blx	r12
 	mov	sp, r4
 	ldr	lr, [sp, #CTX_LR_USR]

@@ -42,9 +42,11 @@
 #define CTX_VFP			(CTX_TEECR + 8 + 4)	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_ANSWERS		(CTX_VFP + 8 + 32 * 8)	/* what src/hyp/answer.rs has to know */
 #define CTX_ANSWERED		(CTX_ANSWERS + 4 * 4)	/* what it has counted */
-#define CTX_RELAY		(CTX_ANSWERED + 2 * 4)	/* hyp::relay::Relay */
+#define CTX_RELAY		(CTX_ANSWERED + 3 * 4)	/* hyp::relay::Relay */
 #define CTX_RELAYED		(CTX_RELAY + 4 * 4)	/* how often the guest was given its interrupt */
-#define CTX_CNTV_CTL		(CTX_RELAYED + 4)	/* of the virtual timer, which is off otherwise */
+#define CTX_INTERFACE		(CTX_RELAYED + 4)	/* machine::vgic::CpuInterface */
+#define CTX_DIST_PAGE		(CTX_INTERFACE + 20 * 4)	/* hyp::distributor::GicAccess */
+#define CTX_CNTV_CTL		(CTX_DIST_PAGE + 3 * 4)	/* of the virtual timer, which is off otherwise */
 #define CTX_SIZE		(CTX_CNTV_CTL + 4)
 
 /* --- HypCpu: one host CPU -------------------------------------------- */

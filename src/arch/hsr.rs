@@ -179,7 +179,7 @@ pub enum FaultStatus {
 
 impl FaultStatus {
     /// The status that six bits name.
-    #[inline]
+    #[inline(always)]
     pub const fn from_bits(bits: u32) -> Self {
         let bits = (bits & 0x3f) as u8;
         let level = bits & 3;
@@ -248,13 +248,14 @@ impl AbortIss {
     const DATA: u32 = (1 << 25) - 1;
     const FETCH: u32 = Self::EA | Self::S1PTW | Self::FSC;
 
+    #[inline(always)]
     const fn bit(self, mask: u32) -> bool {
         self.0 & mask != 0
     }
 
     /// The number of bytes of the access: 1, 2 or 4. `None` if the syndrome does not tell what the
     /// access was; else the sign and the register are valid, too.
-    #[inline]
+    #[inline(always)]
     pub const fn size(self) -> Option<usize> {
         match self.0 >> 22 & 3 {
             // 0b11 is reserved in ARMv7.
@@ -264,49 +265,49 @@ impl AbortIss {
     }
 
     /// A load that is smaller than a word is sign-extended.
-    #[inline]
+    #[inline(always)]
     pub const fn sign_extend(self) -> bool {
         self.bit(Self::SSE)
     }
 
     /// The register that is stored, or loaded.
-    #[inline]
+    #[inline(always)]
     pub const fn register(self) -> usize {
         (self.0 >> 16 & 0xf) as usize
     }
 
     /// A write. A cache maintenance operation counts as one.
-    #[inline]
+    #[inline(always)]
     pub const fn is_write(self) -> bool {
         self.bit(Self::WNR)
     }
 
     /// The abort is of a cache maintenance operation, or of an address translation.
-    #[inline]
+    #[inline(always)]
     pub const fn is_maintenance(self) -> bool {
         self.bit(Self::CM)
     }
 
     /// The abort is of a stage-1 table walk.
-    #[inline]
+    #[inline(always)]
     pub const fn is_of_walk(self) -> bool {
         self.bit(Self::S1PTW)
     }
 
     /// The core's class of an external abort.
-    #[inline]
+    #[inline(always)]
     pub const fn ea(self) -> bool {
         self.bit(Self::EA)
     }
 
     /// The fault status.
-    #[inline]
+    #[inline(always)]
     pub const fn status(self) -> FaultStatus {
         FaultStatus::from_bits(self.0)
     }
 
     /// The nature of the access.
-    #[inline]
+    #[inline(always)]
     pub const fn direction(self) -> Direction {
         if self.is_maintenance() {
             Direction::Maintenance
@@ -316,7 +317,7 @@ impl AbortIss {
     }
 
     /// CM, WnR and the fault status at their places, as KVM_EXIT_ARM_NISV tells them.
-    #[inline]
+    #[inline(always)]
     pub const fn without_access(self) -> u32 {
         self.0 & (Self::CM | Self::WNR | Self::FSC)
     }
@@ -404,7 +405,7 @@ impl Hsr {
     }
 
     /// For the aborts.
-    #[inline]
+    #[inline(always)]
     pub const fn abort(self) -> AbortIss {
         // EC 0x20 and 0x21 are prefetch aborts, 0x24 and 0x25 data aborts.
         let is_data = self.bit(1 << 28);

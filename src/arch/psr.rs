@@ -118,7 +118,7 @@ impl Psr {
     }
 
     /// Whether data accesses are big-endian.
-    #[inline]
+    #[inline(always)]
     pub const fn is_big_endian(self) -> bool {
         self.has(Self::E)
     }

@@ -121,19 +121,23 @@ impl Abort {
     /// (A3.5.7).
     #[inline]
     pub fn seems_to_begin_page(&self, registers: &[u32]) -> bool {
-        if self.offset() != 0 {
-            return false;
-        }
-        let mut is_here = false;
-        for base in registers.iter().take(13) {
-            match self.address.wrapping_sub(*base) {
-                0 => is_here = true,
-                1..=0x1002 => return false,
-                _ => (),
-            }
-        }
-        is_here
+        self.offset() == 0 && seems_to_begin_here(self.address, registers)
     }
+}
+
+/// [`Abort::seems_to_begin_page`] of an access that was aborted at `address`, where a page begins.
+// Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
+#[inline(always)]
+pub fn seems_to_begin_here(address: u32, registers: &[u32]) -> bool {
+    let mut is_here = false;
+    for base in registers.iter().take(13) {
+        match address.wrapping_sub(*base) {
+            0 => is_here = true,
+            1..=0x1002 => return false,
+            _ => (),
+        }
+    }
+    is_here
 }
 
 impl Trap {

@@ -72,6 +72,12 @@ impl Answers {
         }
     }
 
+    /// The id of the vCPU.
+    #[inline(always)]
+    pub(super) fn vcpu(&self) -> u32 {
+        self.vcpu
+    }
+
     fn firmware(&self) -> Option<Firmware> {
         Some(Firmware {
             psci: Version::from_bits(self.psci)?,
@@ -89,6 +95,8 @@ pub(crate) struct Answered {
     pub(crate) hvc: u32,
     /// Registers of CP15.
     pub(crate) cp15: u32,
+    /// Accesses to the distributor.
+    pub(crate) mmio: u32,
 }
 
 /// The end of a trap in HYP mode.
@@ -184,16 +192,22 @@ impl Topology for NotAtHand {
     }
 }
 
-/// A register of CP15 that is emulated: its value is not in the hardware now.
+/// Whether the context has register `n` of the guest: those that its mode has banked are in the
+/// hardware.
 #[inline(always)]
-fn cp15_register(context: &mut VcpuContext, trapped: Cp32Access) -> Answer {
-    // Nor are the banked registers of the guest's mode in the context.
-    let mode = Psr(context.core.cpsr).mode();
-    let banked = match mode {
+pub(super) fn is_at_hand(context: &VcpuContext, n: usize) -> bool {
+    let banked = match Psr(context.core.cpsr).mode() {
         Some(Mode::Fiq) | None => 8,
         _ => 13,
     };
-    if trapped.rt >= banked || context.answers.psci == 0 {
+    n < banked
+}
+
+/// A register of CP15 that is emulated: its value is not in the hardware now.
+#[inline(always)]
+fn cp15_register(context: &mut VcpuContext, trapped: Cp32Access) -> Answer {
+    let mode = Psr(context.core.cpsr).mode();
+    if !is_at_hand(context, trapped.rt) || context.answers.psci == 0 {
         return Answer::Declined;
     }
     let core = Core::from_number(context.answers.core);

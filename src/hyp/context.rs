@@ -23,6 +23,7 @@ use armv7::{
     }, //
 };
 use kvm_bindings as layout;
+use machine::vgic::CpuInterface;
 use memoffset::offset_of;
 use static_assertions::{
     const_assert,
@@ -34,6 +35,7 @@ use super::{
         Answered,
         Answers, //
     },
+    distributor::GicAccess,
     relay::Relay, //
 };
 
@@ -131,6 +133,10 @@ pub(crate) struct VcpuContext {
     /// How often the interrupt of `relay` was given to the guest. The highvisor takes this count at
     /// each exit.
     pub(crate) relayed: u32,
+    /// The virtual CPU interface. While the guest runs, its registers are in the hardware, and here is
+    /// what they were loaded with.
+    pub(crate) interface: CpuInterface,
+    pub(crate) gic: GicAccess,
     /// CNTV_CTL of the guest. The timer is on only while the guest runs, as the counter has the
     /// guest's offset only then. An exit switches it off and leaves its value here, with ISTATUS.
     pub(crate) cntv_ctl: u32,
@@ -169,6 +175,8 @@ assert_layout!(VcpuContext at 0, ends at layout::CTX_SIZE;
     answered: layout::CTX_ANSWERED,
     relay: layout::CTX_RELAY,
     relayed: layout::CTX_RELAYED,
+    interface: layout::CTX_INTERFACE,
+    gic: layout::CTX_DIST_PAGE,
     cntv_ctl: layout::CTX_CNTV_CTL,
 );
 assert_layout!(CoreRegisters at layout::CTX_R0, ends at layout::CTX_CP15;

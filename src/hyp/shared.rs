@@ -26,16 +26,52 @@ use crate::glue::{
     }, //
 };
 
-/// A value in pages of its own, which are mapped in HYP mode while it lives.
-///
-/// The pages hold nothing else, so nothing else goes with their mapping.
+/// Pages that are mapped in HYP mode while the value lives. They hold nothing else, so nothing else
+/// goes with their mapping.
 ///
 /// # Invariants
 ///
-/// `pages` are mapped in HYP mode, read-write, and hold a valid `T`.
-pub(crate) struct HypBox<T> {
+/// `pages` are mapped in HYP mode, read-write.
+pub(super) struct HypPages {
     pages: LowmemPages,
     lowvisor: Arc<Lowvisor>,
+}
+
+impl HypPages {
+    /// Allocates at least `bytes`, all zeroes.
+    pub(super) fn zeroed(lowvisor: &Arc<Lowvisor>, bytes: usize) -> Result<Self> {
+        let order = bytes
+            .div_ceil(PAGE_SIZE)
+            .next_power_of_two()
+            .trailing_zeros();
+        let pages = LowmemPages::new(order)?;
+        lowvisor.map_pages(&pages)?;
+        // INVARIANT: Mapped just above.
+        Ok(Self {
+            pages,
+            lowvisor: lowvisor.clone(),
+        })
+    }
+
+    /// The address, which is the same in HYP mode.
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.pages.as_ptr()
+    }
+}
+
+impl Drop for HypPages {
+    fn drop(&mut self) {
+        self.lowvisor.unmap_pages(&self.pages);
+    }
+}
+
+/// A value in pages of its own, which are mapped in HYP mode while it lives.
+///
+/// # Invariants
+///
+/// `pages` hold a valid `T`.
+pub(crate) struct HypBox<T> {
+    pages: HypPages,
     _t: PhantomData<T>,
 }
 
@@ -43,16 +79,9 @@ impl<T: FromZeroes> HypBox<T> {
     /// Allocates a value that is all zeroes.
     pub(crate) fn zeroed(lowvisor: &Arc<Lowvisor>) -> Result<Self> {
         const { assert!(core::mem::align_of::<T>() <= PAGE_SIZE) };
-        let order = core::mem::size_of::<T>()
-            .div_ceil(PAGE_SIZE)
-            .next_power_of_two()
-            .trailing_zeros();
-        let pages = LowmemPages::new(order)?;
-        lowvisor.map_pages(&pages)?;
-        // INVARIANT: Mapped, and zeroes are a valid `T`.
+        // INVARIANT: Zeroes are a valid `T`.
         Ok(Self {
-            pages,
-            lowvisor: lowvisor.clone(),
+            pages: HypPages::zeroed(lowvisor, core::mem::size_of::<T>())?,
             _t: PhantomData,
         })
     }
@@ -88,12 +117,6 @@ impl<T> DerefMut for HypBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: A valid `T`, by the type's invariant.
         unsafe { &mut *self.pages.as_ptr().cast() }
-    }
-}
-
-impl<T> Drop for HypBox<T> {
-    fn drop(&mut self) {
-        self.lowvisor.unmap_pages(&self.pages);
     }
 }
 

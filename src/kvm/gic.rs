@@ -3,15 +3,16 @@
 //! A VM's interrupt controller: its configuration by user space, and a vCPU's
 //! list registers on their way into the host's virtual CPU interface and back.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 use kvm_bindings as uapi;
 use machine::vgic::{
     Config,
     CpuInterface,
     GichHcr,
-    Irq,
     ListRegister,
-    Vgic,
     NR_PRIVATE, //
 };
 
@@ -21,14 +22,18 @@ use super::{
 };
 use crate::{
     glue::cpu::IrqsOff,
-    hyp::relay::Relay, //
+    hyp::{
+        distributor::SharedDistributor,
+        relay::Relay,
+        takeover::Lowvisor, //
+    },
 };
 
 // Offsets of IHI 0048B table 5-1.
 const GICH_HCR: usize = 0x0;
 const GICH_VMCR: usize = 0x8;
 const GICH_APR: usize = 0xf0;
-const GICH_LR: usize = 0x100;
+pub(super) const GICH_LR: usize = 0x100;
 
 impl HostGic {
     /// Makes the interface of this CPU signal nothing. A loss of power, or the software that ran
@@ -108,9 +113,6 @@ pub(crate) const CPU_SIZE: u64 = uapi::KVM_VGIC_V2_CPU_SIZE as u64;
 /// How many INTIDs a vGIC has if user space has not set their number.
 const DEFAULT_NR_IRQS: u32 = 256;
 
-/// A VM's distributor, which is made when the number of its vCPUs and interrupts is fixed.
-pub(crate) type Distributor = Vgic<KVec<Irq>, KVec<machine::vgic::Cpu>>;
-
 /// The configuration of the vGIC by user space so far.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct GicConfig {
@@ -168,21 +170,20 @@ impl GicConfig {
     /// Makes the distributor.
     pub(crate) fn build(
         &mut self,
+        lowvisor: &Arc<Lowvisor>,
         nr_cpus: usize,
         nr_lrs: usize,
         timer_intid: u32,
-    ) -> Result<Distributor> {
+    ) -> Result<SharedDistributor> {
         let config = Config {
             nr_irqs: *self.nr_irqs.get_or_insert(DEFAULT_NR_IRQS) as usize,
             nr_cpus,
             nr_lrs,
         };
-        let spis = KVec::from_elem(Irq::default(), config.nr_spis(), GFP_KERNEL_ACCOUNT)?;
-        let cpus = KVec::from_elem(machine::vgic::Cpu::new(), nr_cpus, GFP_KERNEL_ACCOUNT)?;
-        let mut vgic = Vgic::new(config, spis, cpus);
-        for cpu in 0..nr_cpus {
-            vgic.map_hw(cpu, self.timers.virt, timer_intid);
-        }
-        Ok(vgic)
+        SharedDistributor::new(lowvisor, config, |gic| {
+            for cpu in 0..nr_cpus {
+                gic.map_hw(cpu, self.timers.virt, timer_intid);
+            }
+        })
     }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Host {
     pub(crate) debugfs: Directory,
     /// The largest number of vCPUs that a VM may have: `max_vcpus=`.
     pub(crate) max_vcpus: usize,
+    /// Whether HYP mode answers accesses to the vGIC's distributor: `hyp_vgic=`.
+    pub(crate) answers_distributor: bool,
 }
 
 /// The names that device trees give to a GIC with a virtual interface.
@@ -302,7 +304,7 @@ pub(crate) struct HostGuard {
 
 impl HostGuard {
     /// Prepares this machine to run guests, or says why it cannot.
-    pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
+    pub(crate) fn new(max_vcpus: usize, answers_distributor: bool) -> Result<Self> {
         // The CPUs are checked first, then the rest of the machine.
         let lowvisor = Lowvisor::new()?;
         let gic = HostGic::find(&lowvisor)?;
@@ -316,6 +318,7 @@ impl HostGuard {
                 vmids <- VmidAllocator::new(),
                 debugfs: Directory::at_top(c"kvm_arm"),
                 max_vcpus,
+                answers_distributor,
             }),
             GFP_KERNEL,
         )?;

@@ -217,7 +217,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> St
         .timers
         .load(&irqs, &host.timer, &mut running.state.context, keep_quiet);
     if let Some(gic) = running.vm.gic.hardware() {
-        gic.load(&irqs, &running.state.interface);
+        gic.load(&irqs, &running.state.context.interface);
     }
     running.state.pmu.enter(&irqs);
     guest_time::account(irqs, |guest| run_guest(running, guest))
@@ -260,7 +260,7 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
             None => Exit::Retry,
         };
         if let Exit::HypFault(vector) = exit {
-            report_fault(running.vm, vector, guest.irqs());
+            report_fault(running, vector, guest.irqs());
         }
         running.vcpu.note_exit(exit, running.state);
         let may_reenter = exit == Exit::Trap
@@ -281,7 +281,7 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
     running.state.pmu.leave(guest.irqs());
     note_relayed(running, guest.irqs());
     if let Some(gic) = running.vm.gic.hardware() {
-        gic.save(guest.irqs(), &mut running.state.interface);
+        gic.save(guest.irqs(), &mut running.state.context.interface);
     }
     let still_active = running.fold(guest.irqs());
     running.state.timers.save(
@@ -305,6 +305,7 @@ fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
         running.vm.host.timer.note_active(irqs, true);
         running
             .state
+            .context
             .interface
             .use_register(running.state.timer_register);
         running.state.told_lines.get_mut().virt = true;
@@ -331,8 +332,8 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     let mut lines = running.state.told_lines.get();
     let timer_was_due = lines.virt || running.state.timer_active;
     let mut still_active = true;
-    if running.state.interface.used != 0 {
-        gic.save(irqs, &mut running.state.interface);
+    if running.state.context.interface.used != 0 {
+        gic.save(irqs, &mut running.state.context.interface);
         still_active = running.fold(irqs);
     }
     if timer_was_due {
@@ -349,9 +350,9 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
         return false;
     }
     if running.state.look_at_interrupts {
-        gic.save(irqs, &mut running.state.interface);
+        gic.save(irqs, &mut running.state.context.interface);
         running.flush(irqs, lines);
-        gic.load(irqs, &running.state.interface);
+        gic.load(irqs, &running.state.context.interface);
     }
     true
 }
@@ -448,14 +449,16 @@ fn report_lines(running: &Running<'_>) -> bool {
 /// Logs the registers of a fault inside HYP mode, which has just returned. Such a fault is a bug of
 /// this module; the VM stops.
 #[cold]
-fn report_fault(vm: &Vm, vector: u8, irqs: &IrqsOff) {
+fn report_fault(running: &Running<'_>, vector: u8, irqs: &IrqsOff) {
+    let Some(fault) = running.vm.host.lowvisor.fault(irqs) else {
+        return;
+    };
+    running.state.context.free_distributor(&fault);
     log::ratelimited_fault(|| {
-        if let Some(fault) = vm.host.lowvisor.fault(irqs) {
-            pr_err!(
-                "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
-                 registers: {fault}\n",
-                irqs.cpu()
-            );
-        }
+        pr_err!(
+            "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
+             registers: {fault}\n",
+            irqs.cpu()
+        );
     });
 }

@@ -31,7 +31,7 @@ impl Running<'_> {
     /// interrupt is as it was: the guest has not deactivated it.
     #[inline]
     pub(super) fn fold(&mut self, irqs: &IrqsOff) -> bool {
-        if self.state.interface.used == 0 {
+        if self.state.context.interface.used == 0 {
             return true;
         }
         let vm = self.vm;

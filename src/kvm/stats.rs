@@ -74,6 +74,7 @@ pub(crate) struct VcpuStats {
     /// Traps that HYP mode answered, which are no exits.
     answered_hvc: Counter,
     answered_cp15: Counter,
+    answered_mmio: Counter,
     /// Interrupts of the virtual timer that HYP mode gave to the guest, which are no exits either.
     pub(crate) relayed: Counter,
     /// Polls for an interrupt before a sleep in WFI, and the time that they took.
@@ -108,6 +109,7 @@ impl VcpuStats {
             wfe: Counter::new(),
             answered_hvc: Counter::new(),
             answered_cp15: Counter::new(),
+            answered_mmio: Counter::new(),
             relayed: Counter::new(),
             poll_successes: Counter::new(),
             poll_failures: Counter::new(),
@@ -158,6 +160,11 @@ impl VcpuStats {
         if answered.cp15 != 0 {
             self.answered_cp15.add(answered.cp15.into());
             answered.cp15 = 0;
+        }
+        if answered.mmio != 0 {
+            self.answered_mmio.add(answered.mmio.into());
+            self.mmio_kernel.add(answered.mmio.into());
+            answered.mmio = 0;
         }
     }
 
@@ -349,5 +356,6 @@ statistics! {
     interrupt_exits: Count = |s, _| s.interrupts.get(),
     hyp_answered_hvc: Count = |s, _| s.answered_hvc.get(),
     hyp_answered_cp15: Count = |s, _| s.answered_cp15.get(),
+    hyp_answered_mmio: Count = |s, _| s.answered_mmio.get(),
     hyp_relayed_timer: Count = |s, _| s.relayed.get(),
 }

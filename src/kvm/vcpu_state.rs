@@ -20,8 +20,7 @@ use kernel::prelude::*;
 use kvm_bindings as uapi;
 use machine::{
     cp15::Cp15State,
-    halt,
-    vgic::CpuInterface, //
+    halt, //
 };
 
 use super::{
@@ -56,7 +55,6 @@ pub(crate) struct VcpuState {
     pub(crate) l2ctlr_is_set: bool,
     pub(crate) faults: Faults,
     pub(crate) timers: VcpuTimers,
-    pub(crate) interface: CpuInterface,
     /// The signals that KVM_RUN masks in place of those that the thread masks.
     pub(crate) signal_mask: Option<u64>,
     /// FPINST and FPINST2. These cores do not have them; user space finds the values that it wrote.
@@ -100,7 +98,6 @@ impl VcpuState {
             l2ctlr_is_set: false,
             faults: Faults::new()?,
             timers: VcpuTimers::new(),
-            interface: CpuInterface::default(),
             signal_mask: None,
             fpinst: [0; 2],
             refetched_at: None,

@@ -149,8 +149,8 @@ impl VgicDevice {
                     0
                 }),
                 (true, _) => gic.uaccess_read(cpu, offset),
-                (false, Use::Set) => state.interface.uaccess_write(offset, value).map(|()| 0),
-                (false, _) => state.interface.uaccess_read(offset),
+                (false, Use::Set) => state.context.interface.uaccess_write(offset, value).map(|()| 0),
+                (false, _) => state.context.interface.uaccess_read(offset),
             })?;
         let value = result.map_err(|e| match e {
             VgicError::NoRegister => ENXIO,

@@ -34,11 +34,11 @@ use machine::vgic::is_ppi;
 
 use super::{
     gic::{
-        Distributor,
         GicConfig,
         Line,
         CPU_SIZE,
-        DIST_SIZE, //
+        DIST_SIZE,
+        GICH_LR, //
     },
     host::{
         Host,
@@ -72,6 +72,11 @@ use crate::{
         log,
         mutex::lock_killable, //
     },
+    hyp::distributor::{
+        Distributor,
+        GicAccess,
+        SharedDistributor, //
+    },
     mem::address_space::AddressSpace,
     trace::trace, //
 };
@@ -103,7 +108,7 @@ pub(crate) struct VmGic {
     /// The page of GICC_DIR, likewise: the second of the CPU interface.
     dir_page: AtomicU32,
     #[pin]
-    distributor: IrqSpinLock<Option<Distributor>>,
+    distributor: IrqSpinLock<Option<SharedDistributor>>,
 }
 
 /// A register of the vGIC that the guest's accesses trap for.
@@ -128,6 +133,27 @@ impl VmGic {
             dist_page: AtomicU32::new(NO_PAGE),
             dir_page: AtomicU32::new(NO_PAGE),
             distributor <- new_irq_spinlock!(None, "kvm_arm_vgic"),
+        })
+    }
+
+    /// Runs `f` on the distributor, if it is made, with nobody else at it.
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(Option<&mut Distributor>) -> R) -> R {
+        self.distributor.with(|shared| match shared.as_ref() {
+            Some(shared) => f(Some(&mut *shared.lock(&shared))),
+            None => f(None),
+        })
+    }
+
+    /// How a vCPU reaches the distributor in HYP mode, once it is mapped.
+    pub(super) fn access(&self) -> GicAccess {
+        let (Some(hardware), true) = (self.hardware(), self.host.answers_distributor) else {
+            return GicAccess::NONE;
+        };
+        let page = self.dist_page.load(Ordering::Relaxed);
+        self.distributor.with(|shared| match shared {
+            Some(shared) if page != NO_PAGE => shared.access(page, &hardware.control, GICH_LR),
+            _ => GicAccess::NONE,
         })
     }
 
@@ -216,7 +242,12 @@ impl VmGic {
         }
         // Ids need not be consecutive; the distributor has a place for each up to the last.
         let nr_cpus = vcpus.iter().map(|vcpu| vcpu.id + 1).max().unwrap_or(0);
-        let distributor = config.build(nr_cpus, hardware.list_registers, self.host.timer.intid)?;
+        let distributor = config.build(
+            &self.host.lowvisor,
+            nr_cpus,
+            hardware.list_registers,
+            self.host.timer.intid,
+        )?;
         self.distributor.with(|gic| *gic = Some(distributor));
         self.reach(config, Stage::Initialized);
         Ok(())
@@ -290,7 +321,7 @@ impl VmGic {
         config.timers = change(old)?;
         let new = config.timers.virt;
         // A distributor that is made later takes them from the configuration.
-        self.distributor.with(|gic| {
+        self.with(|gic| {
             let Some(gic) = gic else {
                 return;
             };
@@ -347,8 +378,7 @@ impl VmGic {
         }
         if self.exists() {
             let is_there = |intid| {
-                self.distributor
-                    .with(|gic| gic.as_ref().is_some_and(|gic| gic.has(intid)))
+                self.with(|gic| gic.is_some_and(|gic| gic.has(intid)))
             };
             let taken = |intid| intid == timers.virt || intid == timers.phys;
             if timers.virt == timers.phys
@@ -363,7 +393,7 @@ impl VmGic {
             phys: timers.phys,
             pmu,
         };
-        self.distributor.with(|gic| {
+        self.with(|gic| {
             let Some(gic) = gic else {
                 return;
             };
@@ -389,9 +419,7 @@ impl VmGic {
         if !self.is_initialized() {
             self.init(vcpus)?;
         }
-        self.distributor
-            .with(|gic| gic.as_mut().map(f))
-            .ok_or(ENXIO)
+        self.with(|gic| gic.map(f)).ok_or(ENXIO)
     }
 
     /// Drives an input of the vGIC, unless it is that of a device in the kernel.
@@ -412,7 +440,7 @@ impl VmGic {
     /// Drives an SPI, if it exists and no device in the kernel has it. Any context.
     pub(super) fn set_spi(&self, vcpus: &Vcpus, intid: u32, level: bool) {
         trace!(kvm_vgic_set_level(0, intid, level));
-        let mask = self.distributor.with(|gic| match gic {
+        let mask = self.with(|gic| match gic {
             Some(gic) if gic.has(intid) => gic.set_user_level(0, intid, level),
             _ => 0,
         });
@@ -441,10 +469,12 @@ impl VmGic {
         if !state.look_at_interrupts && !tell {
             return state.timer_active;
         }
-        let mut guard = self.distributor.lock(irqs);
-        let Some(gic) = (*guard).as_mut() else {
+        let guard = self.distributor.lock(irqs);
+        let Some(shared) = (*guard).as_ref() else {
             return lines.virt;
         };
+        let mut held = shared.lock(&guard);
+        let gic = &mut *held;
         if lines != told {
             trace!(kvm_timer_lines(vcpu.id as u32, lines.virt, lines.phys));
         }
@@ -453,11 +483,12 @@ impl VmGic {
         } else {
             0
         };
-        kick |= gic.flush(vcpu.id, &mut state.interface);
-        trace!(kvm_vgic_flush(vcpu.id as u32, state.interface.used));
+        kick |= gic.flush(vcpu.id, &mut state.context.interface);
+        trace!(kvm_vgic_flush(vcpu.id as u32, state.context.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
-        let reserved = gic.reserve(vcpu.id, &state.interface, state.intids.virt);
+        let reserved = gic.reserve(vcpu.id, &state.context.interface, state.intids.virt);
+        drop(held);
         drop(guard);
         let (n, value) = reserved.unwrap_or_default();
         if state.timer_register != n || !state.context.relay.gives(value) {
@@ -480,21 +511,24 @@ impl VmGic {
         state: &mut VcpuState,
         listener: Option<impl FnMut(u32)>,
     ) -> bool {
-        let mut guard = self.distributor.lock(irqs);
-        let Some(gic) = (*guard).as_mut() else {
+        let guard = self.distributor.lock(irqs);
+        let Some(shared) = (*guard).as_ref() else {
             return true;
         };
-        trace!(kvm_vgic_fold(vcpu.id as u32, state.interface.used));
+        let mut held = shared.lock(&guard);
+        let gic = &mut *held;
+        trace!(kvm_vgic_fold(vcpu.id as u32, state.context.interface.used));
         let ended = if listener.is_some() {
-            Some(gic.ended(vcpu.id, &state.interface))
+            Some(gic.ended(vcpu.id, &state.context.interface))
         } else {
             None
         };
         if core::mem::take(&mut state.timer_rose) {
             gic.rose(vcpu.id, state.intids.virt);
         }
-        let kick = gic.fold(vcpu.id, &mut state.interface);
+        let kick = gic.fold(vcpu.id, &mut state.context.interface);
         let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
+        drop(held);
         drop(guard);
         state.look_at_interrupts = true;
         vcpus.request(kick & !(1 << vcpu.id), request::INTERRUPT);
@@ -515,11 +549,11 @@ impl VmGic {
         if !self.exists() {
             return lines.any();
         }
-        let found = self.distributor.with(|gic| {
-            let gic = gic.as_mut()?;
+        let found = self.with(|gic| {
+            let gic = gic?;
             state.told_lines.set(lines);
             let kick = set_lines(gic, vcpu, state, lines);
-            Some((kick, gic.has_deliverable(vcpu.id, &state.interface)))
+            Some((kick, gic.has_deliverable(vcpu.id, &state.context.interface)))
         });
         let Some((kick, ready)) = found else {
             return false;
@@ -565,8 +599,7 @@ impl VmGic {
                 if is_settled(offset) {
                     self.settle(vcpus, vcpu, state, offset);
                 }
-                self.distributor
-                    .with(|gic| Some(gic.as_ref()?.dist_read(vcpu.id, offset, size)))
+                self.with(|gic| Some(gic?.dist_read(vcpu.id, offset, size)))
             }
             // GICC_DIR is write-only.
             GicRegister::Deactivate(_) => Some(0),
@@ -584,11 +617,11 @@ impl VmGic {
         size: u32,
         value: u32,
     ) -> bool {
-        let mask = self.distributor.with(|gic| {
-            let gic = gic.as_mut()?;
+        let mask = self.with(|gic| {
+            let gic = gic?;
             Some(match register {
                 GicRegister::Distributor(offset) => gic.dist_write(vcpu.id, offset, size, value),
-                GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, &state.interface, value),
+                GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, &state.context.interface, value),
                 GicRegister::Deactivate(_) => 0,
             })
         });
@@ -616,8 +649,8 @@ impl VmGic {
         // The guest may have turned a timer off since the last entry.
         self.signals(vcpus, vcpu, state, state.lines());
         state.look_at_interrupts = true;
-        let (mut waiting, folds) = self.distributor.with(|gic| {
-            let gic = gic.as_ref();
+        let (mut waiting, folds) = self.with(|gic| {
+            let gic = gic.as_deref();
             let stale = gic.map_or(0, |gic| gic.stale(vcpu.id, offset));
             let folds: [_; MAX_VCPUS] = core::array::from_fn(|id| gic?.folds(id));
             (stale & !(1 << vcpu.id), folds)
@@ -627,9 +660,9 @@ impl VmGic {
         // left leaves once more, at the host's next tick at the latest.
         vcpus.request(waiting, request::INTERRUPT);
         while waiting != 0 {
-            self.distributor.with(|gic| {
+            self.with(|gic| {
                 for (id, before) in folds.iter().enumerate() {
-                    let now = gic.as_ref().and_then(|gic| gic.folds(id));
+                    let now = gic.as_deref().and_then(|gic| gic.folds(id));
                     if now.is_none() || now != *before {
                         waiting &= !(1 << id);
                     }

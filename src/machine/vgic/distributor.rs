@@ -325,30 +325,15 @@ where
         irqs.get(first..end).unwrap_or(&[])
     }
 
-    /// One bit for each of 32 interrupts.
+    /// A word in which each of the interrupts from `first` on has a field of `width` bits.
     #[inline(always)]
-    fn gather(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> bool) -> u32 {
-        (0..)
-            .zip(self.block(cpu, first, 32))
-            .fold(0, |word, (n, irq)| word | (u32::from(f(irq)) << (n & 31)))
-    }
-
-    /// Two bits for each of 16 interrupts.
-    #[inline(always)]
-    fn gather_pairs(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> u32) -> u32 {
-        (0..)
-            .zip(self.block(cpu, first, 16))
-            .fold(0, |word, (n, irq)| word | ((f(irq) & 3) << (2 * (n & 15))))
-    }
-
-    /// One byte for each of four interrupts.
-    #[inline(always)]
-    fn gather_bytes(&self, cpu: VcpuIdx, first: u32, f: impl Fn(&Irq) -> u8) -> u32 {
-        (0..)
-            .zip(self.block(cpu, first, 4))
-            .fold(0, |word, (n, irq)| {
-                word | (u32::from(f(irq)) << (8 * (n & 3)))
-            })
+    fn gather(&self, cpu: VcpuIdx, first: u32, width: u32, field: impl Fn(&Irq) -> u32) -> u32 {
+        let (mut word, mut shift) = (0, 0_u32);
+        for irq in self.block(cpu, first, 32 / width) {
+            word |= field(irq).wrapping_shl(shift);
+            shift = shift.wrapping_add(width);
+        }
+        word
     }
 
     #[inline(always)]
@@ -361,35 +346,35 @@ where
                 lines | (cpus << 5)
             }
             DistRegister::Iidr => IIDR,
-            DistRegister::Group(first) => self.gather(cpu, first, |irq| irq.is(State::GROUP1)),
+            DistRegister::Group(first) => self.gather(cpu, first, 1, |irq| irq.is(State::GROUP1).into()),
             DistRegister::SetEnable(first) | DistRegister::ClearEnable(first) => {
-                self.gather(cpu, first, |irq| irq.is(State::ENABLED))
+                self.gather(cpu, first, 1, |irq| irq.is(State::ENABLED).into())
             }
             DistRegister::SetPending(first) | DistRegister::ClearPending(first) => {
-                self.gather(cpu, first, Irq::shows_pending)
+                self.gather(cpu, first, 1, |irq| irq.shows_pending().into())
             }
             DistRegister::SetActive(first) | DistRegister::ClearActive(first) => {
-                self.gather(cpu, first, |irq| irq.is(State::ACTIVE))
+                self.gather(cpu, first, 1, |irq| irq.is(State::ACTIVE).into())
             }
-            DistRegister::Priority(first) => self.gather_bytes(cpu, first, |irq| irq.priority),
+            DistRegister::Priority(first) => self.gather(cpu, first, 8, |irq| irq.priority.into()),
             // A uniprocessor need not have these (IHI 0048B section 4.3.12), but
             // in KVM it always had.
             DistRegister::Targets(first) if first < NR_PRIVATE => {
                 bit(cpu).wrapping_mul(0x0101_0101)
             }
-            DistRegister::Targets(first) => self.gather_bytes(cpu, first, |irq| irq.targets),
+            DistRegister::Targets(first) => self.gather(cpu, first, 8, |irq| irq.targets.into()),
             DistRegister::Config(first) => {
-                self.gather_pairs(cpu, first, |irq| u32::from(irq.is(State::EDGE)) << 1)
+                self.gather(cpu, first, 2, |irq| u32::from(irq.is(State::EDGE)) << 1)
             }
             DistRegister::Sgir => 0,
             DistRegister::ClearSgiPending(first) | DistRegister::SetSgiPending(first) => self
-                .gather_bytes(cpu, first, |irq| {
+                .gather(cpu, first, 8, |irq| {
                     let in_lr = if irq.is(State::LR_PENDING) {
                         bit(irq.owner.into()) as u8
                     } else {
                         0
                     };
-                    irq.sources | in_lr
+                    (irq.sources | in_lr).into()
                 }),
             DistRegister::Id(offset) => identification(offset),
             DistRegister::Reserved => 0,

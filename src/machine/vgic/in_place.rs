@@ -60,6 +60,14 @@ fn is_at_rest(irq: &Irq) -> bool {
     !irq.state.intersects(moved) && !irq.is_pending()
 }
 
+/// Whether a write to a register of the configuration has made a difference.
+#[inline(always)]
+fn differ(a: &Irq, b: &Irq) -> bool {
+    let fields = |irq: &Irq| (irq.state.bits(), irq.priority, irq.targets);
+    let ((a, b, c), (d, e, f)) = (fields(a), fields(b));
+    a != d || b != e || c != f
+}
+
 // All are inlined: HYP mode calls them, and the kernel puts no probes where they are inlined.
 impl<S, C> Vgic<S, C>
 where
@@ -115,22 +123,22 @@ where
                 self.change_at_rest(cpu, first, value, |_, irq| irq.state -= State::ENABLED)
             }
             DistRegister::Group(first) => self.change_at_rest(cpu, first, u32::MAX, |n, irq| {
-                irq.state.set(State::GROUP1, (value >> n) & 1 != 0);
+                irq.state.set(State::GROUP1, value.wrapping_shr(n) & 1 != 0);
             }),
             DistRegister::Priority(first) => {
                 self.change_at_rest(cpu, first, written_bytes(lanes), |n, irq| {
-                    irq.priority = (value >> (8 * n)) as u8 & PRIORITY_MASK;
+                    irq.priority = byte(value, n) & PRIORITY_MASK;
                 })
             }
             DistRegister::Targets(first) if first >= NR_PRIVATE => {
-                let all = self.all_cpus();
+                let all = self.all_cpus() as u8;
                 self.change_at_rest(cpu, first, written_bytes(lanes), |n, irq| {
-                    irq.targets = ((value >> (8 * n)) & all) as u8;
+                    irq.targets = byte(value, n) & all;
                 })
             }
             DistRegister::Config(first) if first >= NR_PRIVATE => {
                 self.change_at_rest(cpu, first, 0xffff, |n, irq| {
-                    irq.state.set(State::EDGE, (value >> (2 * n)) & 0b10 != 0);
+                    irq.state.set(State::EDGE, value.wrapping_shr(2 * (n & 0xf)) & 0b10 != 0);
                 })
             }
             DistRegister::SetPending(_)
@@ -161,7 +169,7 @@ where
             };
             let mut changed = *irq;
             change(n, &mut changed);
-            if changed != *irq && !(is_at_rest(irq) && is_at_rest(&changed)) {
+            if differ(&changed, irq) && !(is_at_rest(irq) && is_at_rest(&changed)) {
                 return false;
             }
         }
@@ -300,10 +308,16 @@ where
     }
 }
 
+/// Byte `n` of a word.
+#[inline(always)]
+const fn byte(value: u32, n: u32) -> u8 {
+    value.wrapping_shr(8 * (n & 3)) as u8
+}
+
 /// The numbers of the bytes that a write has, as a mask.
 #[inline(always)]
-fn written_bytes(lanes: u32) -> u32 {
-    (0..4)
-        .zip(lanes.to_le_bytes())
-        .fold(0, |mask, (n, lane)| mask | (u32::from(lane != 0) << n))
+const fn written_bytes(lanes: u32) -> u32 {
+    // One bit of each byte, moved together.
+    let ones = lanes & 0x0101_0101;
+    (ones | ones >> 7 | ones >> 14 | ones >> 21) & 0xf
 }

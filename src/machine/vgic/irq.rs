@@ -81,7 +81,7 @@ bitflags! {
 /// One interrupt: eight bytes.
 ///
 /// The caller gives the storage, filled with [`Irq::default`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Irq {
     pub(crate) state: State,
     /// The physical interrupt, if `HW`.
