@@ -803,11 +803,13 @@ guest_ask:
 	blx	r12
 	mov	sp, r4
 	ldr	lr, [sp, #CTX_LR_USR]
-	cmp	r0, #0
+	cmp	r0, #ANSWER_DECLINED
 	beq	1f
 	ldrd	r6, r7, [sp, #CTX_PC]
 	msr	ELR_hyp, r6
 	msr	SPSR_cxsf, r7
+	cmp	r0, #ANSWER_LEAVE
+	beq	guest_irq_exit
 	ldmia	sp, {r0 - r12}
 	eret
 1:	ldr	r1, [sp, #CTX_HSR]

@@ -46,8 +46,9 @@
 #define CTX_RELAYED		(CTX_RELAY + 4 * 4)	/* how often the guest was given its interrupt */
 #define CTX_INTERFACE		(CTX_RELAYED + 4)	/* machine::vgic::CpuInterface */
 #define CTX_DIST_PAGE		(CTX_INTERFACE + 20 * 4)	/* hyp::distributor::GicAccess */
-#define CTX_CNTV_CTL		(CTX_DIST_PAGE + 3 * 4)	/* of the virtual timer, which is off otherwise */
-#define CTX_SIZE		(CTX_CNTV_CTL + 4)
+#define CTX_MISSED		(CTX_DIST_PAGE + 5 * 4)	/* whom to wake */
+#define CTX_CNTV_CTL		(CTX_MISSED + 4)	/* of the virtual timer, which is off otherwise */
+#define CTX_SIZE		(CTX_CNTV_CTL + 4 + 4)	/* with a word of padding, for the D registers */
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */
@@ -109,6 +110,11 @@
 #define EXIT_RETRY		3	/* the IPA of an abort went away: run again */
 #define EXIT_HYP_FAULT		4	/* a fault inside HYP mode: see HOST_FAULT */
 #define EXIT_HYP_FAULT_MASK	0xff	/* the vector's number is above it */
+
+/* --- What Rust in HYP mode made of a trap ------------------------------- */
+#define ANSWER_DECLINED		0	/* the host has to see to it */
+#define ANSWER_DONE		1	/* the guest goes on */
+#define ANSWER_LEAVE		2	/* done, but the host has work */
 
 /* Fields of registers that the lowvisor sets or looks at; src/arch says why. */
 #define CNTV_CTL_MASK		0x7

@@ -25,6 +25,7 @@ use armv7::{
     },
     trap, //
 };
+use kvm_bindings as layout;
 use machine::{
     core::Core,
     cp15::{
@@ -107,8 +108,8 @@ enum Answer {
     Declined,
 }
 
-/// Answers the trap that `context.fault.hsr` describes, if that is simple. Returns zero if the host
-/// has to answer it.
+/// Answers the trap that `context.fault.hsr` describes, if that is simple. Returns `ANSWER_DECLINED`
+/// if the host has to answer it, else `ANSWER_DONE`.
 ///
 /// # Safety
 ///
@@ -127,14 +128,14 @@ unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
         let answer = cp15_register(context, access);
         (answer, &mut context.answered.cp15)
     } else {
-        return 0;
+        return layout::ANSWER_DECLINED;
     };
     match answer {
         Answer::Done => {
             *count = count.wrapping_add(1);
-            1
+            layout::ANSWER_DONE
         }
-        Answer::Declined => 0,
+        Answer::Declined => layout::ANSWER_DECLINED,
     }
 }
 

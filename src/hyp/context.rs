@@ -137,6 +137,9 @@ pub(crate) struct VcpuContext {
     /// what they were loaded with.
     pub(crate) interface: CpuInterface,
     pub(crate) gic: GicAccess,
+    /// The vCPUs that HYP mode has given an interrupt and that have left the guest before its kick. The
+    /// highvisor wakes them.
+    pub(crate) missed: u32,
     /// CNTV_CTL of the guest. The timer is on only while the guest runs, as the counter has the
     /// guest's offset only then. An exit switches it off and leaves its value here, with ISTATUS.
     pub(crate) cntv_ctl: u32,
@@ -177,6 +180,7 @@ assert_layout!(VcpuContext at 0, ends at layout::CTX_SIZE;
     relayed: layout::CTX_RELAYED,
     interface: layout::CTX_INTERFACE,
     gic: layout::CTX_DIST_PAGE,
+    missed: layout::CTX_MISSED,
     cntv_ctl: layout::CTX_CNTV_CTL,
 );
 assert_layout!(CoreRegisters at layout::CTX_R0, ends at layout::CTX_CP15;

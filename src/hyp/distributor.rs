@@ -18,6 +18,10 @@ use core::{
         DerefMut, //
     },
     ptr::NonNull,
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    },
 };
 
 use armv7::{
@@ -33,13 +37,15 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use kvm_bindings as layout;
 use machine::vgic::{
     Config,
     Cpu,
+    InPlace,
     Irq,
     ListRegister,
-    LoadedRegisters,
     Vgic,
+    MAX_CPUS,
     MAX_LRS, //
 };
 
@@ -47,6 +53,11 @@ use super::{
     answer::is_at_hand,
     context::VcpuContext,
     cpu::HypFault,
+    doorbell::{
+        request,
+        Bell,
+        Doorbell, //
+    },
     lock::{
         HypLock,
         HypLockGuard, //
@@ -98,7 +109,7 @@ impl<T> DerefMut for Part<T> {
 ///
 /// # Invariants
 ///
-/// `pages` begin with a valid `HypLock<Distributor>`, whose parts lie behind it.
+/// `pages` begin with a valid [`Shared`]. The parts of its distributor lie behind it.
 pub(crate) struct SharedDistributor {
     pages: HypPages,
 }
@@ -115,7 +126,7 @@ impl SharedDistributor {
         config: Config,
         set_up: impl FnOnce(&mut Distributor),
     ) -> Result<Self> {
-        let cpus = align_up::<Cpu>(size_of::<HypLock<Distributor>>());
+        let cpus = align_up::<Cpu>(size_of::<Shared>());
         let spis = align_up::<Irq>(cpus + config.nr_cpus * size_of::<Cpu>());
         let pages = HypPages::zeroed(lowvisor, spis + config.nr_spis() * size_of::<Irq>())?;
         let base = pages.as_ptr();
@@ -138,14 +149,16 @@ impl SharedDistributor {
                 },
             );
             set_up(&mut gic);
-            base.cast::<HypLock<Distributor>>()
-                .write(HypLock::new(gic));
+            base.cast::<Shared>().write(Shared {
+                gic: HypLock::new(gic),
+                bells: [const { AtomicU32::new(0) }; MAX_CPUS],
+            });
         }
         // INVARIANT: The lock was written just now.
         Ok(Self { pages })
     }
 
-    fn shared(&self) -> &HypLock<Distributor> {
+    fn shared(&self) -> &Shared {
         // SAFETY: Valid, by the type's invariant.
         unsafe { &*self.pages.as_ptr().cast() }
     }
@@ -154,32 +167,75 @@ impl SharedDistributor {
     /// away.
     #[inline]
     pub(crate) fn lock<'a, G>(&'a self, alone: &'a G) -> HypLockGuard<'a, Distributor> {
-        self.shared().lock(alone)
+        self.shared().gic.lock(alone)
     }
 
     /// How vCPUs reach the distributor in HYP mode, at the guest's page `page`. `lists` is where
     /// GICH_LR0 is.
-    pub(crate) fn access(&self, page: u32, gich: &HypRegisters, lists: usize) -> GicAccess {
+    ///
+    /// `kick_sgi` is the physical SGI that makes another CPU look up, and `gicd` the distributor that
+    /// sends it.
+    pub(crate) fn access(
+        &self,
+        page: u32,
+        (gich, lists): (&HypRegisters, usize),
+        (gicd, kick_sgi): (&HypRegisters, Option<u32>),
+    ) -> GicAccess {
         // HYP mode reaches all list registers that there can be.
         let last = gich.address(lists + 4 * (MAX_LRS - 1));
-        match gich.address(lists).filter(|_| last.is_some()) {
-            Some(lists) => GicAccess {
+        match (gich.address(lists), last, gicd.address(GICD_SGIR)) {
+            (Some(lists), Some(_), Some(sgir)) => GicAccess {
                 page,
                 shared: self.pages.as_ptr() as u32,
                 lists,
+                sgir,
+                kick_sgi: kick_sgi.unwrap_or(GicAccess::NO_SGI),
             },
-            None => GicAccess::NONE,
+            _ => GicAccess::NONE,
+        }
+    }
+
+    /// Lets the other vCPUs ring the doorbell of vCPU number `vcpu` in HYP mode. The doorbell lives as
+    /// long as the VM.
+    pub(crate) fn install(&self, vcpu: usize, doorbell: &Doorbell) {
+        if let Some(bell) = self.shared().bells.get(vcpu) {
+            bell.store(doorbell.address(), Ordering::Release);
         }
     }
 }
+
+/// What vCPUs reach in HYP mode.
+struct Shared {
+    gic: HypLock<Distributor>,
+    /// The addresses of the vCPUs' doorbells, or zero.
+    ///
+    /// # Invariants
+    ///
+    /// A doorbell lives as long as some vCPU of the VM can run.
+    bells: [AtomicU32; MAX_CPUS],
+}
+
+impl Shared {
+    /// The doorbell of vCPU number `vcpu`, unless it has never run.
+    #[inline(always)]
+    fn bell(&self, vcpu: usize) -> Option<&Bell> {
+        let bell = self.bells.get(vcpu)?.load(Ordering::Relaxed);
+        // SAFETY: Zero or valid, by the field's invariant, and a vCPU runs that has got us. A bell is
+        // never taken back, and was valid before its address was stored.
+        unsafe { (bell as *const Bell).as_ref() }
+    }
+}
+
+/// GICD_SGIR, of the physical distributor.
+const GICD_SGIR: usize = 0xf00;
 
 /// How a vCPU reaches its distributor in HYP mode.
 ///
 /// # Invariants
 ///
-/// `shared` is zero, or the address of a `HypLock<Distributor>` that is mapped in HYP mode whenever
-/// the vCPU runs. In the second case `lists` is the address of [`MAX_LRS`] list registers, which are
-/// mapped there, too.
+/// `shared` is zero, or the address of a [`Shared`] that is mapped in HYP mode whenever
+/// the vCPU runs. In the second case `lists` is the address of [`MAX_LRS`] list registers, and
+/// `sgir` that of the physical GICD_SGIR, which are mapped there, too.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct GicAccess {
@@ -187,6 +243,9 @@ pub(crate) struct GicAccess {
     page: u32,
     shared: u32,
     lists: u32,
+    sgir: u32,
+    /// The physical SGI that makes another CPU look up, or [`Self::NO_SGI`].
+    kick_sgi: u32,
 }
 
 impl GicAccess {
@@ -195,7 +254,11 @@ impl GicAccess {
         page: u32::MAX,
         shared: 0,
         lists: 0,
+        sgir: 0,
+        kick_sgi: Self::NO_SGI,
     };
+
+    const NO_SGI: u32 = u32::MAX;
 
     /// The distributor.
     ///
@@ -203,9 +266,9 @@ impl GicAccess {
     ///
     /// The vCPU has to run, or to have run just now.
     #[inline(always)]
-    unsafe fn shared<'a>(self) -> Option<&'a HypLock<Distributor>> {
+    unsafe fn shared<'a>(self) -> Option<&'a Shared> {
         // SAFETY: Zero or valid, by the type's invariant.
-        unsafe { (self.shared as *const HypLock<Distributor>).as_ref() }
+        unsafe { (self.shared as *const Shared).as_ref() }
     }
 }
 
@@ -216,41 +279,73 @@ impl VcpuContext {
     pub(crate) fn free_distributor(&self, _fault: &HypFault) {
         // SAFETY: The vCPU has just run: there was a fault.
         if let Some(shared) = unsafe { self.gic.shared() } {
-            shared.break_of(self.answers.vcpu());
+            shared.gic.break_of(self.answers.vcpu());
         }
     }
 }
 
-/// The list registers of this CPU.
+/// Where the vCPU is: its list registers, and the others.
 ///
 /// # Invariants
 ///
-/// The value is the address of [`MAX_LRS`] list registers, mapped in HYP mode, where we are.
-struct Lists(u32);
+/// This is HYP mode. `access` is the vCPU's, which has `shared`.
+struct Here<'a> {
+    access: GicAccess,
+    shared: &'a Shared,
+}
 
-impl Lists {
+impl Here<'_> {
     #[inline(always)]
-    fn register(&self, n: usize) -> *mut u32 {
-        (self.0 as usize).wrapping_add(4 * (n & (MAX_LRS - 1))) as *mut u32
+    fn list_register(&self, n: usize) -> *mut u32 {
+        (self.access.lists as usize).wrapping_add(4 * (n & (MAX_LRS - 1))) as *mut u32
+    }
+
+    /// Makes the vCPUs in `kick` look at their interrupts. Gives those of them that have left the guest
+    /// meanwhile, which the host has to wake.
+    #[inline(always)]
+    fn kick(&self, mut kick: u32) -> u32 {
+        let (mut missed, mut interfaces) = (0, 0);
+        while kick != 0 {
+            let vcpu = kick.trailing_zeros();
+            kick &= kick.wrapping_sub(1);
+            match self.shared.bell(vcpu as usize).map(|bell| bell.ring(request::INTERRUPT)) {
+                Some(Some(interface)) => interfaces |= interface,
+                _ => missed |= 1u32.wrapping_shl(vcpu),
+            }
+        }
+        if interfaces != 0 {
+            // The requests are visible before: `ring` ends with a barrier.
+            let value = interfaces.wrapping_shl(16) | self.access.kick_sgi;
+            // SAFETY: The register of the device, by the type's invariant. The CPUs get an interrupt
+            // that the kernel has always to reckon with.
+            unsafe { (self.access.sgir as *mut u32).write_volatile(value) };
+        }
+        missed
     }
 }
 
-impl LoadedRegisters for Lists {
+impl InPlace for Here<'_> {
     #[inline(always)]
     fn read(&self, n: usize) -> ListRegister {
         // SAFETY: A register of the device, by the type's invariant.
-        ListRegister(unsafe { self.register(n).read_volatile() })
+        ListRegister(unsafe { self.list_register(n).read_volatile() })
     }
 
     #[inline(always)]
     fn write(&mut self, n: usize, value: ListRegister) {
         // SAFETY: A register of the device, by the type's invariant.
-        unsafe { self.register(n).write_volatile(value.0) };
+        unsafe { self.list_register(n).write_volatile(value.0) };
+    }
+
+    #[inline(always)]
+    fn can_kick(&self, vcpu: usize) -> bool {
+        let interface = self.shared.bell(vcpu).and_then(Bell::interface);
+        self.access.kick_sgi != GicAccess::NO_SGI && interface.is_some_and(|bit| bit != 0)
     }
 }
 
 /// Carries out the access of `context.fault` to the distributor, if that can be done in place. Returns
-/// zero if the host has to do it.
+/// `ANSWER_DONE`, `ANSWER_LEAVE` if the host has to wake other vCPUs, or `ANSWER_DECLINED`.
 ///
 /// # Safety
 ///
@@ -263,21 +358,25 @@ impl LoadedRegisters for Lists {
 unsafe extern "C" fn kvm_arm_hyp_distributor(context: *mut VcpuContext) -> u32 {
     // SAFETY: The caller promises that the context is valid and that nobody else uses it.
     let context = unsafe { &mut *context };
+    let access = context.gic;
     // SAFETY: We are in HYP mode, says the caller.
-    let Some(shared) = (unsafe { context.gic.shared() }) else {
-        return 0;
+    let Some(shared) = (unsafe { access.shared() }) else {
+        return layout::ANSWER_DECLINED;
     };
-    // INVARIANT: By that of `GicAccess`.
-    let lists = Lists(context.gic.lists);
-    u32::from(access(context, shared, lists).is_some())
+    // INVARIANT: The access is the vCPU's.
+    match carry_out(context, Here { access, shared }) {
+        None => layout::ANSWER_DECLINED,
+        Some(0) => layout::ANSWER_DONE,
+        Some(missed) => {
+            context.missed |= missed;
+            layout::ANSWER_LEAVE
+        }
+    }
 }
 
+/// Gives the vCPUs that the host has to wake.
 #[inline(always)]
-fn access(
-    context: &mut VcpuContext,
-    shared: &HypLock<Distributor>,
-    mut lists: Lists,
-) -> Option<()> {
+fn carry_out(context: &mut VcpuContext, mut here: Here<'_>) -> Option<u32> {
     let iss = Hsr(context.fault.hsr).abort();
     let size = iss.size()?;
     let address = context.fault.hdfar;
@@ -299,22 +398,24 @@ fn access(
         return None;
     }
     let vcpu = context.answers.vcpu();
-    let mut gic = shared.try_lock(vcpu)?;
+    let mut gic = here.shared.gic.try_lock(vcpu)?;
     let (vcpu, size) = (vcpu as usize, size as u32);
+    let mut kick = 0;
     if iss.is_write() {
         let value = context.core.r.get(rt).copied()?;
         let ci = &mut context.interface;
-        gic.write_in_place(vcpu, ci, offset, size, value, &mut lists, 0)?;
+        kick = gic.write_in_place(vcpu, ci, offset, size, value, &mut here)?;
     } else {
         let value = gic.read_in_place(vcpu, offset, size)?;
         *context.core.r.get_mut(rt)? = value;
     }
     drop(gic);
+    let missed = if kick == 0 { 0 } else { here.kick(kick) };
     (context.core.pc, context.core.cpsr) = cond::next_pc(
         context.core.pc,
         context.core.cpsr,
         Hsr(context.fault.hsr).il(),
     );
     context.answered.mmio = context.answered.mmio.wrapping_add(1);
-    Some(())
+    Some(missed)
 }

@@ -7,6 +7,7 @@ pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod distributor;
+pub(crate) mod doorbell;
 pub(crate) mod flush;
 mod id_register;
 pub(crate) mod identity;

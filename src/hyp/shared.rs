@@ -8,6 +8,7 @@ use core::{
         Deref,
         DerefMut, //
     },
+    ptr::NonNull,
 };
 
 use kernel::{
@@ -65,25 +66,38 @@ impl Drop for HypPages {
     }
 }
 
-/// A value in pages of its own, which are mapped in HYP mode while it lives.
+/// A value at the beginning of pages that are mapped in HYP mode while it lives.
 ///
 /// # Invariants
 ///
-/// `pages` hold a valid `T`.
+/// `value` is the beginning of `pages`, and valid. Nobody else has a reference to it.
 pub(crate) struct HypBox<T> {
-    pages: HypPages,
-    _t: PhantomData<T>,
+    value: NonNull<T>,
+    _pages: Arc<HypPages>,
+    _owns: PhantomData<T>,
 }
 
+// SAFETY: It owns the value.
+unsafe impl<T: Send> Send for HypBox<T> {}
+// SAFETY: It gives shared references to the value alone, unless it is borrowed mutably.
+unsafe impl<T: Sync> Sync for HypBox<T> {}
+
 impl<T: FromZeroes> HypBox<T> {
-    /// Allocates a value that is all zeroes.
-    pub(crate) fn zeroed(lowvisor: &Arc<Lowvisor>) -> Result<Self> {
+    /// The value at the beginning of `pages`, which are all zeroes there. What is behind it is not
+    /// touched.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has a reference to the beginning of `pages`, or gets one.
+    pub(super) unsafe fn first_in(pages: Arc<HypPages>) -> Self {
         const { assert!(core::mem::align_of::<T>() <= PAGE_SIZE) };
-        // INVARIANT: Zeroes are a valid `T`.
-        Ok(Self {
-            pages: HypPages::zeroed(lowvisor, core::mem::size_of::<T>())?,
-            _t: PhantomData,
-        })
+        debug_assert!(core::mem::size_of::<T>() <= pages.pages.size());
+        // INVARIANT: Zeroes are a valid `T`. Pages have an address.
+        Self {
+            value: NonNull::new(pages.as_ptr().cast()).unwrap_or(NonNull::dangling()),
+            _pages: pages,
+            _owns: PhantomData,
+        }
     }
 }
 
@@ -100,7 +114,7 @@ unsafe impl FromZeroes for super::context::VcpuContext {}
 impl<T> HypBox<T> {
     /// The address, which is the same in HYP mode.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
-        self.pages.as_ptr().cast()
+        self.value.as_ptr()
     }
 }
 
@@ -109,14 +123,14 @@ impl<T> Deref for HypBox<T> {
 
     fn deref(&self) -> &T {
         // SAFETY: A valid `T`, by the type's invariant.
-        unsafe { &*self.pages.as_ptr().cast() }
+        unsafe { self.value.as_ref() }
     }
 }
 
 impl<T> DerefMut for HypBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: A valid `T`, by the type's invariant.
-        unsafe { &mut *self.pages.as_ptr().cast() }
+        unsafe { self.value.as_mut() }
     }
 }
 

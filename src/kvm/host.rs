@@ -6,6 +6,7 @@
 use core::sync::atomic::{
     AtomicBool,
     AtomicPtr,
+    AtomicU32,
     Ordering, //
 };
 
@@ -16,7 +17,10 @@ use kernel::{
 };
 use machine::timer::Frequency;
 
-use super::pmu::HostPmus;
+use super::{
+    kick_sgi,
+    pmu::HostPmus, //
+};
 use crate::{
     glue::{
         cpu::{
@@ -50,6 +54,10 @@ pub(crate) struct HostGic {
     pub(crate) virtual_interface: Pa,
     /// The number of list registers.
     pub(crate) list_registers: usize,
+    /// The bit of each CPU's interface in the distributor, once the CPU was ours. Zero is not known.
+    interfaces: [AtomicU32; MAX_CPUS],
+    /// The SGI that makes another CPU look up, if it is known.
+    pub(crate) kick_sgi: Option<u32>,
     maintenance: PercpuIrq,
 }
 
@@ -103,6 +111,8 @@ const GICS: [&CStr; 4] = [
 
 /// GICH_VTR (IHI 0048B 5.3.2).
 const GICH_VTR: usize = 0x4;
+/// GICD_ITARGETSR0.
+const GICD_ITARGETSR: usize = 0x800;
 
 struct MaintenanceIrq;
 
@@ -183,13 +193,28 @@ impl HostGic {
         let (gich, size) = parts.gich;
         let control = HypRegisters::map(lowvisor, gich, (size as usize).clamp(0x200, 0x1000))?;
         let list_registers = (control.read(GICH_VTR) & 0x3f) as usize + 1;
+        let distributor = HypRegisters::map(lowvisor, parts.gicd, 0x1000)?;
         Ok(Some(Self {
             control,
-            distributor: HypRegisters::map(lowvisor, parts.gicd, 0x1000)?,
+            interfaces: [const { AtomicU32::new(0) }; MAX_CPUS],
+            kick_sgi: kick_sgi::find(&distributor),
+            distributor,
             virtual_interface: parts.gicv,
             list_registers,
             maintenance: PercpuIrq::request::<MaintenanceIrq>(parts.irq, c"kvm_arm vgic")?,
         }))
+    }
+}
+
+impl HostGic {
+    /// Finds out the bit of this CPU's interface: GICD_ITARGETSR0 to 7 have it in each byte, but for
+    /// those of interrupts that there are not (IHI 0048B 4.3.12). With one CPU they may read as zero.
+    fn find_interface(&self, irqs: &IrqsOff) {
+        let words = (0..8).map(|n| self.distributor.read(GICD_ITARGETSR + 4 * n));
+        let [a, b, c, d] = words.fold(0, |all, word| all | word).to_le_bytes();
+        if let Some(interface) = self.interfaces.get(irqs.cpu()) {
+            interface.store((a | b | c | d).into(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -348,6 +373,15 @@ impl Host {
         Some(Arc::clone(&borrowed))
     }
 
+    /// The bit of this CPU's interface in the distributor; zero, if it is not known.
+    #[inline]
+    pub(crate) fn interface_of(&self, irqs: &IrqsOff) -> u32 {
+        let interfaces = self.gic.as_ref().map(|gic| &gic.interfaces);
+        interfaces
+            .and_then(|interfaces| interfaces.get(irqs.cpu()))
+            .map_or(0, |interface| interface.load(Ordering::Relaxed))
+    }
+
     fn with_current(f: impl FnOnce(&Host) -> Result) -> Result {
         // SAFETY: The guard that set the pointer has a reference as long as it lives. `f` is called by
         // callbacks, whose registrations end before the guard is dropped.
@@ -365,6 +399,7 @@ impl CpuCallbacks for Follow {
             host.lowvisor.take_over(irqs)?;
             if let Some(gic) = &host.gic {
                 gic.reset(irqs);
+                gic.find_interface(irqs);
                 gic.maintenance.enable(irqs);
             }
             host.timer.start(irqs);

@@ -15,6 +15,7 @@ pub(crate) mod halt;
 pub(crate) mod host;
 pub(crate) mod irq_line;
 pub(crate) mod irqfd;
+mod kick_sgi;
 pub(crate) mod lines;
 pub(crate) mod mmio;
 pub(crate) mod next;

@@ -188,11 +188,11 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> St
     let Some(hyp) = host.lowvisor.for_guest(&irqs, core) else {
         return refuse(&host.lowvisor, &irqs);
     };
-    if !running.vcpu.try_enter() {
+    if !running.vcpu.doorbell.try_enter(host.interface_of(&irqs)) {
         return Stay::Over;
     }
     if has_thread_work() || !host.vmids.is_current(&running.vm.memory.vmid) {
-        running.vcpu.leave();
+        running.vcpu.doorbell.leave();
         return Stay::Over;
     }
 
@@ -290,7 +290,12 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
         &running.state.context,
         still_active,
     );
-    running.vcpu.leave();
+    running.vcpu.doorbell.leave();
+    let missed = core::mem::take(&mut running.state.context.missed);
+    if missed != 0 {
+        // They have left the guest meanwhile, and may sleep.
+        running.vm.vcpus().request(missed, request::INTERRUPT);
+    }
     drop(grace);
     stay
 }
@@ -360,7 +365,7 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
 /// Carries out the pending requests, and waits while the vCPU is off or suspended.
 fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
     loop {
-        let requests = running.vcpu.take_requests();
+        let requests = running.vcpu.doorbell.take_requests();
         if requests & request::INTERRUPT != 0 {
             running.state.look_at_interrupts = true;
             running.state.pmu.alarm_rang();

@@ -42,6 +42,8 @@ use machine::{
     psci, //
 };
 
+pub(crate) use crate::hyp::doorbell::request;
+
 use super::{
     host::Host,
     run_page::RunPage,
@@ -55,31 +57,14 @@ use crate::{
     },
     hyp::{
         call::Exit,
-        context::VcpuContext, //
+        context::VcpuContext,
+        doorbell::Doorbell, //
     },
     trace::{
         self,
         trace, //
     },
 };
-
-/// The place of a vCPU's thread, for threads that make requests.
-mod mode {
-    /// In the host. The thread looks at requests before it enters the guest.
-    pub(super) const HOST: u32 = 0;
-    /// In the guest, or past its last look at requests.
-    pub(super) const GUEST: u32 = 1;
-}
-
-/// Requests to a vCPU.
-pub(crate) mod request {
-    /// Look at interrupts again.
-    pub(crate) const INTERRUPT: u32 = 1 << 0;
-    /// Take the power state that is in [`MpState`](super::MpState).
-    pub(crate) const POWER: u32 = 1 << 1;
-    /// Take the VM's counter offset again.
-    pub(crate) const COUNTER: u32 = 1 << 2;
-}
 
 /// The power state of a vCPU, and the start that CPU_ON asked for (PSCI).
 #[derive(Clone, Copy, Default)]
@@ -141,8 +126,8 @@ pub(crate) struct Vcpu {
     pub(crate) state: Mutex<VcpuState>,
     #[pin]
     pub(crate) power: SpinLock<MpState>,
-    requests: AtomicU32,
-    mode: AtomicU32,
+    /// Requests to it, and whether it is in the guest.
+    pub(super) doorbell: Doorbell,
     /// MPIDR. PSCI finds a vCPU by its MPIDR.
     mpidr: AtomicU32,
     /// The thread that is in KVM_RUN.
@@ -188,7 +173,8 @@ pub(crate) type Alarm = ArcHrTimerHandle<Vcpu>;
 impl Vcpu {
     /// Makes a vCPU that waits for KVM_ARM_VCPU_INIT.
     pub(crate) fn new(id: usize, host: &Host) -> Result<Arc<Self>> {
-        let state = VcpuState::new(host)?;
+        let (context, doorbell) = Doorbell::with_context(&host.lowvisor)?;
+        let state = VcpuState::new(host, context)?;
         let waker = Arc::pin_init(
             pin_init!(Waker {
                 queue <- WaitQueue::new(),
@@ -204,8 +190,7 @@ impl Vcpu {
                 stats: VcpuStats::new(),
                 state <- new_mutex!(state, "kvm_arm_vcpu"),
                 power <- new_spinlock!(MpState::default(), "kvm_arm_vcpu_power"),
-                requests: AtomicU32::new(0),
-                mode: AtomicU32::new(mode::HOST),
+                doorbell,
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
                 task: AtomicPtr::new(core::ptr::null_mut()),
                 irq_lines: AtomicU32::new(0),
@@ -225,16 +210,9 @@ impl Vcpu {
 
     /// Asks something of the vCPU and makes sure that it notices soon. Any context.
     pub(crate) fn request(&self, what: u32) {
-        // Pairs with `try_enter`: either the vCPU sees the request before it enters the guest, or
-        // `kick` sees that the vCPU is in the guest.
-        self.requests.fetch_or(what, Ordering::SeqCst);
-        self.kick();
-    }
-
-    /// Wakes the vCPU if it waits, and makes it exit if it is in the guest.
-    fn kick(&self) {
+        let is_in_guest = self.doorbell.ring(what);
         self.waker.queue.wake_up();
-        if self.mode.load(Ordering::SeqCst) == mode::GUEST {
+        if is_in_guest {
             let _rcu = rcu::read_lock();
             let task = self.task.load(Ordering::SeqCst);
             if !task.is_null() {
@@ -248,34 +226,7 @@ impl Vcpu {
     /// Whether a request is pending.
     #[inline]
     pub(crate) fn has_requests(&self) -> bool {
-        self.requests.load(Ordering::SeqCst) != 0
-    }
-
-    /// Takes all pending requests.
-    #[inline]
-    pub(crate) fn take_requests(&self) -> u32 {
-        if self.requests.load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
-        self.requests.swap(0, Ordering::SeqCst)
-    }
-
-    /// Declares that the guest is entered, unless a request is pending. Interrupts are off, so that
-    /// a kick's interrupt waits until the guest runs, and ends the run at once.
-    #[inline]
-    pub(crate) fn try_enter(&self) -> bool {
-        self.mode.store(mode::GUEST, Ordering::SeqCst);
-        if self.has_requests() {
-            self.leave();
-            return false;
-        }
-        true
-    }
-
-    /// Declares that the guest was left.
-    #[inline]
-    pub(crate) fn leave(&self) {
-        self.mode.store(mode::HOST, Ordering::Relaxed);
+        self.doorbell.has_requests()
     }
 
     /// Publishes the thread that runs the vCPU for the time of `f`.

@@ -89,10 +89,10 @@ pub(crate) struct VcpuState {
 impl VcpuState {
     /// The state of a vCPU that waits for KVM_ARM_VCPU_INIT.
     #[inline(always)]
-    pub(super) fn new(host: &Host) -> Result<Self> {
+    pub(super) fn new(host: &Host, context: HypBox<VcpuContext>) -> Result<Self> {
         let identity = host.lowvisor.any_core().ok_or(ENODEV)?.clone();
         Ok(Self {
-            context: HypBox::zeroed(&host.lowvisor)?,
+            context,
             features: None,
             has_run: false,
             l2ctlr_is_set: false,

@@ -183,7 +183,7 @@ impl Vm {
             self.gic.map(self.vcpus(), &self.memory)?;
         }
         self.gic.fix_intids(vcpu, state)?;
-        state.context.gic = self.gic.access();
+        state.context.gic = self.gic.access(vcpu);
         state.set_counter_offset(self.counter_offset());
         self.firmware.fix();
         state.look_at_interrupts = true;

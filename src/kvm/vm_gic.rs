@@ -145,14 +145,19 @@ impl VmGic {
         })
     }
 
-    /// How a vCPU reaches the distributor in HYP mode, once it is mapped.
-    pub(super) fn access(&self) -> GicAccess {
+    /// How a vCPU reaches the distributor in HYP mode, once it is mapped. The others can ring its
+    /// doorbell from then on.
+    pub(super) fn access(&self, vcpu: &Vcpu) -> GicAccess {
         let (Some(hardware), true) = (self.hardware(), self.host.answers_distributor) else {
             return GicAccess::NONE;
         };
         let page = self.dist_page.load(Ordering::Relaxed);
         self.distributor.with(|shared| match shared {
-            Some(shared) if page != NO_PAGE => shared.access(page, &hardware.control, GICH_LR),
+            Some(shared) if page != NO_PAGE => {
+                shared.install(vcpu.id, &vcpu.doorbell);
+                let distributor = (&hardware.distributor, hardware.kick_sgi);
+                shared.access(page, (&hardware.control, GICH_LR), distributor)
+            }
             _ => GicAccess::NONE,
         })
     }

@@ -35,12 +35,14 @@ use super::VcpuIdx;
 use super::Vgic;
 use core::ops::DerefMut;
 
-/// The list registers in the hardware, of the CPU that makes the access.
-pub trait LoadedRegisters {
-    /// Reads list register `n`.
+/// What is around the distributor when the access is made.
+pub trait InPlace {
+    /// Reads list register `n` of the CPU that makes the access, in the hardware.
     fn read(&self, n: usize) -> ListRegister;
-    /// Writes list register `n`.
+    /// Writes it.
     fn write(&mut self, n: usize, value: ListRegister);
+    /// Whether another CPU runs, and can be kicked.
+    fn can_kick(&self, cpu: VcpuIdx) -> bool;
 }
 
 /// What an SGI to the CPU itself comes to.
@@ -89,10 +91,9 @@ where
     }
 
     /// The guest writes `size` bytes at `offset` of the distributor on `cpu`, whose
-    /// interface is `ci` and whose list registers are `loaded`. Gives the CPUs that
-    /// have to be kicked: others than `cpu`, and all of them in `running`.
+    /// interface is `ci`. Gives the CPUs that have to be kicked: others than `cpu`,
+    /// and such that can be.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
     pub fn write_in_place(
         &mut self,
         cpu: VcpuIdx,
@@ -100,8 +101,7 @@ where
         offset: u32,
         size: u32,
         value: u32,
-        loaded: &mut impl LoadedRegisters,
-        running: CpuMask,
+        here: &mut impl InPlace,
     ) -> Option<CpuMask> {
         let Some(Access {
             register,
@@ -112,7 +112,7 @@ where
             return Some(0);
         };
         if let DistRegister::Sgir = register {
-            return self.send_sgi_in_place(cpu, ci, value, loaded, running);
+            return self.send_sgi_in_place(cpu, ci, value, here);
         }
         let is_done = match register {
             DistRegister::Ctlr => value & CTLR_MASK == self.ctlr,
@@ -188,8 +188,7 @@ where
         cpu: VcpuIdx,
         ci: &mut CpuInterface,
         value: u32,
-        loaded: &mut impl LoadedRegisters,
-        running: CpuMask,
+        here: &mut impl InPlace,
     ) -> Option<CpuMask> {
         let (intid, targets) = self.sgi(cpu, value);
         let source = bit(cpu) as u8;
@@ -200,14 +199,14 @@ where
             // A CPU that has a request of another one still knows already.
             let comes = irq.is(State::IN_LR) || self.would_deliver(irq);
             if irq.sources == 0 && comes {
+                if !here.can_kick(target as VcpuIdx) {
+                    return None;
+                }
                 kick |= bit(target as VcpuIdx);
             }
         }
-        if kick & !running != 0 {
-            return None;
-        }
         let own = if targets & bit(cpu) != 0 {
-            self.own_sgi(cpu, ci, intid, loaded)?
+            self.own_sgi(cpu, ci, intid, here)?
         } else {
             OwnSgi::None
         };
@@ -234,7 +233,7 @@ where
                 irq.state |= State::IN_LR | State::LR_PENDING;
                 irq.owner = cpu as u8;
                 let lr = ListRegister::new(intid, irq).pending_from(cpu);
-                loaded.write(n, lr);
+                here.write(n, lr);
                 if let Some(place) = ci.lr.get_mut(n) {
                     *place = lr.0;
                 }
@@ -255,7 +254,7 @@ where
         cpu: VcpuIdx,
         ci: &CpuInterface,
         intid: u32,
-        loaded: &impl LoadedRegisters,
+        here: &impl InPlace,
     ) -> Option<OwnSgi> {
         let irq = self.irq(cpu, intid)?;
         if irq.sources & bit(cpu) as u8 != 0 {
@@ -275,7 +274,7 @@ where
                 let lr = ci.lr.get(n as usize).copied().unwrap_or(0);
                 ListRegister(lr).intid() == intid
             })? as usize;
-            let lr = loaded.read(n);
+            let lr = here.read(n);
             if lr.has(ListRegister::PENDING) {
                 // The same request again, which is not acknowledged yet.
                 let is_same = usize::from(irq.owner) == cpu && !lr.has(ListRegister::ACTIVE);

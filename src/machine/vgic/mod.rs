@@ -72,7 +72,7 @@ pub use cpu_interface::GichHcr;
 pub use cpu_interface::Vmcr;
 pub use cpu_interface::MAX_LRS;
 pub use distributor::has_uaccess_register;
-pub use in_place::LoadedRegisters;
+pub use in_place::InPlace;
 pub use irq::is_ppi;
 pub use irq::Irq;
 pub use irq::FIRST_SPECIAL;

@@ -20,8 +20,8 @@ use super::Random;
 use super::TestVgic;
 use crate::vgic::irq::State;
 use crate::vgic::CpuMask;
+use crate::vgic::InPlace;
 use crate::vgic::ListRegister;
-use crate::vgic::LoadedRegisters;
 use crate::vgic::MAX_LRS;
 use proptest::prelude::*;
 use std::vec;
@@ -63,17 +63,25 @@ struct System {
     taken: u64,
 }
 
-/// A CPU's list registers in the hardware.
-struct Loaded<'a>(&'a mut [u32; MAX_LRS], &'a mut u64);
+/// A CPU in the guest, and those of the others that can be kicked.
+struct Here<'a> {
+    lr: &'a mut [u32; MAX_LRS],
+    writes: &'a mut u64,
+    running: CpuMask,
+}
 
-impl LoadedRegisters for Loaded<'_> {
+impl InPlace for Here<'_> {
     fn read(&self, n: usize) -> ListRegister {
-        ListRegister(self.0[n])
+        ListRegister(self.lr[n])
     }
 
     fn write(&mut self, n: usize, value: ListRegister) {
-        *self.1 += 1;
-        self.0[n] = value.0;
+        *self.writes += 1;
+        self.lr[n] = value.0;
+    }
+
+    fn can_kick(&self, cpu: usize) -> bool {
+        self.running >> cpu & 1 != 0
     }
 }
 
@@ -440,13 +448,17 @@ impl System {
             *lr &= 0x3ff;
         }
         let old = hw.ci;
-        let mut loaded = Loaded(&mut hw.ci.lr, &mut self.given_sgis);
+        let mut here = Here {
+            lr: &mut hw.ci.lr,
+            writes: &mut self.given_sgis,
+            running,
+        };
         let kick = self
             .dut
-            .write_in_place(cpu, &mut ci, offset, size, data, &mut loaded, running);
+            .write_in_place(cpu, &mut ci, offset, size, data, &mut here);
         match kick {
             Some(kick) => {
-                assert_eq!(kick & !running & !(1 << cpu), 0);
+                assert_eq!(kick & !(running & !(1 << cpu)), 0);
                 assert_eq!((ci.used & old.used, ci.hcr), (old.used, old.hcr));
                 hw.ci.used = ci.used;
                 self.in_place += 1;

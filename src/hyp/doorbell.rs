@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How others get a vCPU's attention: its requests, and whether it is in the guest.
+//!
+//! Either the vCPU sees a request before it enters the guest, or whoever makes the request sees that
+//! the vCPU is in the guest, and on which CPU. The vCPU says first that it enters, and looks at its
+//! requests then; the other one makes the request first, and looks where the vCPU is then.
+
+use core::{
+    mem::align_of,
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    },
+};
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    context::VcpuContext,
+    shared::{
+        HypBox,
+        HypPages, //
+    },
+    takeover::Lowvisor,
+};
+
+/// Requests to a vCPU.
+pub(crate) mod request {
+    /// Look at interrupts again.
+    pub(crate) const INTERRUPT: u32 = 1 << 0;
+    /// Take the power state that is in `MpState`.
+    pub(crate) const POWER: u32 = 1 << 1;
+    /// Take the VM's counter offset again.
+    pub(crate) const COUNTER: u32 = 1 << 2;
+}
+
+/// The place of a vCPU's thread.
+mod place {
+    /// In the host. The thread looks at requests before it enters the guest.
+    pub(super) const HOST: u32 = 0;
+    /// In the guest, or past its last look at requests. Above is the CPU's bit in the interrupt
+    /// controller.
+    pub(super) const GUEST: u32 = 1 << 0;
+    pub(super) const INTERFACE_SHIFT: u32 = 8;
+}
+
+/// The doorbell of a vCPU, in memory that is mapped in HYP mode. Zeroes are valid.
+#[repr(C)]
+pub(super) struct Bell {
+    requests: AtomicU32,
+    place: AtomicU32,
+}
+
+impl Bell {
+    /// Makes a request. Gives the bit of the CPU on which the vCPU is in the guest, or `None` if it is
+    /// not.
+    #[inline(always)]
+    pub(super) fn ring(&self, what: u32) -> Option<u32> {
+        self.requests.fetch_or(what, Ordering::SeqCst);
+        self.interface()
+    }
+
+    /// The bit in the interrupt controller of the CPU on which the vCPU is in the guest; zero, if it
+    /// is not known.
+    #[inline(always)]
+    pub(super) fn interface(&self) -> Option<u32> {
+        let place = self.place.load(Ordering::SeqCst);
+        (place != place::HOST).then_some(place >> place::INTERFACE_SHIFT)
+    }
+}
+
+/// The doorbell of a vCPU.
+///
+/// # Invariants
+///
+/// `bell` points to a valid [`Bell`] in `pages`.
+pub(crate) struct Doorbell {
+    bell: NonNull<Bell>,
+    _pages: Arc<HypPages>,
+}
+
+// SAFETY: A bell is atomics alone, and lives as long as the pages.
+unsafe impl Send for Doorbell {}
+// SAFETY: As above.
+unsafe impl Sync for Doorbell {}
+
+impl Doorbell {
+    /// Where the bell is: in the page of the context, behind it.
+    const OFFSET: usize = size_of::<VcpuContext>().next_multiple_of(64);
+
+    /// Makes the memory of a vCPU that both halves reach: the context, all zeroes, and the doorbell.
+    pub(crate) fn with_context(lowvisor: &Arc<Lowvisor>) -> Result<(HypBox<VcpuContext>, Self)> {
+        const { assert!(align_of::<Bell>() <= 64) };
+        let bytes = Self::OFFSET + size_of::<Bell>();
+        let pages = Arc::new(HypPages::zeroed(lowvisor, bytes)?, GFP_KERNEL_ACCOUNT)?;
+        let bell = NonNull::new(pages.as_ptr().wrapping_add(Self::OFFSET).cast());
+        let doorbell = Self {
+            // INVARIANT: The pages have room for both, and zeroes are a valid bell.
+            bell: bell.ok_or(ENOMEM)?,
+            _pages: pages.clone(),
+        };
+        // SAFETY: The pages are new, and the doorbell is behind the context.
+        Ok((unsafe { HypBox::first_in(pages) }, doorbell))
+    }
+
+    #[inline]
+    fn bell(&self) -> &Bell {
+        // SAFETY: Valid, by the type's invariant.
+        unsafe { self.bell.as_ref() }
+    }
+
+    /// The address in HYP mode.
+    pub(super) fn address(&self) -> u32 {
+        self.bell.as_ptr() as u32
+    }
+
+    /// Makes a request. Says whether the vCPU is in the guest, and has to be kicked.
+    #[inline]
+    pub(crate) fn ring(&self, what: u32) -> bool {
+        self.bell().ring(what).is_some()
+    }
+
+    /// Whether a request is pending.
+    #[inline]
+    pub(crate) fn has_requests(&self) -> bool {
+        self.bell().requests.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes all pending requests.
+    #[inline]
+    pub(crate) fn take_requests(&self) -> u32 {
+        if self.bell().requests.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.bell().requests.swap(0, Ordering::SeqCst)
+    }
+
+    /// Declares that the guest is entered on the CPU with this bit in the interrupt controller, unless
+    /// a request is pending.
+    #[inline]
+    pub(crate) fn try_enter(&self, interface: u32) -> bool {
+        let place = place::GUEST | interface << place::INTERFACE_SHIFT;
+        self.bell().place.store(place, Ordering::SeqCst);
+        if self.has_requests() {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// Declares that the guest was left.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        self.bell().place.store(place::HOST, Ordering::Relaxed);
+    }
+}
