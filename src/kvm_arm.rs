@@ -78,10 +78,6 @@ module! {
             default: 0,
             description: "The most vCPUs that a VM can have (1 to 8; 0: as configured, 4 unless changed)",
         },
-        hyp_vgic: u8 {
-            default: 1,
-            description: "Answer accesses to the vGIC's distributor in HYP mode where that is possible (0: never)",
-        },
     },
 }
 
@@ -101,7 +97,7 @@ struct KvmArm {
 impl kernel::InPlaceModule for KvmArm {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            host: HostGuard::new(max_vcpus()?, *module_parameters::hyp_vgic.value() != 0)?,
+            host: HostGuard::new(max_vcpus()?)?,
             power <- PowerNotifier::register(),
             hotplug: CpuHotplug::register(c"virt/kvm_arm:online")?,
             device <- MiscDevice::register(c"kvm", kernel::bindings::KVM_MINOR),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parameters of the module that can be written while it is loaded. Those of the kernel crate are
-//! fixed after that, so `src/helpers/parameter.c` defines these.
+//! Parameters of the module that user space can read or write while it is loaded. Those of the kernel
+//! crate are fixed and unseen after that, so `src/helpers/parameter.c` defines these.
 
 use super::safe;
 
@@ -9,6 +9,11 @@ use super::safe;
 #[cfg(CONFIG_KVM_ARM_PRETEND)]
 pub(crate) fn pretended_midr(irqs: &super::cpu::IrqsOff) -> u32 {
     safe::kvm_arm_pretended_midr(irqs.cpu() as kernel::ffi::c_uint)
+}
+
+/// Whether HYP mode answers accesses to the vGIC's distributor.
+pub(crate) fn hyp_vgic() -> bool {
+    safe::kvm_arm_hyp_vgic()
 }
 
 macro_rules! parameters {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Parameters of the module that can be written while it is loaded: for
- * src/glue/parameter.rs.
+ * Parameters of the module that user space can read or write while it is
+ * loaded: for src/glue/parameter.rs.
  */
 #include <linux/compiler.h>
 #include <linux/moduleparam.h>
@@ -25,6 +25,15 @@ MODULE_PARM_DESC(halt_poll_ns_grow_start, "The first time above zero");
 static unsigned int halt_poll_ns_shrink = 2;
 module_param(halt_poll_ns_shrink, uint, 0644);
 MODULE_PARM_DESC(halt_poll_ns_shrink, "The divisor by which that time shrinks (0: to nothing)");
+
+static bool hyp_vgic = true;
+module_param(hyp_vgic, bool, 0644);
+MODULE_PARM_DESC(hyp_vgic, "Answer accesses to the vGIC's distributor in HYP mode where that is possible; for vCPUs that run for the first time");
+
+bool kvm_arm_hyp_vgic(void)
+{
+	return READ_ONCE(hyp_vgic);
+}
 
 unsigned int kvm_arm_halt_poll_ns(void)
 {

@@ -97,8 +97,6 @@ pub(crate) struct Host {
     pub(crate) debugfs: Directory,
     /// The largest number of vCPUs that a VM may have: `max_vcpus=`.
     pub(crate) max_vcpus: usize,
-    /// Whether HYP mode answers accesses to the vGIC's distributor: `hyp_vgic=`.
-    pub(crate) answers_distributor: bool,
 }
 
 /// The names that device trees give to a GIC with a virtual interface.
@@ -329,7 +327,7 @@ pub(crate) struct HostGuard {
 
 impl HostGuard {
     /// Prepares this machine to run guests, or says why it cannot.
-    pub(crate) fn new(max_vcpus: usize, answers_distributor: bool) -> Result<Self> {
+    pub(crate) fn new(max_vcpus: usize) -> Result<Self> {
         // The CPUs are checked first, then the rest of the machine.
         let lowvisor = Lowvisor::new()?;
         let gic = HostGic::find(&lowvisor)?;
@@ -343,7 +341,6 @@ impl HostGuard {
                 vmids <- VmidAllocator::new(),
                 debugfs: Directory::at_top(c"kvm_arm"),
                 max_vcpus,
-                answers_distributor,
             }),
             GFP_KERNEL,
         )?;

@@ -70,7 +70,8 @@ use crate::{
             IrqsOff, //
         },
         log,
-        mutex::lock_killable, //
+        mutex::lock_killable,
+        parameter, //
     },
     hyp::distributor::{
         Distributor,
@@ -148,7 +149,7 @@ impl VmGic {
     /// How a vCPU reaches the distributor in HYP mode, once it is mapped. The others can ring its
     /// doorbell from then on.
     pub(super) fn access(&self, vcpu: &Vcpu) -> GicAccess {
-        let (Some(hardware), true) = (self.hardware(), self.host.answers_distributor) else {
+        let (Some(hardware), true) = (self.hardware(), parameter::hyp_vgic()) else {
             return GicAccess::NONE;
         };
         let page = self.dist_page.load(Ordering::Relaxed);

@@ -34,6 +34,10 @@ for core in a15 a7; do
 		run "1 CPU" --cpus 1
 		run "4 CPUs" --cpus 4
 		run "1 CPU, legacy" --cpus 1 --irqchip legacy '"$quick"'
+		# The host answers all accesses to the distributor.
+		echo N >/sys/module/kvm_arm/parameters/hyp_vgic
+		run "4 CPUs, without hyp_vgic" --cpus 4 '"$quick"'
+		echo Y >/sys/module/kvm_arm/parameters/hyp_vgic
 		# All on one CPU of the host, where they take turns with the hardware.
 		taskset 1 monitor payload --payload payload --cpus 4 --irqchip legacy '"$quick"' |
 			sed "s/ok /&virt-'$core' 4 CPUs on one: /"
@@ -65,7 +69,7 @@ for core in a15 a7; do
 	} >>"$work/subtests" || fail "the payload said nothing"
 done
 ! grep '^not ok' "$work/subtests" || fail "some checks"
-for run in "1 CPU" "4 CPUs" "1 CPU, legacy" "4 CPUs on one" "first of two" "second of two" "moving"; do
+for run in "1 CPU" "4 CPUs" "1 CPU, legacy" "4 CPUs, without hyp_vgic" "4 CPUs on one" "first of two" "second of two" "moving"; do
 	for core in a15 a7; do
 		[ "$(grep -c "^ok virt-$core $run: " "$work/subtests")" -ge 12 ] ||
 			fail "too few checks in the run of $run on virt-$core"

@@ -8,6 +8,7 @@ use kvm::{ioctl_mut, ioctl_ref, Device, Vm};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{code, init, new_vcpu, new_vm, Gic, Guest, BASE, HOLE, PSCI_SYSTEM_OFF};
+use crate::stats::Stats;
 
 pub(crate) const TESTS: &[Test] = &[
     ("CREATE_IRQCHIP: twice", irqchip_twice),
@@ -37,6 +38,14 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "vGIC: a guest that is reset within an interrupt takes the next",
         reset_within_an_interrupt,
+    ),
+    (
+        "vGIC: accesses to the distributor without an exit",
+        accesses_without_exit,
+    ),
+    (
+        "vGIC: SGIs to a vCPU that runs, without an exit",
+        sgis_without_exit,
     ),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
@@ -447,6 +456,152 @@ fn reset_within_an_interrupt() -> Outcome {
     init(&guest.vm, &guest.vcpu)?;
     reset_gic()?;
     take()
+}
+
+/// `subs r5, r5, #1`
+const SUBS_R5_1: u32 = 0xe255_5001;
+
+/// `bne` or `beq` that goes back by so many instructions.
+const fn back(branch: u32, instructions: u32) -> u32 {
+    branch | (0xff_fffe_u32.wrapping_sub(instructions) & 0xff_ffff)
+}
+const BNE: u32 = 0x1a00_0000;
+const BEQ: u32 = 0x0a00_0000;
+
+/// Whether HYP mode answers accesses to the distributor: the module's parameter.
+fn hyp_answers() -> bool {
+    let parameter = std::fs::read_to_string("/sys/module/kvm_arm/parameters/hyp_vgic");
+    parameter.is_ok_and(|value| value.trim() == "Y")
+}
+
+/// Reads, writes that change nothing elsewhere, and SGIs of a vCPU to itself.
+fn accesses_without_exit() -> Outcome {
+    const ROUNDS: u32 = 200;
+    let mut program = Gic::enable_all();
+    for (register, value) in [
+        (0, Gic::DIST + 4),
+        (1, Gic::DIST + 0x100),
+        (2, Gic::DIST + 0xf00),
+        // SGI 3 to oneself
+        (3, 2 << 24 | 3),
+        (4, 1 << 3),
+        (5, ROUNDS),
+        (6, Gic::CPU + 0xc),
+        (7, Gic::CPU + 0x10),
+    ] {
+        program.extend(code::load(register, value));
+    }
+    program.extend([
+        code::ldr(8, 0),
+        code::str(4, 1),
+        code::str(3, 2),
+        // GICC_IAR, GICC_EOIR
+        code::ldr(8, 6),
+        code::str(8, 7),
+        SUBS_R5_1,
+        back(BNE, 6),
+    ]);
+    program.extend(code::load(0, HOLE));
+    program.extend([code::str(8, 0), code::LOOP]);
+    let guest = Guest::new(&program)?;
+    let gic = Gic::new(&guest)?;
+    gic.init()?;
+    let stats = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("the SGI of the last round", guest.get(8)?, 3)?;
+    let (all, answered) = (
+        stats.value("mmio_exit_kernel")?,
+        stats.value("hyp_answered_mmio")?,
+    );
+    // Two more are of the beginning.
+    equal("accesses", all, u64::from(3 * ROUNDS) + 2)?;
+    if !hyp_answers() {
+        return equal("accesses without an exit", answered, 0);
+    }
+    let exits = stats.value("data_aborts")?;
+    ensure(
+        answered >= u64::from(3 * ROUNDS) - 2 && exits < 20,
+        format!("{answered} of {all} accesses without an exit, {exits} data aborts"),
+    )
+}
+
+/// The other vCPU counts in memory, so that the sender knows when it runs.
+fn sgis_without_exit() -> Outcome {
+    const SGIS: u32 = 100;
+    const COUNT: u32 = BASE + 0x1000;
+    const END: u32 = BASE + 0x1004;
+    let mut sender = Gic::enable_all();
+    for (register, value) in [
+        (1, COUNT),
+        (2, Gic::DIST + 0xf00),
+        // SGI 1 to vCPU 1
+        (3, 2 << 16 | 1),
+        (5, SGIS),
+        (6, END),
+    ] {
+        sender.extend(code::load(register, value));
+    }
+    sender.extend([
+        code::ldr(4, 1),
+        code::ldr(7, 1),
+        // cmp r7, r4
+        0xe157_0004,
+        back(BEQ, 2),
+        code::str(3, 2),
+        SUBS_R5_1,
+        back(BNE, 6),
+        code::str(3, 6),
+    ]);
+    let [low, high] = code::load(0, HOLE);
+    let end = [low, high, code::str(0, 0), code::LOOP];
+    sender.extend(end);
+    let mut receiver = Vec::new();
+    for (register, value) in [(1, COUNT), (2, 0), (6, END)] {
+        receiver.extend(code::load(register, value));
+    }
+    receiver.extend([
+        // add r2, r2, #1
+        0xe282_2001,
+        code::str(2, 1),
+        code::ldr(3, 6),
+        // cmp r3, #0
+        0xe353_0000,
+        back(BEQ, 4),
+    ]);
+    receiver.extend(end);
+
+    let guest = Guest::new(&sender)?;
+    let other = new_vcpu(&guest.kvm, &guest.vm, 1)?;
+    init(&guest.vm, &other)?;
+    const RECEIVER: u32 = 0x800;
+    guest.memory.write_words(RECEIVER as usize, &receiver);
+    other
+        .set_reg(uapi::core_reg(uapi::CORE_PC), (BASE + RECEIVER).into())
+        .works("PC of vCPU 1")?;
+    let gic = Gic::new(&guest)?;
+    gic.init()?;
+    let stats = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| other.run());
+        let result = guest.run_to(uapi::EXIT_MMIO);
+        receiver
+            .join()
+            .map_err(|_| "the thread of vCPU 1")?
+            .works("KVM_RUN of vCPU 1")?;
+        result
+    })?;
+    const GICD_SPENDSGIR0: u64 = 0xf20;
+    let pending = gic.distributor(1 << 32 | GICD_SPENDSGIR0)?;
+    equal("GICD_SPENDSGIR0 of vCPU 1", pending, 1 << 8)?;
+    let answered = stats.value("hyp_answered_mmio")?;
+    if !hyp_answers() || std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return Ok(());
+    }
+    // Now and then the other one is in the host, as after a tick.
+    ensure(
+        answered >= u64::from(SGIS) * 3 / 4,
+        format!("{answered} of {SGIS} SGIs without an exit"),
+    )
 }
 
 fn run_without_addresses() -> Outcome {

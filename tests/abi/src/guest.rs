@@ -488,7 +488,7 @@ impl Drop for Quiet {
 pub(crate) struct Gic(Device);
 
 impl Gic {
-    const DIST: u32 = 0x3fff_0000;
+    pub(crate) const DIST: u32 = 0x3fff_0000;
     pub(crate) const CPU: u32 = 0x3ffd_0000;
 
     /// Makes the vGIC of a guest.
