@@ -7,6 +7,7 @@ use core::{
         PhantomData,
         PhantomPinned, //
     },
+    ops::Deref,
     pin::{
         pin,
         Pin, //
@@ -84,6 +85,45 @@ impl IrqsOff {
     #[inline]
     pub(crate) fn cpu(&self) -> usize {
         safe::kvm_arm_smp_processor_id() as usize
+    }
+
+    /// The same, to be kept as long as this is borrowed.
+    #[inline]
+    pub(crate) fn this_cpu(&self) -> ThisCpu<'_> {
+        ThisCpu {
+            irqs: self,
+            number: self.cpu(),
+        }
+    }
+}
+
+/// The CPU that this runs on, by its number: for those who ask often.
+#[derive(Clone, Copy)]
+pub(crate) struct ThisCpu<'a> {
+    irqs: &'a IrqsOff,
+    number: usize,
+}
+
+impl<'a> ThisCpu<'a> {
+    /// The proof that the number stays right.
+    #[inline]
+    pub(crate) fn irqs(self) -> &'a IrqsOff {
+        self.irqs
+    }
+
+    /// The number.
+    #[inline]
+    pub(crate) fn number(self) -> usize {
+        self.number
+    }
+}
+
+impl Deref for ThisCpu<'_> {
+    type Target = IrqsOff;
+
+    #[inline]
+    fn deref(&self) -> &IrqsOff {
+        self.irqs
     }
 }
 

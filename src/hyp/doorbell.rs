@@ -10,6 +10,7 @@ use core::{
     mem::align_of,
     ptr::NonNull,
     sync::atomic::{
+        fence,
         AtomicU32,
         Ordering, //
     },
@@ -58,9 +59,11 @@ pub(super) struct Bell {
 
 impl Bell {
     /// Makes a request. Gives the bit of the CPU on which the vCPU is in the guest, or `None` if it is
-    /// not.
+    /// not. All that was written before is visible to whoever sees the request, and before anything
+    /// that is written afterwards.
     #[inline(always)]
     pub(super) fn ring(&self, what: u32) -> Option<u32> {
+        // These two pair with the barrier of `try_enter`.
         self.requests.fetch_or(what, Ordering::SeqCst);
         self.interface()
     }
@@ -145,8 +148,10 @@ impl Doorbell {
     #[inline]
     pub(crate) fn try_enter(&self, interface: u32) -> bool {
         let place = place::GUEST | interface << place::INTERFACE_SHIFT;
-        self.bell().place.store(place, Ordering::SeqCst);
-        if self.has_requests() {
+        self.bell().place.store(place, Ordering::Relaxed);
+        // Pairs with `ring`.
+        fence(Ordering::SeqCst);
+        if self.bell().requests.load(Ordering::Relaxed) != 0 {
             self.leave();
             return false;
         }

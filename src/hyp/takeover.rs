@@ -67,6 +67,7 @@ use crate::glue::{
         on_each_cpu,
         possible_cpus,
         IrqsOff,
+        ThisCpu,
         MAX_CPUS, //
     },
     mmio::Registers,
@@ -281,13 +282,13 @@ impl Lowvisor {
 
     /// HYP mode on this CPU, if a vCPU of `core` may run here.
     #[inline]
-    pub(crate) fn for_guest<'a>(&self, irqs: &'a IrqsOff, core: Core) -> Option<HypCpuRef<'a>> {
+    pub(crate) fn for_guest<'a>(&self, cpu: ThisCpu<'a>, core: Core) -> Option<HypCpuRef<'a>> {
         if self.is_lost.load(Ordering::Relaxed) {
             return None;
         }
-        let owned = self.owned.get(irqs.cpu())?;
+        let owned = self.owned.get(cpu.number())?;
         // INVARIANT: As in `this_cpu`: no core has the number `NOT_OURS`.
-        (owned.load(Ordering::Relaxed) == core as u8).then_some(HypCpuRef { _irqs: irqs })
+        (owned.load(Ordering::Relaxed) == core as u8).then_some(HypCpuRef { _irqs: cpu.irqs() })
     }
 
     /// Why [`for_guest`](Self::for_guest) gave nothing.

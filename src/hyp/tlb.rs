@@ -20,6 +20,7 @@ use crate::glue::cpu::{
     on_each_cpu,
     on_other_cpus_if,
     IrqsOff,
+    ThisCpu,
     MAX_CPUS, //
 };
 
@@ -46,8 +47,8 @@ impl LastRan {
     /// Notes that a vCPU is about to run on this CPU. Says whether it may be another one than the
     /// last: then the TLBs hold entries that are not its own.
     #[inline]
-    pub(crate) fn comes_after_another(&self, irqs: &IrqsOff, id: usize) -> bool {
-        let Some(last) = self.0.get(irqs.cpu()) else {
+    pub(crate) fn comes_after_another(&self, cpu: ThisCpu<'_>, id: usize) -> bool {
+        let Some(last) = self.0.get(cpu.number()) else {
             return true;
         };
         let before = last.load(Ordering::Relaxed);

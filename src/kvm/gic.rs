@@ -3,6 +3,11 @@
 //! A VM's interrupt controller: its configuration by user space, and a vCPU's
 //! list registers on their way into the host's virtual CPU interface and back.
 
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -21,7 +26,10 @@ use super::{
     timer::TimerIntids, //
 };
 use crate::{
-    glue::cpu::IrqsOff,
+    glue::cpu::{
+        IrqsOff,
+        ThisCpu, //
+    },
     hyp::{
         distributor::SharedDistributor,
         relay::Relay,
@@ -35,14 +43,60 @@ const GICH_VMCR: usize = 0x8;
 const GICH_APR: usize = 0xf0;
 pub(super) const GICH_LR: usize = 0x100;
 
+/// The values of a CPU's GICH registers that stay there while no guest runs. An access to these
+/// registers takes as long as a hundred instructions.
+pub(super) struct Loaded {
+    hcr: AtomicU32,
+    vmcr: AtomicU32,
+    apr: AtomicU32,
+}
+
+impl Loaded {
+    /// The values after [`HostGic::reset`].
+    pub(super) const fn new() -> Self {
+        Self {
+            hcr: AtomicU32::new(0),
+            vmcr: AtomicU32::new(0),
+            apr: AtomicU32::new(0),
+        }
+    }
+}
+
+/// The values of a virtual interface that has nothing to do.
+const IDLE: u32 = GichHcr::EN.bits();
+
 impl HostGic {
     /// Makes the interface of this CPU signal nothing. A loss of power, or the software that ran
     /// before this kernel, may have left anything there.
-    pub(crate) fn reset(&self, _irqs: &IrqsOff) {
-        self.control.write(GICH_HCR, 0);
+    pub(crate) fn reset(&self, irqs: &IrqsOff) {
+        for register in [GICH_HCR, GICH_VMCR, GICH_APR] {
+            self.control.write(register, 0);
+        }
         for n in 0..self.list_registers {
             self.control.write(GICH_LR + 4 * n, 0);
         }
+        if let Some(loaded) = self.loaded.get(irqs.cpu()) {
+            for register in [&loaded.hcr, &loaded.vmcr, &loaded.apr] {
+                register.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Writes a register, unless it has the value already.
+    #[inline]
+    fn write(&self, offset: usize, known: &AtomicU32, value: u32) {
+        if known.load(Ordering::Relaxed) != value {
+            known.store(value, Ordering::Relaxed);
+            self.control.write(offset, value);
+        }
+    }
+
+    /// Reads a register that the guest can have changed.
+    #[inline]
+    fn read(&self, offset: usize, known: &AtomicU32) -> u32 {
+        let value = self.control.read(offset);
+        known.store(value, Ordering::Relaxed);
+        value
     }
 
     /// The orders for HYP mode for the case that the virtual timer, whose physical interrupt is
@@ -60,7 +114,12 @@ impl HostGic {
 
     /// Loads the interface of the vCPU that is about to run on this CPU.
     #[inline]
-    pub(crate) fn load(&self, _irqs: &IrqsOff, state: &CpuInterface) {
+    pub(crate) fn load(&self, cpu: ThisCpu<'_>, state: &CpuInterface) {
+        let Some(loaded) = self.loaded.get(cpu.number()) else {
+            return;
+        };
+        self.write(GICH_VMCR, &loaded.vmcr, state.vmcr);
+        self.write(GICH_APR, &loaded.apr, state.apr);
         let mut used = state.used;
         while used != 0 {
             let n = used.trailing_zeros() as usize;
@@ -69,18 +128,25 @@ impl HostGic {
                 self.control.write(GICH_LR + 4 * n, *lr);
             }
         }
-        self.control.write(GICH_VMCR, state.vmcr);
-        self.control.write(GICH_APR, state.apr);
-        self.control.write(GICH_HCR, state.hcr | GichHcr::EN.bits());
+        self.write(GICH_HCR, &loaded.hcr, state.hcr | IDLE);
     }
 
-    /// Saves it, and leaves an interface that signals nothing.
+    /// Saves it, and leaves an interface that signals nothing: no list register is in use, and no
+    /// maintenance interrupt is asked for.
     #[inline]
-    pub(crate) fn save(&self, _irqs: &IrqsOff, state: &mut CpuInterface) {
+    pub(crate) fn save(&self, cpu: ThisCpu<'_>, state: &mut CpuInterface) {
+        let Some(loaded) = self.loaded.get(cpu.number()) else {
+            return;
+        };
         let mut used = state.used;
-        if used != 0 {
+        // Without list registers the guest has nothing to acknowledge. It can still drop priorities.
+        if used | state.apr != 0 {
+            state.apr = self.read(GICH_APR, &loaded.apr);
+        }
+        if used != 0 && loaded.hcr.load(Ordering::Relaxed) != IDLE {
             // EOICount is in there.
             state.hcr = self.control.read(GICH_HCR) & !GichHcr::EN.bits();
+            self.write(GICH_HCR, &loaded.hcr, IDLE);
         }
         while used != 0 {
             let n = used.trailing_zeros() as usize;
@@ -90,9 +156,7 @@ impl HostGic {
                 self.control.write(GICH_LR + 4 * n, 0);
             }
         }
-        state.vmcr = self.control.read(GICH_VMCR);
-        state.apr = self.control.read(GICH_APR);
-        self.control.write(GICH_HCR, 0);
+        state.vmcr = self.read(GICH_VMCR, &loaded.vmcr);
     }
 }
 

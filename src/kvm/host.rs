@@ -18,6 +18,7 @@ use kernel::{
 use machine::timer::Frequency;
 
 use super::{
+    gic::Loaded,
     kick_sgi,
     pmu::HostPmus, //
 };
@@ -26,6 +27,7 @@ use crate::{
         cpu::{
             CpuCallbacks,
             IrqsOff,
+            ThisCpu,
             MAX_CPUS, //
         },
         debugfs::Directory,
@@ -56,6 +58,8 @@ pub(crate) struct HostGic {
     pub(crate) list_registers: usize,
     /// The bit of each CPU's interface in the distributor, once the CPU was ours. Zero is not known.
     interfaces: [AtomicU32; MAX_CPUS],
+    /// What each CPU's interface has now.
+    pub(super) loaded: [Loaded; MAX_CPUS],
     /// The SGI that makes another CPU look up, if it is known.
     pub(crate) kick_sgi: Option<u32>,
     maintenance: PercpuIrq,
@@ -195,6 +199,7 @@ impl HostGic {
         Ok(Some(Self {
             control,
             interfaces: [const { AtomicU32::new(0) }; MAX_CPUS],
+            loaded: [const { Loaded::new() }; MAX_CPUS],
             kick_sgi: kick_sgi::find(&distributor),
             distributor,
             virtual_interface: parts.gicv,
@@ -255,13 +260,13 @@ impl HostTimer {
 
     /// Makes the physical interrupt of this CPU quiet or not, unless it is so already.
     #[inline]
-    pub(crate) fn set_quiet(&self, irqs: &IrqsOff, quiet: bool) {
-        let Some(known) = self.quiet.get(irqs.cpu()) else {
+    pub(crate) fn set_quiet(&self, cpu: ThisCpu<'_>, quiet: bool) {
+        let Some(known) = self.quiet.get(cpu.number()) else {
             return;
         };
         if known.load(Ordering::Relaxed) != quiet {
             known.store(quiet, Ordering::Relaxed);
-            self.change(irqs, quiet);
+            self.change(&cpu, quiet);
         }
     }
 
@@ -282,10 +287,10 @@ impl HostTimer {
     fn reset(&self, irqs: &IrqsOff) {
         register::set_cntv_ctl(irqs, 0);
         if self.quieting == Quieting::Active {
-            self.note_active(irqs, false);
+            self.note_active(irqs.this_cpu(), false);
             self.change(irqs, false);
         } else {
-            self.set_quiet(irqs, false);
+            self.set_quiet(irqs.this_cpu(), false);
         }
     }
 
@@ -299,15 +304,15 @@ impl HostTimer {
     fn stop(&self, irqs: &IrqsOff) {
         self.irq.disable(irqs);
         if self.quieting == Quieting::Masked {
-            self.note_active(irqs, false);
+            self.note_active(irqs.this_cpu(), false);
         }
     }
 
     /// Takes note that the interrupt of this CPU is active or not, without a change of it: while the
     /// guest ran, HYP mode has made it active, or the guest has deactivated it.
     #[inline]
-    pub(crate) fn note_active(&self, irqs: &IrqsOff, active: bool) {
-        if let Some(known) = self.quiet.get(irqs.cpu()) {
+    pub(crate) fn note_active(&self, cpu: ThisCpu<'_>, active: bool) {
+        if let Some(known) = self.quiet.get(cpu.number()) {
             known.store(active, Ordering::Relaxed);
         }
     }
@@ -372,10 +377,10 @@ impl Host {
 
     /// The bit of this CPU's interface in the distributor; zero, if it is not known.
     #[inline]
-    pub(crate) fn interface_of(&self, irqs: &IrqsOff) -> u32 {
+    pub(crate) fn interface_of(&self, cpu: ThisCpu<'_>) -> u32 {
         let interfaces = self.gic.as_ref().map(|gic| &gic.interfaces);
         interfaces
-            .and_then(|interfaces| interfaces.get(irqs.cpu()))
+            .and_then(|interfaces| interfaces.get(cpu.number()))
             .map_or(0, |interface| interface.load(Ordering::Relaxed))
     }
 
@@ -408,6 +413,7 @@ impl CpuCallbacks for Follow {
         let _ = Host::with_current(|host| {
             host.timer.stop(irqs);
             if let Some(gic) = &host.gic {
+                gic.reset(irqs);
                 gic.maintenance.disable(irqs);
             }
             host.lowvisor.leave(irqs);
@@ -442,6 +448,9 @@ impl PowerCallbacks for Follow {
 
     fn reboot(irqs: &IrqsOff) {
         let _ = Host::with_current(|host| {
+            if let Some(gic) = &host.gic {
+                gic.reset(irqs);
+            }
             host.lowvisor.leave(irqs);
             Ok(())
         });

@@ -2,8 +2,6 @@
 
 //! KVM_RUN: enters the guest, and handles its exits until user space is needed.
 
-use core::pin::Pin;
-
 use armv7::{
     psr::Psr,
     regs,
@@ -35,7 +33,8 @@ use crate::{
         cpu::{
             cond_resched,
             need_resched,
-            IrqsOff, //
+            IrqsOff,
+            ThisCpu, //
         },
         guest_time::{
             self,
@@ -50,7 +49,10 @@ use crate::{
         },
     },
     hyp::{
-        call::Exit,
+        call::{
+            Exit,
+            HypCpuRef, //
+        },
         takeover::{
             Lowvisor,
             NoEntry, //
@@ -107,7 +109,6 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     running.state.timers.check_alarm();
     let mut alarm = None;
     let result = running.vcpu.with_task(|| loop {
-        cond_resched();
         if handle_requests(running)? == Next::ToUser {
             return Ok(0);
         }
@@ -152,6 +153,7 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
         if outcome == Next::ToUser {
             return Ok(0);
         }
+        cond_resched();
     });
     running
         .vcpu
@@ -177,18 +179,19 @@ fn enter(running: &mut Running<'_>) -> Stay {
     let host = &running.vm.host;
     host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
 
-    IrqsOff::with(|irqs| enter_with_irqs_off(running, irqs))
+    IrqsOff::with(|irqs| guest_time::account(irqs, |guest| enter_with_irqs_off(running, guest)))
 }
 
 /// The part of [`enter`] that no interrupt may come into.
 #[inline]
-fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> Stay {
+fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
     let host = &running.vm.host;
+    let cpu = guest.irqs().this_cpu();
     let core = running.state.identity.core;
-    let Some(hyp) = host.lowvisor.for_guest(&irqs, core) else {
-        return refuse(&host.lowvisor, &irqs);
+    let Some(hyp) = host.lowvisor.for_guest(cpu, core) else {
+        return refuse(&host.lowvisor, cpu);
     };
-    if !running.vcpu.doorbell.try_enter(host.interface_of(&irqs)) {
+    if !running.vcpu.doorbell.try_enter(host.interface_of(cpu)) {
         return Stay::Over;
     }
     if has_thread_work() || !host.vmids.is_current(&running.vm.memory.vmid) {
@@ -197,51 +200,52 @@ fn enter_with_irqs_off(running: &mut Running<'_>, irqs: Pin<&mut IrqsOff>) -> St
     }
 
     let lines = running.state.lines();
-    let keep_quiet = running.flush(&irqs, lines);
+    let keep_quiet = running.flush(&cpu, lines);
     let context = &mut *running.state.context;
     let decided_now = regs::Hcr::VI | regs::Hcr::VF | regs::Hcr::TWE;
     context.control.hcr =
         (context.control.hcr & !decided_now.bits()) | running.vcpu.irq_lines() | wfe_trap();
     let vttbr = running.vm.memory.vttbr();
     context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
-    if running
-        .vm
-        .memory
-        .last_ran
-        .comes_after_another(&irqs, running.vcpu.id)
-    {
+    let last_ran = &running.vm.memory.last_ran;
+    if last_ran.comes_after_another(cpu, running.vcpu.id) {
         hyp.flush_tlb_local(vttbr);
     }
     running
         .state
         .timers
-        .load(&irqs, &host.timer, &mut running.state.context, keep_quiet);
+        .load(cpu, &host.timer, &mut running.state.context, keep_quiet);
     if let Some(gic) = running.vm.gic.hardware() {
-        gic.load(&irqs, &running.state.context.interface);
+        gic.load(cpu, &running.state.context.interface);
     }
-    running.state.pmu.enter(&irqs);
-    guest_time::account(irqs, |guest| run_guest(running, guest))
+    running.state.pmu.enter(&cpu);
+    run_guest(running, guest, cpu, &hyp)
 }
 
 /// The vCPU cannot run on this CPU now.
 #[cold]
-fn refuse(lowvisor: &Lowvisor, irqs: &IrqsOff) -> Stay {
-    let cpu = irqs.cpu();
-    match lowvisor.why_not(irqs) {
+fn refuse(lowvisor: &Lowvisor, cpu: ThisCpu<'_>) -> Stay {
+    let number = cpu.number();
+    match lowvisor.why_not(&cpu) {
         // The monitor may let its thread run on CPUs of another kind. It has to say where instead.
-        NoEntry::OtherCore => Stay::Refused { cpu },
+        NoEntry::OtherCore => Stay::Refused { cpu: number },
         NoEntry::NotOurs => {
             // HYP mode was given back for a reboot, or lost when the CPU was resumed. User space may
             // repeat KVM_RUN without end, so the message is limited in rate.
-            log::ratelimited(|| pr_err!("CPU {cpu}: HYP mode is not available\n"));
-            Stay::Ended(Exit::HypFault(u8::MAX))
+            log::ratelimited(|| pr_err!("CPU {number}: HYP mode is not available\n"));
+            Stay::Ended(Exit::HypFault(u8::MAX.into()))
         }
     }
 }
 
 /// Runs the guest with its GIC, timer and performance monitors in the hardware, then saves these.
 #[inline]
-fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
+fn run_guest(
+    running: &mut Running<'_>,
+    guest: &GuestTime<'_>,
+    cpu: ThisCpu<'_>,
+    hyp: &HypCpuRef<'_>,
+) -> Stay {
     let host = &running.vm.host;
     let mut grace = halt::Grace::None;
     running.state.has_woken = false;
@@ -251,16 +255,12 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
             running.state.context.core.pc
         ));
         let context = running.state.context.as_mut_ptr();
-        let core = running.state.identity.core;
-        let exit = match host.lowvisor.for_guest(guest.irqs(), core) {
-            // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode
-            // as long as it lives; VTTBR is that of the VM's table. Entries that another vCPU left
-            // in the TLBs were flushed before. The closure does nothing but enter the guest.
-            Some(hyp) => unsafe { guest.in_guest(|| hyp.run(context)) },
-            None => Exit::Retry,
-        };
+        // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode as long as
+        // it lives; VTTBR is that of the VM's table. Entries that another vCPU left in the TLBs were
+        // flushed before. The closure does nothing but enter the guest.
+        let exit = unsafe { guest.in_guest(|| hyp.run(context)) };
         if let Exit::HypFault(vector) = exit {
-            report_fault(running, vector, guest.irqs());
+            report_fault(running, vector, &cpu);
         }
         running.vcpu.note_exit(exit, running.state);
         let may_reenter = exit == Exit::Trap
@@ -268,7 +268,7 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
                 .vm
                 .gic
                 .is_distributor(running.state.context.fault.ipa_page);
-        if !may_reenter || !reenters(running, guest.irqs()) {
+        if !may_reenter || !reenters(running, cpu) {
             break Stay::Ended(exit);
         }
         // Requests and the host's interrupts end the guest's next run by themselves. The guest may
@@ -278,14 +278,14 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
         }
     };
 
-    running.state.pmu.leave(guest.irqs());
-    note_relayed(running, guest.irqs());
+    running.state.pmu.leave(&cpu);
+    note_relayed(running, cpu);
     if let Some(gic) = running.vm.gic.hardware() {
-        gic.save(guest.irqs(), &mut running.state.context.interface);
+        gic.save(cpu, &mut running.state.context.interface);
     }
-    let still_active = running.fold(guest.irqs());
+    let still_active = running.fold(&cpu);
     running.state.timers.save(
-        guest.irqs(),
+        cpu,
         &host.timer,
         &running.state.context,
         still_active,
@@ -303,11 +303,11 @@ fn run_guest(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
 /// Takes note of the virtual timer's interrupts that HYP mode gave to the guest while it ran. The
 /// caller saves the list registers afterwards.
 #[inline]
-fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
+fn note_relayed(running: &mut Running<'_>, cpu: ThisCpu<'_>) {
     let relayed = core::mem::take(&mut running.state.context.relayed);
     if relayed != 0 {
         running.vcpu.stats.relayed.add(relayed.into());
-        running.vm.host.timer.note_active(irqs, true);
+        running.vm.host.timer.note_active(cpu, true);
         running
             .state
             .context
@@ -321,7 +321,7 @@ fn note_relayed(running: &mut Running<'_>, irqs: &IrqsOff) {
 /// Deals with a trap while the guest's timer stays in the hardware, if that is possible. The list
 /// registers are folded into the distributor, and filled anew if it has changed.
 #[inline(never)]
-fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
+fn reenters(running: &mut Running<'_>, cpu: ThisCpu<'_>) -> bool {
     let Trap::Abort(abort) = running.state.context.trap() else {
         return false;
     };
@@ -333,17 +333,17 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
     let Some(gic) = running.vm.gic.hardware() else {
         return false;
     };
-    note_relayed(running, irqs);
+    note_relayed(running, cpu);
     let mut lines = running.state.told_lines.get();
     let timer_was_due = lines.virt || running.state.timer_active;
     let mut still_active = true;
     if running.state.context.interface.used != 0 {
-        gic.save(irqs, &mut running.state.context.interface);
-        still_active = running.fold(irqs);
+        gic.save(cpu, &mut running.state.context.interface);
+        still_active = running.fold(&cpu);
     }
     if timer_was_due {
         if !still_active {
-            running.vm.host.timer.note_active(irqs, false);
+            running.vm.host.timer.note_active(cpu, false);
         }
         // The guest has not ended the interrupt yet, or its timer has fired once more.
         if still_active || VcpuTimers::hardware_level(&running.state.context) {
@@ -355,9 +355,9 @@ fn reenters(running: &mut Running<'_>, irqs: &IrqsOff) -> bool {
         return false;
     }
     if running.state.look_at_interrupts {
-        gic.save(irqs, &mut running.state.context.interface);
-        running.flush(irqs, lines);
-        gic.load(irqs, &running.state.context.interface);
+        gic.save(cpu, &mut running.state.context.interface);
+        running.flush(&cpu, lines);
+        gic.load(cpu, &running.state.context.interface);
     }
     true
 }
@@ -454,7 +454,7 @@ fn report_lines(running: &Running<'_>) -> bool {
 /// Logs the registers of a fault inside HYP mode, which has just returned. Such a fault is a bug of
 /// this module; the VM stops.
 #[cold]
-fn report_fault(running: &Running<'_>, vector: u8, irqs: &IrqsOff) {
+fn report_fault(running: &Running<'_>, vector: u32, irqs: &IrqsOff) {
     let Some(fault) = running.vm.host.lowvisor.fault(irqs) else {
         return;
     };

@@ -23,7 +23,7 @@ use machine::timer::Timer;
 
 use super::host::HostTimer;
 use crate::{
-    glue::cpu::IrqsOff,
+    glue::cpu::ThisCpu,
     hyp::{
         context::VcpuContext,
         register, //
@@ -123,13 +123,13 @@ impl VcpuTimers {
     #[inline]
     pub(crate) fn load(
         &mut self,
-        irqs: &IrqsOff,
+        cpu: ThisCpu<'_>,
         host: &HostTimer,
         context: &mut VcpuContext,
         keep_quiet: bool,
     ) {
-        host.set_quiet(irqs, keep_quiet);
-        register::set_cntv_cval(irqs, self.virt.cval);
+        host.set_quiet(cpu, keep_quiet);
+        register::set_cntv_cval(&cpu, self.virt.cval);
         context.cntv_ctl = self.virt.ctl.bits();
     }
 
@@ -140,7 +140,7 @@ impl VcpuTimers {
     #[inline]
     pub(crate) fn save(
         &mut self,
-        irqs: &IrqsOff,
+        cpu: ThisCpu<'_>,
         host: &HostTimer,
         context: &VcpuContext,
         still_active: bool,
@@ -149,7 +149,7 @@ impl VcpuTimers {
         self.virt.ctl = ctl & (TimerCtl::ENABLE | TimerCtl::IMASK);
         self.virt.cval = register::cntv_cval();
         if !still_active {
-            host.note_active(irqs, false);
+            host.note_active(cpu, false);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A virtual CPU: its state, and the requests that other threads make while it runs.
 
 use core::sync::atomic::{
+    fence,
     AtomicPtr,
     AtomicU32,
     Ordering, //
@@ -214,7 +215,7 @@ impl Vcpu {
         self.waker.queue.wake_up();
         if is_in_guest {
             let _rcu = rcu::read_lock();
-            let task = self.task.load(Ordering::SeqCst);
+            let task = self.task.load(Ordering::Relaxed);
             if !task.is_null() {
                 // SAFETY: A task that was published here is freed a grace period after its thread
                 // has left KVM_RUN. The thread clears `task` before it leaves.
@@ -232,9 +233,11 @@ impl Vcpu {
     /// Publishes the thread that runs the vCPU for the time of `f`.
     pub(crate) fn with_task<R>(&self, f: impl FnOnce() -> R) -> R {
         self.task
-            .store(kernel::current!().as_ptr(), Ordering::SeqCst);
+            .store(kernel::current!().as_ptr(), Ordering::Relaxed);
+        // Whoever sees that the vCPU is in the guest sees its task, too.
+        fence(Ordering::Release);
         let result = f();
-        self.task.store(core::ptr::null_mut(), Ordering::SeqCst);
+        self.task.store(core::ptr::null_mut(), Ordering::Relaxed);
         result
     }
 
@@ -275,7 +278,7 @@ impl Vcpu {
     /// The thread that is in KVM_RUN.
     pub(crate) fn task(&self) -> Option<ARef<Task>> {
         let _rcu = rcu::read_lock();
-        let task = self.task.load(Ordering::SeqCst);
+        let task = self.task.load(Ordering::Relaxed);
         // SAFETY: A task that was published here is freed a grace period after its thread has left
         // KVM_RUN. The thread clears `task` before it leaves.
         let task = unsafe { task.cast::<Task>().as_ref() }?;
@@ -326,7 +329,8 @@ impl Vcpu {
     /// The lines that KVM_IRQ_LINE drives, as bits of HCR.
     #[inline]
     pub(crate) fn irq_lines(&self) -> u32 {
-        self.irq_lines.load(Ordering::Acquire)
+        // A line that changes afterwards comes with a request, which `try_enter` has a barrier for.
+        self.irq_lines.load(Ordering::Relaxed)
     }
 
     /// Drives one of the lines of KVM_IRQ_LINE.
