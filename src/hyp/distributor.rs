@@ -308,7 +308,11 @@ impl Here<'_> {
         while kick != 0 {
             let vcpu = kick.trailing_zeros();
             kick &= kick.wrapping_sub(1);
-            match self.shared.bell(vcpu as usize).map(|bell| bell.ring(request::INTERRUPT)) {
+            match self
+                .shared
+                .bell(vcpu as usize)
+                .map(|bell| bell.ring(request::INTERRUPT))
+            {
                 Some(Some(interface)) => interfaces |= interface,
                 _ => missed |= 1u32.wrapping_shl(vcpu),
             }

@@ -76,7 +76,8 @@ fn observe(distributor: &HypRegisters) -> (u32, u32) {
         }
         // The second one kicks it.
         1 => {
-            let task = wait_for(|| Some(task.load(Ordering::SeqCst)).filter(|task| !task.is_null()));
+            let task =
+                wait_for(|| Some(task.load(Ordering::SeqCst)).filter(|task| !task.is_null()));
             if let Some(task) = task {
                 // SAFETY: The task ran when this CPU had disabled its interrupts already. If it has
                 // ended since, it is freed a grace period later, which waits for this CPU.

@@ -284,12 +284,10 @@ fn run_guest(
         gic.save(cpu, &mut running.state.context.interface);
     }
     let still_active = running.fold(&cpu);
-    running.state.timers.save(
-        cpu,
-        &host.timer,
-        &running.state.context,
-        still_active,
-    );
+    running
+        .state
+        .timers
+        .save(cpu, &host.timer, &running.state.context, still_active);
     running.vcpu.doorbell.leave();
     let missed = core::mem::take(&mut running.state.context.missed);
     if missed != 0 {

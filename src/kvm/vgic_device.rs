@@ -149,7 +149,11 @@ impl VgicDevice {
                     0
                 }),
                 (true, _) => gic.uaccess_read(cpu, offset),
-                (false, Use::Set) => state.context.interface.uaccess_write(offset, value).map(|()| 0),
+                (false, Use::Set) => state
+                    .context
+                    .interface
+                    .uaccess_write(offset, value)
+                    .map(|()| 0),
                 (false, _) => state.context.interface.uaccess_read(offset),
             })?;
         let value = result.map_err(|e| match e {

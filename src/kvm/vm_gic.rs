@@ -383,9 +383,7 @@ impl VmGic {
             return Err(EINVAL);
         }
         if self.exists() {
-            let is_there = |intid| {
-                self.with(|gic| gic.is_some_and(|gic| gic.has(intid)))
-            };
+            let is_there = |intid| self.with(|gic| gic.is_some_and(|gic| gic.has(intid)));
             let taken = |intid| intid == timers.virt || intid == timers.phys;
             if timers.virt == timers.phys
                 || state.has_pmu() && !pmu.is_some_and(|pmu| is_there(pmu) && !taken(pmu))
@@ -627,7 +625,9 @@ impl VmGic {
             let gic = gic?;
             Some(match register {
                 GicRegister::Distributor(offset) => gic.dist_write(vcpu.id, offset, size, value),
-                GicRegister::Deactivate(0) => gic.deactivate(vcpu.id, &state.context.interface, value),
+                GicRegister::Deactivate(0) => {
+                    gic.deactivate(vcpu.id, &state.context.interface, value)
+                }
                 GicRegister::Deactivate(_) => 0,
             })
         });

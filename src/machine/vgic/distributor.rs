@@ -346,7 +346,9 @@ where
                 lines | (cpus << 5)
             }
             DistRegister::Iidr => IIDR,
-            DistRegister::Group(first) => self.gather(cpu, first, 1, |irq| irq.is(State::GROUP1).into()),
+            DistRegister::Group(first) => {
+                self.gather(cpu, first, 1, |irq| irq.is(State::GROUP1).into())
+            }
             DistRegister::SetEnable(first) | DistRegister::ClearEnable(first) => {
                 self.gather(cpu, first, 1, |irq| irq.is(State::ENABLED).into())
             }

@@ -138,7 +138,8 @@ where
             }
             DistRegister::Config(first) if first >= NR_PRIVATE => {
                 self.change_at_rest(cpu, first, 0xffff, |n, irq| {
-                    irq.state.set(State::EDGE, value.wrapping_shr(2 * (n & 0xf)) & 0b10 != 0);
+                    irq.state
+                        .set(State::EDGE, value.wrapping_shr(2 * (n & 0xf)) & 0b10 != 0);
                 })
             }
             DistRegister::SetPending(_)

@@ -504,8 +504,10 @@ impl System {
 
     fn check_registers(&mut self, cpu: usize) {
         let in_place = |system: &Self| {
-            [0x80, 0x100, 0x84, 0x184, 0x820, 0xc08, 0xf00, 0xfe8, 0x204, 0x384]
-                .map(|offset| system.dut.read_in_place(cpu, offset, 4))
+            [
+                0x80, 0x100, 0x84, 0x184, 0x820, 0xc08, 0xf00, 0xfe8, 0x204, 0x384,
+            ]
+            .map(|offset| system.dut.read_in_place(cpu, offset, 4))
         };
         let before = in_place(self);
         self.exit_all();
