@@ -771,16 +771,20 @@ guest_aborted:					@ r12: HypCpu
 	.ltorg
 
 /*
- * Out of line: an access to the distributor goes to Rust, too. HPFAR is not valid
+ * Out of line: an access to the distributor or to GICC_DIR goes to Rust, too. HPFAR is not valid
  * for a permission fault (B3.13.6), and Rust looks at the kind of the fault.
  */
 guest_data_abort:
-	ldr	r3, [sp, #CTX_DIST_PAGE]
+	add	r3, sp, #CTX_DIST_PAGE
+	ldm	r3, {r3, r4}			@ with that of GICC_DIR
 	mrc	p15, 4, r5, c6, c0, 4		@ HPFAR
 	cmp	r3, r5, lsr #4
+	cmpne	r4, r5, lsr #4
 	bne	guest_trap_exit
-	mrc	p15, 4, r5, c6, c0, 0		@ HDFAR
-	str	r5, [sp, #CTX_HDFAR]
+	lsr	r5, r5, #4
+	mrc	p15, 4, r3, c6, c0, 0		@ HDFAR
+	str	r5, [sp, #CTX_FIPA_PAGE]
+	str	r3, [sp, #CTX_HDFAR]
 	ldr	r12, =kvm_arm_hyp_distributor	@ may be Thumb code
 	b	guest_ask
 

@@ -46,9 +46,9 @@
 #define CTX_RELAYED		(CTX_RELAY + 4 * 4)	/* how often the guest was given its interrupt */
 #define CTX_INTERFACE		(CTX_RELAYED + 4)	/* machine::vgic::CpuInterface */
 #define CTX_DIST_PAGE		(CTX_INTERFACE + 20 * 4)	/* hyp::distributor::GicAccess */
-#define CTX_MISSED		(CTX_DIST_PAGE + 5 * 4)	/* whom to wake */
+#define CTX_MISSED		(CTX_DIST_PAGE + 6 * 4)	/* whom to wake */
 #define CTX_CNTV_CTL		(CTX_MISSED + 4)	/* of the virtual timer, which is off otherwise */
-#define CTX_SIZE		(CTX_CNTV_CTL + 4 + 4)	/* with a word of padding, for the D registers */
+#define CTX_SIZE		(CTX_CNTV_CTL + 4)
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
 #define HOST_CTX		0	/* the vCPU whose world is loaded, or 0 */

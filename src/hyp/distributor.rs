@@ -45,6 +45,7 @@ use machine::vgic::{
     Irq,
     ListRegister,
     Vgic,
+    Vmcr,
     MAX_CPUS,
     MAX_LRS, //
 };
@@ -170,25 +171,26 @@ impl SharedDistributor {
         self.shared().gic.lock(alone)
     }
 
-    /// How vCPUs reach the distributor in HYP mode, at the guest's page `page`. `lists` is where
-    /// GICH_LR0 is.
+    /// How vCPUs reach the distributor in HYP mode, at the guest's page `page`, and GICC_DIR at
+    /// `dir_page`.
     ///
     /// `kick_sgi` is the physical SGI that makes another CPU look up, and `gicd` the distributor that
     /// sends it.
     pub(crate) fn access(
         &self,
-        page: u32,
-        (gich, lists): (&HypRegisters, usize),
+        (page, dir_page): (u32, u32),
+        gich: &HypRegisters,
         (gicd, kick_sgi): (&HypRegisters, Option<u32>),
     ) -> GicAccess {
         // HYP mode reaches all list registers that there can be.
-        let last = gich.address(lists + 4 * (MAX_LRS - 1));
-        match (gich.address(lists), last, gicd.address(GICD_SGIR)) {
-            (Some(lists), Some(_), Some(sgir)) => GicAccess {
+        let last = gich.address(GICH_LR + 4 * (MAX_LRS - 1));
+        match (gich.address(0), last, gicd.address(0), gicd.address(GICD_SGIR)) {
+            (Some(gich), Some(_), Some(gicd), Some(_)) => GicAccess {
                 page,
+                dir_page,
                 shared: self.pages.as_ptr() as u32,
-                lists,
-                sgir,
+                gich,
+                gicd,
                 kick_sgi: kick_sgi.unwrap_or(GicAccess::NO_SGI),
             },
             _ => GicAccess::NONE,
@@ -226,24 +228,29 @@ impl Shared {
     }
 }
 
-/// GICD_SGIR, of the physical distributor.
+/// GICD_ICACTIVER0 and GICD_SGIR, of the physical distributor.
+const GICD_ICACTIVER: usize = 0x380;
 const GICD_SGIR: usize = 0xf00;
+/// GICH_VMCR and GICH_LR0.
+const GICH_VMCR: usize = 0x8;
+const GICH_LR: usize = 0x100;
 
 /// How a vCPU reaches its distributor in HYP mode.
 ///
 /// # Invariants
 ///
 /// `shared` is zero, or the address of a [`Shared`] that is mapped in HYP mode whenever
-/// the vCPU runs. In the second case `lists` is the address of [`MAX_LRS`] list registers, and
-/// `sgir` that of the physical GICD_SGIR, which are mapped there, too.
+/// the vCPU runs. In the second case `gich` is the address of GICH, with [`MAX_LRS`] list registers, and
+/// `gicd` that of the physical distributor, which are mapped there, too.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct GicAccess {
-    /// The guest's page of the distributor. The assembly compares it.
+    /// The guest's page of the distributor, and that of GICC_DIR. The assembly compares both.
     page: u32,
+    dir_page: u32,
     shared: u32,
-    lists: u32,
-    sgir: u32,
+    gich: u32,
+    gicd: u32,
     /// The physical SGI that makes another CPU look up, or [`Self::NO_SGI`].
     kick_sgi: u32,
 }
@@ -252,9 +259,10 @@ impl GicAccess {
     /// No page is the distributor's: all accesses are the host's.
     pub(crate) const NONE: Self = Self {
         page: u32::MAX,
+        dir_page: u32::MAX,
         shared: 0,
-        lists: 0,
-        sgir: 0,
+        gich: 0,
+        gicd: 0,
         kick_sgi: Self::NO_SGI,
     };
 
@@ -297,7 +305,14 @@ struct Here<'a> {
 impl Here<'_> {
     #[inline(always)]
     fn list_register(&self, n: usize) -> *mut u32 {
-        (self.access.lists as usize).wrapping_add(4 * (n & (MAX_LRS - 1))) as *mut u32
+        let offset = GICH_LR + 4 * (n & (MAX_LRS - 1));
+        (self.access.gich as usize).wrapping_add(offset) as *mut u32
+    }
+
+    /// A register of the physical distributor.
+    #[inline(always)]
+    fn distributor(&self, offset: usize) -> *mut u32 {
+        (self.access.gicd as usize).wrapping_add(offset) as *mut u32
     }
 
     /// Makes the vCPUs in `kick` look at their interrupts. Gives those of them that have left the guest
@@ -322,7 +337,7 @@ impl Here<'_> {
             let value = interfaces.wrapping_shl(16) | self.access.kick_sgi;
             // SAFETY: The register of the device, by the type's invariant. The CPUs get an interrupt
             // that the kernel has always to reckon with.
-            unsafe { (self.access.sgir as *mut u32).write_volatile(value) };
+            unsafe { self.distributor(GICD_SGIR).write_volatile(value) };
         }
         missed
     }
@@ -342,20 +357,38 @@ impl InPlace for Here<'_> {
     }
 
     #[inline(always)]
+    fn vmcr(&self) -> Vmcr {
+        let vmcr = (self.access.gich as usize).wrapping_add(GICH_VMCR) as *const u32;
+        // SAFETY: A register of the device, by the type's invariant.
+        Vmcr(unsafe { vmcr.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn deactivate_physical(&mut self, intid: u32) {
+        let offset = GICD_ICACTIVER + 4 * (intid as usize >> 5 & 0x1f);
+        // SAFETY: A register of the device, by the type's invariant. The interrupt is that of the guest's
+        // timer, which the guest has ended.
+        unsafe {
+            self.distributor(offset)
+                .write_volatile(1u32.wrapping_shl(intid))
+        };
+    }
+
+    #[inline(always)]
     fn can_kick(&self, vcpu: usize) -> bool {
         let interface = self.shared.bell(vcpu).and_then(Bell::interface);
         self.access.kick_sgi != GicAccess::NO_SGI && interface.is_some_and(|bit| bit != 0)
     }
 }
 
-/// Carries out the access of `context.fault` to the distributor, if that can be done in place. Returns
+/// Carries out the access of `context.fault` to the distributor or to GICC_DIR, if that can be done in place. Returns
 /// `ANSWER_DONE`, `ANSWER_LEAVE` if the host has to wake other vCPUs, or `ANSWER_DECLINED`.
 ///
 /// # Safety
 ///
 /// The CPU is in HYP mode. `context` is that of the vCPU whose world is loaded. The general-purpose
-/// registers, PC, CPSR, HSR and HDFAR are saved in it, and nobody else uses it. The abort was taken at
-/// the page `context.gic.page`.
+/// registers, PC, CPSR, HSR and HDFAR are saved in it, and nobody else uses it. The
+/// number of the page is, too, and is one of the two in `context.gic`.
 #[no_mangle]
 // Where the kernel puts no probes.
 #[link_section = ".kprobes.text"]
@@ -405,7 +438,18 @@ fn carry_out(context: &mut VcpuContext, mut here: Here<'_>) -> Option<u32> {
     let mut gic = here.shared.gic.try_lock(vcpu)?;
     let (vcpu, size) = (vcpu as usize, size as u32);
     let mut kick = 0;
-    if iss.is_write() {
+    if context.fault.ipa_page != here.access.page {
+        // GICC_DIR is alone in its page, and write-only.
+        if !iss.is_write() || offset != 0 || size != 4 {
+            return None;
+        }
+        let value = context.core.r.get(rt).copied()?;
+        let given = (context.relayed != 0)
+            .then(|| context.relay.register(here.access.gich.wrapping_add(GICH_LR as u32)));
+        if !gic.deactivate_in_place(vcpu, &context.interface, given, value, &mut here) {
+            return None;
+        }
+    } else if iss.is_write() {
         let value = context.core.r.get(rt).copied()?;
         let ci = &mut context.interface;
         kick = gic.write_in_place(vcpu, ci, offset, size, value, &mut here)?;

@@ -78,6 +78,12 @@ impl Relay {
         }
     }
 
+    /// The number of the list register. `first` is the address of the first one.
+    #[inline(always)]
+    pub(super) fn register(&self, first: u32) -> usize {
+        self.lr_address.wrapping_sub(first) as usize / 4
+    }
+
     /// Whether `value` is the one that goes into the list register.
     #[inline]
     pub(crate) fn gives(&self, value: ListRegister) -> bool {

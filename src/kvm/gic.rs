@@ -41,7 +41,7 @@ use crate::{
 const GICH_HCR: usize = 0x0;
 const GICH_VMCR: usize = 0x8;
 const GICH_APR: usize = 0xf0;
-pub(super) const GICH_LR: usize = 0x100;
+const GICH_LR: usize = 0x100;
 
 /// The values of a CPU's GICH registers that stay there while no guest runs. An access to these
 /// registers takes as long as a hundred instructions.

@@ -37,8 +37,7 @@ use super::{
         GicConfig,
         Line,
         CPU_SIZE,
-        DIST_SIZE,
-        GICH_LR, //
+        DIST_SIZE, //
     },
     host::{
         Host,
@@ -153,11 +152,12 @@ impl VmGic {
             return GicAccess::NONE;
         };
         let page = self.dist_page.load(Ordering::Relaxed);
+        let pages = (page, self.dir_page.load(Ordering::Relaxed));
         self.distributor.with(|shared| match shared {
             Some(shared) if page != NO_PAGE => {
                 shared.install(vcpu.id, &vcpu.doorbell);
                 let distributor = (&hardware.distributor, hardware.kick_sgi);
-                shared.access(page, (&hardware.control, GICH_LR), distributor)
+                shared.access(pages, &hardware.control, distributor)
             }
             _ => GicAccess::NONE,
         })

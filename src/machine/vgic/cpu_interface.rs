@@ -77,7 +77,7 @@ impl Vmcr {
 
     /// EOImode: whether GICC_EOIR only drops the priority and GICC_DIR
     /// deactivates.
-    #[inline]
+    #[inline(always)]
     pub const fn eoi_mode(self) -> bool {
         self.0 & Self::EOI_MODE != 0
     }

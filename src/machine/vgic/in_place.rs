@@ -11,6 +11,7 @@
 //! | access | is carried out if |
 //! |---|---|
 //! | a read | the register does not tell of pending or active interrupts |
+//! | GICC_DIR | the interrupt is in a list register, or not active at all |
 //! | GICD_SGIR | each CPU that has to be kicked runs, and the SGI of the CPU itself finds a list register |
 //! | GICD_CTLR | it changes nothing |
 //! | enables, groups, priorities, targets, configuration | each interrupt that changes is *at rest*: neither pending nor active, in no list register, and without a physical interrupt |
@@ -24,6 +25,7 @@ use super::distributor::DistRegister;
 use super::distributor::CTLR_MASK;
 use super::irq::State;
 use super::irq::NR_PRIVATE;
+use super::irq::NR_SGIS;
 use super::irq::PRIORITY_MASK;
 use super::Cpu;
 use super::CpuInterface;
@@ -33,6 +35,7 @@ use super::Irq;
 use super::ListRegister;
 use super::VcpuIdx;
 use super::Vgic;
+use super::Vmcr;
 use core::ops::DerefMut;
 
 /// What is around the distributor when the access is made.
@@ -41,6 +44,10 @@ pub trait InPlace {
     fn read(&self, n: usize) -> ListRegister;
     /// Writes it.
     fn write(&mut self, n: usize, value: ListRegister);
+    /// GICH_VMCR of that CPU.
+    fn vmcr(&self) -> Vmcr;
+    /// Makes a physical interrupt inactive.
+    fn deactivate_physical(&mut self, intid: u32);
     /// Whether another CPU runs, and can be kicked.
     fn can_kick(&self, cpu: VcpuIdx) -> bool;
 }
@@ -265,16 +272,7 @@ where
             return Some(OwnSgi::Latch);
         }
         if irq.is(State::IN_LR) {
-            let noted = State::CLEAR_PENDING
-                .union(State::CLEAR_ACTIVE)
-                .union(State::SET_ACTIVE);
-            if irq.state.intersects(noted) {
-                return None;
-            }
-            let n = bits_of(ci.used).find(|&n| {
-                let lr = ci.lr.get(n as usize).copied().unwrap_or(0);
-                ListRegister(lr).intid() == intid
-            })? as usize;
+            let n = place_of(irq, ci, intid)?;
             let lr = here.read(n);
             if lr.has(ListRegister::PENDING) {
                 // The same request again, which is not acknowledged yet.
@@ -295,6 +293,52 @@ where
         (is_free && ci.hcr == GichHcr::EN.bits()).then_some(OwnSgi::Load(n))
     }
 
+    /// The guest writes `value` to GICC_DIR on `cpu`, whose interface is `ci`. `given` is the list
+    /// register of the interrupt that [`reserve`](Self::reserve) was for, if it has risen and the
+    /// distributor does not know yet. Says whether the write was carried out. The effect is that of hardware (IHI 0048B section 5.2.3): a list register may ask
+    /// for a maintenance interrupt then.
+    #[inline(always)]
+    pub fn deactivate_in_place(
+        &mut self,
+        cpu: VcpuIdx,
+        ci: &CpuInterface,
+        given: Option<usize>,
+        value: u32,
+        here: &mut impl InPlace,
+    ) -> bool {
+        // With EOImode 0 the write is UNPREDICTABLE; here it does nothing.
+        if !here.vmcr().eoi_mode() {
+            return true;
+        }
+        let (intid, source) = (value & 0x3ff, (value >> 10) & 7);
+        let Some(irq) = self.irq(cpu, intid) else {
+            return true;
+        };
+        if intid < NR_SGIS && u32::from(irq.owner) != source {
+            return true;
+        }
+        let place = if irq.is(State::IN_LR) {
+            place_of(irq, ci, intid).filter(|_| Self::holder(cpu, intid, irq) == cpu)
+        } else if irq.is(State::HW) {
+            given
+        } else if !irq.is(State::ACTIVE) {
+            return true;
+        } else {
+            None
+        };
+        let Some(n) = place else {
+            return false;
+        };
+        let lr = here.read(n);
+        if lr.intid() == intid && lr.has(ListRegister::ACTIVE) {
+            if let Some(physical) = lr.linked() {
+                here.deactivate_physical(physical);
+            }
+            here.write(n, ListRegister(lr.0 & !ListRegister::ACTIVE));
+        }
+        true
+    }
+
     /// Whether the interrupt would be sent to a CPU if it were pending, which is not in a list
     /// register.
     #[inline(always)]
@@ -306,6 +350,22 @@ where
     fn is_forwarded(&self, irq: &Irq) -> bool {
         super::is_forwarded(irq, self.ctlr)
     }
+}
+
+/// The list register of an interrupt that is in one, unless something was noted for it since.
+#[inline(always)]
+fn place_of(irq: &Irq, ci: &CpuInterface, intid: u32) -> Option<usize> {
+    let noted = State::CLEAR_PENDING
+        .union(State::CLEAR_ACTIVE)
+        .union(State::SET_ACTIVE);
+    if irq.state.intersects(noted) {
+        return None;
+    }
+    let has = |n: &u32| {
+        let lr = ci.lr.get(*n as usize).copied().unwrap_or(0);
+        ListRegister(lr).intid() == intid
+    };
+    bits_of(ci.used).find(has).map(|n| n as usize)
 }
 
 /// Byte `n` of a word.

@@ -91,6 +91,16 @@ impl ListRegister {
         (((self.0 >> Self::PRIORITY_SHIFT) & 0x1f) << 3) as u8
     }
 
+    /// The physical interrupt that it is linked to.
+    #[inline(always)]
+    pub(super) const fn linked(self) -> Option<u32> {
+        if self.0 & Self::HW != 0 {
+            Some((self.0 >> Self::PHYSICAL_ID_SHIFT) & 0x3ff)
+        } else {
+            None
+        }
+    }
+
     /// Whether it is pending or active.
     #[inline(always)]
     pub const fn valid(self) -> bool {

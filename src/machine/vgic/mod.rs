@@ -241,6 +241,7 @@ where
     }
 
     /// The CPU that has `irq` in a set or a list register, if any has.
+    #[inline(always)]
     const fn holder(cpu: VcpuIdx, intid: u32, irq: &Irq) -> VcpuIdx {
         if intid < NR_PRIVATE {
             cpu

@@ -474,10 +474,19 @@ fn hyp_answers() -> bool {
     parameter.is_ok_and(|value| value.trim() == "Y")
 }
 
-/// Reads, writes that change nothing elsewhere, and SGIs of a vCPU to itself.
+/// Reads, writes that change nothing elsewhere, SGIs of a vCPU to itself, and their ends in both ways.
 fn accesses_without_exit() -> Outcome {
+    without_exit(false)?;
+    without_exit(true)
+}
+
+fn without_exit(eoi_mode: bool) -> Outcome {
     const ROUNDS: u32 = 200;
     let mut program = Gic::enable_all();
+    if eoi_mode {
+        program.extend(code::load(0, 1 << 9 | 1));
+        program.push(code::str(0, 1));
+    }
     for (register, value) in [
         (0, Gic::DIST + 4),
         (1, Gic::DIST + 0x100),
@@ -488,6 +497,7 @@ fn accesses_without_exit() -> Outcome {
         (5, ROUNDS),
         (6, Gic::CPU + 0xc),
         (7, Gic::CPU + 0x10),
+        (9, Gic::CPU + 0x1000),
     ] {
         program.extend(code::load(register, value));
     }
@@ -498,9 +508,12 @@ fn accesses_without_exit() -> Outcome {
         // GICC_IAR, GICC_EOIR
         code::ldr(8, 6),
         code::str(8, 7),
-        SUBS_R5_1,
-        back(BNE, 6),
     ]);
+    if eoi_mode {
+        // GICC_DIR
+        program.push(code::str(8, 9));
+    }
+    program.extend([SUBS_R5_1, back(BNE, 6 + u32::from(eoi_mode))]);
     program.extend(code::load(0, HOLE));
     program.extend([code::str(8, 0), code::LOOP]);
     let guest = Guest::new(&program)?;
@@ -514,13 +527,14 @@ fn accesses_without_exit() -> Outcome {
         stats.value("hyp_answered_mmio")?,
     );
     // Two more are of the beginning.
-    equal("accesses", all, u64::from(3 * ROUNDS) + 2)?;
+    let in_rounds = u64::from(ROUNDS) * (3 + u64::from(eoi_mode));
+    equal("accesses", all, in_rounds + 2)?;
     if !hyp_answers() {
         return equal("accesses without an exit", answered, 0);
     }
     let exits = stats.value("data_aborts")?;
     ensure(
-        answered >= u64::from(3 * ROUNDS) - 2 && exits < 20,
+        answered >= in_rounds - 2 && exits < 20,
         format!("{answered} of {all} accesses without an exit, {exits} data aborts"),
     )
 }

@@ -22,6 +22,7 @@ use crate::vgic::irq::State;
 use crate::vgic::CpuMask;
 use crate::vgic::InPlace;
 use crate::vgic::ListRegister;
+use crate::vgic::Vmcr;
 use crate::vgic::MAX_LRS;
 use proptest::prelude::*;
 use std::vec;
@@ -60,6 +61,8 @@ struct System {
     /// Accesses that were carried out in place, and SGIs among them that went into a list register.
     in_place: u64,
     given_sgis: u64,
+    /// Interrupts that were deactivated in a list register.
+    ends: u64,
     taken: u64,
 }
 
@@ -68,6 +71,8 @@ struct Here<'a> {
     lr: &'a mut [u32; MAX_LRS],
     writes: &'a mut u64,
     running: CpuMask,
+    vmcr: Vmcr,
+    deactivated: Option<u32>,
 }
 
 impl InPlace for Here<'_> {
@@ -82,6 +87,14 @@ impl InPlace for Here<'_> {
 
     fn can_kick(&self, cpu: usize) -> bool {
         self.running >> cpu & 1 != 0
+    }
+
+    fn vmcr(&self) -> Vmcr {
+        self.vmcr
+    }
+
+    fn deactivate_physical(&mut self, intid: u32) {
+        assert_eq!(self.deactivated.replace(intid), None);
     }
 }
 
@@ -184,6 +197,7 @@ impl System {
             rises: 0,
             in_place: 0,
             given_sgis: 0,
+            ends: 0,
             taken: 0,
         };
         system.enter_all();
@@ -326,20 +340,49 @@ impl System {
     }
 
     /// A trapped write of GICC_DIR.
-    fn deactivate(&mut self, cpu: usize, which: u32) {
+    fn deactivate(&mut self, cpu: usize, random: u32) {
         if self.dropped[cpu].is_empty() {
             return;
         }
-        let which = which as usize % self.dropped[cpu].len();
+        let which = (random >> 1) as usize % self.dropped[cpu].len();
         let (intid, source) = self.dropped[cpu].swap_remove(which);
-        self.exit_all();
-        self.dut
-            .deactivate(cpu, &self.hardware[cpu].ci, intid | (source << 10));
+        let value = intid | (source << 10);
+        let is_done = random & 1 != 0 && self.deactivate_in_place(cpu, value);
+        if !is_done {
+            self.exit_all();
+            self.dut.deactivate(cpu, &self.hardware[cpu].ci, value);
+        }
         let irq = self.reference.irq(cpu, intid);
         if intid >= 16 || irq.active.is_some_and(|(_, by)| by == source) {
             irq.active = None;
         }
-        self.enter_all();
+        if is_done {
+            self.settle(0);
+        } else {
+            self.enter_all();
+        }
+    }
+
+    /// The same with the CPU in the guest, if that can be.
+    fn deactivate_in_place(&mut self, cpu: usize, value: u32) -> bool {
+        let hw = &mut self.hardware[cpu];
+        let ci = hw.ci;
+        let mut here = Here {
+            lr: &mut hw.ci.lr,
+            writes: &mut self.ends,
+            running: 0,
+            vmcr: Vmcr(ci.vmcr),
+            deactivated: None,
+        };
+        let is_done = {
+            let given = hw.given.filter(|_| self.risen[cpu]);
+            self.dut
+                .deactivate_in_place(cpu, &ci, given, value, &mut here)
+        };
+        if let Some(physical) = here.deactivated {
+            assert_eq!(hw.deactivated.replace(physical), None);
+        }
+        is_done
     }
 
     /// The guest changes what its CPU interface lets through.
@@ -452,6 +495,8 @@ impl System {
             lr: &mut hw.ci.lr,
             writes: &mut self.given_sgis,
             running,
+            vmcr: Vmcr(hw.ci.vmcr),
+            deactivated: None,
         };
         let kick = self
             .dut
@@ -638,7 +683,7 @@ proptest! {
 fn delivers_what_a_gic_delivers_for_long() {
     let steps = std::env::var("VGIC_STEPS").map_or(100_000, |n| n.parse().unwrap());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let (mut done, mut rises, mut in_place, mut given) = (0, 0, 0, 0);
+    let (mut done, mut rises, mut in_place, mut given, mut ends) = (0, 0, 0, 0, 0);
     while done < steps {
         let mut system = System::new(Setup {
             nr_cpus: 1 + random.below(4) as usize,
@@ -654,10 +699,11 @@ fn delivers_what_a_gic_delivers_for_long() {
         rises += system.rises;
         in_place += system.in_place;
         given += system.given_sgis;
+        ends += system.ends;
     }
     assert!(
-        in_place > steps / 50 && given > steps / 2000,
-        "{in_place} accesses in place, {given} SGIs into list registers"
+        in_place > steps / 50 && given > steps / 2000 && ends > steps / 2000,
+        "{in_place} accesses in place, {given} SGIs into list registers, {ends} out of one"
     );
     assert!(
         rises > steps / 1000,
