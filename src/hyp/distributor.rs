@@ -430,15 +430,18 @@ fn carry_out(context: &mut VcpuContext, mut here: Here<'_>) -> Option<u32> {
     {
         return None;
     }
-    // HDFAR may be that of the second page of an unaligned access.
-    if offset == 0 && size > 1 && !trap::seems_to_begin_here(address, &context.core.r) {
+    let is_dir = context.fault.ipa_page != here.access.page;
+    // HDFAR may be that of the second page of an unaligned access. Before GICC_DIR, such an access would be
+    // to a device, and is UNPREDICTABLE (A3.2.1).
+    let may_begin_before = offset == 0 && size > 1 && !is_dir;
+    if may_begin_before && !trap::seems_to_begin_here(address, &context.core.r) {
         return None;
     }
     let vcpu = context.answers.vcpu();
     let mut gic = here.shared.gic.try_lock(vcpu)?;
     let (vcpu, size) = (vcpu as usize, size as u32);
     let mut kick = 0;
-    if context.fault.ipa_page != here.access.page {
+    if is_dir {
         // GICC_DIR is alone in its page, and write-only.
         if !iss.is_write() || offset != 0 || size != 4 {
             return None;
