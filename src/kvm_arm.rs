@@ -40,7 +40,8 @@
 //! 8. `Bus::entries`: ioeventfds and zones of coalesced MMIO
 //! 9. an eventfd's own, which is the kernel's
 //! 10. `Irqfds::table`: routes and irqfds
-//! 11. `VmGic::distributor`: the state machine of the interrupt controller
+//! 11. `VmGic::distributor`: the state machine of the interrupt controller, and inside of it that
+//!     state machine's `HypLock`, which HYP mode takes alone
 //!
 //! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::numbers`,
 //! which waits for all CPUs when numbers run out. Inside of anything, and with nothing inside:

@@ -13,6 +13,7 @@ use core::{
         DerefMut, //
     },
     sync::atomic::{
+        AtomicBool,
         AtomicU32,
         Ordering, //
     },
@@ -33,6 +34,8 @@ const TRIES: u32 = 64;
 /// and none while it is.
 pub(crate) struct HypLock<T> {
     holder: AtomicU32,
+    /// The host waits. HYP mode stays away, or guests could make the host wait for ever.
+    host_waits: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -44,6 +47,7 @@ impl<T> HypLock<T> {
     pub(super) const fn new(value: T) -> Self {
         Self {
             holder: AtomicU32::new(FREE),
+            host_waits: AtomicBool::new(false),
             value: UnsafeCell::new(value),
         }
     }
@@ -59,18 +63,28 @@ impl<T> HypLock<T> {
     /// interrupts of this CPU, from waiting here: a spinlock that is held.
     #[inline]
     pub(crate) fn lock<'a, G>(&'a self, _alone: &'a G) -> HypLockGuard<'a, T> {
-        while !self.take(HOST) {
-            core::hint::spin_loop();
+        if !self.take(HOST) {
+            self.wait();
         }
         // INVARIANT: The lock was free, and is ours.
         HypLockGuard { lock: self }
+    }
+
+    /// Takes the lock for the host when HYP mode has it.
+    #[cold]
+    fn wait(&self) {
+        self.host_waits.store(true, Ordering::Relaxed);
+        while !self.take(HOST) {
+            core::hint::spin_loop();
+        }
+        self.host_waits.store(false, Ordering::Relaxed);
     }
 
     /// Takes the lock in HYP mode, on behalf of vCPU number `vcpu`, unless it stays taken.
     #[inline(always)]
     pub(super) fn try_lock(&self, vcpu: u32) -> Option<HypLockGuard<'_, T>> {
         let mut tries = TRIES;
-        while !self.take(vcpu.wrapping_add(1)) {
+        while self.host_waits.load(Ordering::Relaxed) || !self.take(vcpu.wrapping_add(1)) {
             tries -= 1;
             if tries == 0 {
                 return None;

@@ -170,6 +170,8 @@ pub(crate) struct Lowvisor {
     /// The CPUs' windows for cleaning RAM cannot be used.
     pub(super) no_windows: AtomicBool,
     httbr: u64,
+    /// The log says that the branch predictor cannot be emptied.
+    is_predictor_told: AtomicBool,
 }
 
 /// HYP mode of a CPU is not ours.
@@ -240,6 +242,7 @@ impl Lowvisor {
                 is_lost: AtomicBool::new(false),
                 no_windows: AtomicBool::new(false),
                 httbr,
+                is_predictor_told: AtomicBool::new(false),
             }),
             GFP_KERNEL,
         )
@@ -416,7 +419,7 @@ impl Lowvisor {
             let (vfp, d32) = (layout::kvm_arm_has_vfp(), layout::kvm_arm_has_vfp_d32());
             (*host).reset_pa = (self.identity.pa().0 as usize + reset) as u32;
             (*host).mpidr = register::mpidr();
-            (*host).guest_vectors = match core.description().predictor {
+            (*host).guest_vectors = match self.predictor_flush(core) {
                 PredictorFlush::NotNeeded => &raw const __hyp_guest_vectors,
                 PredictorFlush::Iciallu => &raw const __hyp_guest_vectors_iciallu,
                 PredictorFlush::Bpiall => &raw const __hyp_guest_vectors_bpiall,
@@ -441,6 +444,22 @@ impl Lowvisor {
         }
         self.owned[cpu].store(core as u8, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How the branch predictor of this CPU is emptied at each exit.
+    fn predictor_flush(&self, core: Core) -> PredictorFlush {
+        let flush = core.description().predictor;
+        if flush.works(register::actlr()) {
+            return flush;
+        }
+        // The operation would only cost time: it empties the instruction cache.
+        if !self.is_predictor_told.swap(true, Ordering::Relaxed) {
+            pr_info!(
+                "the firmware has not set ACTLR.IBE, so nothing can empty the branch predictor: guests \
+                 can train it for the host (Spectre variant 2), as programs can\n"
+            );
+        }
+        PredictorFlush::NotNeeded
     }
 
     /// Gives HYP mode back on this CPU, if it is ours, so that the CPU can lose its power.

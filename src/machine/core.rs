@@ -48,6 +48,14 @@ pub enum PredictorFlush {
     Bpiall,
 }
 
+impl PredictorFlush {
+    /// Whether the operation empties the predictor of a CPU, whose ACTLR is `actlr`.
+    pub const fn works(self, actlr: u32) -> bool {
+        const IBE: u32 = 1 << 0;
+        !matches!(self, Self::Iciallu) || actlr & IBE != 0
+    }
+}
+
 /// The facts that set a core apart.
 #[derive(Debug)]
 pub struct Description {
@@ -192,6 +200,14 @@ impl CoreSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn iciallu_empties_the_predictor_if_ibe_is_set() {
+        assert!(PredictorFlush::Iciallu.works(1));
+        assert!(!PredictorFlush::Iciallu.works(!1));
+        assert!(PredictorFlush::Bpiall.works(0));
+        assert!(PredictorFlush::NotNeeded.works(0));
+    }
 
     #[test]
     fn cores_are_known_by_part_number_whatever_the_revision() {
