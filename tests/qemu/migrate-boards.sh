@@ -32,15 +32,8 @@ source_board() {
 		# The other board takes one connection when its QEMU waits for the guest.
 		waits() { nc $to 5001 </dev/null 2>/dev/null; }
 		must wait_for waits
-		over() { monitor info migrate | grep -Eq "(Migration status|^Status): *(completed|failed|cancelled)"; }
-		monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
-		monitor "migrate tcp:$to:$port" >/dev/null
-		must wait_for over
-		monitor info migrate
+		migrates "tcp:$to:$port"
 		must never "guest: not ok"
-		must status postmigrate
-		last=$(rounds "worker 0" | tail -n 1)
-		must quits
 		echo "guest went in its round $last"
 		tells() { echo $last | nc $to 5002 2>/dev/null; }
 		must wait_for tells

@@ -9,12 +9,14 @@
 
 on_board_with_qemu '
 	machine="-M virt -accel kvm -cpu host -smp 2 -m 128"
-	last() { rounds "worker 0" | tail -n 1; }
+	last_round() { rounds "worker 0" | tail -n 1; }
 	# goes_on N: with an empty console, all work, and the first round that is told of is not before N.
 	goes_on() {
 		wait_for working_or_ended 3 && [ "$(rounds "worker 0" | head -n 1)" -ge $1 ]
 	}
-	completed() { monitor info migrate | grep -Eq "Migration status: completed|^Status: +completed"; }
+
+	# obeys COMMAND: the monitor has nothing to say against it.
+	obeys() { ! monitor "$@" | grep "^Error"; }
 
 	# A disk that has room for snapshots, which QEMU itself makes
 	: >/tmp/disk.qcow2
@@ -33,12 +35,12 @@ on_board_with_qemu '
 	boots work $machine $disk
 	must wait_for working_or_ended 2
 	must runs
-	first=$(last)
-	monitor savevm one
-	must wait_for said "worker 0 round $(($(last) + 3))$"
-	later=$(last)
+	first=$(last_round)
+	must obeys savevm one
+	must wait_for said "worker 0 round $(($(last_round) + 3))$"
+	later=$(last_round)
 	: >/tmp/a.console
-	monitor loadvm one
+	must obeys loadvm one
 	must goes_on $first
 	must [ "$(rounds "worker 0" | head -n 1)" -lt $later ]
 	must never "guest: not ok"
@@ -53,13 +55,9 @@ on_board_with_qemu '
 
 	boots work $machine
 	must wait_for working_or_ended 2
-	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
-	monitor "migrate \"exec:cat >/tmp/state\"" >/dev/null
-	must wait_for completed
-	first=$(last)
-	must quits
+	migrates "exec:cat >/tmp/state"
 	start $machine -incoming "exec:cat /tmp/state"
-	must goes_on $first
+	must goes_on $last
 	must never "guest: not ok"
 	must quits
 	rm -f /tmp/state
@@ -69,14 +67,11 @@ on_board_with_qemu '
 	must wait_for working_or_ended 2
 	vm=b
 	start $machine -incoming tcp:127.0.0.1:4444
+	must status inmigrate
 	vm=a
-	monitor "migrate_set_parameter max-bandwidth 10G" >/dev/null
-	monitor "migrate tcp:127.0.0.1:4444" >/dev/null
-	must wait_for completed
-	first=$(last)
-	must quits
+	migrates tcp:127.0.0.1:4444
 	vm=b
-	must goes_on $first
+	must goes_on $last
 	must never "guest: not ok"
 	must quits
 	echo "migrated live"
