@@ -48,7 +48,8 @@ target_board() {
 	mkdir -p "$work"
 	QEMU_ARGS=$1 on_board_with_qemu "$both"'
 		ifconfig eth0 $to netmask 255.255.255.0 up
-		start $machine -incoming tcp:$to:$port
+		# The kernel is for the reset: a machine that comes in does not use it.
+		boots work $machine -incoming tcp:$to:$port
 		must status inmigrate
 		nc -l -p 5001 </dev/null
 		# Without an end of its own input, it waits for that of the other side.
@@ -59,13 +60,15 @@ target_board() {
 		must runs
 		must [ "$(rounds "worker 0" | head -n 1)" -ge "$(cat /tmp/last)" ]
 		must never "guest: not ok"
+		echo "guest works on"
 		monitor system_reset >/dev/null
 		must wait_for said_or_ended "guest: user space reached, 2 CPUs"
 		must quits
-		echo "guest works on"
+		echo "guest was reset"
 		rmmod kvm_arm
 	'
 	expect '^guest works on$'
+	expect '^guest was reset$'
 }
 
 target_board "$(wired target source 52:54:00:00:00:02)" &
