@@ -14,13 +14,14 @@ MORE="$disk $work/initrd" TIMEOUT=${TIMEOUT:-$((600 + 120 * rounds))} HOST_CMDLI
 	on_board_with_qemu "$prompts rounds=$rounds"'
 	console_mode=file
 	mv /add/disk.img /tmp/
+	# power_on CPUS MIB ARGUMENTS
 	power_on() {
-		start -M virt -accel kvm -cpu host -smp $1 -m 256 -kernel /add/vmlinuz -initrd /add/initrd \
-			-append "console=ttyAMA0 panic=-1 quiet cryptomgr.notests=1 $2" \
+		start -M virt -accel kvm -cpu host -smp $1 -m $2 -kernel /add/vmlinuz -initrd /add/initrd \
+			-append "console=ttyAMA0 panic=-1 quiet cryptomgr.notests=1 $3" \
 			-drive if=none,id=disk,file=/tmp/disk.img,format=raw -device virtio-blk-device,drive=disk
 	}
 	for cpus in 1 2; do
-		power_on $cpus "guest=kexec round=0 rounds=$rounds"
+		power_on $cpus 256 "guest=kexec round=0 rounds=$rounds"
 		for round in $(seq 0 $rounds); do
 			must patiently said_or_ended "guest: round $round$"
 			must never "guest: not ok"
@@ -31,7 +32,8 @@ MORE="$disk $work/initrd" TIMEOUT=${TIMEOUT:-$((600 + 120 * rounds))} HOST_CMDLI
 		must said "guest: round" $((rounds + 1))
 		echo "$rounds times kexec with $cpus CPUs"
 
-		power_on $cpus "guest=crash crashkernel=96M"
+		# The kernel puts a crash kernel at a multiple of 128 MiB. At the second, QEMU has put the initramfs.
+		power_on $cpus 512 "guest=crash crashkernel=96M"
 		for round in $(seq $rounds); do
 			must patiently said_or_ended "guest: dump of [1-9]" $round
 			must never "guest: not ok"
