@@ -184,6 +184,8 @@ pub(crate) enum NoEntry {
     OtherCore,
     /// HYP mode is not ours, or guests may run nowhere.
     NotOurs,
+    /// HYP mode was given back for good: the machine goes down.
+    GoesDown,
 }
 
 impl Lowvisor {
@@ -297,10 +299,16 @@ impl Lowvisor {
     /// Why [`for_guest`](Self::for_guest) gave nothing.
     #[cold]
     pub(crate) fn why_not(&self, irqs: &IrqsOff) -> NoEntry {
-        if self.is_lost.load(Ordering::Relaxed) || self.this_cpu(irqs).is_none() {
+        if self.is_lost.load(Ordering::Relaxed) {
             return NoEntry::NotOurs;
         }
-        NoEntry::OtherCore
+        if self.this_cpu(irqs).is_some() {
+            return NoEntry::OtherCore;
+        }
+        match self.wanted.get(irqs.cpu()) {
+            Some(wanted) if wanted.load(Ordering::Relaxed) => NoEntry::NotOurs,
+            _ => NoEntry::GoesDown,
+        }
     }
 
     /// The registers at the last fault inside HYP mode on this CPU.

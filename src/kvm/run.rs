@@ -135,6 +135,16 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
             Stay::Over => Next::Resume,
             Stay::Ended(Exit::Interrupt | Exit::Retry) => Next::Resume,
             Stay::Ended(Exit::Trap) => exit::handle(running)?,
+            Stay::Never => {
+                // Until the monitor is killed, as it is soon. Nothing is wrong that it should hear of.
+                let waited = running.vcpu.wait(None, || false);
+                running.vcpu.doorbell.take_requests();
+                if waited.is_err() {
+                    running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+                    return Err(EINTR);
+                }
+                Next::Resume
+            }
             Stay::Refused { cpu } => {
                 running
                     .vcpu
@@ -172,6 +182,8 @@ enum Stay {
         /// The number of this CPU.
         cpu: usize,
     },
+    /// The machine goes down, and no guest runs any more.
+    Never,
 }
 
 /// Enters the guest until an exit needs more work, or something comes before the entry.
@@ -229,9 +241,10 @@ fn refuse(lowvisor: &Lowvisor, cpu: ThisCpu<'_>) -> Stay {
     match lowvisor.why_not(&cpu) {
         // The monitor may let its thread run on CPUs of another kind. It has to say where instead.
         NoEntry::OtherCore => Stay::Refused { cpu: number },
+        NoEntry::GoesDown => Stay::Never,
         NoEntry::NotOurs => {
-            // HYP mode was given back for a reboot, or lost when the CPU was resumed. User space may
-            // repeat KVM_RUN without end, so the message is limited in rate.
+            // HYP mode was lost when the CPU was resumed. User space may repeat KVM_RUN without end, so
+            // the message is limited in rate.
             log::ratelimited(|| pr_err!("CPU {number}: HYP mode is not available\n"));
             Stay::Ended(Exit::HypFault(u8::MAX.into()))
         }

@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The host powers off while a guest's CPUs run. HYP mode is given back, and nobody hears of an error.
+
+# shellcheck source=tests/board/common.sh
+. "$(dirname "$0")/common.sh"
+
+ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
+	monitor run --kernel vmlinuz --initrd guest.cpio --cpus 2 --mem 256 </dev/null >/tmp/console 2>&1 &
+	tries=$((900 * TIMEOUT_FACTOR))
+	until grep -q "Run /init" /tmp/console; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] && kill -0 $! || { cat /tmp/console; exit 1; }
+		usleep 100000
+	done
+	echo "the guest runs"
+' || fail "status $?"
+expect "^the guest runs$"
