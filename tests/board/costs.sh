@@ -43,7 +43,7 @@ done
 # On a kernel that looks for defects, all else is dearer.
 if [ "${DEBUG_KERNEL:-0}" = 0 ]; then
 	for operation in 'distributor read (GICD_TYPER)' 'MMIO read by the monitor' 'SGI to self' \
-		'timer, spinning' 'first touch, THP always' 'KVM_RUN to an MMIO exit, 1 slot' \
+		'timer, spinning' 'first touch, THP always, added' 'first touch, THP never, added' 'KVM_RUN to an MMIO exit, 1 slot' \
 		'KVM_RUN to an MMIO exit, 10 slots' 'VM create and close' 'VM create, 64 kept alive' \
 		'vCPU init'; do
 		at_most 100 "$operation" "$operation" 2

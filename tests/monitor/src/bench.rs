@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `monitor bench`: the cost of operations, beside the figures of the last C implementation.
+//! `costs.rs` has the table.
 //!
 //! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time; the counter's
 //! tick of 16 ns is 16 instructions. A bare-metal payload measures operations of a guest, this
@@ -12,11 +13,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{Kvm, Vcpu, Vm};
+use meter::{Counts, Event};
 
+use crate::costs::{Cost, Table, KIB_OF_A_VM};
 use crate::doorbell::{self, Mode, Report, Wishes};
 use crate::error::{Context, Error, Result};
 use crate::layout;
@@ -49,26 +52,6 @@ const SMALL: Range<usize> = 36 << 20..56 << 20;
 /// First touches without huge pages, of pages that the host has already.
 const RESIDENT: Range<usize> = 56 << 20..64 << 20;
 
-/// The figure of the C implementation (Linux 4.19) for the same operation on the same board.
-const PEER: [(&str, u32); 16] = [
-    ("hypercall (PSCI_VERSION)", 1_042),
-    ("trapped CP15 read (ACTLR)", 1_201),
-    ("distributor read (GICD_TYPER)", 1_605),
-    ("MMIO read by the monitor", 2_727),
-    ("SGI to self", 2_389),
-    ("timer, spinning", 3_664),
-    ("timer, WFI", 18_042),
-    ("first touch, THP always", 1_066),
-    ("first touch, THP never", 4_761),
-    ("KVM_RUN to an MMIO exit, 1 slot", 2_477),
-    ("KVM_RUN to an MMIO exit, 10 slots", 2_719),
-    ("KVM_RUN with immediate_exit", 402),
-    ("VM create and close", 132_287),
-    ("VM create, 64 kept alive", 38_463),
-    ("vCPU create", 5_456),
-    ("vCPU init", 7_792),
-];
-
 /// The virtual counter, which the kernel lets programs read.
 #[cfg(target_arch = "arm")]
 fn counter() -> u64 {
@@ -84,34 +67,57 @@ fn counter() -> u64 {
     0
 }
 
-fn print(name: &str, instructions: u64) {
-    let peer = PEER.iter().find(|(known, _)| *known == name);
-    let peer = peer.map_or("-".into(), |(_, figure)| figure.to_string());
-    println!("{name:<36} {instructions:>10} {peer:>10}");
+/// The middle one of some values.
+fn median<T: Ord + Copy + Default>(values: &mut [T]) -> T {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// The cost of a round of an operation in the median batch, without the loop around it.
+/// What some rounds of an operation take: ticks, and events of each kind.
+#[inline(always)]
+fn batch<E>(mut rounds: impl FnMut() -> Result<(), E>) -> Result<(u64, Counts), E> {
+    // The events around the counter, so that the ticks are those of the operation alone.
+    let before = Counts::now();
+    let start = counter();
+    rounds()?;
+    let ticks = counter().wrapping_sub(start);
+    Ok((ticks, Counts::now().since(&before)))
+}
+
+/// The cost of a round of an operation, without the loop around it: the instructions in the median
+/// batch, and of each kind of events the number in the batch that is the median by that number.
 fn measure<E>(
     batches: usize,
     rounds: u32,
     mut operation: impl FnMut(u32) -> Result<(), E>,
-) -> Result<u64, E> {
-    let start = counter();
-    for round in 0..rounds {
-        black_box(round);
-    }
-    let around = counter().wrapping_sub(start);
-    let mut costs = Vec::with_capacity(batches);
-    for batch in 0..batches as u32 {
-        let start = counter();
+) -> Result<Cost, E> {
+    let (around, events_around) = batch(|| {
         for round in 0..rounds {
-            operation(black_box(batch * rounds + round))?;
+            black_box(round);
         }
-        costs.push(counter().wrapping_sub(start).saturating_sub(around));
+        Ok(())
+    })?;
+    let mut costs = Vec::with_capacity(batches);
+    let mut events: Vec<Counts> = Vec::with_capacity(batches);
+    for number in 0..batches as u32 {
+        let (ticks, counts) = batch(|| {
+            for round in 0..rounds {
+                operation(black_box(number * rounds + round))?;
+            }
+            Ok(())
+        })?;
+        costs.push(ticks.saturating_sub(around));
+        events.push(counts);
     }
-    costs.sort_unstable();
-    let ticks = costs.get(batches / 2).copied().unwrap_or(0);
-    Ok((ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds))
+    let ticks = median(&mut costs);
+    let mut medians = Counts::NONE;
+    for event in Event::ALL {
+        let mut all: Vec<_> = events.iter().map(|counts| counts.of(event)).collect();
+        let count = median(&mut all).saturating_sub(events_around.of(event));
+        medians.0[event as usize] = count;
+    }
+    let instructions = (ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds);
+    Ok(Cost::new(instructions, &medians, rounds))
 }
 
 /// Slots of a page each, beside the one of the guest's memory: `slots` are their numbers, and
@@ -132,13 +138,20 @@ fn add_slots(vm: &Vm, memory: &AlignedMapping, slots: Range<usize>) -> Result<()
 }
 
 /// The measurements of the payload, in a machine with so many slots.
-fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()> {
+fn guest(
+    kvm: &Kvm,
+    payload: &Path,
+    irqchip: Irqchip,
+    slots: usize,
+    table: &Arc<Mutex<Table>>,
+) -> Result<()> {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
+    let rows = Arc::clone(table);
     let listener = move |report| {
-        if let Report::Measured(name, value) = &report {
+        if let Report::Measured(name, cost) = report {
             counted.fetch_add(1, Ordering::Relaxed);
-            print(name, (*value).into());
+            lock(&rows).add(&name, cost);
         } else {
             eprintln!("monitor: the payload told {report:?}");
         }
@@ -173,8 +186,8 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()
     }
 }
 
-/// The cost of the first touch of a page by a native process.
-fn native_touch(name: &str, advice: i32) -> Result<()> {
+/// The cost of the first touch of a page by a native process, and how much more a guest pays.
+fn native_touch(table: &mut Table, way: &str, advice: i32) -> Result<()> {
     let mapping = AlignedMapping::new(TOUCHES * TOUCHED)?;
     mapping
         .advise(0..TOUCHES * TOUCHED, advice)
@@ -188,17 +201,20 @@ fn native_touch(name: &str, advice: i32) -> Result<()> {
         }
         Ok(())
     })?;
-    print(name, cost);
+    table.add(&format!("native first touch, {way}"), cost);
+    if let Some(guest) = table.find(&format!("first touch, {way}")) {
+        table.add(&format!("first touch, {way}, added"), guest.above(&cost));
+    }
     Ok(())
 }
 
 /// The cost of a native process's sleep that is as short as the sleep of the guest's timer test.
-fn native_sleep() -> Result<()> {
+fn native_sleep(table: &mut Table) -> Result<()> {
     let cost = measure(SLEEPS, 1, |_| {
         std::thread::sleep(std::time::Duration::from_micros(16));
         Ok::<(), Error>(())
     })?;
-    print("native sleep of 16,000", cost);
+    table.add("native sleep of 16,000", cost);
     Ok(())
 }
 
@@ -215,7 +231,7 @@ fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
 }
 
 /// The cost of exits to a monitor.
-fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
+fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
     let guest = Guest::new(
         kvm,
         payload,
@@ -237,7 +253,7 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
         run_to_echo(vcpu).context("KVM_RUN")?;
     }
     let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
-    print("KVM_RUN to an MMIO exit, 1 slot", cost);
+    table.add("KVM_RUN to an MMIO exit, 1 slot", cost);
 
     let more = AlignedMapping::new(500 * PAGE_SIZE)?;
     let mut slots = 1;
@@ -245,9 +261,18 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
         add_slots(&guest.machine.vm, &more, slots..many)?;
         slots = many;
         let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
-        print(&format!("KVM_RUN to an MMIO exit, {many} slots"), cost);
+        table.add(&format!("KVM_RUN to an MMIO exit, {many} slots"), cost);
     }
 
+    // The kernel's own share of a system call.
+    let null = fs::File::open("/dev/null").context("/dev/null")?;
+    let failing = measure(BATCHES, ROUNDS, |_| {
+        match kvm::ioctl(&null, uapi::RUN(), 0) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Error::new("/dev/null knows KVM_RUN")),
+        }
+    })?;
+    table.add("failing ioctl", failing);
     vcpu.run.set_immediate_exit(true);
     let cost = measure(BATCHES, ROUNDS, |_| match vcpu.run() {
         Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(()),
@@ -255,7 +280,8 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
         Ok(()) => Err(std::io::Error::other("immediate_exit was not obeyed")),
     })
     .context("KVM_RUN")?;
-    print("KVM_RUN with immediate_exit", cost);
+    table.add("KVM_RUN with immediate_exit", cost);
+    table.add("immediate_exit over failing ioctl", cost.above(&failing));
     Ok(())
 }
 
@@ -274,23 +300,20 @@ fn free_memory() -> Result<u64> {
 }
 
 /// The cost of making VMs and vCPUs.
-fn creation(kvm: &Kvm) -> Result<()> {
+fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
     let create = |_| kvm.create_vm();
     drop(create(0).map_err(|e| kvm_error("KVM_CREATE_VM", &e))?);
     let cost = measure(BATCHES, 1, |round| create(round).map(drop));
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
-    print("VM create and close", cost);
+    table.add("VM create and close", cost);
 
     let mut vms: Vec<Vm> = Vec::with_capacity(MANY_VMS);
     let before = free_memory()?;
     let cost = measure(MANY_VMS, 1, |round| create(round).map(|vm| vms.push(vm)));
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
     let memory = before.saturating_sub(free_memory()?) / MANY_VMS as u64;
-    print("VM create, 64 kept alive", cost);
-    println!(
-        "{:<36} {memory:>10} {:>10}",
-        "KiB of memory for each of them", 17
-    );
+    table.add("VM create, 64 kept alive", cost);
+    table.add_amount(KIB_OF_A_VM, memory);
 
     let size = kvm
         .vcpu_mmap_size()
@@ -300,7 +323,7 @@ fn creation(kvm: &Kvm) -> Result<()> {
         let vm = &vms[round as usize % MANY_VMS];
         kvm::ioctl(vm, uapi::CREATE_VCPU(), 0).map(|fd| fds.push(fd))
     });
-    print(
+    table.add(
         "vCPU create",
         cost.map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?,
     );
@@ -323,23 +346,35 @@ fn creation(kvm: &Kvm) -> Result<()> {
         let (vcpu, init) = &vcpus[round as usize % MANY_VMS];
         vcpu.init(init)
     });
-    print(
+    table.add(
         "vCPU init",
         cost.map_err(|e| kvm_error("KVM_ARM_VCPU_INIT", &e))?,
     );
     Ok(())
 }
 
-/// Measures everything.
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Measures everything. The file gets the costs as JSON.
 pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
-    println!("{:<36} {:>10} {:>10}", "operation", "here", "C peer");
-    guest(&kvm, &options.payload, options.irqchip, 1)?;
-    guest(&kvm, &options.payload, options.irqchip, 500)?;
-    native_sleep()?;
-    native_touch("native first touch, THP always", libc::MADV_HUGEPAGE)?;
-    native_touch("native first touch, THP never", libc::MADV_NOHUGEPAGE)?;
-    exits(&kvm, &options.payload, options.irqchip)?;
-    creation(&kvm)?;
+    let (payload, irqchip) = (&options.payload, options.irqchip);
+    // The first question starts the count.
+    Counts::now();
+    Table::print_head();
+    let shared = Arc::new(Mutex::new(Table::default()));
+    guest(&kvm, payload, irqchip, 1, &shared)?;
+    guest(&kvm, payload, irqchip, 500, &shared)?;
+    let table = &mut *lock(&shared);
+    native_sleep(table)?;
+    native_touch(table, "THP always", libc::MADV_HUGEPAGE)?;
+    native_touch(table, "THP never", libc::MADV_NOHUGEPAGE)?;
+    exits(&kvm, payload, irqchip, table)?;
+    creation(&kvm, table)?;
+    if let Some(file) = &options.json {
+        fs::write(file, table.json()).context(file.display())?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use kvm::Vm;
+use meter::Counts;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::bus::MmioDevice;
+use crate::costs::Cost;
 use crate::layout;
 
 // Registers.
@@ -41,6 +43,9 @@ const HOST_MIDR: u64 = 0x4c;
 /// Bytes of the window that were read, and written.
 const WINDOW_READS: u64 = 0x50;
 const WINDOW_WRITES: u64 = 0x54;
+/// The address in memory of the numbers of events, and the number of rounds that these are of.
+const EVENTS: u64 = 0x58;
+const ROUNDS: u64 = 0x5c;
 
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 const COMMAND_MEASURED: u32 = 1;
@@ -61,9 +66,9 @@ pub(crate) enum Mode {
 }
 
 /// A report of a payload.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Report {
-    Measured(String, u32),
+    Measured(String, Cost),
     Passed(String),
     /// The text of a failure, and numbers that belong to it.
     Failed(String, String, [u32; 3]),
@@ -141,6 +146,8 @@ pub(crate) struct Doorbell {
     name: [u32; 2],
     what: [u32; 2],
     values: [u32; 3],
+    /// The address of the numbers of events, and the rounds.
+    events: [u32; 2],
     scratch: [u8; 8],
     window_reads: Arc<AtomicU32>,
     window_writes: Arc<AtomicU32>,
@@ -162,6 +169,7 @@ impl Doorbell {
             name: [0; 2],
             what: [0; 2],
             values: [0; 3],
+            events: [0; 2],
             scratch: [0; 8],
             window_reads: Arc::default(),
             window_writes: Arc::default(),
@@ -189,13 +197,29 @@ impl Doorbell {
         }
     }
 
+    /// What the payload has measured.
+    fn cost(&self) -> Cost {
+        let [address, rounds] = self.events;
+        let mut bytes = [0; meter::EVENTS * 4];
+        let read = self
+            .memory
+            .read_slice(&mut bytes, GuestAddress(address.into()));
+        let mut events = [0; meter::EVENTS];
+        if read.is_ok() {
+            for (count, word) in events.iter_mut().zip(bytes.chunks_exact(4)) {
+                *count = word.try_into().map_or(0, u32::from_le_bytes).into();
+            }
+        }
+        Cost::new(self.values[0].into(), &Counts(events), rounds)
+    }
+
     fn command(&mut self, command: u32) {
         let name = self.text(self.name);
-        let [value, ..] = self.values;
         let what = self.text(self.what);
+        let cost = self.cost();
         self.what = [0; 2];
         (self.listener)(match command {
-            COMMAND_MEASURED => Report::Measured(name, value),
+            COMMAND_MEASURED => Report::Measured(name, cost),
             COMMAND_PASSED => Report::Passed(name),
             COMMAND_FAILED => Report::Failed(name, what, self.values),
             _ => Report::Failed(format!("doorbell command {command}"), what, self.values),
@@ -249,6 +273,8 @@ impl MmioDevice for Doorbell {
             VALUE => self.values[0] = value,
             VALUE_2 => self.values[1] = value,
             VALUE_3 => self.values[2] = value,
+            EVENTS => self.events[0] = value,
+            ROUNDS => self.events[1] = value,
             COMMAND => self.command(value),
             SPI_LEVEL => {
                 let intid = layout::FIRST_SPI + layout::DOORBELL_SPI;

@@ -165,7 +165,7 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
             let [a, b, c] = values;
             println!("not ok {name}: {what} ({a:#x}, {b:#x}, {c:#x})");
         }
-        Report::Measured(name, value) => println!("{name} {value}"),
+        Report::Measured(name, cost) => println!("{name} {}", cost.instructions),
     };
     let wishes = Wishes {
         only: options.only.clone(),

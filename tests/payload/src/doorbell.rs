@@ -29,6 +29,8 @@ const SEED: usize = 0x48;
 const HOST_MIDR: usize = 0x4c;
 const WINDOW_READS: usize = 0x50;
 const WINDOW_WRITES: usize = 0x54;
+const EVENTS: usize = 0x58;
+const ROUNDS: usize = 0x5c;
 
 const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
@@ -156,13 +158,23 @@ fn command(name: &str, value: u32, command: u32) {
     write(COMMAND, command);
 }
 
+/// The cost of an operation.
+pub(crate) struct Cost {
+    pub instructions: u32,
+    /// The number of events of each kind in so many rounds.
+    pub events: [u32; meter::EVENTS],
+    pub rounds: u32,
+}
+
 /// Reports what an operation costs.
-pub(crate) fn measured(name: &str, instructions: u32) {
+pub(crate) fn measured(name: &str, cost: &Cost) {
     if board::is_guest() {
-        command(name, instructions, COMMAND_MEASURED);
+        write(EVENTS, cost.events.as_ptr() as u32);
+        write(ROUNDS, cost.rounds);
+        command(name, cost.instructions, COMMAND_MEASURED);
     } else {
         print(&[name]);
-        print_number(instructions);
+        print_number(cost.instructions);
         print(&["\n"]);
     }
 }
