@@ -10,24 +10,27 @@
 use std::fs;
 use std::hint::black_box;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::uapi::{self, IoEventFd, Irqfd, UserspaceMemoryRegion};
 use kvm::{Kvm, Vcpu, Vm};
 use meter::{Counts, Event};
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::costs::{Cost, Table, KIB_OF_A_VM};
 use crate::doorbell::{self, Mode, Report, Wishes};
+use crate::elf;
 use crate::error::{Context, Error, Result};
 use crate::layout;
-use crate::memory::AlignedMapping;
+use crate::memory::{read_file, AlignedMapping, Memory};
 use crate::options::PayloadOptions;
-use crate::payload::Guest;
-use crate::vcpu::{self, kvm_error, Ending, Stop};
-use crate::vm::{open_kvm, Irqchip};
+use crate::payload::{wait, Guest, IS_MONITOR, RAM_MIB};
+use crate::vcpu::{self, kvm_error, Ending, Stop, Threads};
+use crate::vm::{open_kvm, Irqchip, Machine};
 
 const INSTRUCTIONS_PER_TICK: u64 = 16;
 /// Operations are measured in batches, and the median batch is reported: now and then the host does
@@ -42,6 +45,8 @@ const TOUCHED: usize = 4 << 20;
 const TOUCHES: usize = 5;
 /// How many VMs are kept alive at once.
 const MANY_VMS: usize = 64;
+/// How many ioeventfds a machine has that has many slots.
+const MANY_IOEVENTFDS: u64 = 1000;
 /// The row of the payload's for a machine with 500 slots.
 const MANY_SLOTS: &str = "first touch, resident, 500 slots";
 
@@ -84,40 +89,76 @@ fn batch<E>(mut rounds: impl FnMut() -> Result<(), E>) -> Result<(u64, Counts), 
     Ok((ticks, Counts::now().since(&before)))
 }
 
-/// The cost of a round of an operation, without the loop around it: the instructions in the median
-/// batch, and of each kind of events the number in the batch that is the median by that number.
+/// Batches of an operation.
+#[derive(Default)]
+struct Samples {
+    ticks: Vec<u64>,
+    events: Vec<Counts>,
+}
+
+impl Samples {
+    fn add(&mut self, (ticks, events): (u64, Counts)) {
+        self.ticks.push(ticks);
+        self.events.push(events);
+    }
+
+    /// The cost of a round, without what is around the operations of a batch: the instructions in the
+    /// median batch, and of each kind of events the number in the batch that is the median by that number.
+    fn cost(mut self, (ticks_around, events_around): (u64, Counts), rounds: u32) -> Cost {
+        let ticks = median(&mut self.ticks).saturating_sub(ticks_around);
+        let mut medians = Counts::NONE;
+        for event in Event::ALL {
+            let mut all: Vec<_> = self.events.iter().map(|counts| counts.of(event)).collect();
+            let count = median(&mut all).saturating_sub(events_around.of(event));
+            medians.0[event as usize] = count;
+        }
+        let instructions =
+            (ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds);
+        Cost::new(instructions, &medians, rounds)
+    }
+}
+
+/// The cost of a round of an operation, without the loop around it.
 fn measure<E>(
     batches: usize,
     rounds: u32,
     mut operation: impl FnMut(u32) -> Result<(), E>,
 ) -> Result<Cost, E> {
-    let (around, events_around) = batch(|| {
+    let around = batch(|| {
         for round in 0..rounds {
             black_box(round);
         }
         Ok(())
     })?;
-    let mut costs = Vec::with_capacity(batches);
-    let mut events: Vec<Counts> = Vec::with_capacity(batches);
+    let mut samples = Samples::default();
     for number in 0..batches as u32 {
-        let (ticks, counts) = batch(|| {
+        samples.add(batch(|| {
             for round in 0..rounds {
                 operation(black_box(number * rounds + round))?;
             }
             Ok(())
-        })?;
-        costs.push(ticks.saturating_sub(around));
-        events.push(counts);
+        })?);
     }
-    let ticks = median(&mut costs);
-    let mut medians = Counts::NONE;
-    for event in Event::ALL {
-        let mut all: Vec<_> = events.iter().map(|counts| counts.of(event)).collect();
-        let count = median(&mut all).saturating_sub(events_around.of(event));
-        medians.0[event as usize] = count;
+    Ok(samples.cost(around, rounds))
+}
+
+/// The cost of one of three steps that follow each other, of which each undoes the one before.
+fn measure_one_of<E>(
+    batches: usize,
+    which: usize,
+    mut step: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Cost, E> {
+    let mut samples = Samples::default();
+    for _ in 0..batches {
+        for n in 0..3 {
+            if n == which {
+                samples.add(batch(|| step(n))?);
+            } else {
+                step(n)?;
+            }
+        }
     }
-    let instructions = (ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds);
-    Ok(Cost::new(instructions, &medians, rounds))
+    Ok(samples.cost(batch(|| Ok(()))?, 1))
 }
 
 /// Slots of a page each, beside the one of the guest's memory: `slots` are their numbers, and
@@ -135,6 +176,24 @@ fn add_slots(vm: &Vm, memory: &AlignedMapping, slots: Range<usize>) -> Result<()
             .map_err(|e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e))?;
     }
     Ok(())
+}
+
+/// Eventfds that stores of the guest signal, at consecutive words.
+fn add_ioeventfds(vm: &Vm, count: u64) -> Result<Vec<EventFd>> {
+    let mut events = Vec::new();
+    for n in 0..count {
+        let event = EventFd::new(0).context("cannot make an eventfd")?;
+        let request = IoEventFd {
+            addr: layout::KICK_BASE + 4 * n,
+            len: 4,
+            fd: event.as_raw_fd(),
+            ..IoEventFd::default()
+        };
+        kvm::ioctl_ref(vm, uapi::IOEVENTFD(), &request)
+            .map_err(|e| kvm_error("KVM_IOEVENTFD", &e))?;
+        events.push(event);
+    }
+    Ok(events)
 }
 
 /// The measurements of the payload, in a machine with so many slots.
@@ -169,6 +228,8 @@ fn guest(
     let more = AlignedMapping::new(slots * PAGE_SIZE)?;
     let guest = Guest::new(kvm, payload, 1, irqchip, wishes, listener)?;
     add_slots(&guest.machine.vm, &more, 1..slots)?;
+    let events = if slots == 1 { 1 } else { MANY_IOEVENTFDS };
+    let _events = add_ioeventfds(&guest.machine.vm, events)?;
     let mapping = &guest.memory.mapping;
     mapping
         .advise(HUGE, libc::MADV_HUGEPAGE)
@@ -230,6 +291,23 @@ fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
     Err(std::io::Error::other("the guest did not read the doorbell"))
 }
 
+fn first_vcpu(machine: &Machine) -> Result<&Vcpu> {
+    let first = machine.vcpus.first();
+    first.ok_or_else(|| Error::new("the machine has no CPU"))
+}
+
+/// Brings a payload into the loop of its exits.
+fn start_exits(vcpu: &Vcpu) -> Result<()> {
+    // The payload asks for its mode first.
+    vcpu.run().map_err(|e| kvm_error("KVM_RUN", &e))?;
+    vcpu.run
+        .set_mmio_data([Mode::Exits as u8, 0, 0, 0, 0, 0, 0, 0]);
+    for _ in 0..8 {
+        run_to_echo(vcpu).context("KVM_RUN")?;
+    }
+    Ok(())
+}
+
 /// The cost of exits to a monitor.
 fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
     let guest = Guest::new(
@@ -240,18 +318,8 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
         Wishes::new(Mode::Exits, 1),
         |_| {},
     )?;
-    let vcpu = guest
-        .machine
-        .vcpus
-        .first()
-        .ok_or_else(|| Error::new("the machine has no CPU"))?;
-    // The payload asks for its mode first.
-    vcpu.run().map_err(|e| kvm_error("KVM_RUN", &e))?;
-    vcpu.run
-        .set_mmio_data([Mode::Exits as u8, 0, 0, 0, 0, 0, 0, 0]);
-    for _ in 0..8 {
-        run_to_echo(vcpu).context("KVM_RUN")?;
-    }
+    let vcpu = first_vcpu(&guest.machine)?;
+    start_exits(vcpu)?;
     let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
     table.add("KVM_RUN to an MMIO exit, 1 slot", cost);
 
@@ -285,6 +353,126 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
     Ok(())
 }
 
+/// The cost of exits that take turns in so many VMs: each of them runs after another one on this CPU.
+fn turns(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
+    let file = read_file(payload)?;
+    let program = elf::parse(&file).context(payload.display())?;
+    // The same memory for all: they only read it, once they are in their loop.
+    let memory = Memory::new(RAM_MIB)?;
+    let mut machines: Vec<Machine> = Vec::new();
+    for many in [2, 8, MANY_VMS] {
+        while machines.len() < many {
+            for segment in &program.segments {
+                memory.write(segment.address.into(), segment.data)?;
+            }
+            let machine = Machine::new(kvm, &memory, 1, irqchip)?;
+            let vcpu = first_vcpu(&machine)?;
+            vcpu::set_entry(vcpu, program.entry, [IS_MONITOR, 0, 0])?;
+            start_exits(vcpu)?;
+            machines.push(machine);
+        }
+        let cost = measure(BATCHES, MANY_VMS as u32, |round| {
+            let machine = &machines[round as usize % many];
+            machine.vcpus.first().map_or(Ok(()), run_to_echo)
+        })
+        .context("KVM_RUN")?;
+        table.add(&format!("KVM_RUN to MMIO, by turns in {many} VMs"), cost);
+    }
+    Ok(())
+}
+
+/// The cost of waking a vCPU that sleeps by an irqfd, until a thread that sleeps has its answer by an
+/// ioeventfd.
+fn irqfd(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
+    let wishes = Wishes::new(Mode::Answer, 1);
+    let guest = Guest::new(kvm, payload, 1, irqchip, wishes, |_| {})?;
+    let answers = add_ioeventfds(&guest.machine.vm, 1)?;
+    let answer = answers
+        .first()
+        .ok_or_else(|| Error::new("there is no eventfd"))?;
+    let wake = EventFd::new(0).context("cannot make an eventfd")?;
+    let request = Irqfd {
+        fd: wake.as_raw_fd() as u32,
+        gsi: layout::WAKE_SPI,
+        ..Irqfd::default()
+    };
+    kvm::ioctl_ref(&*guest.machine.vm, uapi::IRQFD(), &request)
+        .map_err(|e| kvm_error("KVM_IRQFD", &e))?;
+    let stop = Arc::new(Stop::new()?);
+    let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
+    // The guest is ready.
+    answer.read().context("the guest's answer")?;
+    let cost = measure(BATCHES, ROUNDS, |_| {
+        wake.write(1)?;
+        answer.read().map(drop)
+    })
+    .context("irqfd")?;
+    stop.end(Ending::Shutdown);
+    drop(threads);
+    table.add("irqfd wakes, ioeventfd answers", cost);
+    Ok(())
+}
+
+/// The cost of waking another vCPU, and of being woken by it, in a machine with so many.
+fn pair(
+    kvm: &Kvm,
+    payload: &Path,
+    irqchip: Irqchip,
+    cpus: u32,
+    table: &Arc<Mutex<Table>>,
+) -> Result<()> {
+    let rows = Arc::clone(table);
+    let listener = move |report| match report {
+        Report::Measured(name, cost) => lock(&rows).add(&name, cost),
+        report => eprintln!("monitor: the payload told {report:?}"),
+    };
+    let wishes = Wishes::new(Mode::Pair, cpus);
+    let guest = Guest::new(kvm, payload, cpus, irqchip, wishes, listener)?;
+    let stop = Arc::new(Stop::new()?);
+    let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
+    let ending = wait(&stop);
+    drop(threads);
+    match ending {
+        Ending::Shutdown => Ok(()),
+        ending => Err(Error::new(format!("the payload ended with {ending:?}"))),
+    }
+}
+
+/// The cost of changes of a slot, beside so many others.
+fn slots(kvm: &Kvm, table: &mut Table) -> Result<()> {
+    const MOST: usize = 501;
+    let memory = AlignedMapping::new(MOST * PAGE_SIZE)?;
+    let error = |e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e);
+    let vm = kvm
+        .create_vm()
+        .map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
+    let mut others = 0;
+    for many in [0, 1, 100, 500] {
+        add_slots(&vm, &memory, 1 + others..1 + many)?;
+        others = many;
+        // Below all others, and then above.
+        let slot = |guest_phys_addr, pages| UserspaceMemoryRegion {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr,
+            memory_size: pages * PAGE_SIZE as u64,
+            userspace_addr: memory.as_ptr() as usize as u64,
+        };
+        let states = [
+            ("added", slot(0x8000_0000, 1)),
+            ("moved", slot(0xfff0_0000, 1)),
+            ("deleted", slot(0, 0)),
+        ];
+        for (which, (what, _)) in states.iter().enumerate() {
+            let cost = measure_one_of(BATCHES, which, |n| vm.set_user_memory_region(&states[n].1))
+                .map_err(error)?;
+            let s = if many == 1 { "" } else { "s" };
+            table.add(&format!("slot {what}, {many} other{s}"), cost);
+        }
+    }
+    Ok(())
+}
+
 /// Memory of the host that is free, in KiB.
 fn free_memory() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
@@ -307,6 +495,21 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
     table.add("VM create and close", cost);
 
+    let size = kvm
+        .vcpu_mmap_size()
+        .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
+    for vcpus in [1, 2, 4] {
+        let cost = measure(BATCHES, 1, |_| {
+            let vm = kvm.create_vm()?;
+            let vcpus: std::io::Result<Vec<Vcpu>> =
+                (0..vcpus).map(|id| vm.create_vcpu(id, size)).collect();
+            vcpus.map(drop)
+        });
+        let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?;
+        let s = if vcpus == 1 { "" } else { "s" };
+        table.add(&format!("VM create and close, {vcpus} vCPU{s}"), cost);
+    }
+
     let mut vms: Vec<Vm> = Vec::with_capacity(MANY_VMS);
     let before = free_memory()?;
     let cost = measure(MANY_VMS, 1, |round| create(round).map(|vm| vms.push(vm)));
@@ -315,10 +518,8 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
     table.add("VM create, 64 kept alive", cost);
     table.add_amount(KIB_OF_A_VM, memory);
 
-    let size = kvm
-        .vcpu_mmap_size()
-        .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
     let mut fds = Vec::with_capacity(MANY_VMS);
+    let before = free_memory()?;
     let cost = measure(MANY_VMS, 1, |round| {
         let vm = &vms[round as usize % MANY_VMS];
         kvm::ioctl(vm, uapi::CREATE_VCPU(), 0).map(|fd| fds.push(fd))
@@ -327,6 +528,8 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
         "vCPU create",
         cost.map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?,
     );
+    let memory = before.saturating_sub(free_memory()?) / MANY_VMS as u64;
+    table.add_amount("KiB of memory for each vCPU", memory);
     for fd in fds {
         // SAFETY: The kernel has just given us these.
         unsafe { libc::close(fd) };
@@ -367,12 +570,21 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let shared = Arc::new(Mutex::new(Table::default()));
     guest(&kvm, payload, irqchip, 1, &shared)?;
     guest(&kvm, payload, irqchip, 500, &shared)?;
-    let table = &mut *lock(&shared);
-    native_sleep(table)?;
-    native_touch(table, "THP always", libc::MADV_HUGEPAGE)?;
-    native_touch(table, "THP never", libc::MADV_NOHUGEPAGE)?;
-    exits(&kvm, payload, irqchip, table)?;
-    creation(&kvm, table)?;
+    let mut table = lock(&shared);
+    native_sleep(&mut table)?;
+    native_touch(&mut table, "THP always", libc::MADV_HUGEPAGE)?;
+    native_touch(&mut table, "THP never", libc::MADV_NOHUGEPAGE)?;
+    exits(&kvm, payload, irqchip, &mut table)?;
+    // Early: what VMs that are gone leave in the kernel's caches would be missing in the memory of new ones.
+    creation(&kvm, &mut table)?;
+    drop(table);
+    for cpus in [2, 4] {
+        pair(&kvm, payload, irqchip, cpus, &shared)?;
+    }
+    let mut table = lock(&shared);
+    irqfd(&kvm, payload, irqchip, &mut table)?;
+    turns(&kvm, payload, irqchip, &mut table)?;
+    slots(&kvm, &mut table)?;
     if let Some(file) = &options.json {
         fs::write(file, table.json()).context(file.display())?;
     }

@@ -63,6 +63,10 @@ pub(crate) enum Mode {
     Bench = 1,
     /// Leave the guest by reads of [`ECHO`] for ever.
     Exits = 2,
+    /// Measure how two CPUs wake each other.
+    Pair = 3,
+    /// Answer each interrupt by a store to [`layout::KICK_BASE`], for ever.
+    Answer = 4,
 }
 
 /// A report of a payload.

@@ -10,12 +10,14 @@ use core::arch::asm;
 use core::hint::black_box;
 use core::ptr;
 
-use meter::{Counts, EVENTS};
+use meter::{Counts, Event, EVENTS};
 
+use crate::check::Outcome;
 use crate::cpu;
 use crate::doorbell;
 use crate::gic;
 use crate::psci;
+use crate::smp;
 use crate::timer;
 
 /// Operations are measured in batches of so many rounds, and the median batch is reported: now and
@@ -66,11 +68,22 @@ fn median<const N: usize>(mut values: [u32; N]) -> u32 {
 /// The cost of a round of an operation, without the loop around it: the instructions in the median
 /// batch, and of each kind of events the number in the batch that is the median by that number.
 #[inline(always)]
-fn cost<const N: usize>(rounds: u32, mut operation: impl FnMut(u32)) -> doorbell::Cost {
+fn cost<const N: usize>(rounds: u32, operation: impl FnMut(u32)) -> doorbell::Cost {
+    cost_after::<N>(rounds, || {}, operation)
+}
+
+/// The same, with something to be done before each batch.
+#[inline(always)]
+fn cost_after<const N: usize>(
+    rounds: u32,
+    mut prepare: impl FnMut(),
+    mut operation: impl FnMut(u32),
+) -> doorbell::Cost {
     let (around, events_around) = batch(rounds, |_| {});
     let mut ticks = [0; N];
     let mut events = [[0; N]; EVENTS];
     for n in 0..N {
+        prepare();
         let (time, counts) = batch(rounds, |round| operation(n as u32 * rounds + round));
         ticks[n] = time;
         for (all, count) in events.iter_mut().zip(counts) {
@@ -123,8 +136,123 @@ fn spin_until_taken(intid: u32, before: u32) {
     while gic::taken(0, intid) == before {}
 }
 
+/// Acknowledges an interrupt that is pending while interrupts are masked.
+#[inline(always)]
+fn acknowledge(intid: u32) -> u32 {
+    loop {
+        let iar = gic::acknowledge();
+        if iar & 0x3ff == intid {
+            return iar;
+        }
+    }
+}
+
+/// What it takes to acknowledge and end an interrupt, in both modes of its end.
+fn ends_of_interrupts() {
+    measure("SGI polled: send, ACK, EOI", |_| {
+        gic::send_sgi_to_self(SGI);
+        gic::end(acknowledge(SGI));
+    });
+    let mut cost = cost_after::<SLEEPS>(
+        1,
+        || gic::send_sgi_to_self(SGI),
+        |_| gic::end(acknowledge(SGI)),
+    );
+    // It takes less than a tick of the counter, so only the plugin can count it.
+    cost.instructions = cost.events[Event::Instruction as usize];
+    doorbell::measured("ACK and EOI", &cost);
+
+    gic::write(gic::GICC_CTLR, gic::CTLR_ENABLE | gic::CTLR_EOI_MODE);
+    measure("SGI polled: send, ACK, EOI and DIR", |_| {
+        gic::send_sgi_to_self(SGI);
+        let iar = acknowledge(SGI);
+        gic::end(iar);
+        gic::write(gic::GICC_DIR, iar);
+    });
+    let cost = cost_after::<SLEEPS>(
+        1,
+        || {
+            gic::send_sgi_to_self(SGI);
+        },
+        |_| {
+            let iar = acknowledge(SGI);
+            gic::end(iar);
+            gic::write(gic::GICC_DIR, iar);
+        },
+    );
+    doorbell::measured("ACK, EOI and DIR (EOImode 1)", &cost);
+    gic::write(gic::GICC_CTLR, gic::CTLR_ENABLE);
+}
+
+/// The interrupts of the game of two CPUs.
+const PING: u32 = 3;
+const PONG: u32 = 4;
+
+/// Sleeps until an interrupt is pending, and takes it. Interrupts are masked.
+#[inline(always)]
+fn sleep_until(intid: u32) {
+    loop {
+        let iar = gic::acknowledge();
+        if iar & 0x3ff != gic::SPURIOUS {
+            gic::end(iar);
+            if iar & 0x3ff == intid {
+                return;
+            }
+        } else {
+            cpu::wait_for_interrupt();
+        }
+    }
+}
+
+fn answer_pings(_: usize) -> Outcome {
+    cpu::disable_interrupts();
+    loop {
+        sleep_until(PING);
+        gic::send_sgi(1, PONG);
+    }
+}
+
+/// Measures how long it takes to wake another CPU, and to be woken by it.
+pub(crate) fn run_pair() {
+    let name = match doorbell::cpus() {
+        2 => "wake-up of a vCPU and back, 2 vCPUs",
+        4 => "wake-up of a vCPU and back, 4 vCPUs",
+        _ => "wake-up of a vCPU and back, 8 vCPUs",
+    };
+    if let Err(failure) = smp::start_all() {
+        return doorbell::fail(name, &failure);
+    }
+    smp::start_work(1, answer_pings);
+    cpu::disable_interrupts();
+    let round = |_| {
+        gic::send_sgi(1 << 1, PING);
+        sleep_until(PONG);
+    };
+    (0..8).for_each(round);
+    doorbell::measured(name, &cost::<BATCHES>(ROUNDS, round));
+}
+
+/// Answers each interrupt of the monitor by a store that the monitor hears of.
+pub(crate) fn answer_for_ever() -> ! {
+    const SPI: u32 = gic::FREE_SPIS;
+    gic::set_priority(SPI, gic::USUAL);
+    gic::set_targets(SPI, 1);
+    gic::set_edge(SPI, true);
+    gic::set_bit(gic::GICD_ISENABLER, SPI);
+    cpu::disable_interrupts();
+    loop {
+        gic::write(doorbell::KICK, 1);
+        sleep_until(SPI);
+    }
+}
+
 pub(crate) fn run() {
     if doorbell::is_wanted(MANY_SLOTS) {
+        // Those that were added last.
+        measure("store to one of 1,000 ioeventfds", |round| {
+            let index = 488 + (round * 37 & 511);
+            gic::write(doorbell::KICK + 4 * index as usize, 1);
+        });
         return touch_pages::<RESIDENT_TOUCHES>(MANY_SLOTS, RESIDENT);
     }
     // The first of anything finds caches of the host cold.
@@ -144,6 +272,9 @@ pub(crate) fn run() {
     measure("MMIO read by the monitor", |_| {
         black_box(doorbell::echo());
     });
+    measure("store to an ioeventfd", |_| {
+        gic::write(doorbell::KICK, 1);
+    });
     measure("SGI to self", |_| {
         let before = gic::taken(0, SGI);
         gic::send_sgi_to_self(SGI);
@@ -154,6 +285,7 @@ pub(crate) fn run() {
         timer::start(SHORT_WAIT);
         spin_until_taken(gic::TIMER, before);
     });
+    cpu::masked(ends_of_interrupts);
     let sleep = cost::<SLEEPS>(1, |_| {
         let before = gic::taken(0, gic::TIMER);
         timer::start(LONG_WAIT);

@@ -38,6 +38,8 @@ const COMMAND_FAILED: u32 = 3;
 
 pub(crate) const MODE_BENCH: u32 = 1;
 pub(crate) const MODE_EXITS: u32 = 2;
+pub(crate) const MODE_PAIR: u32 = 3;
+pub(crate) const MODE_ANSWER: u32 = 4;
 
 /// The result of a read of the echo register.
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
@@ -45,6 +47,8 @@ pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 pub(crate) const SPI: u32 = 40;
 /// A device of the monitor that is like memory, of two pages.
 pub(crate) const WINDOW: usize = 0x0103_0000;
+/// Where the monitor has eventfds for stores: one at the begin, or one at each word of 1,000.
+pub(crate) const KICK: usize = 0x0104_0000;
 
 #[inline(always)]
 fn read(register: usize) -> u32 {
