@@ -81,6 +81,7 @@ fn median<T: Ord + Copy + Default>(values: &mut [T]) -> T {
 /// What some rounds of an operation take: ticks, and events of each kind.
 #[inline(always)]
 fn batch<E>(mut rounds: impl FnMut() -> Result<(), E>) -> Result<(u64, Counts), E> {
+    doorbell::settle();
     // The events around the counter, so that the ticks are those of the operation alone.
     let before = Counts::now();
     let start = counter();
@@ -102,19 +103,28 @@ impl Samples {
         self.events.push(events);
     }
 
-    /// The cost of a round, without what is around the operations of a batch: the instructions in the
-    /// median batch, and of each kind of events the number in the batch that is the median by that number.
-    fn cost(mut self, (ticks_around, events_around): (u64, Counts), rounds: u32) -> Cost {
-        let ticks = median(&mut self.ticks).saturating_sub(ticks_around);
+    /// What the median batch takes: in ticks, and of each kind of events the number in the batch that is
+    /// the median by that number.
+    fn medians(mut self) -> (u64, Counts) {
         let mut medians = Counts::NONE;
         for event in Event::ALL {
             let mut all: Vec<_> = self.events.iter().map(|counts| counts.of(event)).collect();
-            let count = median(&mut all).saturating_sub(events_around.of(event));
-            medians.0[event as usize] = count;
+            medians.0[event as usize] = median(&mut all);
         }
+        (median(&mut self.ticks), medians)
+    }
+
+    /// The cost of a round, without what is around the operations of a batch.
+    fn cost(self, around: Self, rounds: u32) -> Cost {
+        let (ticks, mut counts) = self.medians();
+        let (ticks_around, events_around) = around.medians();
+        for (count, around) in counts.0.iter_mut().zip(events_around.0) {
+            *count = count.saturating_sub(around);
+        }
+        let ticks = ticks.saturating_sub(ticks_around);
         let instructions =
             (ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds);
-        Cost::new(instructions, &medians, rounds)
+        Cost::new(instructions, &counts, rounds)
     }
 }
 
@@ -124,14 +134,15 @@ fn measure<E>(
     rounds: u32,
     mut operation: impl FnMut(u32) -> Result<(), E>,
 ) -> Result<Cost, E> {
-    let around = batch(|| {
-        for round in 0..rounds {
-            black_box(round);
-        }
-        Ok(())
-    })?;
-    let mut samples = Samples::default();
+    let (mut samples, mut around) = (Samples::default(), Samples::default());
     for number in 0..batches as u32 {
+        // The loop around is measured as often, since an interrupt may hit it as well.
+        around.add(batch(|| {
+            for round in 0..rounds {
+                black_box(round);
+            }
+            Ok(())
+        })?);
         samples.add(batch(|| {
             for round in 0..rounds {
                 operation(black_box(number * rounds + round))?;
@@ -148,8 +159,9 @@ fn measure_one_of<E>(
     which: usize,
     mut step: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Cost, E> {
-    let mut samples = Samples::default();
+    let (mut samples, mut around) = (Samples::default(), Samples::default());
     for _ in 0..batches {
+        around.add(batch(|| Ok(()))?);
         for n in 0..3 {
             if n == which {
                 samples.add(batch(|| step(n))?);
@@ -158,7 +170,7 @@ fn measure_one_of<E>(
             }
         }
     }
-    Ok(samples.cost(batch(|| Ok(()))?, 1))
+    Ok(samples.cost(around, 1))
 }
 
 /// Slots of a page each, beside the one of the guest's memory: `slots` are their numbers, and

@@ -3,6 +3,7 @@
 //! The doorbell: a bare-metal payload gets its task and reports its results by this device.
 //! `tests/payload/src/doorbell.rs` is the other side.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ const WINDOW_WRITES: u64 = 0x54;
 /// The address in memory of the numbers of events, and the number of rounds that these are of.
 const EVENTS: u64 = 0x58;
 const ROUNDS: u64 = 0x5c;
+/// Settles the host.
+const SETTLE: u64 = 0x60;
 
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 const COMMAND_MEASURED: u32 = 1;
@@ -110,6 +113,12 @@ impl Wishes {
         let begins = |list: &[String]| list.iter().any(|start| name.starts_with(start));
         (self.only.is_empty() || begins(&self.only)) && !begins(&self.skip)
     }
+}
+
+/// Uses floating point. Exits cost some instructions less or more if the host's kernel has turned VFP off
+/// for a thread, which it does when it switches to another one and keeps until the thread uses VFP.
+pub(crate) fn settle() -> u32 {
+    black_box(black_box(1.5_f64) * 2.0) as u32
 }
 
 /// A device that is like memory, and counts accesses.
@@ -243,6 +252,7 @@ impl MmioDevice for Doorbell {
             HOST_MIDR => self.wishes.host_midr,
             WINDOW_READS => self.window_reads.load(Ordering::Relaxed),
             WINDOW_WRITES => self.window_writes.load(Ordering::Relaxed),
+            SETTLE => settle(),
             _ => {
                 let at = offset.wrapping_sub(SCRATCH) as usize;
                 let bytes = at

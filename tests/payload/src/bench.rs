@@ -65,8 +65,29 @@ fn median<const N: usize>(mut values: [u32; N]) -> u32 {
     values.get(N / 2).copied().unwrap_or(0)
 }
 
-/// The cost of a round of an operation, without the loop around it: the instructions in the median
-/// batch, and of each kind of events the number in the batch that is the median by that number.
+/// What the median batch takes: in ticks, and of each kind of events the number in the batch that is the
+/// median by that number.
+#[inline(always)]
+fn medians<const N: usize>(
+    rounds: u32,
+    mut prepare: impl FnMut(),
+    mut operation: impl FnMut(usize, u32),
+) -> (u32, [u32; EVENTS]) {
+    let mut ticks = [0; N];
+    let mut events = [[0; N]; EVENTS];
+    for n in 0..N {
+        doorbell::settle();
+        prepare();
+        let (time, counts) = batch(rounds, |round| operation(n, round));
+        ticks[n] = time;
+        for (all, count) in events.iter_mut().zip(counts) {
+            all[n] = count;
+        }
+    }
+    (median(ticks), events.map(median))
+}
+
+/// The cost of a round of an operation, without the loop around it.
 #[inline(always)]
 fn cost<const N: usize>(rounds: u32, operation: impl FnMut(u32)) -> doorbell::Cost {
     cost_after::<N>(rounds, || {}, operation)
@@ -76,28 +97,21 @@ fn cost<const N: usize>(rounds: u32, operation: impl FnMut(u32)) -> doorbell::Co
 #[inline(always)]
 fn cost_after<const N: usize>(
     rounds: u32,
-    mut prepare: impl FnMut(),
+    prepare: impl FnMut(),
     mut operation: impl FnMut(u32),
 ) -> doorbell::Cost {
-    let (around, events_around) = batch(rounds, |_| {});
-    let mut ticks = [0; N];
-    let mut events = [[0; N]; EVENTS];
-    for n in 0..N {
-        prepare();
-        let (time, counts) = batch(rounds, |round| operation(n as u32 * rounds + round));
-        ticks[n] = time;
-        for (all, count) in events.iter_mut().zip(counts) {
-            all[n] = count;
-        }
-    }
-    let instructions = median(ticks).saturating_sub(around) * INSTRUCTIONS_PER_TICK;
-    let mut medians = events.map(median);
-    for (count, around) in medians.iter_mut().zip(events_around) {
+    // The loop around is measured as often, since an interrupt may hit it as well.
+    let (around, events_around) = medians::<N>(rounds, || {}, |_, _| {});
+    let (ticks, mut events) = medians::<N>(rounds, prepare, |n, round| {
+        operation(n as u32 * rounds + round);
+    });
+    let instructions = ticks.saturating_sub(around) * INSTRUCTIONS_PER_TICK;
+    for (count, around) in events.iter_mut().zip(events_around) {
         *count = count.saturating_sub(around);
     }
     doorbell::Cost {
         instructions: (instructions + rounds / 2) / rounds,
-        events: medians,
+        events,
         rounds,
     }
 }

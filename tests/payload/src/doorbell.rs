@@ -31,6 +31,7 @@ const WINDOW_READS: usize = 0x50;
 const WINDOW_WRITES: usize = 0x54;
 const EVENTS: usize = 0x58;
 const ROUNDS: usize = 0x5c;
+const SETTLE: usize = 0x60;
 
 const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
@@ -160,6 +161,13 @@ fn command(name: &str, value: u32, command: u32) {
     write(NAME_LEN, name.len() as u32);
     write(VALUE, value);
     write(COMMAND, command);
+}
+
+/// Has the monitor bring the host into a state that is always the same.
+pub(crate) fn settle() {
+    if board::is_guest() {
+        read(SETTLE);
+    }
 }
 
 /// The cost of an operation.
