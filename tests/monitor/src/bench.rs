@@ -393,11 +393,18 @@ fn turns(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
     Ok(())
 }
 
+/// Has vCPUs sleep at once: how long they poll depends on earlier sleeps.
+fn do_not_poll(vm: &Vm) -> Result<()> {
+    vm.enable_cap(uapi::CAP_HALT_POLL, 0, [0; 4])
+        .map_err(|e| kvm_error("KVM_ENABLE_CAP of KVM_CAP_HALT_POLL", &e))
+}
+
 /// The cost of waking a vCPU that sleeps by an irqfd, until a thread that sleeps has its answer by an
 /// ioeventfd.
 fn irqfd(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
     let wishes = Wishes::new(Mode::Answer, 1);
     let guest = Guest::new(kvm, payload, 1, irqchip, wishes, |_| {})?;
+    do_not_poll(&guest.machine.vm)?;
     let answers = add_ioeventfds(&guest.machine.vm, 1)?;
     let answer = answers
         .first()
@@ -415,6 +422,8 @@ fn irqfd(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
     // The guest is ready.
     answer.read().context("the guest's answer")?;
     let cost = measure(BATCHES, ROUNDS, |_| {
+        // The vCPU first falls asleep, if the scheduler has preferred us.
+        std::thread::yield_now();
         wake.write(1)?;
         answer.read().map(drop)
     })
@@ -440,6 +449,7 @@ fn pair(
     };
     let wishes = Wishes::new(Mode::Pair, cpus);
     let guest = Guest::new(kvm, payload, cpus, irqchip, wishes, listener)?;
+    do_not_poll(&guest.machine.vm)?;
     let stop = Arc::new(Stop::new()?);
     let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
     let ending = wait(&stop);

@@ -11,7 +11,7 @@ use meter::{Counts, Event, EVENTS};
 
 /// The instructions of the C implementation (Linux 4.19, a lean build) for the same operation on the same
 /// board, and the cycles that its authors measured on a Cortex-A15 (ASPLOS 2014).
-const PEER: [(&str, Option<u32>, Option<u32>); 21] = [
+const PEER: [(&str, Option<u32>, Option<u32>); 22] = [
     ("hypercall (PSCI_VERSION)", Some(990), Some(5_326)),
     ("trapped CP15 read (ACTLR)", Some(1_146), None),
     ("distributor read (GICD_TYPER)", Some(1_442), Some(5_990)),
@@ -19,6 +19,7 @@ const PEER: [(&str, Option<u32>, Option<u32>); 21] = [
     ("SGI to self", Some(2_195), None),
     ("timer, spinning", Some(3_520), None),
     ("timer, WFI", Some(17_574), None),
+    ("timer, WFI, beyond the wait", Some(1_574), None),
     ("first touch, THP always, added", Some(197), None),
     ("first touch, THP never, added", Some(2_841), None),
     ("KVM_RUN to an MMIO exit, 1 slot", Some(2_300), None),

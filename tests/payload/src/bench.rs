@@ -308,6 +308,12 @@ pub(crate) fn run() {
         }
     });
     doorbell::measured("timer, WFI", &sleep);
+    let beyond = doorbell::Cost {
+        instructions: sleep.instructions - LONG_WAIT * INSTRUCTIONS_PER_TICK,
+        events: [0; EVENTS],
+        rounds: 1,
+    };
+    doorbell::measured("timer, WFI, beyond the wait", &beyond);
     touch_pages::<TOUCHES>("first touch, THP always", HUGE);
     touch_pages::<TOUCHES>("first touch, THP never", SMALL);
     touch_pages::<RESIDENT_TOUCHES>("first touch, resident pages", RESIDENT);
