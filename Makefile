@@ -47,6 +47,9 @@ test-qemu: module programs qemu
 bench: module programs
 	@tools/bench
 
+bench-baseline: module programs
+	@tools/bench baseline
+
 module: kernel vendor
 	@tools/module
 
@@ -89,4 +92,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu bench module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu bench bench-baseline module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

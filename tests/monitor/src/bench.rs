@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `monitor bench`: the cost of operations, beside the figures of the last C implementation.
+//! `costs.rs` has the table.
 //!
 //! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time; the counter's
 //! tick of 16 ns is 16 instructions. A bare-metal payload measures operations of a guest, this
@@ -9,22 +10,27 @@
 use std::fs;
 use std::hint::black_box;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kvm::uapi::{self, UserspaceMemoryRegion};
+use kvm::uapi::{self, IoEventFd, Irqfd, UserspaceMemoryRegion};
 use kvm::{Kvm, Vcpu, Vm};
+use meter::{Counts, Event};
+use vmm_sys_util::eventfd::EventFd;
 
+use crate::costs::{Cost, Table, KIB_OF_A_VM};
 use crate::doorbell::{self, Mode, Report, Wishes};
+use crate::elf;
 use crate::error::{Context, Error, Result};
 use crate::layout;
-use crate::memory::AlignedMapping;
+use crate::memory::{read_file, AlignedMapping, Memory};
 use crate::options::PayloadOptions;
-use crate::payload::Guest;
-use crate::vcpu::{self, kvm_error, Ending, Stop};
-use crate::vm::{open_kvm, Irqchip};
+use crate::payload::{wait, Guest, IS_MONITOR, RAM_MIB};
+use crate::vcpu::{self, kvm_error, Ending, Stop, Threads};
+use crate::vm::{open_kvm, Irqchip, Machine};
 
 const INSTRUCTIONS_PER_TICK: u64 = 16;
 /// Operations are measured in batches, and the median batch is reported: now and then the host does
@@ -39,6 +45,8 @@ const TOUCHED: usize = 4 << 20;
 const TOUCHES: usize = 5;
 /// How many VMs are kept alive at once.
 const MANY_VMS: usize = 64;
+/// How many ioeventfds a machine has that has many slots.
+const MANY_IOEVENTFDS: u64 = 1000;
 /// The row of the payload's for a machine with 500 slots.
 const MANY_SLOTS: &str = "first touch, resident, 500 slots";
 
@@ -48,26 +56,6 @@ const HUGE: Range<usize> = 16 << 20..36 << 20;
 const SMALL: Range<usize> = 36 << 20..56 << 20;
 /// First touches without huge pages, of pages that the host has already.
 const RESIDENT: Range<usize> = 56 << 20..64 << 20;
-
-/// The figure of the C implementation (Linux 4.19) for the same operation on the same board.
-const PEER: [(&str, u32); 16] = [
-    ("hypercall (PSCI_VERSION)", 1_042),
-    ("trapped CP15 read (ACTLR)", 1_201),
-    ("distributor read (GICD_TYPER)", 1_605),
-    ("MMIO read by the monitor", 2_727),
-    ("SGI to self", 2_389),
-    ("timer, spinning", 3_664),
-    ("timer, WFI", 18_042),
-    ("first touch, THP always", 1_066),
-    ("first touch, THP never", 4_761),
-    ("KVM_RUN to an MMIO exit, 1 slot", 2_477),
-    ("KVM_RUN to an MMIO exit, 10 slots", 2_719),
-    ("KVM_RUN with immediate_exit", 402),
-    ("VM create and close", 132_287),
-    ("VM create, 64 kept alive", 38_463),
-    ("vCPU create", 5_456),
-    ("vCPU init", 7_792),
-];
 
 /// The virtual counter, which the kernel lets programs read.
 #[cfg(target_arch = "arm")]
@@ -84,34 +72,105 @@ fn counter() -> u64 {
     0
 }
 
-fn print(name: &str, instructions: u64) {
-    let peer = PEER.iter().find(|(known, _)| *known == name);
-    let peer = peer.map_or("-".into(), |(_, figure)| figure.to_string());
-    println!("{name:<36} {instructions:>10} {peer:>10}");
+/// The middle one of some values.
+fn median<T: Ord + Copy + Default>(values: &mut [T]) -> T {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// The cost of a round of an operation in the median batch, without the loop around it.
+/// What some rounds of an operation take: ticks, and events of each kind.
+#[inline(always)]
+fn batch<E>(mut rounds: impl FnMut() -> Result<(), E>) -> Result<(u64, Counts), E> {
+    doorbell::settle();
+    // The events around the counter, so that the ticks are those of the operation alone.
+    let before = Counts::now();
+    let start = counter();
+    rounds()?;
+    let ticks = counter().wrapping_sub(start);
+    Ok((ticks, Counts::now().since(&before)))
+}
+
+/// Batches of an operation.
+#[derive(Default)]
+struct Samples {
+    ticks: Vec<u64>,
+    events: Vec<Counts>,
+}
+
+impl Samples {
+    fn add(&mut self, (ticks, events): (u64, Counts)) {
+        self.ticks.push(ticks);
+        self.events.push(events);
+    }
+
+    /// What the median batch takes: in ticks, and of each kind of events the number in the batch that is
+    /// the median by that number.
+    fn medians(mut self) -> (u64, Counts) {
+        let mut medians = Counts::NONE;
+        for event in Event::ALL {
+            let mut all: Vec<_> = self.events.iter().map(|counts| counts.of(event)).collect();
+            medians.0[event as usize] = median(&mut all);
+        }
+        (median(&mut self.ticks), medians)
+    }
+
+    /// The cost of a round, without what is around the operations of a batch.
+    fn cost(self, around: Self, rounds: u32) -> Cost {
+        let (ticks, mut counts) = self.medians();
+        let (ticks_around, events_around) = around.medians();
+        for (count, around) in counts.0.iter_mut().zip(events_around.0) {
+            *count = count.saturating_sub(around);
+        }
+        let ticks = ticks.saturating_sub(ticks_around);
+        let instructions =
+            (ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds);
+        Cost::new(instructions, &counts, rounds)
+    }
+}
+
+/// The cost of a round of an operation, without the loop around it.
 fn measure<E>(
     batches: usize,
     rounds: u32,
     mut operation: impl FnMut(u32) -> Result<(), E>,
-) -> Result<u64, E> {
-    let start = counter();
-    for round in 0..rounds {
-        black_box(round);
+) -> Result<Cost, E> {
+    let (mut samples, mut around) = (Samples::default(), Samples::default());
+    for number in 0..batches as u32 {
+        // The loop around is measured as often, since an interrupt may hit it as well.
+        around.add(batch(|| {
+            for round in 0..rounds {
+                black_box(round);
+            }
+            Ok(())
+        })?);
+        samples.add(batch(|| {
+            for round in 0..rounds {
+                operation(black_box(number * rounds + round))?;
+            }
+            Ok(())
+        })?);
     }
-    let around = counter().wrapping_sub(start);
-    let mut costs = Vec::with_capacity(batches);
-    for batch in 0..batches as u32 {
-        let start = counter();
-        for round in 0..rounds {
-            operation(black_box(batch * rounds + round))?;
+    Ok(samples.cost(around, rounds))
+}
+
+/// The cost of one of three steps that follow each other, of which each undoes the one before.
+fn measure_one_of<E>(
+    batches: usize,
+    which: usize,
+    mut step: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Cost, E> {
+    let (mut samples, mut around) = (Samples::default(), Samples::default());
+    for _ in 0..batches {
+        around.add(batch(|| Ok(()))?);
+        for n in 0..3 {
+            if n == which {
+                samples.add(batch(|| step(n))?);
+            } else {
+                step(n)?;
+            }
         }
-        costs.push(counter().wrapping_sub(start).saturating_sub(around));
     }
-    costs.sort_unstable();
-    let ticks = costs.get(batches / 2).copied().unwrap_or(0);
-    Ok((ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds))
+    Ok(samples.cost(around, 1))
 }
 
 /// Slots of a page each, beside the one of the guest's memory: `slots` are their numbers, and
@@ -131,14 +190,39 @@ fn add_slots(vm: &Vm, memory: &AlignedMapping, slots: Range<usize>) -> Result<()
     Ok(())
 }
 
+/// Eventfds that stores of the guest signal, at consecutive words.
+fn add_ioeventfds(vm: &Vm, count: u64) -> Result<Vec<EventFd>> {
+    let mut events = Vec::new();
+    for n in 0..count {
+        let event = EventFd::new(0).context("cannot make an eventfd")?;
+        let request = IoEventFd {
+            addr: layout::KICK_BASE + 4 * n,
+            len: 4,
+            fd: event.as_raw_fd(),
+            ..IoEventFd::default()
+        };
+        kvm::ioctl_ref(vm, uapi::IOEVENTFD(), &request)
+            .map_err(|e| kvm_error("KVM_IOEVENTFD", &e))?;
+        events.push(event);
+    }
+    Ok(events)
+}
+
 /// The measurements of the payload, in a machine with so many slots.
-fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()> {
+fn guest(
+    kvm: &Kvm,
+    payload: &Path,
+    irqchip: Irqchip,
+    slots: usize,
+    table: &Arc<Mutex<Table>>,
+) -> Result<()> {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
+    let rows = Arc::clone(table);
     let listener = move |report| {
-        if let Report::Measured(name, value) = &report {
+        if let Report::Measured(name, cost) = report {
             counted.fetch_add(1, Ordering::Relaxed);
-            print(name, (*value).into());
+            lock(&rows).add(&name, cost);
         } else {
             eprintln!("monitor: the payload told {report:?}");
         }
@@ -156,6 +240,8 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()
     let more = AlignedMapping::new(slots * PAGE_SIZE)?;
     let guest = Guest::new(kvm, payload, 1, irqchip, wishes, listener)?;
     add_slots(&guest.machine.vm, &more, 1..slots)?;
+    let events = if slots == 1 { 1 } else { MANY_IOEVENTFDS };
+    let _events = add_ioeventfds(&guest.machine.vm, events)?;
     let mapping = &guest.memory.mapping;
     mapping
         .advise(HUGE, libc::MADV_HUGEPAGE)
@@ -173,8 +259,8 @@ fn guest(kvm: &Kvm, payload: &Path, irqchip: Irqchip, slots: usize) -> Result<()
     }
 }
 
-/// The cost of the first touch of a page by a native process.
-fn native_touch(name: &str, advice: i32) -> Result<()> {
+/// The cost of the first touch of a page by a native process, and how much more a guest pays.
+fn native_touch(table: &mut Table, way: &str, advice: i32) -> Result<()> {
     let mapping = AlignedMapping::new(TOUCHES * TOUCHED)?;
     mapping
         .advise(0..TOUCHES * TOUCHED, advice)
@@ -188,17 +274,20 @@ fn native_touch(name: &str, advice: i32) -> Result<()> {
         }
         Ok(())
     })?;
-    print(name, cost);
+    table.add(&format!("native first touch, {way}"), cost);
+    if let Some(guest) = table.find(&format!("first touch, {way}")) {
+        table.add(&format!("first touch, {way}, added"), guest.above(&cost));
+    }
     Ok(())
 }
 
 /// The cost of a native process's sleep that is as short as the sleep of the guest's timer test.
-fn native_sleep() -> Result<()> {
+fn native_sleep(table: &mut Table) -> Result<()> {
     let cost = measure(SLEEPS, 1, |_| {
         std::thread::sleep(std::time::Duration::from_micros(16));
         Ok::<(), Error>(())
     })?;
-    print("native sleep of 16,000", cost);
+    table.add("native sleep of 16,000", cost);
     Ok(())
 }
 
@@ -214,8 +303,25 @@ fn run_to_echo(vcpu: &Vcpu) -> std::io::Result<()> {
     Err(std::io::Error::other("the guest did not read the doorbell"))
 }
 
+fn first_vcpu(machine: &Machine) -> Result<&Vcpu> {
+    let first = machine.vcpus.first();
+    first.ok_or_else(|| Error::new("the machine has no CPU"))
+}
+
+/// Brings a payload into the loop of its exits.
+fn start_exits(vcpu: &Vcpu) -> Result<()> {
+    // The payload asks for its mode first.
+    vcpu.run().map_err(|e| kvm_error("KVM_RUN", &e))?;
+    vcpu.run
+        .set_mmio_data([Mode::Exits as u8, 0, 0, 0, 0, 0, 0, 0]);
+    for _ in 0..8 {
+        run_to_echo(vcpu).context("KVM_RUN")?;
+    }
+    Ok(())
+}
+
 /// The cost of exits to a monitor.
-fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
+fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
     let guest = Guest::new(
         kvm,
         payload,
@@ -224,20 +330,10 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
         Wishes::new(Mode::Exits, 1),
         |_| {},
     )?;
-    let vcpu = guest
-        .machine
-        .vcpus
-        .first()
-        .ok_or_else(|| Error::new("the machine has no CPU"))?;
-    // The payload asks for its mode first.
-    vcpu.run().map_err(|e| kvm_error("KVM_RUN", &e))?;
-    vcpu.run
-        .set_mmio_data([Mode::Exits as u8, 0, 0, 0, 0, 0, 0, 0]);
-    for _ in 0..8 {
-        run_to_echo(vcpu).context("KVM_RUN")?;
-    }
+    let vcpu = first_vcpu(&guest.machine)?;
+    start_exits(vcpu)?;
     let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
-    print("KVM_RUN to an MMIO exit, 1 slot", cost);
+    table.add("KVM_RUN to an MMIO exit, 1 slot", cost);
 
     let more = AlignedMapping::new(500 * PAGE_SIZE)?;
     let mut slots = 1;
@@ -245,9 +341,18 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
         add_slots(&guest.machine.vm, &more, slots..many)?;
         slots = many;
         let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
-        print(&format!("KVM_RUN to an MMIO exit, {many} slots"), cost);
+        table.add(&format!("KVM_RUN to an MMIO exit, {many} slots"), cost);
     }
 
+    // The kernel's own share of a system call.
+    let null = fs::File::open("/dev/null").context("/dev/null")?;
+    let failing = measure(BATCHES, ROUNDS, |_| {
+        match kvm::ioctl(&null, uapi::RUN(), 0) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Error::new("/dev/null knows KVM_RUN")),
+        }
+    })?;
+    table.add("failing ioctl", failing);
     vcpu.run.set_immediate_exit(true);
     let cost = measure(BATCHES, ROUNDS, |_| match vcpu.run() {
         Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(()),
@@ -255,7 +360,138 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip) -> Result<()> {
         Ok(()) => Err(std::io::Error::other("immediate_exit was not obeyed")),
     })
     .context("KVM_RUN")?;
-    print("KVM_RUN with immediate_exit", cost);
+    table.add("KVM_RUN with immediate_exit", cost);
+    table.add("immediate_exit over failing ioctl", cost.above(&failing));
+    Ok(())
+}
+
+/// The cost of exits that take turns in so many VMs: each of them runs after another one on this CPU.
+fn turns(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
+    let file = read_file(payload)?;
+    let program = elf::parse(&file).context(payload.display())?;
+    // The same memory for all: they only read it, once they are in their loop.
+    let memory = Memory::new(RAM_MIB)?;
+    let mut machines: Vec<Machine> = Vec::new();
+    for many in [2, 8, MANY_VMS] {
+        while machines.len() < many {
+            for segment in &program.segments {
+                memory.write(segment.address.into(), segment.data)?;
+            }
+            let machine = Machine::new(kvm, &memory, 1, irqchip)?;
+            let vcpu = first_vcpu(&machine)?;
+            vcpu::set_entry(vcpu, program.entry, [IS_MONITOR, 0, 0])?;
+            start_exits(vcpu)?;
+            machines.push(machine);
+        }
+        let cost = measure(BATCHES, MANY_VMS as u32, |round| {
+            let machine = &machines[round as usize % many];
+            machine.vcpus.first().map_or(Ok(()), run_to_echo)
+        })
+        .context("KVM_RUN")?;
+        table.add(&format!("KVM_RUN to MMIO, by turns in {many} VMs"), cost);
+    }
+    Ok(())
+}
+
+/// Has vCPUs sleep at once: how long they poll depends on earlier sleeps.
+fn do_not_poll(vm: &Vm) -> Result<()> {
+    vm.enable_cap(uapi::CAP_HALT_POLL, 0, [0; 4])
+        .map_err(|e| kvm_error("KVM_ENABLE_CAP of KVM_CAP_HALT_POLL", &e))
+}
+
+/// The cost of waking a vCPU that sleeps by an irqfd, until a thread that sleeps has its answer by an
+/// ioeventfd.
+fn irqfd(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
+    let wishes = Wishes::new(Mode::Answer, 1);
+    let guest = Guest::new(kvm, payload, 1, irqchip, wishes, |_| {})?;
+    do_not_poll(&guest.machine.vm)?;
+    let answers = add_ioeventfds(&guest.machine.vm, 1)?;
+    let answer = answers
+        .first()
+        .ok_or_else(|| Error::new("there is no eventfd"))?;
+    let wake = EventFd::new(0).context("cannot make an eventfd")?;
+    let request = Irqfd {
+        fd: wake.as_raw_fd() as u32,
+        gsi: layout::WAKE_SPI,
+        ..Irqfd::default()
+    };
+    kvm::ioctl_ref(&*guest.machine.vm, uapi::IRQFD(), &request)
+        .map_err(|e| kvm_error("KVM_IRQFD", &e))?;
+    let stop = Arc::new(Stop::new()?);
+    let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
+    // The guest is ready.
+    answer.read().context("the guest's answer")?;
+    let cost = measure(BATCHES, ROUNDS, |_| {
+        // The vCPU first falls asleep, if the scheduler has preferred us.
+        std::thread::yield_now();
+        wake.write(1)?;
+        answer.read().map(drop)
+    })
+    .context("irqfd")?;
+    stop.end(Ending::Shutdown);
+    drop(threads);
+    table.add("irqfd wakes, ioeventfd answers", cost);
+    Ok(())
+}
+
+/// The cost of waking another vCPU, and of being woken by it, in a machine with so many.
+fn pair(
+    kvm: &Kvm,
+    payload: &Path,
+    irqchip: Irqchip,
+    cpus: u32,
+    table: &Arc<Mutex<Table>>,
+) -> Result<()> {
+    let rows = Arc::clone(table);
+    let listener = move |report| match report {
+        Report::Measured(name, cost) => lock(&rows).add(&name, cost),
+        report => eprintln!("monitor: the payload told {report:?}"),
+    };
+    let wishes = Wishes::new(Mode::Pair, cpus);
+    let guest = Guest::new(kvm, payload, cpus, irqchip, wishes, listener)?;
+    do_not_poll(&guest.machine.vm)?;
+    let stop = Arc::new(Stop::new()?);
+    let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
+    let ending = wait(&stop);
+    drop(threads);
+    match ending {
+        Ending::Shutdown => Ok(()),
+        ending => Err(Error::new(format!("the payload ended with {ending:?}"))),
+    }
+}
+
+/// The cost of changes of a slot, beside so many others.
+fn slots(kvm: &Kvm, table: &mut Table) -> Result<()> {
+    const MOST: usize = 501;
+    let memory = AlignedMapping::new(MOST * PAGE_SIZE)?;
+    let error = |e| kvm_error("KVM_SET_USER_MEMORY_REGION", &e);
+    let vm = kvm
+        .create_vm()
+        .map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
+    let mut others = 0;
+    for many in [0, 1, 100, 500] {
+        add_slots(&vm, &memory, 1 + others..1 + many)?;
+        others = many;
+        // Below all others, and then above.
+        let slot = |guest_phys_addr, pages| UserspaceMemoryRegion {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr,
+            memory_size: pages * PAGE_SIZE as u64,
+            userspace_addr: memory.as_ptr() as usize as u64,
+        };
+        let states = [
+            ("added", slot(0x8000_0000, 1)),
+            ("moved", slot(0xfff0_0000, 1)),
+            ("deleted", slot(0, 0)),
+        ];
+        for (which, (what, _)) in states.iter().enumerate() {
+            let cost = measure_one_of(BATCHES, which, |n| vm.set_user_memory_region(&states[n].1))
+                .map_err(error)?;
+            let s = if many == 1 { "" } else { "s" };
+            table.add(&format!("slot {what}, {many} other{s}"), cost);
+        }
+    }
     Ok(())
 }
 
@@ -274,36 +510,48 @@ fn free_memory() -> Result<u64> {
 }
 
 /// The cost of making VMs and vCPUs.
-fn creation(kvm: &Kvm) -> Result<()> {
+fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
     let create = |_| kvm.create_vm();
     drop(create(0).map_err(|e| kvm_error("KVM_CREATE_VM", &e))?);
     let cost = measure(BATCHES, 1, |round| create(round).map(drop));
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
-    print("VM create and close", cost);
+    table.add("VM create and close", cost);
+
+    let size = kvm
+        .vcpu_mmap_size()
+        .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
+    for vcpus in [1, 2, 4] {
+        let cost = measure(BATCHES, 1, |_| {
+            let vm = kvm.create_vm()?;
+            let vcpus: std::io::Result<Vec<Vcpu>> =
+                (0..vcpus).map(|id| vm.create_vcpu(id, size)).collect();
+            vcpus.map(drop)
+        });
+        let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?;
+        let s = if vcpus == 1 { "" } else { "s" };
+        table.add(&format!("VM create and close, {vcpus} vCPU{s}"), cost);
+    }
 
     let mut vms: Vec<Vm> = Vec::with_capacity(MANY_VMS);
     let before = free_memory()?;
     let cost = measure(MANY_VMS, 1, |round| create(round).map(|vm| vms.push(vm)));
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
     let memory = before.saturating_sub(free_memory()?) / MANY_VMS as u64;
-    print("VM create, 64 kept alive", cost);
-    println!(
-        "{:<36} {memory:>10} {:>10}",
-        "KiB of memory for each of them", 17
-    );
+    table.add("VM create, 64 kept alive", cost);
+    table.add_amount(KIB_OF_A_VM, memory);
 
-    let size = kvm
-        .vcpu_mmap_size()
-        .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
     let mut fds = Vec::with_capacity(MANY_VMS);
+    let before = free_memory()?;
     let cost = measure(MANY_VMS, 1, |round| {
         let vm = &vms[round as usize % MANY_VMS];
         kvm::ioctl(vm, uapi::CREATE_VCPU(), 0).map(|fd| fds.push(fd))
     });
-    print(
+    table.add(
         "vCPU create",
         cost.map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?,
     );
+    let memory = before.saturating_sub(free_memory()?) / MANY_VMS as u64;
+    table.add_amount("KiB of memory for each vCPU", memory);
     for fd in fds {
         // SAFETY: The kernel has just given us these.
         unsafe { libc::close(fd) };
@@ -323,23 +571,44 @@ fn creation(kvm: &Kvm) -> Result<()> {
         let (vcpu, init) = &vcpus[round as usize % MANY_VMS];
         vcpu.init(init)
     });
-    print(
+    table.add(
         "vCPU init",
         cost.map_err(|e| kvm_error("KVM_ARM_VCPU_INIT", &e))?,
     );
     Ok(())
 }
 
-/// Measures everything.
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Measures everything. The file gets the costs as JSON.
 pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
-    println!("{:<36} {:>10} {:>10}", "operation", "here", "C peer");
-    guest(&kvm, &options.payload, options.irqchip, 1)?;
-    guest(&kvm, &options.payload, options.irqchip, 500)?;
-    native_sleep()?;
-    native_touch("native first touch, THP always", libc::MADV_HUGEPAGE)?;
-    native_touch("native first touch, THP never", libc::MADV_NOHUGEPAGE)?;
-    exits(&kvm, &options.payload, options.irqchip)?;
-    creation(&kvm)?;
+    let (payload, irqchip) = (&options.payload, options.irqchip);
+    // The first question starts the count.
+    Counts::now();
+    Table::print_head();
+    let shared = Arc::new(Mutex::new(Table::default()));
+    guest(&kvm, payload, irqchip, 1, &shared)?;
+    guest(&kvm, payload, irqchip, 500, &shared)?;
+    let mut table = lock(&shared);
+    native_sleep(&mut table)?;
+    native_touch(&mut table, "THP always", libc::MADV_HUGEPAGE)?;
+    native_touch(&mut table, "THP never", libc::MADV_NOHUGEPAGE)?;
+    exits(&kvm, payload, irqchip, &mut table)?;
+    // Early: what VMs that are gone leave in the kernel's caches would be missing in the memory of new ones.
+    creation(&kvm, &mut table)?;
+    drop(table);
+    for cpus in [2, 4] {
+        pair(&kvm, payload, irqchip, cpus, &shared)?;
+    }
+    let mut table = lock(&shared);
+    irqfd(&kvm, payload, irqchip, &mut table)?;
+    turns(&kvm, payload, irqchip, &mut table)?;
+    slots(&kvm, &mut table)?;
+    if let Some(file) = &options.json {
+        fs::write(file, table.json()).context(file.display())?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,13 +3,16 @@
 //! The doorbell: a bare-metal payload gets its task and reports its results by this device.
 //! `tests/payload/src/doorbell.rs` is the other side.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use kvm::Vm;
+use meter::Counts;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::bus::MmioDevice;
+use crate::costs::Cost;
 use crate::layout;
 
 // Registers.
@@ -41,6 +44,11 @@ const HOST_MIDR: u64 = 0x4c;
 /// Bytes of the window that were read, and written.
 const WINDOW_READS: u64 = 0x50;
 const WINDOW_WRITES: u64 = 0x54;
+/// The address in memory of the numbers of events, and the number of rounds that these are of.
+const EVENTS: u64 = 0x58;
+const ROUNDS: u64 = 0x5c;
+/// Settles the host.
+const SETTLE: u64 = 0x60;
 
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 const COMMAND_MEASURED: u32 = 1;
@@ -58,12 +66,16 @@ pub(crate) enum Mode {
     Bench = 1,
     /// Leave the guest by reads of [`ECHO`] for ever.
     Exits = 2,
+    /// Measure how two CPUs wake each other.
+    Pair = 3,
+    /// Answer each interrupt by a store to [`layout::KICK_BASE`], for ever.
+    Answer = 4,
 }
 
 /// A report of a payload.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Report {
-    Measured(String, u32),
+    Measured(String, Cost),
     Passed(String),
     /// The text of a failure, and numbers that belong to it.
     Failed(String, String, [u32; 3]),
@@ -101,6 +113,12 @@ impl Wishes {
         let begins = |list: &[String]| list.iter().any(|start| name.starts_with(start));
         (self.only.is_empty() || begins(&self.only)) && !begins(&self.skip)
     }
+}
+
+/// Uses floating point. Exits cost some instructions less or more if the host's kernel has turned VFP off
+/// for a thread, which it does when it switches to another one and keeps until the thread uses VFP.
+pub(crate) fn settle() -> u32 {
+    black_box(black_box(1.5_f64) * 2.0) as u32
 }
 
 /// A device that is like memory, and counts accesses.
@@ -141,6 +159,8 @@ pub(crate) struct Doorbell {
     name: [u32; 2],
     what: [u32; 2],
     values: [u32; 3],
+    /// The address of the numbers of events, and the rounds.
+    events: [u32; 2],
     scratch: [u8; 8],
     window_reads: Arc<AtomicU32>,
     window_writes: Arc<AtomicU32>,
@@ -162,6 +182,7 @@ impl Doorbell {
             name: [0; 2],
             what: [0; 2],
             values: [0; 3],
+            events: [0; 2],
             scratch: [0; 8],
             window_reads: Arc::default(),
             window_writes: Arc::default(),
@@ -189,13 +210,29 @@ impl Doorbell {
         }
     }
 
+    /// What the payload has measured.
+    fn cost(&self) -> Cost {
+        let [address, rounds] = self.events;
+        let mut bytes = [0; meter::EVENTS * 4];
+        let read = self
+            .memory
+            .read_slice(&mut bytes, GuestAddress(address.into()));
+        let mut events = [0; meter::EVENTS];
+        if read.is_ok() {
+            for (count, word) in events.iter_mut().zip(bytes.chunks_exact(4)) {
+                *count = word.try_into().map_or(0, u32::from_le_bytes).into();
+            }
+        }
+        Cost::new(self.values[0].into(), &Counts(events), rounds)
+    }
+
     fn command(&mut self, command: u32) {
         let name = self.text(self.name);
-        let [value, ..] = self.values;
         let what = self.text(self.what);
+        let cost = self.cost();
         self.what = [0; 2];
         (self.listener)(match command {
-            COMMAND_MEASURED => Report::Measured(name, value),
+            COMMAND_MEASURED => Report::Measured(name, cost),
             COMMAND_PASSED => Report::Passed(name),
             COMMAND_FAILED => Report::Failed(name, what, self.values),
             _ => Report::Failed(format!("doorbell command {command}"), what, self.values),
@@ -215,6 +252,7 @@ impl MmioDevice for Doorbell {
             HOST_MIDR => self.wishes.host_midr,
             WINDOW_READS => self.window_reads.load(Ordering::Relaxed),
             WINDOW_WRITES => self.window_writes.load(Ordering::Relaxed),
+            SETTLE => settle(),
             _ => {
                 let at = offset.wrapping_sub(SCRATCH) as usize;
                 let bytes = at
@@ -249,6 +287,8 @@ impl MmioDevice for Doorbell {
             VALUE => self.values[0] = value,
             VALUE_2 => self.values[1] = value,
             VALUE_3 => self.values[2] = value,
+            EVENTS => self.events[0] = value,
+            ROUNDS => self.events[1] = value,
             COMMAND => self.command(value),
             SPI_LEVEL => {
                 let intid = layout::FIRST_SPI + layout::DOORBELL_SPI;

@@ -19,6 +19,11 @@ pub(crate) const DOORBELL_SPI: u32 = 8;
 pub(crate) const WINDOW_BASE: u64 = 0x0103_0000;
 pub(crate) const WINDOW_SIZE: u64 = 0x2000;
 
+/// Where eventfds are for stores of payloads that are measured.
+pub(crate) const KICK_BASE: u64 = 0x0104_0000;
+/// The interrupt by which the monitor wakes such a payload.
+pub(crate) const WAKE_SPI: u32 = 32;
+
 /// The virtio-mmio devices, one after the other.
 pub(crate) const VIRTIO_BASE: u64 = 0x0200_0000;
 pub(crate) const VIRTIO_SIZE: u64 = 0x200;

@@ -9,6 +9,7 @@ mod bench;
 mod boot;
 mod bus;
 mod console;
+mod costs;
 mod doorbell;
 mod elf;
 mod error;

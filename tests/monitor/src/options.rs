@@ -15,7 +15,7 @@ usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [
                    [--slot-every MS --slot log|move]
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy] [--only NAME]...
                        [--skip NAME]... [--timer-interrupts N]
-       monitor bench --payload FILE
+       monitor bench --payload FILE [--json FILE]
 
 run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leaves).
          Exit status: 0 the guest powered off, 3 it asked for a restart, 1 an error.
@@ -26,7 +26,8 @@ run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leav
          then read and turned off, or its vCPUs pause while the memory moves elsewhere and back.
 payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
          by how their names begin.
-bench    measures what operations cost, in instructions under QEMU's -icount.";
+bench    measures what operations cost, in instructions under QEMU's -icount. --json writes the
+         costs to a file, too.";
 
 /// The kernel's command line, unless the user gives another.
 const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";
@@ -73,6 +74,8 @@ pub(crate) struct PayloadOptions {
     pub skip: Vec<String>,
     /// How many interrupts of a timer are counted.
     pub timer_interrupts: u32,
+    /// The file that gets costs as JSON.
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -93,6 +96,7 @@ struct Values {
     mem: Option<u64>,
     disks: Vec<PathBuf>,
     payload: Option<PathBuf>,
+    json: Option<PathBuf>,
     irqchip: Irqchip,
     move_every: Option<Duration>,
     moves: Option<u32>,
@@ -161,6 +165,7 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
             "--skip" => values.skip.push(value),
             "--timer-interrupts" => values.timer_interrupts = Some(number(&option, &value)?),
             "--payload" => values.payload = Some(value.into()),
+            "--json" => values.json = Some(value.into()),
             _ => {
                 values.irqchip = match value.as_str() {
                     "device" => Irqchip::Device,
@@ -180,7 +185,8 @@ fn cpus(values: &Values) -> Result<u32> {
     }
 }
 
-fn payload(arguments: impl Iterator<Item = String>) -> Result<PayloadOptions> {
+/// The options of a payload, and `more` that are allowed.
+fn payload(arguments: impl Iterator<Item = String>, more: &[&str]) -> Result<PayloadOptions> {
     let allowed = [
         "--payload",
         "--cpus",
@@ -189,13 +195,14 @@ fn payload(arguments: impl Iterator<Item = String>) -> Result<PayloadOptions> {
         "--skip",
         "--timer-interrupts",
     ];
-    let values = values(&allowed, arguments)?;
+    let values = values(&[&allowed, more].concat(), arguments)?;
     Ok(PayloadOptions {
         cpus: cpus(&values)?,
         irqchip: values.irqchip,
         only: values.only,
         skip: values.skip,
         timer_interrupts: values.timer_interrupts.unwrap_or(10_000),
+        json: values.json,
         payload: values
             .payload
             .ok_or_else(|| Error::new(format!("--payload is missing\n{USAGE}")))?,
@@ -245,8 +252,8 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 slot: values.slot_every.zip(values.slot),
             }))
         }
-        Some("payload") => payload(arguments).map(Command::Payload),
-        Some("bench") => payload(arguments).map(Command::Bench),
+        Some("payload") => payload(arguments, &[]).map(Command::Payload),
+        Some("bench") => payload(arguments, &["--json"]).map(Command::Bench),
         Some("help" | "--help" | "-h") => Ok(Command::Help),
         Some(other) => Err(Error::new(format!("unknown command {other}\n{USAGE}"))),
         None => Err(Error::new(USAGE)),

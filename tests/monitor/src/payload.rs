@@ -30,7 +30,7 @@ const PATIENCE: u64 = 300;
 const SLOW: Duration = Duration::from_millis(500);
 /// The value in R0 by which the payload knows that there is a monitor
 /// (`tests/payload/src/board.rs`).
-const IS_MONITOR: u32 = 0x6d6f_6e69;
+pub(crate) const IS_MONITOR: u32 = 0x6d6f_6e69;
 /// The number of the small slot. No other code uses this number.
 const SMALL_SLOT: u32 = 20;
 const PAGE_SIZE: usize = 4096;
@@ -125,7 +125,7 @@ impl Guest {
 }
 
 /// Waits until the guest has come to its end, but not for ever.
-fn wait(stop: &Stop) -> Ending {
+pub(crate) fn wait(stop: &Stop) -> Ending {
     let (start, patience) = (Instant::now(), patience(PATIENCE));
     loop {
         if let Some(ending) = stop.ending() {
@@ -165,7 +165,7 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
             let [a, b, c] = values;
             println!("not ok {name}: {what} ({a:#x}, {b:#x}, {c:#x})");
         }
-        Report::Measured(name, value) => println!("{name} {value}"),
+        Report::Measured(name, cost) => println!("{name} {}", cost.instructions),
     };
     let wishes = Wishes {
         only: options.only.clone(),

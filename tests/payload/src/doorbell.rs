@@ -29,6 +29,9 @@ const SEED: usize = 0x48;
 const HOST_MIDR: usize = 0x4c;
 const WINDOW_READS: usize = 0x50;
 const WINDOW_WRITES: usize = 0x54;
+const EVENTS: usize = 0x58;
+const ROUNDS: usize = 0x5c;
+const SETTLE: usize = 0x60;
 
 const COMMAND_MEASURED: u32 = 1;
 const COMMAND_PASSED: u32 = 2;
@@ -36,6 +39,8 @@ const COMMAND_FAILED: u32 = 3;
 
 pub(crate) const MODE_BENCH: u32 = 1;
 pub(crate) const MODE_EXITS: u32 = 2;
+pub(crate) const MODE_PAIR: u32 = 3;
+pub(crate) const MODE_ANSWER: u32 = 4;
 
 /// The result of a read of the echo register.
 pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
@@ -43,6 +48,8 @@ pub(crate) const ECHO_VALUE: u32 = 0x8182_8384;
 pub(crate) const SPI: u32 = 40;
 /// A device of the monitor that is like memory, of two pages.
 pub(crate) const WINDOW: usize = 0x0103_0000;
+/// Where the monitor has eventfds for stores: one at the begin, or one at each word of 1,000.
+pub(crate) const KICK: usize = 0x0104_0000;
 
 #[inline(always)]
 fn read(register: usize) -> u32 {
@@ -156,13 +163,30 @@ fn command(name: &str, value: u32, command: u32) {
     write(COMMAND, command);
 }
 
-/// Reports what an operation costs.
-pub(crate) fn measured(name: &str, instructions: u32) {
+/// Has the monitor bring the host into a state that is always the same.
+pub(crate) fn settle() {
     if board::is_guest() {
-        command(name, instructions, COMMAND_MEASURED);
+        read(SETTLE);
+    }
+}
+
+/// The cost of an operation.
+pub(crate) struct Cost {
+    pub instructions: u32,
+    /// The number of events of each kind in so many rounds.
+    pub events: [u32; meter::EVENTS],
+    pub rounds: u32,
+}
+
+/// Reports what an operation costs.
+pub(crate) fn measured(name: &str, cost: &Cost) {
+    if board::is_guest() {
+        write(EVENTS, cost.events.as_ptr() as u32);
+        write(ROUNDS, cost.rounds);
+        command(name, cost.instructions, COMMAND_MEASURED);
     } else {
         print(&[name]);
-        print_number(instructions);
+        print_number(cost.instructions);
         print(&["\n"]);
     }
 }
