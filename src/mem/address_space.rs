@@ -494,7 +494,8 @@ impl AddressSpace {
 #[pinned_drop]
 impl PinnedDrop for AddressSpace {
     fn drop(self: Pin<&mut Self>) {
-        self.project().stage2.clear(cond_resched);
+        let this = self.project();
+        this.stage2.clear(&mut this.root_right.lock(), cond_resched);
         // TLBs may hold entries of this VMID still: it is given out again only after a roll-over,
         // which flushes them.
     }
