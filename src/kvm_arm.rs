@@ -30,7 +30,7 @@
 //!
 //! Spinlocks of memory, under which nothing is allocated, as notifiers can come from reclaim:
 //!
-//! 8. `AddressSpace::slots`: which set of slots is the present one
+//! 8. `AddressSpace::slots`: the slots
 //! 9. `AddressSpace::stripes`: regions of 2 MiB of the stage-2 table, dealt out to 16 locks
 //! 10. `Invalidations::changes`: changes of memory by the host, under way and ended
 //!

@@ -13,7 +13,10 @@ use core::sync::atomic::{
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::SpinLock, //
+    sync::{
+        SetOnce,
+        SpinLock, //
+    },
 };
 use kvm_bindings as uapi;
 
@@ -143,22 +146,39 @@ pub(crate) struct Bus {
     entries: SpinLock<Entries>,
     /// Whether there was ever an entry.
     is_used: AtomicBool,
-    ring: Ring,
+    /// The ring, once a zone is there or a monitor maps it. Written with the lock of `entries`
+    /// held.
+    ring: SetOnce<Ring>,
 }
 
 impl Bus {
     /// An empty one.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
             entries <- new_spinlock!(Entries::default(), "kvm_arm_bus"),
             is_used: AtomicBool::new(false),
-            ring: Ring::new()?,
+            ring: SetOnce::new(),
         })
     }
 
-    /// The ring, which vCPUs map beside their page.
-    pub(crate) fn ring(&self) -> &Ring {
-        &self.ring
+    /// The ring, which vCPUs map beside their page. Makes it if it is not there yet.
+    pub(crate) fn ring(&self) -> Result<&Ring> {
+        if let Some(ring) = self.ring.as_ref() {
+            return Ok(ring);
+        }
+        let ring = Ring::new()?;
+        let entries = self.entries.lock();
+        // Another thread may have been faster, and be done: it had the lock.
+        let left = match self.ring.as_ref() {
+            None => {
+                self.ring.populate(ring);
+                None
+            }
+            Some(_) => Some(ring),
+        };
+        drop(entries);
+        drop(left);
+        self.ring.as_ref().ok_or(ENOMEM)
     }
 
     /// Takes a store; false if nobody here wants it.
@@ -178,7 +198,10 @@ impl Bus {
         }
         let mut zones = entries.zones.iter();
         zones.any(|zone| zone.space == Space::Memory && zone.has(address, len as u64))
-            && self.ring.push(address, len as u32, value.to_le_bytes())
+            && self
+                .ring
+                .as_ref()
+                .is_some_and(|ring| ring.push(address, len as u32, value.to_le_bytes()))
     }
 
     /// Carries out KVM_IOEVENTFD.
@@ -233,6 +256,7 @@ impl Bus {
     /// Carries out KVM_REGISTER_COALESCED_MMIO.
     pub(crate) fn register_zone(&self, arg: usize) -> Result {
         let zone = read_zone(arg)?;
+        self.ring()?;
         self.add(
             |entries| &mut entries.zones,
             zone,

@@ -233,6 +233,6 @@ impl FileObject for VcpuFile {
     }
 
     fn mmap(this: ArcBorrow<'_, Self>, vma: &VmaNew) -> Result {
-        this.vcpu.run_page.mmap(vma, this.vm.bus.ring().page())
+        this.vcpu.run_page.mmap(vma, this.vm.bus.ring()?.page())
     }
 }

@@ -112,9 +112,12 @@ impl Default for Stripe {
 ///
 /// # Invariants
 ///
-/// There is one for each table.
+/// There is one for each table. All entries of the root that lead to a table have an index in
+/// `used`.
 #[derive(Debug)]
-pub struct Root(());
+pub struct Root {
+    used: Range<usize>,
+}
 
 /// A stage-2 table.
 pub struct Stage2<M: TableMemory> {
@@ -171,7 +174,9 @@ pub fn regions(range: Range<Ipa>) -> impl Iterator<Item = Range<Ipa>> {
 impl<M: TableMemory> Stage2<M> {
     /// Takes an empty table. Gives along the rights to change it.
     pub fn new(memory: M) -> (Self, Root, [Stripe; STRIPES]) {
-        (Self { memory }, Root(()), core::array::from_fn(Stripe))
+        // INVARIANT: No entry leads anywhere.
+        let right = Root { used: 0..0 };
+        (Self { memory }, right, core::array::from_fn(Stripe))
     }
 
     /// The memory.
@@ -182,7 +187,7 @@ impl<M: TableMemory> Stage2<M> {
     /// Makes sure that there are second-level tables for all of `range`.
     pub fn prepare<E>(
         &self,
-        _: &mut Root,
+        right: &mut Root,
         range: Range<Ipa>,
         mut allocate: impl FnMut() -> Result<Pa, E>,
     ) -> Result<(), E> {
@@ -193,6 +198,12 @@ impl<M: TableMemory> Stage2<M> {
             let desc = Stage2Desc(self.memory.read(root, index));
             if desc.kind(ROOT_LEVEL) != DescKind::Table {
                 let table = allocate()?;
+                let used = &mut right.used;
+                *used = if used.start == used.end {
+                    index..index + 1
+                } else {
+                    used.start.min(index)..used.end.max(index + 1)
+                };
                 // Walks must see the zeroes of the new table before they see the table.
                 self.memory.publish();
                 self.memory.write(root, index, Stage2Desc::table(table).0);
@@ -221,9 +232,9 @@ impl<M: TableMemory> Stage2<M> {
 
     /// Gives back all tables below the root. No CPU may walk the table any more. `pause` is called
     /// now and then.
-    pub fn clear(&mut self, mut pause: impl FnMut()) {
+    pub fn clear(&mut self, right: &mut Root, mut pause: impl FnMut()) {
         let root = self.memory.root();
-        for at in 0..1 << (IPA_BITS - shift(ROOT_LEVEL)) {
+        for at in core::mem::take(&mut right.used) {
             let upper = Stage2Desc(self.memory.read(root, at));
             if upper.kind(ROOT_LEVEL) != DescKind::Table {
                 continue;

@@ -4,9 +4,13 @@
 //! copies the host's mappings of them.
 
 use core::{
-    ops::Range,
+    ops::{
+        Deref,
+        Range, //
+    },
     sync::atomic::{
         AtomicU32,
+        AtomicU64,
         Ordering, //
     },
 };
@@ -35,24 +39,31 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::stage2::{
-    self,
-    MapError,
-    MapSize,
-    Root,
-    Stage2,
-    Stripe,
-    TableMemory,
-    STRIPES, //
+use machine::{
+    slot::{
+        Found,
+        Place, //
+    },
+    stage2::{
+        self,
+        MapError,
+        MapSize,
+        Root,
+        Stage2,
+        Stripe,
+        TableMemory,
+        STRIPES, //
+    },
 };
 
 use super::{
     invalidations::Invalidations,
     slots::{
         After,
+        Request,
+        Room,
         Slot,
         SlotChange,
-        SlotSet,
         Slots, //
     },
     stats::MemoryStats,
@@ -91,6 +102,9 @@ pub(crate) struct AddressSpace {
     pub(super) changes: Mutex<()>,
     #[pin]
     pub(super) slots: SpinLock<Slots>,
+    /// The number of changes of slots so far, written with the lock of `slots` held. It has 64
+    /// bits, as a vCPU may remember one for ever ([`Gap`]).
+    generation: AtomicU64,
     #[pin]
     pub(super) invalidations: Invalidations,
     /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
@@ -101,6 +115,16 @@ pub(crate) struct AddressSpace {
     /// A fault holds the stripe of its region, and waits for no other.
     #[pin]
     stripes: [SpinLock<Stripe>; STRIPES],
+}
+
+/// Frames of the guest that are in no slot.
+///
+/// # Invariants
+///
+/// No slot had any of `frames` while the number of changes of slots was `generation`.
+pub(super) struct Gap {
+    frames: Range<u32>,
+    generation: u64,
 }
 
 /// Where an address of the guest is in the process.
@@ -127,7 +151,8 @@ impl AddressSpace {
                 lowvisor: lowvisor.clone(),
                 root,
                 changes <- new_mutex!((), "kvm_arm_slot_changes"),
-                slots <- new_spinlock!(Slots::empty()?, "kvm_arm_slots"),
+                slots <- new_spinlock!(Slots::new(), "kvm_arm_slots"),
+                generation: AtomicU64::new(0),
                 invalidations <- Invalidations::new(),
                 manual_protect: AtomicU32::new(0),
                 stage2,
@@ -146,63 +171,87 @@ impl AddressSpace {
         Vttbr::new(self.vmid.number(), self.root).0
     }
 
-    /// The slots as they are now.
-    pub(crate) fn slots(&self) -> Arc<SlotSet> {
-        self.slots.lock().set.clone()
+    /// The slots as they are now, and stay until the result is dropped.
+    pub(crate) fn slots(&self) -> impl Deref<Target = Slots> + '_ {
+        self.slots.lock()
+    }
+
+    /// The places of all slots, in the guest's order. A slot that is added, moved or deleted
+    /// meanwhile may be among them or not.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let mut next = Some(0);
+        core::iter::from_fn(move || {
+            let place = self.slots.lock().table.next_from(next?)?.place;
+            next = u32::try_from(place.end()).ok();
+            Some(place)
+        })
     }
 
     /// Carries out `KVM_SET_USER_MEMORY_REGION`.
     pub(crate) fn set_region(&self, region: &uapi::kvm_userspace_memory_region) -> Result {
+        let request = Request::new(region)?;
         let _changes = self.changes.lock();
-        let old = self.slots();
         let all_dirty =
             self.manual_protect.load(Ordering::Relaxed) & uapi::KVM_DIRTY_LOG_INITIALLY_SET != 0;
-        match old.change(region, all_dirty)? {
-            SlotChange::None => Ok(()),
-            SlotChange::New { set, after } => {
-                let set = Arc::new(set, GFP_KERNEL_ACCOUNT)?;
-                // The other slots have their tables, which stay for as long as the VM does.
-                if let Some(new) = set.with_id(region.slot) {
-                    self.prepare(new.ipas())?;
-                }
-                let going = match &after {
-                    After::Unmap(gone) => Some(gone.clone()),
-                    _ => None,
-                };
-                let old = {
-                    let mut slots = self.slots.lock();
-                    slots.going = going;
-                    core::mem::replace(&mut slots.set, set)
-                };
-                // From here on faults see the new slots. A fault that looked at the old ones finds
-                // the number of changes different when it comes to map its page.
-                self.invalidations.note_slots();
-                match after {
-                    After::Nothing => (),
-                    After::Unmap(gone) => {
-                        self.in_pieces(gone.ipas(), |region, range| {
-                            self.unmap(region, range);
-                            region.prune(|| self.flush_tlb());
-                        });
-                        let gone = self.slots.lock().going.take();
-                        // Not under the lock: the slot may have the last reference to its log.
-                        drop(gone);
-                    }
-                    After::Protect(slot) => {
-                        self.in_pieces(slot.ipas(), |region, range| {
-                            if region.write_protect(range.clone()).flush {
-                                self.flush_tlb();
-                                // The monitor copies all pages now.
-                                self.clean_written(region, range);
-                            }
-                        });
-                    }
-                    After::Rebuild(slot) => self.rebuild_blocks(&slot),
-                }
-                drop(old);
-                Ok(())
-            }
+        let (old, is_taken, more_room) = {
+            let slots = self.slots.lock();
+            let old = slots.table.with_id(request.id).cloned();
+            let is_taken = slots
+                .table
+                .has_any(request.start, request.end, Some(request.id));
+            (old, is_taken, slots.table.room_for(request.id))
+        };
+        let (slot, after) = match request.change(old.as_ref(), is_taken, all_dirty)? {
+            SlotChange::None => return Ok(()),
+            SlotChange::New { slot, after } => (slot, after),
+        };
+        let mut room = None;
+        if let Some(slot) = &slot {
+            // The other slots have their tables, which stay for as long as the VM does.
+            self.prepare(slot.ipas())?;
+            // Room that is not needed after all is for later slots.
+            room = more_room.map(Room::new).transpose()?;
         }
+        // Nothing is allocated or freed with the lock held: the caller drops what comes back.
+        let (_old, _room, _rejected) = {
+            let slots = &mut *self.slots.lock();
+            let room = room.map(|room| slots.table.move_to(room));
+            let old = slots.table.remove(request.id);
+            if matches!(after, After::Unmap(_)) {
+                slots.going = old.clone();
+            }
+            // The slot fits: it was checked above, and only holders of `changes` change slots.
+            let rejected = slot.and_then(|slot| slots.table.add(slot).err());
+            let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
+            self.generation.store(generation, Ordering::Relaxed);
+            (old, room, rejected)
+        };
+        // From here on faults see the new slots. A fault that looked at the old ones finds the
+        // number of changes different when it comes to map its page.
+        self.invalidations.note_slots();
+        match after {
+            After::Nothing => (),
+            After::Unmap(gone) => {
+                self.in_pieces(gone.ipas(), |region, range| {
+                    self.unmap(region, range);
+                    region.prune(|| self.flush_tlb());
+                });
+                let gone = self.slots.lock().going.take();
+                // Not under the lock: the slot may have the last reference to its log.
+                drop(gone);
+            }
+            After::Protect(slot) => {
+                self.in_pieces(slot.ipas(), |region, range| {
+                    if region.write_protect(range.clone()).flush {
+                        self.flush_tlb();
+                        // The monitor copies all pages now.
+                        self.clean_written(region, range);
+                    }
+                });
+            }
+            After::Rebuild(slot) => self.rebuild_blocks(&slot),
+        }
+        Ok(())
     }
 
     /// Makes sure that something can be mapped in `range`. May sleep.
@@ -236,22 +285,43 @@ impl AddressSpace {
 
     /// Where in the process an address of the guest is, if it is in a slot.
     pub(super) fn user_address(&self, ipa: Ipa) -> Option<UserAddress> {
+        self.locate(ipa).ok()
+    }
+
+    /// The same. If the address is in no slot, the result is the gap that it is in.
+    pub(super) fn locate(&self, ipa: Ipa) -> Result<UserAddress, Gap> {
         let sequence = self.invalidations.count();
         let gfn = ipa.gfn();
         let region = ipa.0 & !(MapSize::Block.bytes() - 1);
         let slots = self.slots.lock();
-        let slot = slots.set.find(gfn)?.clone();
+        let slot = match slots.table.look_up(gfn) {
+            Found::Slot(slot) => slot.clone(),
+            Found::Nothing(frames) => {
+                // INVARIANT: With the lock held, the number belongs to the slots.
+                let generation = self.generation.load(Ordering::Relaxed);
+                return Err(Gap { frames, generation });
+            }
+        };
         let is_going = slots.going.as_ref().is_some_and(|going| {
             let gone = going.ipas();
             gone.start.0 < region + MapSize::Block.bytes() && region < gone.end.0
         });
         let hva = slot.hva_of(gfn) + ipa.page_offset() as usize;
-        Some(UserAddress {
+        Ok(UserAddress {
             slot,
             hva,
             sequence,
             is_going,
         })
+    }
+
+    /// Whether an address is known to be in no slot, without a look at them.
+    ///
+    /// No slot had it at one moment during the call, so that is a right answer, as is the one of a
+    /// look-up that comes just before a new slot.
+    #[inline]
+    pub(super) fn is_in(&self, gap: &Gap, ipa: Ipa) -> bool {
+        gap.frames.contains(&ipa.gfn()) && gap.generation == self.generation.load(Ordering::Relaxed)
     }
 
     /// Cleans and invalidates RAM, a page or a block, to the point of coherency.
@@ -267,12 +337,12 @@ impl AddressSpace {
 
     /// Takes all memory away from the guest, for it to be faulted in anew.
     pub(crate) fn refault(&self) {
-        for slot in self.slots().iter() {
+        for place in self.places() {
             // Empty slots of any size cost time, too.
             if is_killed() {
                 return;
             }
-            self.in_pieces(slot.ipas(), |region, range| self.unmap(region, range));
+            self.in_pieces(place.ipas(), |region, range| self.unmap(region, range));
         }
         // A fault that has cleaned its page before this, and not mapped it yet, begins again.
         self.invalidations.note_slots();
@@ -280,7 +350,7 @@ impl AddressSpace {
 
     /// Unmaps memory that is mapped by pages and could be mapped by blocks: the guest's next use
     /// maps it so.
-    fn rebuild_blocks(&self, slot: &Slot) {
+    fn rebuild_blocks(&self, slot: &Place) {
         self.in_pieces(slot.ipas(), |region, range| {
             let start = range.start.0 & !(MapSize::Block.bytes() - 1);
             let gfn = Ipa(start).gfn();
@@ -399,8 +469,8 @@ impl AddressSpace {
     /// For a guest that turns its caches on or off, or asks for maintenance by set and way, which
     /// means nothing on the CPU that it happens to run on.
     pub(crate) fn flush_to_poc(&self) {
-        for slot in self.slots().iter() {
-            for part in stage2::regions(slot.ipas()) {
+        for place in self.places() {
+            for part in stage2::regions(place.ipas()) {
                 // Many slots can be of the same memory: their sum may be more than the host has.
                 if is_killed() {
                     return;
@@ -424,7 +494,8 @@ impl AddressSpace {
 #[pinned_drop]
 impl PinnedDrop for AddressSpace {
     fn drop(self: Pin<&mut Self>) {
-        self.project().stage2.clear(cond_resched);
+        let this = self.project();
+        this.stage2.clear(&mut this.root_right.lock(), cond_resched);
         // TLBs may hold entries of this VMID still: it is given out again only after a roll-over,
         // which flushes them.
     }

@@ -33,14 +33,11 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
+use machine::slot::Place;
 
 use super::{
     address_space::AddressSpace,
-    slots::{
-        Slot,
-        SlotSet,
-        MAX_SLOTS, //
-    },
+    slots::MAX_SLOTS, //
 };
 
 /// The options that `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2` can be enabled with.
@@ -129,12 +126,13 @@ impl AddressSpace {
     }
 
     /// The slot with an id and its log, for the ioctls about it.
-    fn logged_slot(slots: &SlotSet, id: u32) -> Result<(&Slot, &Arc<DirtyLog>)> {
+    fn logged_slot(&self, id: u32) -> Result<(Place, Arc<DirtyLog>)> {
         if id >= MAX_SLOTS {
             return Err(EINVAL);
         }
-        let slot = slots.with_id(id).ok_or(ENOENT)?;
-        Ok((slot, slot.log.as_ref().ok_or(ENOENT)?))
+        let slots = self.slots.lock();
+        let slot = slots.table.with_id(id).ok_or(ENOENT)?;
+        Ok((slot.place, slot.log.clone().ok_or(ENOENT)?))
     }
 
     /// Carries out `KVM_GET_DIRTY_LOG`, with the bitmap at a user address.
@@ -143,8 +141,7 @@ impl AddressSpace {
     /// and the guest's next write to each is noted again.
     pub(crate) fn get_dirty_log(&self, id: u32, bitmap: usize) -> Result {
         let _changes = self.changes.lock();
-        let slots = self.slots();
-        let (slot, log) = Self::logged_slot(&slots, id)?;
+        let (slot, log) = self.logged_slot(id)?;
         let manual = self.manual_protect.load(Ordering::Relaxed) != 0;
         let mut words = KVVec::from_elem(0u32, log.len(), GFP_KERNEL_ACCOUNT)?;
         if manual {
@@ -153,7 +150,7 @@ impl AddressSpace {
             }
         } else {
             words.fill(u32::MAX);
-            self.clean(slot, log, 0, &mut words);
+            self.clean(&slot, &log, 0, &mut words);
         }
         let mut writer =
             UserSlice::new(UserPtr::from_addr(bitmap), words.len() * size_of::<u32>()).writer();
@@ -181,8 +178,7 @@ impl AddressSpace {
             return Err(EINVAL);
         }
         let _changes = self.changes.lock();
-        let slots = self.slots();
-        let (slot, log) = Self::logged_slot(&slots, id)?;
+        let (slot, log) = self.logged_slot(id)?;
         let left = u64::from(slot.pages)
             .checked_sub(first_page)
             .ok_or(EINVAL)?;
@@ -196,13 +192,13 @@ impl AddressSpace {
         for word in &mut words {
             *word = reader.read()?;
         }
-        self.clean(slot, log, first_page as u32 / WORD_PAGES, &mut words);
+        self.clean(&slot, &log, first_page as u32 / WORD_PAGES, &mut words);
         Ok(())
     }
 
     /// Makes the pages clean whose bits in `words` are set, and leaves the bits of those that were
     /// dirty. `words` begins at a word of the log.
-    fn clean(&self, slot: &Slot, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
+    fn clean(&self, slot: &Place, log: &DirtyLog, first_word: u32, words: &mut [u32]) {
         let bits = PageBits {
             start: Ipa::from_gfn(slot.gfn + first_word * WORD_PAGES),
         };

@@ -28,6 +28,7 @@ use machine::{
 use super::{
     address_space::{
         AddressSpace,
+        Gap,
         Region,
         UserAddress, //
     },
@@ -52,6 +53,9 @@ pub(crate) struct Faults {
     /// A user address, just behind a page that had to be faulted in, at which nothing was then. A
     /// guest that uses new memory page by page comes there next.
     missing: Option<usize>,
+    /// The addresses in no slot around the last one that was so. A guest that uses a device uses it
+    /// again, and its other devices are beside it.
+    gap: Option<Gap>,
 }
 
 impl Faults {
@@ -60,6 +64,7 @@ impl Faults {
         Ok(Self {
             stock: TableStock::new()?,
             missing: None,
+            gap: None,
         })
     }
 }
@@ -105,6 +110,10 @@ impl AddressSpace {
         was_mapped: bool,
         faults: &mut Faults,
     ) -> Result<Faulted> {
+        let gap = faults.gap.as_ref();
+        if gap.is_some_and(|gap| self.is_in(gap, ipa)) {
+            return Ok(Faulted::NoMemory);
+        }
         faults.stock.fill()?;
         // How often a block is tried: to clean a block takes so long that much can change
         // meanwhile.
@@ -131,8 +140,12 @@ impl AddressSpace {
         faults: &mut Faults,
     ) -> Result<Option<Faulted>> {
         let ipa = ipa.page_align_down();
-        let Some(at) = self.user_address(ipa) else {
-            return Ok(Some(Faulted::NoMemory));
+        let at = match self.locate(ipa) {
+            Ok(at) => at,
+            Err(gap) => {
+                faults.gap = Some(gap);
+                return Ok(Some(Faulted::NoMemory));
+            }
         };
         // The old slot is unmapped and cleaned before anything is mapped in its place. So a mapping
         // that is replaced here is always of the same memory.

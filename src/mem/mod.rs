@@ -10,7 +10,7 @@
 //!
 //! The locking order stands at the head of the module, in `kvm_arm.rs`. MMU notifiers take the
 //! spinlocks with the mmap lock, locks of page tables or those of reclaim held: nothing is
-//! allocated under them, and no last reference to a set of slots is dropped.
+//! allocated under them, and no last reference to a slot's log is dropped.
 //!
 //! Faults in different regions of 2 MiB take different stripes (one of 16 regions has the same).
 //! Each looks its slot up under a lock for a moment. A notifier holds that lock while it goes

@@ -75,8 +75,8 @@ impl AddressSpace {
         mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> Done,
     ) -> bool {
         let (mut stale, mut cleaned, mut is_done) = (false, 0, true);
-        // This holds the lock, and takes no reference to the set of slots: the last reference
-        // cannot be dropped here, where nothing may sleep.
+        // Slots are not copied here: the last reference to a log cannot be dropped where nothing
+        // may sleep.
         let slots = self.slots.lock();
         for part in slots.ipas_of(hvas).flat_map(stage2::regions) {
             // Hundreds of slots can be of the same memory. A region that was cleaned is not mapped
@@ -156,8 +156,8 @@ impl MmuCallbacks for Arc<AddressSpace> {
 
     fn release(&self) {
         // Nobody runs with this memory, or uses the VM, any more: its slots stay as they are.
-        for slot in self.slots().iter() {
-            self.in_pieces(slot.ipas(), |region, ipas| self.unmap(region, ipas));
+        for place in self.places() {
+            self.in_pieces(place.ipas(), |region, ipas| self.unmap(region, ipas));
         }
     }
 }

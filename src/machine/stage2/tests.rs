@@ -76,6 +76,7 @@ impl TableMemory for Memory<'_> {
 /// A table with all rights to it.
 struct Whole<'a> {
     stage2: Stage2<Memory<'a>>,
+    root: Root,
     stripes: [Stripe; STRIPES],
     fake: &'a RefCell<Fake>,
 }
@@ -90,6 +91,7 @@ impl<'a> Whole<'a> {
         }
         Self {
             stage2,
+            root,
             stripes,
             fake,
         }
@@ -412,7 +414,7 @@ proptest! {
             });
         }
         prop_assert_eq!(stage2.tables(), upper, "empty tables stay");
-        stage2.stage2.clear(|| ());
+        stage2.stage2.clear(&mut stage2.root, || ());
         prop_assert_eq!(stage2.tables(), 1, "tables leaked");
     }
 }
@@ -524,7 +526,7 @@ fn neighbours_change_at_once() {
         );
     }
     drop(regions);
-    stage2.clear(|| ());
+    stage2.clear(&mut root, || ());
 }
 
 /// Threads that map, unmap and prune around the same boundaries, each with nothing but the lock of
@@ -575,6 +577,6 @@ fn threads_share_a_table() {
             });
         }
     });
-    stage2.clear(|| ());
+    stage2.clear(&mut root, || ());
     assert_eq!(shared.tables.read().unwrap().len(), 1, "tables leaked");
 }
