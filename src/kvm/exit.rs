@@ -106,10 +106,12 @@ fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
         ipa.0
     ));
     let (iss, status) = (abort.iss, abort.iss.status());
-    // No slot can be where a device of the kernel is, so memory need not be asked.
+    // No slot can be where a device of the kernel is, so memory need not be asked. Nor if it was asked
+    // before, as for most accesses that the monitor answers.
     if iss.size().is_some()
-        && running.vm.gic.register(ipa.0).is_some()
         && matches!(status, FaultStatus::Translation(_))
+        && (running.vm.gic.register(ipa.0).is_some()
+            || running.vm.memory.is_known_gap(ipa, &running.state.faults))
     {
         return mmio::emulate(running, &abort);
     }

@@ -101,6 +101,13 @@ enum Cleanness {
 }
 
 impl AddressSpace {
+    /// Whether an address is where the vCPU has lately found no memory, and where none has come since.
+    #[inline]
+    pub(crate) fn is_known_gap(&self, ipa: Ipa, faults: &Faults) -> bool {
+        let gap = faults.gap.as_ref();
+        gap.is_some_and(|gap| self.is_in(gap, ipa))
+    }
+
     /// Resolves a fault of the guest at `ipa`, in the context of the process that made the VM.
     /// `was_mapped` if something was mapped there, and did not allow the access.
     pub(crate) fn fault(
@@ -110,8 +117,7 @@ impl AddressSpace {
         was_mapped: bool,
         faults: &mut Faults,
     ) -> Result<Faulted> {
-        let gap = faults.gap.as_ref();
-        if gap.is_some_and(|gap| self.is_in(gap, ipa)) {
+        if self.is_known_gap(ipa, faults) {
             return Ok(Faulted::NoMemory);
         }
         faults.stock.fill()?;
