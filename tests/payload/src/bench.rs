@@ -9,10 +9,11 @@
 use core::arch::asm;
 use core::hint::black_box;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use meter::{Counts, Event, EVENTS};
 
-use crate::check::Outcome;
+use crate::check::{Failure, Outcome};
 use crate::cpu;
 use crate::doorbell;
 use crate::gic;
@@ -218,8 +219,12 @@ fn sleep_until(intid: u32) {
     }
 }
 
+/// Whether the second CPU waits for pings. Before, its handler of interrupts would take one.
+static ANSWERS: AtomicBool = AtomicBool::new(false);
+
 fn answer_pings(_: usize) -> Outcome {
     cpu::disable_interrupts();
+    ANSWERS.store(true, Ordering::SeqCst);
     loop {
         sleep_until(PING);
         gic::send_sgi(1, PONG);
@@ -237,6 +242,10 @@ pub(crate) fn run_pair() {
         return doorbell::fail(name, &failure);
     }
     smp::start_work(1, answer_pings);
+    if !timer::wait_until(|| ANSWERS.load(Ordering::SeqCst)) {
+        let what = "the second CPU does not begin";
+        return doorbell::fail(name, &Failure { what, values: [0; 3] });
+    }
     cpu::disable_interrupts();
     let round = |_| {
         gic::send_sgi(1 << 1, PING);
