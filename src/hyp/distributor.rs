@@ -184,7 +184,12 @@ impl SharedDistributor {
     ) -> GicAccess {
         // HYP mode reaches all list registers that there can be.
         let last = gich.address(GICH_LR + 4 * (MAX_LRS - 1));
-        match (gich.address(0), last, gicd.address(0), gicd.address(GICD_SGIR)) {
+        match (
+            gich.address(0),
+            last,
+            gicd.address(0),
+            gicd.address(GICD_SGIR),
+        ) {
             (Some(gich), Some(_), Some(gicd), Some(_)) => GicAccess {
                 page,
                 dir_page,
@@ -328,7 +333,7 @@ impl Here<'_> {
                 .bell(vcpu as usize)
                 .map(|bell| bell.ring(request::INTERRUPT))
             {
-                Some(Some(interface)) => interfaces |= interface,
+                Some(Some(interface)) if interface != 0 => interfaces |= interface,
                 _ => missed |= 1u32.wrapping_shl(vcpu),
             }
         }
@@ -431,8 +436,8 @@ fn carry_out(context: &mut VcpuContext, mut here: Here<'_>) -> Option<u32> {
         return None;
     }
     let is_dir = context.fault.ipa_page != here.access.page;
-    // HDFAR may be that of the second page of an unaligned access. Before GICC_DIR, such an access would be
-    // to a device, and is UNPREDICTABLE (A3.2.1).
+    // HDFAR may be that of the second page of an unaligned access. One that ends at GICC_DIR begins in
+    // another page of devices, or in memory of another type: both are UNPREDICTABLE (A3.2.1, A3.5.7).
     let may_begin_before = offset == 0 && size > 1 && !is_dir;
     if may_begin_before && !trap::seems_to_begin_here(address, &context.core.r) {
         return None;
@@ -447,8 +452,11 @@ fn carry_out(context: &mut VcpuContext, mut here: Here<'_>) -> Option<u32> {
             return None;
         }
         let value = context.core.r.get(rt).copied()?;
-        let given = (context.relayed != 0)
-            .then(|| context.relay.register(here.access.gich.wrapping_add(GICH_LR as u32)));
+        let given = (context.relayed != 0).then(|| {
+            context
+                .relay
+                .register(here.access.gich.wrapping_add(GICH_LR as u32))
+        });
         if !gic.deactivate_in_place(vcpu, &context.interface, given, value, &mut here) {
             return None;
         }

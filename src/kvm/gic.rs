@@ -139,10 +139,8 @@ impl HostGic {
             return;
         };
         let mut used = state.used;
-        // Without list registers the guest has nothing to acknowledge. It can still drop priorities.
-        if used | state.apr != 0 {
-            state.apr = self.read(GICH_APR, &loaded.apr);
-        }
+        // The guest can write to both at any time: GICV_APR0 is GICH_APR (IHI 0048B 5.5).
+        state.apr = self.read(GICH_APR, &loaded.apr);
         if used != 0 && loaded.hcr.load(Ordering::Relaxed) != IDLE {
             // EOICount is in there.
             state.hcr = self.control.read(GICH_HCR) & !GichHcr::EN.bits();

@@ -119,8 +119,8 @@ const GICD_ITARGETSR: usize = 0x800;
 struct MaintenanceIrq;
 
 impl PercpuHandler for MaintenanceIrq {
-    /// The interrupt has done its work: it made the guest exit. The exit path disables the virtual
-    /// interface, and the interrupt goes away with it.
+    /// The interrupt has done its work: it made the guest exit. The exit path empties the list registers
+    /// and no longer asks for the interrupt, which goes away by that.
     fn handle() {}
 }
 
@@ -434,6 +434,8 @@ impl PowerCallbacks for Follow {
         let result = Host::with_current(|host| {
             if let Some(gic) = &host.gic {
                 gic.reset(irqs);
+                // Where clusters take turns, a CPU can have come up with another interface.
+                gic.find_interface(irqs);
             }
             host.timer.reset(irqs);
             host.lowvisor.take_back(irqs)

@@ -36,8 +36,12 @@ const GICD_SPENDSGIR: usize = 0xf20;
 /// The longest time that a CPU waits for another one with interrupts disabled.
 const PATIENCE: Delta = Delta::from_millis(5);
 
-/// How often is tried. Other SGIs can come in between, and an emulated CPU can be late.
+/// How often is tried: other SGIs can come in between.
 const TRIES: usize = 100;
+/// How often nothing may be seen: an emulated CPU can be late.
+const PATIENT_TRIES: usize = 10;
+/// So many times in a row it has to be the same one.
+const AGREEING: usize = 3;
 
 /// The SGIs that are pending for this CPU, as bits.
 fn pending(distributor: &HypRegisters) -> u32 {
@@ -79,8 +83,9 @@ fn observe(distributor: &HypRegisters) -> (u32, u32) {
             let task =
                 wait_for(|| Some(task.load(Ordering::SeqCst)).filter(|task| !task.is_null()));
             if let Some(task) = task {
-                // SAFETY: The task ran when this CPU had disabled its interrupts already. If it has
-                // ended since, it is freed a grace period later, which waits for this CPU.
+                // SAFETY: The task ran during this `on_each_cpu`, whose caller does not let itself be
+                // preempted. If the task has ended since, it is freed a grace period later, and no grace
+                // period ends before that call.
                 unsafe { bindings::kick_process(task) };
             }
         }
@@ -91,18 +96,28 @@ fn observe(distributor: &HypRegisters) -> (u32, u32) {
 
 /// Finds the number of the SGI. `None` if there is but one CPU, or if it cannot be seen.
 pub(super) fn find(distributor: &HypRegisters) -> Option<u32> {
-    let mut last = None;
+    let (mut last, mut times, mut nothing) = (None, 0, 0);
     for _ in 0..TRIES {
         let (sgis, cpus) = observe(distributor);
         if cpus < 2 {
             return None;
         }
+        if sgis == 0 {
+            nothing += 1;
+            if nothing == PATIENT_TRIES {
+                break;
+            }
+            continue;
+        }
         if !sgis.is_power_of_two() {
             continue;
         }
-        // Another SGI can have come by chance, and not twice.
+        // Another SGI can have come by chance. If the same one comes again and again, it serves as well:
+        // the kernel reckons with each of its SGIs at any time.
         let found = sgis.trailing_zeros();
-        if last.replace(found) == Some(found) {
+        times = if last == Some(found) { times + 1 } else { 1 };
+        last = Some(found);
+        if times == AGREEING {
             return last;
         }
     }

@@ -191,6 +191,7 @@ fn enter(running: &mut Running<'_>) -> Stay {
     let host = &running.vm.host;
     host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
 
+    // An entry that does not come about counts as the guest's time, too: it is short.
     IrqsOff::with(|irqs| guest_time::account(irqs, |guest| enter_with_irqs_off(running, guest)))
 }
 
@@ -274,6 +275,10 @@ fn run_guest(
         let exit = unsafe { guest.in_guest(|| hyp.run(context)) };
         if let Exit::HypFault(vector) = exit {
             report_fault(running, vector, &cpu);
+            if let Some(gic) = running.vm.gic.hardware() {
+                // HYP mode may have filled a list register that nobody knows of.
+                gic.reset(&cpu);
+            }
         }
         running.vcpu.note_exit(exit, running.state);
         let may_reenter = exit == Exit::Trap

@@ -674,6 +674,10 @@ impl VmGic {
                     }
                 }
             });
+            // After a fault in HYP mode, a vCPU's list registers are taken back no more.
+            if kernel::current!().signal_pending() {
+                return;
+            }
             cond_resched();
         }
     }

@@ -39,7 +39,7 @@
 //!    GICH_VMCR, GICH_APR and, last, GICH_HCR.
 //! 3. The guest runs. The maintenance interrupt needs no handling but the exit
 //!    that it makes.
-//! 4. GICH_HCR is saved and cleared, the list registers are saved and zeroed,
+//! 4. GICH_HCR is saved and asks for no maintenance interrupt any more, the list registers are saved and zeroed,
 //!    GICH_VMCR and GICH_APR are saved. Then `fold`, and only then the exit is
 //!    handled, with `dist_write` if it was a store to the distributor.
 //!

@@ -9,6 +9,7 @@ use kvm::{ioctl_mut, ioctl_ref, Device, Vm};
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{code, init, new_vcpu, new_vm, Gic, Guest, BASE, HOLE, PSCI_SYSTEM_OFF};
 use crate::stats::Stats;
+use crate::tlb::stay_on;
 
 pub(crate) const TESTS: &[Test] = &[
     ("CREATE_IRQCHIP: twice", irqchip_twice),
@@ -46,6 +47,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "vGIC: SGIs to a vCPU that runs, without an exit",
         sgis_without_exit,
+    ),
+    (
+        "vGIC: another guest's active priorities on the same CPU",
+        priorities_of_another,
     ),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
@@ -595,6 +600,7 @@ fn sgis_without_exit() -> Outcome {
     let gic = Gic::new(&guest)?;
     gic.init()?;
     let stats = Stats::new(guest.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let receiver_stats = Stats::new(other.stats_fd().works("KVM_GET_STATS_FD")?)?;
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| other.run());
         let result = guest.run_to(uapi::EXIT_MMIO);
@@ -615,6 +621,43 @@ fn sgis_without_exit() -> Outcome {
     ensure(
         answered >= u64::from(SGIS) * 3 / 4,
         format!("{answered} of {SGIS} SGIs without an exit"),
+    )?;
+    // Each of them goes into a list register anew.
+    let kicks = receiver_stats.value("interrupt_exits")?;
+    ensure(
+        kicks >= u64::from(SGIS) * 3 / 4,
+        format!("{kicks} exits for {SGIS} SGIs"),
+    )
+}
+
+/// A guest that writes to its GICC_APR0 has that for itself: another one, on the same CPU of the host,
+/// takes its interrupt. With the first one's priorities it would not.
+fn priorities_of_another() -> Outcome {
+    stay_on(0)?;
+    let mut program = code::load(0, u32::MAX).to_vec();
+    program.extend(code::load(1, Gic::CPU + 0xd0));
+    program.push(code::str(0, 1));
+    program.extend(code::load(1, HOLE));
+    program.extend([code::str(0, 1), code::LOOP]);
+    let first = Guest::new(&program)?;
+    let gic = Gic::new(&first)?;
+    gic.init()?;
+
+    let mut program = Gic::enable_all();
+    program.extend(Gic::wait_and_store(HOLE));
+    let second = Guest::new(&program)?;
+    Gic::new(&second)?.init()?;
+    let irq = (uapi::IRQ_TYPE_PPI << uapi::IRQ_TYPE_SHIFT) | 31;
+    second.vm.irq_line(irq, true).works("the PPI")?;
+
+    first.run_to(uapi::EXIT_MMIO)?;
+    second.run_to(uapi::EXIT_MMIO)?;
+    let data = second.vcpu.run.mmio().data;
+    equal("the interrupt", u64::from_le_bytes(data), 31)?;
+    equal(
+        "GICC_APR0 of the first",
+        gic.interface(GICC_APR0)?,
+        u32::MAX,
     )
 }
 

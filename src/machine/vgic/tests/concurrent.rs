@@ -11,11 +11,14 @@
 
 use super::hardware::Hardware;
 use super::model::check_list_registers;
+use super::model::Here;
 use super::vgic;
 use super::Random;
 use super::TestVgic;
 use crate::vgic::irq::State;
+use crate::vgic::CpuInterface;
 use crate::vgic::CpuMask;
+use crate::vgic::Vmcr;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::vec;
@@ -45,6 +48,10 @@ struct System {
     counts: BTreeMap<(usize, u32, u32), Count>,
     lines: Vec<bool>,
     eoi_mode: bool,
+    tries_in_place: bool,
+    done_in_place: u64,
+    /// Writes to list registers in place.
+    given: u64,
 }
 
 /// SPIs with an odd INTID are edge-triggered.
@@ -79,6 +86,9 @@ impl System {
             counts: BTreeMap::new(),
             lines: vec![false; (32 + NR_SPIS) as usize],
             eoi_mode,
+            tries_in_place: false,
+            done_in_place: 0,
+            given: 0,
         }
     }
 
@@ -212,10 +222,17 @@ impl System {
         };
         let cpu = if intid < 32 { from } else { cpu };
         self.dropped[from].pop();
-        self.trapped(cpu, |s| {
-            let ci = s.hardware[cpu].ci;
-            s.dut.deactivate(cpu, &ci, intid | (source << 10))
-        });
+        let value = intid | (source << 10);
+        let is_done = |dut: &mut TestVgic, ci: &mut _, here: &mut Here| {
+            dut.deactivate_in_place(cpu, ci, None, value, here)
+                .then_some(0)
+        };
+        if !self.in_place(cpu, is_done) {
+            self.trapped(cpu, |s| {
+                let ci = s.hardware[cpu].ci;
+                s.dut.deactivate(cpu, &ci, value)
+            });
+        }
         true
     }
 
@@ -224,13 +241,54 @@ impl System {
         for target in (0..self.nr_cpus()).filter(|n| targets & (1 << n) != 0) {
             self.request(target, intid, cpu as u32);
         }
-        self.trapped(cpu, |s| {
-            s.dut.dist_write(cpu, 0xf00, 4, (targets << 16) | intid)
-        });
+        self.write(cpu, 0xf00, 4, (targets << 16) | intid);
     }
 
     fn write(&mut self, cpu: usize, offset: u32, size: u32, value: u32) {
-        self.trapped(cpu, |s| s.dut.dist_write(cpu, offset, size, value));
+        let is_done = |dut: &mut TestVgic, ci: &mut _, here: &mut Here| {
+            dut.write_in_place(cpu, ci, offset, size, value, here)
+        };
+        if !self.in_place(cpu, is_done) {
+            self.trapped(cpu, |s| s.dut.dist_write(cpu, offset, size, value));
+        }
+    }
+
+    /// Every other access of a CPU in the guest is tried in place. The CPUs in the guest can be kicked,
+    /// and leave it some time after that.
+    fn in_place(
+        &mut self,
+        cpu: usize,
+        access: impl FnOnce(&mut TestVgic, &mut CpuInterface, &mut Here<'_>) -> Option<CpuMask>,
+    ) -> bool {
+        self.tries_in_place = !self.tries_in_place;
+        if !self.tries_in_place || !self.in_guest[cpu] {
+            return false;
+        }
+        let running = (0..self.nr_cpus())
+            .filter(|n| self.in_guest[*n])
+            .fold(0, |running, n| running | 1 << n);
+        let hw = &mut self.hardware[cpu];
+        // What the vCPU has is of before the entry, but for the INTIDs.
+        let mut ci = hw.ci;
+        for lr in &mut ci.lr {
+            *lr &= 0x3ff;
+        }
+        let mut here = Here {
+            vmcr: Vmcr(hw.ci.vmcr),
+            lr: &mut hw.ci.lr,
+            writes: &mut self.given,
+            running,
+            deactivated: None,
+        };
+        let kick = access(&mut self.dut, &mut ci, &mut here);
+        let Some(kick) = kick else {
+            return false;
+        };
+        hw.ci.used = ci.used;
+        self.kicked |= kick;
+        self.done_in_place += 1;
+        check_list_registers(self.hardware.iter());
+        true
     }
 
     fn step(&mut self, random: u64) {
@@ -349,7 +407,7 @@ proptest! {
 fn none_lost_none_invented_for_long() {
     let steps = std::env::var("VGIC_STEPS").map_or(100_000, |n| n.parse().unwrap());
     let mut random = Random(0xd1b5_4a32_d192_ed03);
-    let mut done = 0;
+    let (mut done, mut in_place, mut given) = (0, 0, 0);
     while done < steps {
         let nr_cpus = 1 + random.below(4) as usize;
         let nr_lrs = 1 + random.below(5) as usize;
@@ -360,5 +418,11 @@ fn none_lost_none_invented_for_long() {
         }
         system.drain();
         done += 100;
+        in_place += system.done_in_place;
+        given += system.given;
     }
+    assert!(
+        in_place > steps / 50 && given > steps / 500,
+        "{in_place} accesses in place, {given} of them with a list register"
+    );
 }

@@ -67,12 +67,12 @@ struct System {
 }
 
 /// A CPU in the guest, and those of the others that can be kicked.
-struct Here<'a> {
-    lr: &'a mut [u32; MAX_LRS],
-    writes: &'a mut u64,
-    running: CpuMask,
-    vmcr: Vmcr,
-    deactivated: Option<u32>,
+pub(super) struct Here<'a> {
+    pub(super) lr: &'a mut [u32; MAX_LRS],
+    pub(super) writes: &'a mut u64,
+    pub(super) running: CpuMask,
+    pub(super) vmcr: Vmcr,
+    pub(super) deactivated: Option<u32>,
 }
 
 impl InPlace for Here<'_> {
@@ -366,7 +366,10 @@ impl System {
     /// The same with the CPU in the guest, if that can be.
     fn deactivate_in_place(&mut self, cpu: usize, value: u32) -> bool {
         let hw = &mut self.hardware[cpu];
-        let ci = hw.ci;
+        let mut ci = hw.ci;
+        for lr in &mut ci.lr {
+            *lr &= 0x3ff;
+        }
         let mut here = Here {
             lr: &mut hw.ci.lr,
             writes: &mut self.ends,
