@@ -129,6 +129,8 @@ bool kvm_arm_write_resident(unsigned long addr, const void *data, size_t size);
 bool kvm_arm_make_writable(unsigned long addr, size_t size);
 unsigned int kvm_arm_pgprot_memory(pgprot_t prot);
 bool kvm_arm_is_huge_mapping(unsigned long addr);
+bool kvm_arm_is_private_memory(struct vm_area_struct *vma);
+unsigned int kvm_arm_count_empty(unsigned long addr, unsigned int n);
 
 /* vfio.c */
 bool kvm_arm_is_vfio_file(struct file *file);

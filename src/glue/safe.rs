@@ -61,6 +61,7 @@ safe_functions! {
         fn kvm_arm_sigmask_restore(outer: bindings::sigset_t);
         fn kvm_arm_make_writable(addr: ffi::c_ulong, size: usize) -> bool;
         fn kvm_arm_is_huge_mapping(addr: ffi::c_ulong) -> bool;
+        fn kvm_arm_count_empty(addr: ffi::c_ulong, n: ffi::c_uint) -> ffi::c_uint;
     }
     // The module's own variables.
     kvm_bindings::{

@@ -37,9 +37,9 @@ impl HostMapping {
     /// Looks the address up, and faults a missing page in, for writing if `write`. May sleep.
     ///
     /// Memory that a device driver or `/dev/mem` mapped has the memory type that it has in the
-    /// process. If the page is probably missing, `is_missing` saves the look-up before the fault.
-    pub(crate) fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
-        match UserPage::get(address, write, is_missing) {
+    /// process.
+    pub(crate) fn get(address: usize, write: bool, expected: Expected) -> Result<Self> {
+        match UserPage::get(address, write, expected) {
             Ok(page) => Ok(Self {
                 pa: page.pa(),
                 writable: page.writable,
@@ -132,14 +132,18 @@ impl HostMapping {
         self.page.as_ref().is_some_and(UserPage::was_resident)
     }
 
-    /// Whether it had to be faulted in, and the next page would have to be, too.
-    pub(crate) fn next_is_missing(&self) -> bool {
-        matches!(
-            self.page.as_ref().map(|page| &page.origin),
-            Some(Origin::Faulted {
-                next_is_missing: true
-            })
-        )
+    /// The page that is missing next, counted from this one, if all up to there had to be faulted
+    /// in.
+    pub(crate) fn next_missing(&self) -> Option<usize> {
+        match self.page.as_ref()?.origin {
+            Origin::Faulted { next_missing } => next_missing,
+            Origin::Resident => None,
+        }
+    }
+
+    /// The pages that were faulted in behind this one.
+    pub(crate) fn following(&self) -> &[Option<PageRef>] {
+        self.page.as_ref().map_or(&[], |page| &page.following)
     }
 
     /// The memory type that it is mapped with. [`MemAttr::NormalWb`] is RAM, always.
@@ -163,15 +167,31 @@ impl HostMapping {
     }
 }
 
-/// Does the same as a touch of a user address by the current process, for writing if `write`. May
-/// sleep.
+/// What the caller of a look-up expects of a page.
+#[derive(Clone, Copy)]
+pub(crate) enum Expected {
+    /// Nothing.
+    Anything,
+    /// It is missing: this saves the look-up before the fault. It is to be written to, and up to so
+    /// many pages behind it that the process has never touched are wanted, too.
+    Missing(usize),
+}
+
+/// The most pages that are faulted in behind the one that is wanted.
+pub(crate) const MOST_AHEAD: usize = 7;
+
+/// Does the same as a touch of a user address by the current process, for writing if `write`, and
+/// then as touches of up to `ahead` pages behind it. May sleep.
 ///
-/// True says that there may be a page now. This only settles the simple case of a missing page, and
-/// leaves all others, errors among them, to the slow look-up.
-fn fault_in(address: usize, write: bool) -> bool {
+/// The result is the number of pages that may be there now. This only settles the simple case of a
+/// missing page, and leaves all others, errors among them, to the slow look-up: zero.
+///
+/// Pages ahead are faulted in if a fault there makes a page of nothing, as for the first one:
+/// nobody is told (`userfaultfd`), nothing is read from swap or from a file.
+fn fault_in(address: usize, write: bool, ahead: usize) -> usize {
     let task = kernel::current!();
     let Some(vma) = task.mm().and_then(|mm| mm.lock_vma_under_rcu(address)) else {
-        return false;
+        return 0;
     };
     let (needed, write_flag) = if write {
         (flags::WRITE, bindings::fault_flag_FAULT_FLAG_WRITE)
@@ -179,25 +199,46 @@ fn fault_in(address: usize, write: bool) -> bool {
         (flags::READ, 0)
     };
     if vma.flags() & (needed | flags::IO | flags::PFNMAP) != needed {
-        return false;
+        return 0;
     }
     let fault_flags = bindings::fault_flag_FAULT_FLAG_VMA_LOCK
         | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY
         | bindings::fault_flag_FAULT_FLAG_KILLABLE
         | write_flag;
-    // SAFETY: The lock of the vma, which the flags tell of, is held; the address is in it, and the
-    // access is one that it allows.
-    let fault = unsafe {
-        bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, core::ptr::null_mut())
-    };
     let unlocked =
         bindings::vm_fault_reason_VM_FAULT_RETRY | bindings::vm_fault_reason_VM_FAULT_COMPLETED;
-    if fault & unlocked != 0 {
-        // The callee has let go of the lock.
-        core::mem::forget(vma);
+    let error = bindings::vm_fault_reason_VM_FAULT_OOM
+        | bindings::vm_fault_reason_VM_FAULT_SIGBUS
+        | bindings::vm_fault_reason_VM_FAULT_SIGSEGV
+        | bindings::vm_fault_reason_VM_FAULT_HWPOISON;
+    let mut wanted = 1;
+    let mut faulted = 0;
+    while faulted < wanted {
+        let address = address + faulted * PAGE_SIZE;
+        // SAFETY: The lock of the vma, which the flags tell of, is held; the address is in it, and
+        // the access is one that it allows.
+        let fault = unsafe {
+            bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, core::ptr::null_mut())
+        };
+        if fault & unlocked != 0 {
+            // The callee has let go of the lock.
+            core::mem::forget(vma);
+            let is_done = fault & bindings::vm_fault_reason_VM_FAULT_RETRY == 0;
+            return faulted + usize::from(is_done);
+        }
+        // After any error, the next look-up finds nothing.
+        faulted += 1;
+        if fault & error != 0 {
+            break;
+        }
+        // SAFETY: The lock of the vma is held.
+        if faulted == 1 && ahead != 0 && unsafe { glue::kvm_arm_is_private_memory(vma.as_ptr()) } {
+            let next = address + PAGE_SIZE;
+            let most = ahead.min(vma.end().saturating_sub(next) / PAGE_SIZE);
+            wanted += safe::kvm_arm_count_empty(next, most as u32) as usize;
+        }
     }
-    // After any error, the next look-up finds nothing.
-    fault & bindings::vm_fault_reason_VM_FAULT_RETRY == 0
+    faulted
 }
 
 /// A page of the current process, held by a reference for as long as the value lives.
@@ -208,6 +249,8 @@ struct UserPage {
     page: PageRef,
     writable: bool,
     origin: Origin,
+    /// The pages that were faulted in behind it.
+    following: [Option<PageRef>; MOST_AHEAD],
 }
 
 /// Where a page came from.
@@ -216,8 +259,8 @@ enum Origin {
     Resident,
     /// The page had to be faulted in.
     Faulted {
-        /// The next page would have to be faulted in, too.
-        next_is_missing: bool,
+        /// The first page behind it that would have to be faulted in, too, if the look-up found it.
+        next_missing: Option<usize>,
     },
 }
 
@@ -226,12 +269,14 @@ impl UserPage {
     ///
     /// A page that is only wanted for reading is looked up for writing too if it is mapped so
     /// already, which spares a later fault.
-    fn get(address: usize, write: bool, is_missing: bool) -> Result<Self> {
-        let ways: &[bool] = match (is_missing, write) {
-            (true, _) => &[],
-            (false, true) => &[true],
-            (false, false) => &[true, false],
+    fn get(address: usize, write: bool, expected: Expected) -> Result<Self> {
+        let (ways, ahead): (&[bool], _) = match (expected, write) {
+            (Expected::Missing(ahead), true) => (&[], ahead.min(MOST_AHEAD)),
+            (Expected::Missing(_), false) => (&[], 0),
+            (Expected::Anything, true) => (&[true], 0),
+            (Expected::Anything, false) => (&[true, false], 0),
         };
+        const NONE: [Option<PageRef>; MOST_AHEAD] = [const { None }; MOST_AHEAD];
         for &writable in ways {
             let [page] = PageRef::get_resident(address, 1, writable);
             if let Some(page) = page {
@@ -239,19 +284,31 @@ impl UserPage {
                     page,
                     writable,
                     origin: Origin::Resident,
+                    following: NONE,
                 });
             }
         }
         // Now the fast look-up costs less than the slow one around a fault. To look for the next
         // page, too, takes only a look at the next entry.
-        if fault_in(address, write) {
-            let [page, next] = PageRef::get_resident(address, 2, write);
-            let next_is_missing = next.is_none();
+        let faulted = fault_in(address, write, ahead);
+        if faulted != 0 {
+            let [page, mut following @ ..]: [_; 2 + MOST_AHEAD] =
+                PageRef::get_resident(address, 1 + faulted, write);
+            let found = following.iter().take_while(|page| page.is_some()).count();
             if let Some(page) = page {
+                let [mapped @ .., _] = following.each_mut();
+                let mut following = NONE;
+                // The one behind those that were faulted in was there before.
+                for (to, from) in following.iter_mut().zip(mapped).take(faulted - 1) {
+                    *to = from.take();
+                }
                 return Ok(Self {
                     page,
                     writable: write,
-                    origin: Origin::Faulted { next_is_missing },
+                    origin: Origin::Faulted {
+                        next_missing: (found < faulted).then_some(1 + found),
+                    },
+                    following,
                 });
             }
         }
@@ -264,9 +321,8 @@ impl UserPage {
                 // INVARIANT: The callee took a reference.
                 page: NonNull::new(page).map(PageRef).ok_or(EFAULT)?,
                 writable: write,
-                origin: Origin::Faulted {
-                    next_is_missing: false,
-                },
+                origin: Origin::Faulted { next_missing: None },
+                following: NONE,
             }),
             n if n < 0 => Err(Error::from_errno(n as i32)),
             _ => Err(EFAULT),

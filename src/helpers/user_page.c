@@ -7,6 +7,7 @@
 #include <linux/pgtable.h>
 #include <linux/swap.h>
 #include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
 #include "helpers.h"
 
 void kvm_arm_mark_page_accessed(struct page *page)
@@ -89,4 +90,44 @@ bool kvm_arm_is_huge_mapping(unsigned long addr)
 out:
 	local_irq_restore(flags);
 	return huge;
+}
+
+/* Memory that a page fault makes out of nothing, without anybody else. */
+bool kvm_arm_is_private_memory(struct vm_area_struct *vma)
+{
+	return vma_is_anonymous(vma) && !userfaultfd_armed(vma);
+}
+
+/*
+ * The number of pages from an address on, up to n, that the process has never
+ * touched. All are in one table. The answer may be old at once.
+ */
+unsigned int kvm_arm_count_empty(unsigned long addr, unsigned int n)
+{
+	unsigned long flags;
+	unsigned int empty = 0;
+	pgd_t *pgd;
+	pud_t pud;
+	pmd_t pmd;
+	pte_t *ptes;
+
+	if (!current->mm)
+		return 0;
+	/* As in kvm_arm_is_huge_mapping. */
+	local_irq_save(flags);
+	pgd = pgd_offset(current->mm, addr);
+	pud = READ_ONCE(*pud_offset(p4d_offset(pgd, addr), addr));
+	if (pud_none(pud))
+		goto out;
+	pmd = pmdp_get(pmd_offset(&pud, addr));
+	if (!pmd_present(pmd) || pmd_leaf(pmd))
+		goto out;
+	n = min_t(unsigned int, n, PTRS_PER_PTE - pte_index(addr));
+	ptes = __pte_map(&pmd, addr);
+	while (empty < n && pte_none(ptep_get(ptes + empty)))
+		empty++;
+	kunmap_local(ptes);
+out:
+	local_irq_restore(flags);
+	return empty;
 }

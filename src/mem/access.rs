@@ -28,6 +28,7 @@ use crate::glue::{
     user_page::{
         make_writable,
         write_resident,
+        Expected,
         HostMapping, //
     },
 };
@@ -113,7 +114,7 @@ impl AddressSpace {
     ///
     /// If there is no page, nothing happens: an access by the process fails likewise.
     fn flush_user_page(&self, address: usize, write: bool) {
-        let page = HostMapping::get(address, write, false).ok();
+        let page = HostMapping::get(address, write, Expected::Anything).ok();
         if let Some(page) = page.filter(|page| page.memory() == MemAttr::NormalWb) {
             // SAFETY: The page is referenced; RAM that a driver has mapped without a page stays
             // RAM.

@@ -22,6 +22,7 @@ use machine::{
         Plan,
         Terms, //
     },
+    slot::Place,
     stage2::MapSize, //
 };
 
@@ -40,8 +41,10 @@ use crate::{
         cpu::cond_resched,
         user_page::{
             is_huge_mapping,
+            Expected,
             HostMapping,
-            PageRef, //
+            PageRef,
+            MOST_AHEAD, //
         },
     },
     hyp::register::invalidate_icache, //
@@ -50,9 +53,7 @@ use crate::{
 /// The things that a vCPU's fault takes over from the fault before it, and leaves for the next.
 pub(crate) struct Faults {
     stock: TableStock,
-    /// A user address, just behind a page that had to be faulted in, at which nothing was then. A
-    /// guest that uses new memory page by page comes there next.
-    missing: Option<usize>,
+    streak: Option<Streak>,
     /// The addresses in no slot around the last one that was so. A guest that uses a device uses it
     /// again, and its other devices are beside it.
     gap: Option<Gap>,
@@ -63,11 +64,24 @@ impl Faults {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             stock: TableStock::new()?,
-            missing: None,
+            streak: None,
             gap: None,
         })
     }
 }
+
+/// Pages that had to be faulted in, one behind the other. A guest that uses new memory page by page
+/// comes to the next one, so some pages are faulted in ahead: never more than the guest has used of
+/// the streak itself.
+struct Streak {
+    /// The user address just behind, at which nothing was then.
+    next: usize,
+    /// How many pages were wanted ahead the last time.
+    ahead: usize,
+}
+
+/// A mapping takes pages that follow with it up to a multiple of so many.
+const WINDOW: u32 = 16;
 
 /// The outcome of a fault.
 pub(crate) enum Faulted {
@@ -98,6 +112,11 @@ enum Cleanness {
     /// It was cleaned when the present mapping was made: it is clean if that mapping is still
     /// there.
     CleanIfMapped,
+}
+
+/// The last frame that is mapped along with a frame of a slot.
+fn window_end(slot: &Place, gfn: u32) -> u32 {
+    (gfn | (WINDOW - 1)).min(slot.gfn + (slot.pages - 1))
 }
 
 impl AddressSpace {
@@ -166,7 +185,7 @@ impl AddressSpace {
         if !terms.allow(access) {
             return Ok(Some(Faulted::NoMemory));
         }
-        let host = match self.look_up(&at, access, faults)? {
+        let host = match self.look_up(&at, ipa.gfn(), access, faults)? {
             LookedUp::Found(host) => host,
             LookedUp::Interrupted => return Ok(Some(Faulted::Interrupted)),
             LookedUp::Changed => return Ok(None),
@@ -202,19 +221,45 @@ impl AddressSpace {
         host.mark_used();
         if plan.with_following {
             self.map_following(&at, ipa.gfn(), plan.writable, &mut faults.stock);
+        } else if plan.size == MapSize::Page && plan.writable {
+            self.map_all(
+                &at,
+                ipa.gfn() + 1,
+                host.following(),
+                true,
+                &mut faults.stock,
+            );
         }
         Ok(Some(Faulted::Mapped))
     }
 
     /// Looks up the page that the host has at an address, faulting it in if it is missing.
-    fn look_up(&self, at: &UserAddress, access: Access, faults: &mut Faults) -> Result<LookedUp> {
+    fn look_up(
+        &self,
+        at: &UserAddress,
+        gfn: u32,
+        access: Access,
+        faults: &mut Faults,
+    ) -> Result<LookedUp> {
         let next = at.hva + PAGE_SIZE as usize;
-        let is_missing = faults.missing.take() == Some(at.hva);
-        match HostMapping::get(at.hva, access == Access::Write, is_missing) {
+        let streak = faults.streak.take().filter(|streak| streak.next == at.hva);
+        let is_write = access == Access::Write;
+        let (expected, ahead) = match streak {
+            None => (Expected::Anything, 0),
+            // A log reports the pages that the guest has written to, and no others.
+            Some(_) if !is_write || at.slot.log.is_some() => (Expected::Missing(0), 0),
+            Some(streak) => {
+                let ahead = (2 * streak.ahead + 1).min(MOST_AHEAD);
+                let most = window_end(&at.slot, gfn) - gfn;
+                (Expected::Missing(ahead.min(most as usize)), ahead)
+            }
+        };
+        match HostMapping::get(at.hva, is_write, expected) {
             Ok(host) => {
-                if host.next_is_missing() {
-                    faults.missing = Some(next);
-                }
+                faults.streak = host.next_missing().map(|pages| Streak {
+                    next: at.hva + pages * PAGE_SIZE as usize,
+                    ahead,
+                });
                 Ok(LookedUp::Found(host))
             }
             Err(e) if e == EINTR || e == EAGAIN => Ok(LookedUp::Interrupted),
@@ -306,11 +351,10 @@ impl AddressSpace {
     /// hardware does not manage the access flag. They count as dirty if the guest may write to
     /// them, since it can write there without another fault.
     fn map_following(&self, at: &UserAddress, gfn: u32, writable: bool, stock: &mut TableStock) {
-        const WINDOW: u32 = 16;
         const MOST: usize = WINDOW as usize - 1;
         let slot: &Slot = &at.slot;
         let first = gfn + 1;
-        let end = (gfn | (WINDOW - 1)).min(slot.gfn + (slot.pages - 1));
+        let end = window_end(slot, gfn);
         if first > end {
             return;
         }
@@ -323,24 +367,44 @@ impl AddressSpace {
             return;
         };
         let hva = slot.hva_of(first);
-        let pages: [_; MOST] = PageRef::get_resident(hva, (end - gfn) as usize, writable);
+        let mut pages: [_; MOST] = PageRef::get_resident(hva, (end - gfn) as usize, writable);
+        // Those that are mapped already go.
+        for (n, page) in pages.iter_mut().enumerate() {
+            if mapped >> n & 1 != 0 {
+                *page = None;
+            }
+        }
+        self.map_all(at, first, &pages, writable, stock);
+    }
+
+    /// Maps pages of the host from a frame of the guest on, all in one region.
+    fn map_all(
+        &self,
+        at: &UserAddress,
+        first: u32,
+        pages: &[Option<PageRef>],
+        writable: bool,
+        stock: &mut TableStock,
+    ) {
+        let hva = at.slot.hva_of(first);
         let pages = || {
-            let pages = pages.iter().map_while(Option::as_ref);
-            (first..)
-                .zip(pages)
-                .filter(|(gfn, _)| mapped >> (gfn - first) & 1 == 0)
+            let pages = (first..).zip(pages);
+            pages.filter_map(|(gfn, page)| Some((gfn, page.as_ref()?)))
         };
+        if pages().next().is_none() {
+            return;
+        }
         let attrs = Stage2Attrs {
             memory: MemAttr::NormalWb,
             access: fault::access(writable),
             execute_never: true,
         };
-        let hvas = hva..hva + (MOST << PAGE_SHIFT);
+        let hvas = hva..hva + ((WINDOW as usize - 1) << PAGE_SHIFT);
         for (_, page) in pages() {
             // SAFETY: `page` holds a reference, so its RAM stays in use.
             unsafe { self.flush_ram_to_poc(page.pa(), MapSize::Page.bytes()) };
         }
-        self.with_region(ipa, |region| {
+        self.with_region(Ipa::from_gfn(first), |region| {
             if !self.invalidations.is_current(&hvas, at.sequence) {
                 return;
             }

@@ -19,6 +19,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("neighbours: mapped with the page that is used", neighbours),
     ("neighbours: not those that are missing", missing),
     ("neighbours: none while writes are logged", logged),
+    (
+        "neighbours: missing ones ahead, no more than the guest has used",
+        ahead,
+    ),
     ("caches: all is cleaned when they are turned, once", turned),
     ("caches: a page is cleaned before it is executed", executed),
     (
@@ -134,11 +138,41 @@ fn neighbours() -> Outcome {
 
 fn missing() -> Outcome {
     let storing = Storing::new(2 * WINDOW, 0)?;
+    // Backwards, no page follows the one before.
     storing.populate([])?;
-    storing.expect(0, 2 * WINDOW, 32, 32)?;
+    let back = (PAGE as u32).wrapping_neg();
+    for page in (0..2 * WINDOW).rev() {
+        storing.expect(page, 1, 1, 1)?;
+    }
+    let last = DATA + (2 * WINDOW - 1) as u32 * PAGE as u32;
+    storing.run_each(last, 2 * WINDOW as u32, back)?;
     // The pages up to the missing one, that one, and those behind it.
     storing.populate((0..WINDOW).filter(|page| *page != 4))?;
     storing.expect(0, WINDOW, 3, 16)
+}
+
+fn ahead() -> Outcome {
+    let storing = Storing::new(4 * WINDOW, 0)?;
+    storing.populate([])?;
+    storing.expect(0, 1, 1, 1)?;
+    storing.expect(1, 1, 1, 2)?;
+    storing.expect(2, 1, 0, 0)?;
+    storing.expect(3, 1, 1, 4)?;
+    // The guest goes elsewhere, where no streak is yet.
+    storing.expect(33, 1, 1, 1)?;
+    storing.expect(50, 1, 1, 1)?;
+    storing.expect(7, 1, 1, 1)?;
+    // One by one, then 2, 4 and 8 at once, and not beyond a multiple of 16.
+    storing.populate([])?;
+    storing.expect(0, 2 * WINDOW, 7, 32)?;
+    // A page that is there ends a streak.
+    storing.populate([5])?;
+    storing.expect(0, 3, 2, 3)?;
+    storing.expect(3, 1, 1, 2)?;
+    // A log reports pages that the guest has written to, and no others.
+    let logged = Storing::new(WINDOW, uapi::MEM_LOG_DIRTY_PAGES)?;
+    logged.populate([])?;
+    logged.expect(0, WINDOW, 16, 16)
 }
 
 fn logged() -> Outcome {
