@@ -297,6 +297,39 @@ impl VcpuContext {
     }
 }
 
+/// The registers of GICH that HYP mode uses.
+enum Gich {
+    Vmcr,
+    ListRegister(usize),
+}
+
+/// The registers of the physical distributor that HYP mode uses.
+enum Gicd {
+    Icactiver(usize),
+    Sgir,
+}
+
+/// A register of a device.
+///
+/// # Invariants
+///
+/// It is mapped in HYP mode, where we are.
+struct Device(*mut u32);
+
+impl Device {
+    #[inline(always)]
+    fn read(self) -> u32 {
+        // SAFETY: Mapped, by the type's invariant.
+        unsafe { self.0.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn write(self, value: u32) {
+        // SAFETY: Mapped, by the type's invariant.
+        unsafe { self.0.write_volatile(value) };
+    }
+}
+
 /// Where the vCPU is: its list registers, and the others.
 ///
 /// # Invariants
@@ -308,16 +341,26 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
+    /// A register of GICH.
     #[inline(always)]
-    fn list_register(&self, n: usize) -> *mut u32 {
-        let offset = GICH_LR + 4 * (n & (MAX_LRS - 1));
-        (self.access.gich as usize).wrapping_add(offset) as *mut u32
+    fn interface(&self, register: Gich) -> Device {
+        let offset = match register {
+            Gich::Vmcr => GICH_VMCR,
+            Gich::ListRegister(n) => GICH_LR + 4 * (n & (MAX_LRS - 1)),
+        };
+        // INVARIANT: All of these are mapped, by that of `GicAccess`.
+        Device((self.access.gich as usize).wrapping_add(offset) as *mut u32)
     }
 
     /// A register of the physical distributor.
     #[inline(always)]
-    fn distributor(&self, offset: usize) -> *mut u32 {
-        (self.access.gicd as usize).wrapping_add(offset) as *mut u32
+    fn distributor(&self, register: Gicd) -> Device {
+        let offset = match register {
+            Gicd::Icactiver(n) => GICD_ICACTIVER + 4 * (n & 0x1f),
+            Gicd::Sgir => GICD_SGIR,
+        };
+        // INVARIANT: The distributor is mapped, by that of `GicAccess`.
+        Device((self.access.gicd as usize).wrapping_add(offset) as *mut u32)
     }
 
     /// Makes the vCPUs in `kick` look at their interrupts. Gives those of them that have left the guest
@@ -340,9 +383,8 @@ impl Here<'_> {
         if interfaces != 0 {
             // The requests are visible before: `ring` ends with a barrier.
             let value = interfaces.wrapping_shl(16) | self.access.kick_sgi;
-            // SAFETY: The register of the device, by the type's invariant. The CPUs get an interrupt
-            // that the kernel has always to reckon with.
-            unsafe { self.distributor(GICD_SGIR).write_volatile(value) };
+            // The CPUs get an interrupt that the kernel has always to reckon with.
+            self.distributor(Gicd::Sgir).write(value);
         }
         missed
     }
@@ -351,32 +393,24 @@ impl Here<'_> {
 impl InPlace for Here<'_> {
     #[inline(always)]
     fn read(&self, n: usize) -> ListRegister {
-        // SAFETY: A register of the device, by the type's invariant.
-        ListRegister(unsafe { self.list_register(n).read_volatile() })
+        ListRegister(self.interface(Gich::ListRegister(n)).read())
     }
 
     #[inline(always)]
     fn write(&mut self, n: usize, value: ListRegister) {
-        // SAFETY: A register of the device, by the type's invariant.
-        unsafe { self.list_register(n).write_volatile(value.0) };
+        self.interface(Gich::ListRegister(n)).write(value.0);
     }
 
     #[inline(always)]
     fn vmcr(&self) -> Vmcr {
-        let vmcr = (self.access.gich as usize).wrapping_add(GICH_VMCR) as *const u32;
-        // SAFETY: A register of the device, by the type's invariant.
-        Vmcr(unsafe { vmcr.read_volatile() })
+        Vmcr(self.interface(Gich::Vmcr).read())
     }
 
     #[inline(always)]
     fn deactivate_physical(&mut self, intid: u32) {
-        let offset = GICD_ICACTIVER + 4 * (intid as usize >> 5 & 0x1f);
-        // SAFETY: A register of the device, by the type's invariant. The interrupt is that of the guest's
-        // timer, which the guest has ended.
-        unsafe {
-            self.distributor(offset)
-                .write_volatile(1u32.wrapping_shl(intid))
-        };
+        // It is that of the guest's timer, which the guest has ended.
+        self.distributor(Gicd::Icactiver(intid as usize >> 5))
+            .write(1u32.wrapping_shl(intid));
     }
 
     #[inline(always)]

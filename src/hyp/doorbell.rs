@@ -29,6 +29,7 @@ use super::{
     },
     takeover::Lowvisor,
 };
+use crate::glue::any_thread::AnyThread;
 
 /// Requests to a vCPU.
 pub(crate) mod request {
@@ -83,14 +84,9 @@ impl Bell {
 ///
 /// `bell` points to a valid [`Bell`] in `pages`.
 pub(crate) struct Doorbell {
-    bell: NonNull<Bell>,
+    bell: AnyThread<NonNull<Bell>>,
     _pages: Arc<HypPages>,
 }
-
-// SAFETY: A bell is atomics alone, and lives as long as the pages.
-unsafe impl Send for Doorbell {}
-// SAFETY: As above.
-unsafe impl Sync for Doorbell {}
 
 impl Doorbell {
     /// Where the bell is: in the page of the context, behind it.
@@ -101,14 +97,15 @@ impl Doorbell {
         const { assert!(align_of::<Bell>() <= 64) };
         let bytes = Self::OFFSET + size_of::<Bell>();
         let pages = Arc::new(HypPages::zeroed(lowvisor, bytes)?, GFP_KERNEL_ACCOUNT)?;
-        let bell = NonNull::new(pages.as_ptr().wrapping_add(Self::OFFSET).cast());
+        let bell = NonNull::new(pages.as_ptr().wrapping_add(Self::OFFSET).cast()).ok_or(ENOMEM)?;
+        // INVARIANT: The pages have room for both, and zeroes are a valid bell.
+        // SAFETY: A bell is atomics alone. The pages are new, and the bell is behind the context.
+        let (bell, context) = unsafe { (AnyThread::new(bell), HypBox::first_in(pages.clone())) };
         let doorbell = Self {
-            // INVARIANT: The pages have room for both, and zeroes are a valid bell.
-            bell: bell.ok_or(ENOMEM)?,
-            _pages: pages.clone(),
+            bell,
+            _pages: pages,
         };
-        // SAFETY: The pages are new, and the doorbell is behind the context.
-        Ok((unsafe { HypBox::first_in(pages) }, doorbell))
+        Ok((context, doorbell))
     }
 
     #[inline]

@@ -20,6 +20,7 @@ use armv7::addr::Pa;
 
 use super::takeover::Lowvisor;
 use crate::glue::{
+    any_thread::AnyThread,
     mmio::Registers,
     page::{
         LowmemPages,
@@ -72,15 +73,10 @@ impl Drop for HypPages {
 ///
 /// `value` is the beginning of `pages`, and valid. Nobody else has a reference to it.
 pub(crate) struct HypBox<T> {
-    value: NonNull<T>,
+    value: AnyThread<NonNull<T>>,
     _pages: Arc<HypPages>,
     _owns: PhantomData<T>,
 }
-
-// SAFETY: It owns the value.
-unsafe impl<T: Send> Send for HypBox<T> {}
-// SAFETY: It gives shared references to the value alone, unless it is borrowed mutably.
-unsafe impl<T: Sync> Sync for HypBox<T> {}
 
 impl<T: FromZeroes> HypBox<T> {
     /// The value at the beginning of `pages`, which are all zeroes there. What is behind it is not
@@ -93,8 +89,10 @@ impl<T: FromZeroes> HypBox<T> {
         const { assert!(core::mem::align_of::<T>() <= PAGE_SIZE) };
         debug_assert!(core::mem::size_of::<T>() <= pages.pages.size());
         // INVARIANT: Zeroes are a valid `T`. Pages have an address.
+        let value = NonNull::new(pages.as_ptr().cast()).unwrap_or(NonNull::dangling());
         Self {
-            value: NonNull::new(pages.as_ptr().cast()).unwrap_or(NonNull::dangling()),
+            // SAFETY: The box owns the value, and gives it out as it is borrowed itself.
+            value: unsafe { AnyThread::new(value) },
             _pages: pages,
             _owns: PhantomData,
         }
@@ -130,7 +128,7 @@ impl<T> Deref for HypBox<T> {
 impl<T> DerefMut for HypBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: A valid `T`, by the type's invariant.
-        unsafe { self.value.as_mut() }
+        unsafe { &mut *self.value.as_ptr() }
     }
 }
 

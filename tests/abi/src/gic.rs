@@ -489,7 +489,7 @@ fn without_exit(eoi_mode: bool) -> Outcome {
     const ROUNDS: u32 = 200;
     let mut program = Gic::enable_all();
     if eoi_mode {
-        program.extend(code::load(0, 1 << 9 | 1));
+        program.extend(code::load(0, (1 << 9) | 1));
         program.push(code::str(0, 1));
     }
     for (register, value) in [
@@ -497,7 +497,7 @@ fn without_exit(eoi_mode: bool) -> Outcome {
         (1, Gic::DIST + 0x100),
         (2, Gic::DIST + 0xf00),
         // SGI 3 to oneself
-        (3, 2 << 24 | 3),
+        (3, (2 << 24) | 3),
         (4, 1 << 3),
         (5, ROUNDS),
         (6, Gic::CPU + 0xc),
@@ -549,12 +549,14 @@ fn sgis_without_exit() -> Outcome {
     const SGIS: u32 = 100;
     const COUNT: u32 = BASE + 0x1000;
     const END: u32 = BASE + 0x1004;
+    const RECEIVER: u32 = 0x800;
+    const GICD_SPENDSGIR0: u64 = 0xf20;
     let mut sender = Gic::enable_all();
     for (register, value) in [
         (1, COUNT),
         (2, Gic::DIST + 0xf00),
         // SGI 1 to vCPU 1
-        (3, 2 << 16 | 1),
+        (3, (2 << 16) | 1),
         (5, SGIS),
         (6, END),
     ] {
@@ -592,10 +594,9 @@ fn sgis_without_exit() -> Outcome {
     let guest = Guest::new(&sender)?;
     let other = new_vcpu(&guest.kvm, &guest.vm, 1)?;
     init(&guest.vm, &other)?;
-    const RECEIVER: u32 = 0x800;
     guest.memory.write_words(RECEIVER as usize, &receiver);
     other
-        .set_reg(uapi::core_reg(uapi::CORE_PC), (BASE + RECEIVER).into())
+        .set_reg(uapi::core_reg(uapi::CORE_PC), BASE + RECEIVER)
         .works("PC of vCPU 1")?;
     let gic = Gic::new(&guest)?;
     gic.init()?;
@@ -610,8 +611,7 @@ fn sgis_without_exit() -> Outcome {
             .works("KVM_RUN of vCPU 1")?;
         result
     })?;
-    const GICD_SPENDSGIR0: u64 = 0xf20;
-    let pending = gic.distributor(1 << 32 | GICD_SPENDSGIR0)?;
+    let pending = gic.distributor((1 << 32) | GICD_SPENDSGIR0)?;
     equal("GICD_SPENDSGIR0 of vCPU 1", pending, 1 << 8)?;
     let answered = stats.value("hyp_answered_mmio")?;
     if !hyp_answers() || std::thread::available_parallelism().map_or(1, usize::from) < 2 {
