@@ -50,6 +50,9 @@ bench: module programs
 bench-baseline: module programs
 	@tools/bench baseline
 
+bench-plots: root
+	@tools/bench-plots
+
 module: kernel vendor
 	@tools/module
 
@@ -92,4 +95,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu bench bench-baseline module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the plots show: the figures of a file of `make bench`, as rows of bars.
+
+use serde_json::{Map, Value};
+
+/// The operations that the plot of instructions has at least. Others that have a figure of the C peer are
+/// there, too.
+const MAIN: [&str; 17] = [
+    "hypercall (PSCI_VERSION)",
+    "trapped CP15 read (ACTLR)",
+    "distributor read (GICD_TYPER)",
+    "MMIO read by the monitor",
+    "SGI to self",
+    "timer, spinning",
+    "timer, WFI, beyond the wait",
+    "first touch, THP always, added",
+    "first touch, THP never, added",
+    "KVM_RUN to an MMIO exit, 1 slot",
+    "KVM_RUN to an MMIO exit, 10 slots",
+    "immediate_exit over failing ioctl",
+    "VM create and close",
+    "VM create, 64 kept alive",
+    "vCPU create",
+    "vCPU init",
+    "slot added, 0 others",
+];
+/// What that plot does not have: the host's own cost, what has that in it, or the wait of a timer, and
+/// what is no cost.
+const NOT_MAIN: [&str; 5] = [
+    "failing ioctl",
+    "KVM_RUN with immediate_exit",
+    "timer, WFI",
+    "KiB of memory for each of them",
+    "KiB of memory for each vCPU",
+];
+
+/// The operations of which the authors of the C implementation have published the cycles.
+const PUBLISHED: [&str; 4] = [
+    "hypercall (PSCI_VERSION)",
+    "distributor read (GICD_TYPER)",
+    "MMIO read by the monitor",
+    "ACK and EOI",
+];
+
+/// What is done to a slot, and the numbers of others.
+const SLOT: [&str; 3] = ["added", "moved", "deleted"];
+const OTHERS: [&str; 4] = ["0 others", "1 other", "100 others", "500 others"];
+
+/// The ways to an MMIO exit: the label, and the operation.
+const RUN: [(&str, &str); 6] = [
+    ("1 VM, 1 slot", "KVM_RUN to an MMIO exit, 1 slot"),
+    ("1 VM, 10 slots", "KVM_RUN to an MMIO exit, 10 slots"),
+    ("1 VM, 500 slots", "KVM_RUN to an MMIO exit, 500 slots"),
+    ("2 VMs by turns", "KVM_RUN to MMIO, by turns in 2 VMs"),
+    ("8 VMs by turns", "KVM_RUN to MMIO, by turns in 8 VMs"),
+    ("64 VMs by turns", "KVM_RUN to MMIO, by turns in 64 VMs"),
+];
+/// VMs: the label, and the operation.
+const VMS: [(&str, &str); 4] = [
+    ("no vCPU", "VM create and close"),
+    ("1 vCPU", "VM create and close, 1 vCPU"),
+    ("2 vCPUs", "VM create and close, 2 vCPUs"),
+    ("4 vCPUs", "VM create and close, 4 vCPUs"),
+];
+
+const HERE: &str = "here";
+const PEER: &str = "C peer";
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scale {
+    /// From zero.
+    Linear,
+    Logarithmic,
+}
+
+/// A label, and a value of each series: not all rows have one of each.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Row {
+    pub label: String,
+    pub values: Vec<Option<f64>>,
+}
+
+/// A plot.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Chart {
+    /// The name of the file, without its type.
+    pub name: &'static str,
+    pub title: &'static str,
+    /// What the values are.
+    pub unit: &'static str,
+    pub scale: Scale,
+    pub series: Vec<&'static str>,
+    pub rows: Vec<Row>,
+}
+
+/// The operations of a file, and what it does not have.
+struct Costs<'a> {
+    operations: &'a Map<String, Value>,
+    missing: Vec<String>,
+}
+
+impl Costs<'_> {
+    /// A figure of an operation, by the first of these names that there is.
+    fn figure(&self, operation: &str, names: &[&str]) -> Option<f64> {
+        let figures = self.operations.get(operation)?;
+        names.iter().find_map(|name| figures.get(name)?.as_f64())
+    }
+
+    /// The same. If it is missing, that is noted.
+    fn need(&mut self, operation: &str, names: &[&str]) -> Option<f64> {
+        let figure = self.figure(operation, names);
+        if figure.is_none() {
+            let line = format!("\"{operation}\": {}", names.join(" or "));
+            if !self.missing.contains(&line) {
+                self.missing.push(line);
+            }
+        }
+        figure
+    }
+
+    /// The instructions of an operation: those executed, or those by the clock, if there are no others.
+    fn instructions(&mut self, operation: &str) -> Option<f64> {
+        self.need(operation, &["instructions", "cost"])
+    }
+
+    /// A row of an operation's instructions and, if there are any, those of the C peer.
+    fn beside_peer(&mut self, label: &str, operation: &str) -> Row {
+        Row {
+            label: label.into(),
+            values: vec![
+                self.instructions(operation),
+                self.figure(operation, &["peer"]),
+            ],
+        }
+    }
+}
+
+/// The plots of a file, or what it does not have.
+pub(crate) fn charts(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
+    let Some(operations) = file.get("operations").and_then(Value::as_object) else {
+        return Err(vec!["operations".into()]);
+    };
+    let mut costs = Costs {
+        operations,
+        missing: Vec::new(),
+    };
+    for operation in MAIN {
+        costs.need(operation, &["peer"]);
+    }
+    // In the file's order.
+    let main = operations
+        .iter()
+        .filter(|(name, figures)| {
+            figures.get("peer").is_some() && !NOT_MAIN.contains(&name.as_str())
+        })
+        .map(|(name, _)| costs.beside_peer(name, name))
+        .collect();
+    let published = PUBLISHED
+        .iter()
+        .map(|name| Row {
+            label: (*name).into(),
+            values: vec![
+                costs.need(name, &["cycles"]),
+                costs.need(name, &["peer cycles"]),
+            ],
+        })
+        .collect();
+    let slots = OTHERS
+        .iter()
+        .map(|others| Row {
+            label: (*others).into(),
+            values: SLOT
+                .iter()
+                .map(|what| costs.instructions(&format!("slot {what}, {others}")))
+                .collect(),
+        })
+        .collect();
+    let mut rows = |of: &[(&str, &str)]| -> Vec<Row> {
+        of.iter()
+            .map(|(label, operation)| costs.beside_peer(label, operation))
+            .collect()
+    };
+    let (run, vms) = (rows(&RUN), rows(&VMS));
+    if !costs.missing.is_empty() {
+        return Err(costs.missing);
+    }
+    Ok(vec![
+        Chart {
+            name: "costs-instructions",
+            title: "Instructions of an operation",
+            unit: "instructions, logarithmic",
+            scale: Scale::Logarithmic,
+            series: vec![HERE, PEER],
+            rows: main,
+        },
+        Chart {
+            name: "costs-cycles",
+            title: "Cycles of a Cortex-A15",
+            unit: "cycles",
+            scale: Scale::Linear,
+            series: vec!["here, estimated", "C implementation, as published in 2014"],
+            rows: published,
+        },
+        Chart {
+            name: "costs-slots",
+            title: "A slot is added, moved, deleted",
+            unit: "instructions",
+            scale: Scale::Linear,
+            series: SLOT.into(),
+            rows: slots,
+        },
+        Chart {
+            name: "costs-run",
+            title: "KVM_RUN to an MMIO exit",
+            unit: "instructions",
+            scale: Scale::Linear,
+            series: vec![HERE, PEER],
+            rows: run,
+        },
+        Chart {
+            name: "costs-vms",
+            title: "A VM is created and closed",
+            unit: "instructions",
+            scale: Scale::Linear,
+            series: vec![HERE, PEER],
+            rows: vms,
+        },
+    ])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The baseline.
+    pub(crate) fn baseline() -> Value {
+        serde_json::from_str(include_str!("../../../tests/board/costs.json")).unwrap()
+    }
+
+    /// The baseline without an operation, or without one of its figures.
+    fn without(operation: &str, figure: Option<&str>) -> Value {
+        let mut file = baseline();
+        let operations = file["operations"].as_object_mut().unwrap();
+        match figure {
+            None => operations.shift_remove(operation),
+            Some(figure) => operations[operation]
+                .as_object_mut()
+                .unwrap()
+                .shift_remove(figure),
+        }
+        .expect("the baseline has it");
+        file
+    }
+
+    #[test]
+    fn a_missing_operation_is_named() {
+        for (operation, line) in [
+            ("SGI to self", "\"SGI to self\": peer"),
+            (
+                "slot moved, 100 others",
+                "\"slot moved, 100 others\": instructions or cost",
+            ),
+            (
+                "KVM_RUN to MMIO, by turns in 8 VMs",
+                "\"KVM_RUN to MMIO, by turns in 8 VMs\": instructions or cost",
+            ),
+            (
+                "VM create and close, 4 vCPUs",
+                "\"VM create and close, 4 vCPUs\": instructions or cost",
+            ),
+            ("ACK and EOI", "\"ACK and EOI\": cycles"),
+        ] {
+            let missing = charts(&without(operation, None)).unwrap_err();
+            assert!(
+                missing.iter().any(|m| m == line),
+                "{operation}: {missing:?}"
+            );
+        }
+        assert_eq!(charts(&Value::Null), Err(vec!["operations".into()]));
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named_once() {
+        let file = serde_json::json!({ "operations": {} });
+        let missing = charts(&file).unwrap_err();
+        assert!(missing.contains(&"\"vCPU init\": peer".into()));
+        assert!(missing.contains(&"\"ACK and EOI\": peer cycles".into()));
+        assert!(missing.contains(&"\"slot deleted, 0 others\": instructions or cost".into()));
+        let mut once = missing.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), missing.len());
+    }
+
+    #[test]
+    fn a_missing_figure_is_named() {
+        let missing =
+            charts(&without("hypercall (PSCI_VERSION)", Some("peer cycles"))).unwrap_err();
+        assert_eq!(missing, ["\"hypercall (PSCI_VERSION)\": peer cycles"]);
+        let missing = charts(&without("vCPU init", Some("peer"))).unwrap_err();
+        assert_eq!(missing, ["\"vCPU init\": peer"]);
+        // The clock will do, without the plugin.
+        assert!(charts(&without("vCPU init", Some("instructions"))).is_ok());
+    }
+
+    #[test]
+    fn a_new_figure_of_the_peer_is_shown() {
+        let mut file = baseline();
+        file["operations"]["something new"] = serde_json::json!({ "cost": 12, "peer": 34 });
+        let charts = charts(&file).unwrap();
+        let row = charts[0]
+            .rows
+            .iter()
+            .find(|row| row.label == "something new")
+            .unwrap();
+        assert_eq!(row.values, [Some(12.0), Some(34.0)]);
+        assert!(charts[0]
+            .rows
+            .iter()
+            .all(|row| !NOT_MAIN.contains(&row.label.as_str())));
+    }
+
+    #[test]
+    fn each_row_has_a_value_of_each_series_or_none() {
+        for chart in charts(&baseline()).unwrap() {
+            for row in &chart.rows {
+                assert_eq!(row.values.len(), chart.series.len(), "{}", chart.name);
+                assert!(row.values[0].is_some(), "{}", row.label);
+            }
+        }
+    }
+}
