@@ -43,25 +43,6 @@ const GICH_VMCR: usize = 0x8;
 const GICH_APR: usize = 0xf0;
 const GICH_LR: usize = 0x100;
 
-/// The values of a CPU's GICH registers that stay there while no guest runs. An access to these
-/// registers takes as long as a hundred instructions.
-pub(super) struct Loaded {
-    hcr: AtomicU32,
-    vmcr: AtomicU32,
-    apr: AtomicU32,
-}
-
-impl Loaded {
-    /// The values after [`HostGic::reset`].
-    pub(super) const fn new() -> Self {
-        Self {
-            hcr: AtomicU32::new(0),
-            vmcr: AtomicU32::new(0),
-            apr: AtomicU32::new(0),
-        }
-    }
-}
-
 /// The values of a virtual interface that has nothing to do.
 const IDLE: u32 = GichHcr::EN.bits();
 

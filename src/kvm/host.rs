@@ -18,8 +18,8 @@ use kernel::{
 use machine::timer::Frequency;
 
 use super::{
-    gic::Loaded,
     kick_sgi,
+    loaded::Loaded,
     pmu::HostPmus, //
 };
 use crate::{

@@ -17,6 +17,7 @@ pub(crate) mod irq_line;
 pub(crate) mod irqfd;
 mod kick_sgi;
 pub(crate) mod lines;
+mod loaded;
 pub(crate) mod mmio;
 pub(crate) mod next;
 pub(crate) mod pending_mmio;
