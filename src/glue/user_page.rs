@@ -167,7 +167,7 @@ impl HostMapping {
     }
 }
 
-/// What the caller of a look-up expects of a page.
+/// The caller's expectation of a page that is looked up.
 #[derive(Clone, Copy)]
 pub(crate) enum Expected {
     /// Nothing.

@@ -211,7 +211,7 @@ impl SharedDistributor {
     }
 }
 
-/// What vCPUs reach in HYP mode.
+/// The part of it that vCPUs reach in HYP mode.
 struct Shared {
     gic: HypLock<Distributor>,
     /// The addresses of the vCPUs' doorbells, or zero.

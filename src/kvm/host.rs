@@ -58,7 +58,7 @@ pub(crate) struct HostGic {
     pub(crate) list_registers: usize,
     /// The bit of each CPU's interface in the distributor, once the CPU was ours. Zero is not known.
     interfaces: [AtomicU32; MAX_CPUS],
-    /// What each CPU's interface has now.
+    /// The values that each CPU's interface has now.
     pub(super) loaded: [Loaded; MAX_CPUS],
     /// The SGI that makes another CPU look up, if it is known.
     pub(crate) kick_sgi: Option<u32>,

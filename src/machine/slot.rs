@@ -210,7 +210,7 @@ pub struct SlotTable<L, M: Memory> {
     len: usize,
 }
 
-/// What is at a guest frame.
+/// The slot at a guest frame, or the gap there.
 #[derive(Debug)]
 pub enum Found<'a, L> {
     /// A slot that has it.

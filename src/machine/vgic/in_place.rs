@@ -38,7 +38,7 @@ use super::Vgic;
 use super::Vmcr;
 use core::ops::DerefMut;
 
-/// What is around the distributor when the access is made.
+/// The surroundings of the distributor when the access is made.
 pub trait InPlace {
     /// Reads list register `n` of the CPU that makes the access, in the hardware.
     fn read(&self, n: usize) -> ListRegister;
@@ -52,7 +52,7 @@ pub trait InPlace {
     fn can_kick(&self, cpu: VcpuIdx) -> bool;
 }
 
-/// What an SGI to the CPU itself comes to.
+/// The effect of an SGI to the CPU itself.
 enum OwnSgi {
     /// It is pending already.
     None,
