@@ -64,32 +64,36 @@ unsigned int kvm_arm_pgprot_memory(pgprot_t prot)
 	return KVM_ARM_MEMORY_DEVICE;
 }
 
-bool kvm_arm_is_huge_mapping(unsigned long addr)
+/*
+ * The entry of the second level for an address of the current process, empty if
+ * there is none. Interrupts are off, so that no table is freed. But another CPU
+ * may clear an entry at any time, so each entry is read only once. p4d and pud
+ * are folded into pgd, so there is one entry above the pmd.
+ */
+static pmd_t read_pmd(unsigned long addr)
 {
-	unsigned long flags;
-	bool huge = false;
 	pgd_t *pgd;
 	pud_t pud;
-	pmd_t pmd;
 
-	/*
-	 * With interrupts off no table is freed. But another CPU may clear an
-	 * entry at any time, so each entry is read only once. p4d and pud are
-	 * folded into pgd, so there is one entry above the pmd.
-	 */
 	BUILD_BUG_ON(!mm_p4d_folded(NULL) || !mm_pud_folded(NULL));
 	if (!current->mm)
-		return false;
-	local_irq_save(flags);
+		return __pmd(0);
 	pgd = pgd_offset(current->mm, addr);
 	pud = READ_ONCE(*pud_offset(p4d_offset(pgd, addr), addr));
 	if (pud_none(pud))
-		goto out;
-	pmd = pmdp_get(pmd_offset(&pud, addr));
-	huge = pmd_present(pmd) && pmd_leaf(pmd);
-out:
+		return __pmd(0);
+	return pmdp_get(pmd_offset(&pud, addr));
+}
+
+bool kvm_arm_is_huge_mapping(unsigned long addr)
+{
+	unsigned long flags;
+	pmd_t pmd;
+
+	local_irq_save(flags);
+	pmd = read_pmd(addr);
 	local_irq_restore(flags);
-	return huge;
+	return pmd_present(pmd) && pmd_leaf(pmd);
 }
 
 /* Memory that a page fault makes out of nothing, without anybody else. */
@@ -106,28 +110,18 @@ unsigned int kvm_arm_count_empty(unsigned long addr, unsigned int n)
 {
 	unsigned long flags;
 	unsigned int empty = 0;
-	pgd_t *pgd;
-	pud_t pud;
 	pmd_t pmd;
 	pte_t *ptes;
 
-	if (!current->mm)
-		return 0;
-	/* As in kvm_arm_is_huge_mapping. */
 	local_irq_save(flags);
-	pgd = pgd_offset(current->mm, addr);
-	pud = READ_ONCE(*pud_offset(p4d_offset(pgd, addr), addr));
-	if (pud_none(pud))
-		goto out;
-	pmd = pmdp_get(pmd_offset(&pud, addr));
-	if (!pmd_present(pmd) || pmd_leaf(pmd))
-		goto out;
-	n = min_t(unsigned int, n, PTRS_PER_PTE - pte_index(addr));
-	ptes = __pte_map(&pmd, addr);
-	while (empty < n && pte_none(ptep_get(ptes + empty)))
-		empty++;
-	kunmap_local(ptes);
-out:
+	pmd = read_pmd(addr);
+	if (pmd_present(pmd) && !pmd_leaf(pmd)) {
+		n = min_t(unsigned int, n, PTRS_PER_PTE - pte_index(addr));
+		ptes = __pte_map(&pmd, addr);
+		while (empty < n && pte_none(ptep_get(ptes + empty)))
+			empty++;
+		kunmap_local(ptes);
+	}
 	local_irq_restore(flags);
 	return empty;
 }

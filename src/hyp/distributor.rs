@@ -236,9 +236,9 @@ impl Shared {
 /// GICD_ICACTIVER0 and GICD_SGIR, of the physical distributor.
 const GICD_ICACTIVER: usize = 0x380;
 const GICD_SGIR: usize = 0xf00;
-/// GICH_VMCR and GICH_LR0.
-const GICH_VMCR: usize = 0x8;
-const GICH_LR: usize = 0x100;
+/// GICH_VMCR and GICH_LR0 (IHI 0048B table 5-1).
+pub(crate) const GICH_VMCR: usize = 0x8;
+pub(crate) const GICH_LR: usize = 0x100;
 
 /// How a vCPU reaches its distributor in HYP mode.
 ///

@@ -31,17 +31,19 @@ use crate::{
         ThisCpu, //
     },
     hyp::{
-        distributor::SharedDistributor,
+        distributor::{
+            SharedDistributor,
+            GICH_LR,
+            GICH_VMCR, //
+        },
         relay::Relay,
         takeover::Lowvisor, //
     },
 };
 
-// Offsets of IHI 0048B table 5-1.
+// More offsets of IHI 0048B table 5-1.
 const GICH_HCR: usize = 0x0;
-const GICH_VMCR: usize = 0x8;
 const GICH_APR: usize = 0xf0;
-const GICH_LR: usize = 0x100;
 
 /// The values of a virtual interface that has nothing to do.
 const IDLE: u32 = GichHcr::EN.bits();

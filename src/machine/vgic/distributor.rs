@@ -104,6 +104,20 @@ impl DistRegister {
         }
     }
 
+    /// Whether it is about what is pending or active, of which list registers know more.
+    #[inline(always)]
+    pub(super) const fn tells_state(self) -> bool {
+        matches!(
+            self,
+            Self::SetPending(_)
+                | Self::ClearPending(_)
+                | Self::SetActive(_)
+                | Self::ClearActive(_)
+                | Self::SetSgiPending(_)
+                | Self::ClearSgiPending(_)
+        )
+    }
+
     /// Whether bytes of it can be written.
     #[inline(always)]
     const fn byte_accessible(self) -> bool {

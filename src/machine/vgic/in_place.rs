@@ -86,15 +86,8 @@ where
     /// The guest reads `size` bytes at `offset` of the distributor on `cpu`.
     #[inline(always)]
     pub fn read_in_place(&self, cpu: VcpuIdx, offset: u32, size: u32) -> Option<u32> {
-        match DistRegister::at(offset) {
-            DistRegister::SetPending(_)
-            | DistRegister::ClearPending(_)
-            | DistRegister::SetActive(_)
-            | DistRegister::ClearActive(_)
-            | DistRegister::SetSgiPending(_)
-            | DistRegister::ClearSgiPending(_) => None,
-            _ => Some(self.dist_read(cpu, offset, size)),
-        }
+        let tells_state = DistRegister::at(offset).tells_state();
+        (!tells_state).then(|| self.dist_read(cpu, offset, size))
     }
 
     /// The guest writes `size` bytes at `offset` of the distributor on `cpu`, whose
@@ -149,14 +142,8 @@ where
                         .set(State::EDGE, value.wrapping_shr(2 * (n & 0xf)) & 0b10 != 0);
                 })
             }
-            DistRegister::SetPending(_)
-            | DistRegister::ClearPending(_)
-            | DistRegister::SetActive(_)
-            | DistRegister::ClearActive(_)
-            | DistRegister::SetSgiPending(_)
-            | DistRegister::ClearSgiPending(_) => false,
-            // These are read-only.
-            _ => true,
+            // All others are read-only.
+            register => !register.tells_state(),
         };
         is_done.then_some(0)
     }
@@ -254,7 +241,7 @@ where
         Some(kick)
     }
 
-    /// What an SGI of `cpu` to itself comes to, unless more is to be done for it than
+    /// The effect of an SGI of `cpu` to itself, unless more is to be done for it than
     /// to fill one list register.
     #[inline(always)]
     fn own_sgi(

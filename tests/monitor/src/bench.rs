@@ -78,7 +78,7 @@ fn median<T: Ord + Copy + Default>(values: &mut [T]) -> T {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// What some rounds of an operation take: ticks, and events of each kind.
+/// The cost of some rounds of an operation: ticks, and events of each kind.
 #[inline(always)]
 fn batch<E>(mut rounds: impl FnMut() -> Result<(), E>) -> Result<(u64, Counts), E> {
     doorbell::settle();
@@ -103,7 +103,7 @@ impl Samples {
         self.events.push(events);
     }
 
-    /// What the median batch takes: in ticks, and of each kind of events the number in the batch that is
+    /// The cost of the median batch: in ticks, and of each kind of events the number in the batch that is
     /// the median by that number.
     fn medians(mut self) -> (u64, Counts) {
         let mut medians = Counts::NONE;

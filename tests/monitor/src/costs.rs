@@ -81,7 +81,7 @@ impl Cost {
         }
     }
 
-    /// What this costs more than another.
+    /// The difference to the cost of another.
     pub(crate) fn above(&self, other: &Self) -> Self {
         let mut events = self.events;
         for (count, less) in events.iter_mut().zip(other.events) {

@@ -210,7 +210,7 @@ impl Doorbell {
         }
     }
 
-    /// What the payload has measured.
+    /// The payload's measurements.
     fn cost(&self) -> Cost {
         let [address, rounds] = self.events;
         let mut bytes = [0; meter::EVENTS * 4];

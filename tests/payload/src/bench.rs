@@ -47,7 +47,7 @@ const RESIDENT_TOUCHES: usize = 2;
 const PAGES: u32 = 1024;
 const PAGE_SIZE: usize = 4096;
 
-/// What some rounds of an operation take: ticks, and events of each kind.
+/// The cost of some rounds of an operation: ticks, and events of each kind.
 #[inline(always)]
 fn batch(rounds: u32, mut operation: impl FnMut(u32)) -> (u32, [u32; EVENTS]) {
     // The events around the counter, so that the ticks are those of the operation alone.
@@ -66,7 +66,7 @@ fn median<const N: usize>(mut values: [u32; N]) -> u32 {
     values.get(N / 2).copied().unwrap_or(0)
 }
 
-/// What the median batch takes: in ticks, and of each kind of events the number in the batch that is the
+/// The cost of the median batch: in ticks, and of each kind of events the number in the batch that is the
 /// median by that number.
 #[inline(always)]
 fn medians<const N: usize>(
@@ -162,7 +162,7 @@ fn acknowledge(intid: u32) -> u32 {
     }
 }
 
-/// What it takes to acknowledge and end an interrupt, in both modes of its end.
+/// The cost to acknowledge and end an interrupt, in both modes of its end.
 fn ends_of_interrupts() {
     measure("SGI polled: send, ACK, EOI", |_| {
         gic::send_sgi_to_self(SGI);

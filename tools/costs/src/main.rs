@@ -42,11 +42,11 @@ fn begins(name: &str, list: &[&str]) -> bool {
 /// The result of a comparison: lines for people.
 #[derive(Debug, Default, PartialEq)]
 struct Verdict {
-    /// What is dearer than in the baseline, or is gone.
+    /// The figures that are dearer than in the baseline, or are gone.
     worse: Vec<String>,
-    /// What is cheaper.
+    /// Those that are cheaper.
     better: Vec<String>,
-    /// What the baseline does not have.
+    /// Those that the baseline does not have.
     new: Vec<String>,
 }
 

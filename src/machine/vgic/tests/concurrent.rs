@@ -268,7 +268,7 @@ impl System {
             .filter(|n| self.in_guest[*n])
             .fold(0, |running, n| running | 1 << n);
         let hw = &mut self.hardware[cpu];
-        // What the vCPU has is of before the entry, but for the INTIDs.
+        // The vCPU's copy is of before the entry, but for the INTIDs.
         let mut ci = hw.ci;
         for lr in &mut ci.lr {
             *lr &= 0x3ff;
