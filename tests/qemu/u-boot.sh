@@ -16,7 +16,7 @@ MORE="$firmware/u-boot.bin $disk" TIMEOUT=${TIMEOUT:-1800} HOST_CMDLINE=damon_st
 	flash variables
 	prompt="=> "
 	power_on() {
-		start -M virt,highmem=off -accel kvm -cpu host -smp 2 -m 256 \
+		start "$@" -M virt,highmem=off -accel kvm -cpu host -smp 2 -m 256 \
 			-drive if=pflash,format=raw,readonly=on,file=/tmp/u-boot.bin \
 			-drive if=pflash,format=raw,file=/tmp/variables \
 			-drive if=none,id=disk,file=/tmp/disk.img,format=raw -device virtio-blk-device,drive=disk
@@ -77,7 +77,7 @@ MORE="$firmware/u-boot.bin $disk" TIMEOUT=${TIMEOUT:-1800} HOST_CMDLINE=damon_st
 	must quits
 	echo "kept"
 
-	power_on
+	power_on -no-reboot
 	asks "printenv where"
 	must answers "^where=here"
 	asks "virtio scan"
@@ -93,12 +93,14 @@ MORE="$firmware/u-boot.bin $disk" TIMEOUT=${TIMEOUT:-1800} HOST_CMDLINE=damon_st
 	must said "guest: 2 CPUs"
 	echo "bootz"
 
-	power_on
+	power_on -no-reboot
 	asks "virtio scan"
 	asks "load virtio 0 \${kernel_addr_r} vmlinuz.efi"
 	must answers "bytes read"
 	asks "setenv bootargs initrd=/initrd $arguments firmware=bootefi"
-	types "bootefi \${kernel_addr_r}:\${filesize} \${fdt_addr}"
+	# Without a size: the kernel is then the last file that was loaded, and its EFI stub finds the initramfs
+	# beside it. With one it would be a piece of memory, on no disk.
+	types "bootefi \${kernel_addr_r} \${fdt_addr}"
 	must finishes
 	must said "guest: started by EFI"
 	must said "guest: booted by bootefi, 2 boots"
