@@ -3,7 +3,7 @@
 # For people: sets up the tools that are missing, builds, boots, tests. Kbuild has its own file
 # (Kbuild), and the scripts that do the work are under tools/.
 
-export BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
+export SUITE BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
 export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS
 export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS NAME JOBS TIMEOUT_FACTOR
 
@@ -38,8 +38,9 @@ test-pressure: module programs
 qemu:
 	@tools/qemu
 
-deb: qemu
-	@tools/deb
+# QEMU's patches are for that of trixie.
+deb: module $(if $(filter-out trixie,$(SUITE)),,qemu)
+	@tools/deb $(if $(filter-out trixie,$(SUITE)),module)
 
 test-qemu: module programs qemu
 	@tools/test-qemu

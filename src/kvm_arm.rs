@@ -74,6 +74,9 @@ module! {
     authors: ["The kvm_arm developers"],
     description: "KVM for 32-bit Arm",
     license: "GPL",
+    // Whoever opens `/dev/kvm` loads the module: the first makes kmod and systemd put the node there
+    // at boot, the second is what the kernel asks for when that node is opened.
+    alias: ["devname:kvm", "char-major-10-232"],
     params: {
         max_vcpus: u32 {
             default: 0,

@@ -12,7 +12,7 @@ qemu_root() {
 	KVM_ARM_ROOT=$cache/qemu/root "$tree/tools/in-root" "$@"
 }
 
-"$tree/tools/deb"
+"$tree/tools/deb" qemu
 files=("$target/deb/${package}_"*_armhf.deb)
 [ ${#files[@]} = 1 ] || fail "not one package: ${files[*]}"
 deb=${files[0]}
@@ -34,7 +34,7 @@ FILES
 
 # The package again, of the same inputs, is the same.
 sum=$(sha256sum <"$deb")
-"$tree/tools/deb"
+"$tree/tools/deb" qemu
 [ "$sum" = "$(sha256sum <"$deb")" ] || fail "a second build differs"
 
 qemu_root apt-get -o Dir::State::status=/dev/null -o APT::Architecture=armhf -o APT::Architectures=armhf \
