@@ -13,7 +13,11 @@
 # Nothing of armhf is installed, only unpacked.
 
 archive=$cache/archive
-lock_file=${PACKAGES_LOCK:-$tree/tools/packages.lock}
+case $suite in
+trixie) lock_file=$tree/tools/packages.lock ;;
+*) lock_file=$tree/tools/packages-$suite.lock ;;
+esac
+lock_file=${PACKAGES_LOCK:-$lock_file}
 
 # How the armhf index is trusted; see README.md.
 armhf_index=${ARMHF_INDEX:-signed}
@@ -51,9 +55,16 @@ uri_of() {
 
 # suites: "archive suite" of each place where packages come from.
 suites() {
-	printf '%s\n' "debian $suite" "debian $suite-updates" \
-		"debian-security $suite-security" "debian $suite-backports"
+	echo "debian $suite"
+	# Updates of testing come to testing itself. The other places are empty, and their signatures run out.
+	[ "$suite" != trixie ] || printf '%s\n' "debian $suite-updates" "debian-security $suite-security" \
+		"debian $suite-backports"
 }
+
+# An index of testing runs out after a week, and a mirror can be older than that. Its signature is
+# checked all the same; with an old index, packages are only older.
+check_valid_until=true
+[ "$suite" = trixie ] || check_valid_until=false
 
 # apt_sources: the same in apt's format.
 apt_sources() {
@@ -74,7 +85,7 @@ apt_for() {
 		-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
 		-o APT::Architecture="$arch" -o APT::Architectures="$arch" \
 		-o APT::Sandbox::User=root -o APT::Update::Error-Mode=any \
-		-o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+		-o Acquire::Check-Valid-Until="$check_valid_until" -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
 }
 
 # table_of [ARCHIVE]: a table from a Packages file of that archive, or from the lock file, which

@@ -15,8 +15,22 @@ PATH=$PATH:/usr/sbin:/sbin
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/kvm_arm
 target=$tree/target
+
+# The Debian suite whose kernel the module is built for, by its own compilers. All but the oldest have
+# caches and results of their own.
+suite=${SUITE:-trixie}
+case $suite in
+trixie) ;;
+forky)
+	cache=$cache/$suite
+	target=$target/$suite
+	;;
+*)
+	printf 'error: SUITE=%s: must be trixie or forky\n' "$suite" >&2
+	exit 1
+	;;
+esac
 logs=$target/log
-suite=trixie
 
 user_triple=armv7-unknown-linux-gnueabihf
 

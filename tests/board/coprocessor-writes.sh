@@ -10,7 +10,7 @@
 registers=$work/host_registers
 mkdir -p "$registers"
 MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$cache/kernel/$version/source" \
-	ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf- CC=arm-linux-gnueabihf-gcc-14 \
+	ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf- CC="$compiler" \
 	KERNELRELEASE="$release" M="$tree/tests/board/host_registers" MO="$registers" modules \
 	>"$work/build.log" 2>&1 || fail "the module with the host's registers: $work/build.log"
 

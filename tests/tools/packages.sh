@@ -53,7 +53,7 @@ stanza() {
 # release VERSION [RUSTC]: all packages of one kernel.
 release() {
 	stanza "linux-source-${1%.*}" "$1-1"
-	for package in binary modules headers; do
+	for package in binary modules headers base image; do
 		stanza "linux-$package-$1-armmp-lpae" "$1-1"
 	done
 	stanza busybox-static 1:1.0
