@@ -604,12 +604,13 @@ guest_fiq:
 guest_trap:
 	stmia	sp, {r0 - r12}
 	mrc	p15, 4, r1, c5, c2, 0		@ HSR
+	cmp	r1, #HSR_CALL
+	beq	guest_call
 	lsr	r2, r1, #HSR_EC_SHIFT
+	cmp	r2, #HSR_EC_CP15
+	beq	guest_register
 	cmp	r2, #HSR_EC_CP_0_13
 	beq	guest_vfp
-	cmp	r2, #HSR_EC_HVC
-	cmpne	r2, #HSR_EC_CP15
-	beq	guest_answer
 	cmp	r2, #HSR_EC_DABT
 	beq	guest_data_abort
 guest_trap_exit:
@@ -771,6 +772,30 @@ guest_aborted:					@ r12: HypCpu
 	.ltorg
 
 /*
+ * A trap that Rust may be able to answer in HYP mode. r0 to r12 are saved, and
+ * r1 is HSR. Most traps of a guest that end here are answered.
+ */
+.macro	save_place				@ r1: HSR; clobbers r6, r7
+	str	r1, [sp, #CTX_HSR]
+	mrs	r6, ELR_hyp
+	mrs	r7, SPSR
+	strd	r6, r7, [sp, #CTX_PC]		@ with CTX_CPSR
+.endm
+
+/* Calls a function, which may be Thumb code, on the stack of the host's CPU. LR is the guest's LR_usr. */
+.macro	ask function
+	ldr	r12, =\function
+	mov	r4, sp
+	mov	r5, lr
+	mov	r0, sp
+	mrc	p15, 4, r3, c13, c0, 2		@ HTPIDR
+	add	sp, r3, #HOST_STACK_TOP
+	blx	r12
+	mov	sp, r4
+	mov	lr, r5
+.endm
+
+/*
  * Out of line: an access to the distributor or to GICC_DIR goes to Rust, too. HPFAR is not valid
  * for a permission fault (B3.13.6), and Rust looks at the kind of the fault.
  */
@@ -785,38 +810,35 @@ guest_data_abort:
 	mrc	p15, 4, r3, c6, c0, 0		@ HDFAR
 	str	r5, [sp, #CTX_FIPA_PAGE]
 	str	r3, [sp, #CTX_HDFAR]
-	ldr	r12, =kvm_arm_hyp_distributor	@ may be Thumb code
-	b	guest_ask
-
-/*
- * A trap that Rust may be able to answer in HYP mode. r0 to r12 are saved;
- * r1: HSR. LR is the guest's LR_usr; the stack is the host CPU's.
- */
-guest_answer:
-	ldr	r12, =kvm_arm_hyp_answer
-guest_ask:
-	str	r1, [sp, #CTX_HSR]
-	mrs	r6, ELR_hyp
-	mrs	r7, SPSR
 	str	lr, [sp, #CTX_LR_USR]
-	strd	r6, r7, [sp, #CTX_PC]		@ with CTX_CPSR
-	mov	r4, sp
-	mov	r0, sp
-	mrc	p15, 4, r3, c13, c0, 2		@ HTPIDR
-	add	sp, r3, #HOST_STACK_TOP
-	blx	r12
-	mov	sp, r4
-	ldr	lr, [sp, #CTX_LR_USR]
-	cmp	r0, #ANSWER_DECLINED
-	beq	1f
-	ldrd	r6, r7, [sp, #CTX_PC]
+	save_place
+	ask	kvm_arm_hyp_distributor
+	b	guest_answered
+
+guest_register:
+	save_place
+	ask	kvm_arm_hyp_register
+guest_answered:
+	ldrd	r6, r7, [sp, #CTX_PC]		@ as they were, if it has declined
 	msr	ELR_hyp, r6
 	msr	SPSR_cxsf, r7
-	cmp	r0, #ANSWER_LEAVE
-	beq	guest_irq_exit
+	cmp	r0, #ANSWER_DONE
+	bne	1f
 	ldmia	sp, {r0 - r12}
 	eret
-1:	ldr	r1, [sp, #CTX_HSR]
+1:	cmp	r0, #ANSWER_LEAVE
+	beq	guest_irq_exit
+	b	guest_declined
+
+/* HVC with an immediate of zero: the preferred return address is behind it. */
+guest_call:
+	ask	kvm_arm_hyp_call
+	cmp	r0, #ANSWER_DONE
+	bne	guest_declined
+	ldmia	sp, {r0 - r12}
+	eret
+guest_declined:
+	mrc	p15, 4, r1, c5, c2, 0		@ HSR
 	lsr	r2, r1, #HSR_EC_SHIFT
 	b	guest_trap_exit
 	.ltorg

@@ -126,11 +126,11 @@
 #define HCR_VA			0x100
 #define ISR_A			0x100
 
-/* Fields of the HSR (Arm ARM B3.13.6) that the lowvisor looks at. */
+/* The HSR of HVC #0, and fields of the HSR (Arm ARM B3.13.6) that the lowvisor looks at. */
+#define HSR_CALL		0x4a000000
 #define HSR_EC_SHIFT		26
 #define HSR_EC_CP15		0x03
 #define HSR_EC_CP_0_13		0x07
-#define HSR_EC_HVC		0x12
 #define HSR_EC_IABT		0x20
 #define HSR_EC_DABT		0x24
 #define HSR_S1PTW		0x80

@@ -2,12 +2,12 @@
 
 //! Traps that are answered in HYP mode, without a world switch.
 //!
-//! [`kvm_arm_hyp_answer`] runs in HYP mode with the guest's world loaded. The module's code and data
-//! are mapped there, and nothing of the kernel is: it may reach nothing else. It must not panic or
-//! take a lock, and all its state is in the context. `tools/check-hyp-calls` follows its calls in
-//! the built module and refuses any that leave it.
+//! [`kvm_arm_hyp_call`] and [`kvm_arm_hyp_register`] run in HYP mode with the guest's world loaded. The
+//! module's code and data are mapped there, and nothing of the kernel is: they may reach nothing else.
+//! They must not panic or take a lock, and all their state is in the context. `tools/check-hyp-calls`
+//! follows their calls in the built module and refuses any that leave it.
 //!
-//! It declines a trap that has side effects, or needs anything that is not at hand: it changes
+//! They decline a trap that has side effects, or needs anything that is not at hand: they change
 //! nothing then, and the host answers.
 
 use core::cell::Cell;
@@ -108,34 +108,51 @@ enum Answer {
     Declined,
 }
 
-/// Answers the trap that `context.fault.hsr` describes, if that is simple. Returns `ANSWER_DECLINED`
-/// if the host has to answer it, else `ANSWER_DONE`.
+/// Answers a hypercall, if that is simple. Returns `ANSWER_DECLINED` if the host has to answer it, else
+/// `ANSWER_DONE`.
 ///
 /// # Safety
 ///
-/// The CPU is in HYP mode. `context` is that of the vCPU whose world is loaded. The general-purpose
-/// registers, PC, CPSR and HSR are saved in it, and nobody else uses it.
+/// The CPU is in HYP mode. `context` is that of the vCPU whose world is loaded. R0 to R12 are saved in
+/// it, and nobody else uses it.
 #[no_mangle]
 // Where the kernel puts no probes.
 #[link_section = ".kprobes.text"]
-unsafe extern "C" fn kvm_arm_hyp_answer(context: *mut VcpuContext) -> u32 {
+unsafe extern "C" fn kvm_arm_hyp_call(context: *mut VcpuContext) -> u32 {
     // SAFETY: The caller promises that the context is valid and that nobody else uses it.
     let context = unsafe { &mut *context };
-    let hsr = Hsr(context.fault.hsr);
-    let (answer, count) = if hsr == Hsr::CALL {
-        (call(context), &mut context.answered.hvc)
-    } else if let Some(access) = trap::cp15(hsr, context.core.cpsr) {
-        let answer = cp15_register(context, access);
-        (answer, &mut context.answered.cp15)
-    } else {
-        return layout::ANSWER_DECLINED;
+    let answer = call(context);
+    answer.counted(&mut context.answered.hvc)
+}
+
+/// Answers the access to a register of CP15 that `context.fault.hsr` describes, in the same way.
+///
+/// # Safety
+///
+/// As for [`kvm_arm_hyp_call`]. PC, CPSR and HSR are saved in the context, too.
+#[no_mangle]
+#[link_section = ".kprobes.text"]
+unsafe extern "C" fn kvm_arm_hyp_register(context: *mut VcpuContext) -> u32 {
+    // SAFETY: The caller promises that the context is valid and that nobody else uses it.
+    let context = unsafe { &mut *context };
+    let answer = match trap::cp15(Hsr(context.fault.hsr), context.core.cpsr) {
+        Some(access) => cp15_register(context, access),
+        None => Answer::Declined,
     };
-    match answer {
-        Answer::Done => {
-            *count = count.wrapping_add(1);
-            layout::ANSWER_DONE
+    answer.counted(&mut context.answered.cp15)
+}
+
+impl Answer {
+    /// Counts the trap, if it is answered. Gives the answer as the assembly knows it.
+    #[inline(always)]
+    fn counted(self, count: &mut u32) -> u32 {
+        match self {
+            Self::Done => {
+                *count = count.wrapping_add(1);
+                layout::ANSWER_DONE
+            }
+            Self::Declined => layout::ANSWER_DECLINED,
         }
-        Answer::Declined => layout::ANSWER_DECLINED,
     }
 }
 
@@ -197,11 +214,8 @@ impl Topology for NotAtHand {
 /// hardware.
 #[inline(always)]
 pub(super) fn is_at_hand(context: &VcpuContext, n: usize) -> bool {
-    let banked = match Psr(context.core.cpsr).mode() {
-        Some(Mode::Fiq) | None => 8,
-        _ => 13,
-    };
-    n < banked
+    // R8 to R12 are banked in FIQ mode alone.
+    n < 8 || n < 13 && context.core.cpsr & Psr::MODE_MASK != Mode::Fiq.bits()
 }
 
 /// A register of CP15 that is emulated: its value is not in the hardware now.

@@ -235,6 +235,7 @@ const_assert_eq!(Hcr::VA.bits(), layout::HCR_VA);
 const_assert_eq!(ISR_A, layout::ISR_A);
 
 // The fields of HSR that it looks at are where the decoder finds them.
+const_assert_eq!(Hsr::CALL.0, layout::HSR_CALL);
 macro_rules! assert_class {
     ($ec:ident, $class:ident) => {
         const_assert_eq!(
@@ -245,7 +246,6 @@ macro_rules! assert_class {
 }
 assert_class!(HSR_EC_CP15, Cp15);
 assert_class!(HSR_EC_CP_0_13, Coprocessor);
-assert_class!(HSR_EC_HVC, Hvc);
 assert_class!(HSR_EC_IABT, PrefetchAbort);
 assert_class!(HSR_EC_DABT, DataAbort);
 // It compares all but the bit in which the two differ.
