@@ -218,6 +218,11 @@ pub(crate) fn on_each_cpu<F: Fn(&IrqsOff) + Sync>(f: F) {
     on_each_cpu_if(|_| true, f);
 }
 
+/// Likewise on one CPU. Nothing happens if that is offline.
+pub(crate) fn on_cpu<F: Fn(&IrqsOff) + Sync>(cpu: usize, f: F) {
+    on_each_cpu_if(|each| each == cpu, f);
+}
+
 /// Likewise on each other online CPU for which `wants` is true.
 pub(crate) fn on_other_cpus_if<W, F>(wants: W, f: F)
 where

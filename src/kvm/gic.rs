@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A VM's interrupt controller: its configuration by user space, and a vCPU's
-//! list registers on their way into the host's virtual CPU interface and back.
+//! registers on their way into the host's virtual CPU interface and back.
 
 use core::sync::atomic::{
     AtomicU32,
@@ -18,15 +18,22 @@ use machine::vgic::{
     CpuInterface,
     GichHcr,
     ListRegister,
+    Vmcr,
     NR_PRIVATE, //
 };
 
 use super::{
     host::HostGic,
+    loaded::{
+        Home,
+        Kept,
+        Loaded, //
+    },
     timer::TimerIntids, //
 };
 use crate::{
     glue::cpu::{
+        on_cpu,
         IrqsOff,
         ThisCpu, //
     },
@@ -50,7 +57,8 @@ const IDLE: u32 = GichHcr::EN.bits();
 
 impl HostGic {
     /// Makes the interface of this CPU signal nothing. A loss of power, or the software that ran
-    /// before this kernel, may have left anything there.
+    /// before this kernel, may have left anything there. No vCPU has registers here any more: see
+    /// [`evict`](Self::evict).
     pub(crate) fn reset(&self, irqs: &IrqsOff) {
         for register in [GICH_HCR, GICH_VMCR, GICH_APR] {
             self.control.write(register, 0);
@@ -74,12 +82,92 @@ impl HostGic {
         }
     }
 
-    /// Reads a register that the guest can have changed.
+    /// Reads GICH_VMCR and GICH_APR of this CPU.
+    fn kept(&self, _irqs: &IrqsOff) -> Kept {
+        Kept {
+            vmcr: self.control.read(GICH_VMCR),
+            apr: self.control.read(GICH_APR),
+        }
+    }
+
+    /// Sends GICH_VMCR and GICH_APR of the vCPU that ran on this CPU last home, if they are still here.
+    pub(crate) fn evict(&self, irqs: &IrqsOff) {
+        let Some(loaded) = self.loaded.get(irqs.cpu()) else {
+            return;
+        };
+        if let Some(home) = loaded.replace(None) {
+            self.send_home(irqs, loaded, &home);
+        }
+    }
+
+    /// Reads GICH_VMCR and GICH_APR of the vCPU with this home, which is the guest of this CPU no more.
+    fn send_home(&self, irqs: &IrqsOff, loaded: &Loaded, home: &Home) {
+        let kept = self.kept(irqs);
+        loaded.vmcr.store(kept.vmcr, Ordering::Relaxed);
+        loaded.apr.store(kept.apr, Ordering::Relaxed);
+        home.comes_back(kept);
+    }
+
+    /// Has GICH_VMCR and GICH_APR of the vCPU that is about to run on this CPU in the hardware. False
+    /// if they are in that of another CPU, from where [`fetch`](Self::fetch) brings them.
     #[inline]
-    fn read(&self, offset: usize, known: &AtomicU32) -> u32 {
-        let value = self.control.read(offset);
-        known.store(value, Ordering::Relaxed);
-        value
+    pub(crate) fn settle(&self, cpu: ThisCpu<'_>, home: &Arc<Home>) -> bool {
+        let loaded = self.loaded.get(cpu.number());
+        loaded.is_some_and(|loaded| loaded.has(home) || self.move_in(cpu, loaded, home))
+    }
+
+    #[cold]
+    fn move_in(&self, cpu: ThisCpu<'_>, loaded: &Loaded, home: &Arc<Home>) -> bool {
+        if home.cpu().is_some() {
+            return false;
+        }
+        if let Some(old) = loaded.replace(Some(home.clone())) {
+            self.send_home(&cpu, loaded, &old);
+        }
+        // Nothing of the guest before is left: the values of both are known here, and become this one's.
+        let Kept { vmcr, apr } = home.get();
+        self.write(GICH_VMCR, &loaded.vmcr, vmcr);
+        self.write(GICH_APR, &loaded.apr, apr);
+        home.moves_to(cpu.number());
+        true
+    }
+
+    /// GICH_VMCR and GICH_APR of a vCPU whose mutex is held. They stay where they are, if that is this CPU
+    /// or none; else they come home. Interrupts must be on.
+    pub(super) fn look_at(&self, home: &Home) -> Kept {
+        let here = IrqsOff::with(|irqs| {
+            let loaded = self.loaded.get(irqs.cpu());
+            loaded
+                .is_some_and(|loaded| loaded.has(home))
+                .then(|| self.kept(&irqs))
+        });
+        here.unwrap_or_else(|| self.fetch(home))
+    }
+
+    /// Brings GICH_VMCR and GICH_APR of a vCPU whose mutex is held home. Interrupts must be on.
+    pub(super) fn fetch(&self, home: &Home) -> Kept {
+        // An interface is reached by its own CPU only. If that is about to go offline, it sends them
+        // home by itself.
+        while let Some(cpu) = home.cpu() {
+            on_cpu(cpu, |irqs| {
+                let loaded = self.loaded.get(irqs.cpu());
+                if loaded.is_some_and(|loaded| loaded.has(home)) {
+                    self.evict(irqs);
+                }
+            });
+        }
+        home.get()
+    }
+
+    /// Sends GICH_VMCR and GICH_APR of a vCPU whose thread is about to sleep home: it may wake up on another
+    /// CPU, which would have to interrupt this one for them.
+    pub(super) fn leave(&self, home: &Home) {
+        IrqsOff::with(|irqs| {
+            let loaded = self.loaded.get(irqs.cpu());
+            if loaded.is_some_and(|loaded| loaded.has(home)) {
+                self.evict(&irqs);
+            }
+        });
     }
 
     /// The orders for HYP mode for the case that the virtual timer, whose physical interrupt is
@@ -95,14 +183,17 @@ impl HostGic {
         )
     }
 
-    /// Loads the interface of the vCPU that is about to run on this CPU.
+    /// GICH_VMCR of the vCPU that has its registers in the hardware of this CPU.
+    pub(super) fn vmcr(&self, _irqs: &IrqsOff) -> Vmcr {
+        Vmcr(self.control.read(GICH_VMCR))
+    }
+
+    /// Loads the rest of the interface of the vCPU that is about to run on this CPU.
     #[inline]
     pub(crate) fn load(&self, cpu: ThisCpu<'_>, state: &CpuInterface) {
         let Some(loaded) = self.loaded.get(cpu.number()) else {
             return;
         };
-        self.write(GICH_VMCR, &loaded.vmcr, state.vmcr);
-        self.write(GICH_APR, &loaded.apr, state.apr);
         let mut used = state.used;
         while used != 0 {
             let n = used.trailing_zeros() as usize;
@@ -118,13 +209,14 @@ impl HostGic {
     /// maintenance interrupt is asked for.
     #[inline]
     pub(crate) fn save(&self, cpu: ThisCpu<'_>, state: &mut CpuInterface) {
+        let mut used = state.used;
+        if used == 0 {
+            return;
+        }
         let Some(loaded) = self.loaded.get(cpu.number()) else {
             return;
         };
-        let mut used = state.used;
-        // The guest can write to both at any time: GICV_APR0 is GICH_APR (IHI 0048B 5.5).
-        state.apr = self.read(GICH_APR, &loaded.apr);
-        if used != 0 && loaded.hcr.load(Ordering::Relaxed) != IDLE {
+        if loaded.hcr.load(Ordering::Relaxed) != IDLE {
             // EOICount is in there.
             state.hcr = self.control.read(GICH_HCR) & !GichHcr::EN.bits();
             self.write(GICH_HCR, &loaded.hcr, IDLE);
@@ -137,7 +229,6 @@ impl HostGic {
                 self.control.write(GICH_LR + 4 * n, 0);
             }
         }
-        state.vmcr = self.read(GICH_VMCR, &loaded.vmcr);
     }
 }
 

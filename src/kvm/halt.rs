@@ -113,6 +113,9 @@ fn sleep(running: &Running<'_>, lines: Lines) {
         let now = running.state.lines();
         now != lines && is_ready(running, now)
     };
+    if let Some(gic) = running.vm.gic.hardware() {
+        gic.leave(&running.vcpu.home);
+    }
     // The host's clock is not quite the counter: it can wake us a tick before the guest's timer
     // has expired. Then there is a little left to sleep.
     while !running.vcpu.has_requests() && !ready() {

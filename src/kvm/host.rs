@@ -413,6 +413,7 @@ impl CpuCallbacks for Follow {
         let _ = Host::with_current(|host| {
             host.timer.stop(irqs);
             if let Some(gic) = &host.gic {
+                gic.evict(irqs);
                 gic.reset(irqs);
                 gic.maintenance.disable(irqs);
             }
@@ -425,6 +426,10 @@ impl CpuCallbacks for Follow {
 impl PowerCallbacks for Follow {
     fn down(irqs: &IrqsOff) {
         let _ = Host::with_current(|host| {
+            // The interface may lose its power, too.
+            if let Some(gic) = &host.gic {
+                gic.evict(irqs);
+            }
             host.lowvisor.give_back(irqs);
             Ok(())
         });
@@ -451,6 +456,7 @@ impl PowerCallbacks for Follow {
     fn reboot(irqs: &IrqsOff) {
         let _ = Host::with_current(|host| {
             if let Some(gic) = &host.gic {
+                gic.evict(irqs);
                 gic.reset(irqs);
             }
             host.lowvisor.leave(irqs);

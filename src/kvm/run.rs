@@ -135,6 +135,12 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
             Stay::Over => Next::Resume,
             Stay::Ended(Exit::Interrupt | Exit::Retry) => Next::Resume,
             Stay::Ended(Exit::Trap) => exit::handle(running)?,
+            Stay::Elsewhere => {
+                if let Some(gic) = running.vm.gic.hardware() {
+                    gic.fetch(&running.vcpu.home);
+                }
+                Next::Resume
+            }
             Stay::Never => {
                 // Until the monitor is killed, as it is soon. Nothing is wrong that it should hear of.
                 let waited = running.vcpu.wait(None, || false);
@@ -184,6 +190,8 @@ enum Stay {
     },
     /// The machine goes down, and no guest runs any more.
     Never,
+    /// Another CPU has registers of the vCPU, which has to come first.
+    Elsewhere,
 }
 
 /// Enters the guest until an exit needs more work, or something comes before the entry.
@@ -204,6 +212,11 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
     let Some(hyp) = host.lowvisor.for_guest(cpu, core) else {
         return refuse(&host.lowvisor, cpu);
     };
+    // No vCPU has registers in a CPU that is no longer ours, so this comes behind the check above.
+    let gic = running.vm.gic.hardware();
+    if gic.is_some_and(|gic| !gic.settle(cpu, &running.vcpu.home)) {
+        return Stay::Elsewhere;
+    }
     if !running.vcpu.doorbell.try_enter(host.interface_of(cpu)) {
         return Stay::Over;
     }
@@ -228,7 +241,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
         .state
         .timers
         .load(cpu, &host.timer, &mut running.state.context, keep_quiet);
-    if let Some(gic) = running.vm.gic.hardware() {
+    if let Some(gic) = gic {
         gic.load(cpu, &running.state.context.interface);
     }
     running.state.pmu.enter(&cpu);
@@ -277,6 +290,7 @@ fn run_guest(
             report_fault(running, vector, &cpu);
             if let Some(gic) = running.vm.gic.hardware() {
                 // HYP mode may have filled a list register that nobody knows of.
+                gic.evict(&cpu);
                 gic.reset(&cpu);
             }
         }

@@ -47,6 +47,7 @@ pub(crate) use crate::hyp::doorbell::request;
 
 use super::{
     host::Host,
+    loaded::Home,
     run_page::RunPage,
     stats::VcpuStats,
     vcpu_state::VcpuState, //
@@ -129,6 +130,8 @@ pub(crate) struct Vcpu {
     pub(crate) power: SpinLock<MpState>,
     /// Requests to it, and whether it is in the guest.
     pub(super) doorbell: Doorbell,
+    /// Where the registers of its CPU interface are that outlast an exit.
+    pub(super) home: Arc<Home>,
     /// MPIDR. PSCI finds a vCPU by its MPIDR.
     mpidr: AtomicU32,
     /// The thread that is in KVM_RUN.
@@ -192,6 +195,7 @@ impl Vcpu {
                 state <- new_mutex!(state, "kvm_arm_vcpu"),
                 power <- new_spinlock!(MpState::default(), "kvm_arm_vcpu_power"),
                 doorbell,
+                home: Home::new()?,
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
                 task: AtomicPtr::new(core::ptr::null_mut()),
                 irq_lines: AtomicU32::new(0),

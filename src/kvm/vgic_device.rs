@@ -23,6 +23,7 @@ use super::{
         self,
         ioctl, //
     },
+    loaded::Kept,
     vcpu::request,
     vcpu_attributes::Use,
     vcpus::MAX_VCPUS,
@@ -139,6 +140,12 @@ impl VgicDevice {
                 .gic
                 .signals(self.vm.vcpus(), vcpu, &state, state.lines());
         }
+        let gic = self.vm.gic.hardware().ok_or(ENXIO)?;
+        let interface = &mut state.context.interface;
+        if !is_dist {
+            let kept = gic.fetch(&vcpu.home);
+            (interface.vmcr, interface.apr) = (kept.vmcr, kept.apr);
+        }
         let mut kick = 0;
         let result = self
             .vm
@@ -149,13 +156,15 @@ impl VgicDevice {
                     0
                 }),
                 (true, _) => gic.uaccess_read(cpu, offset),
-                (false, Use::Set) => state
-                    .context
-                    .interface
-                    .uaccess_write(offset, value)
-                    .map(|()| 0),
-                (false, _) => state.context.interface.uaccess_read(offset),
+                (false, Use::Set) => interface.uaccess_write(offset, value).map(|()| 0),
+                (false, _) => interface.uaccess_read(offset),
             })?;
+        if !is_dist {
+            vcpu.home.set(Kept {
+                vmcr: interface.vmcr,
+                apr: interface.apr,
+            });
+        }
         let value = result.map_err(|e| match e {
             VgicError::NoRegister => ENXIO,
             VgicError::Invalid => EINVAL,

@@ -30,7 +30,10 @@ use kernel::{
         MutexGuard, //
     },
 };
-use machine::vgic::is_ppi;
+use machine::vgic::{
+    is_ppi,
+    Vmcr, //
+};
 
 use super::{
     gic::{
@@ -487,7 +490,7 @@ impl VmGic {
         } else {
             0
         };
-        kick |= gic.flush(vcpu.id, &mut state.context.interface);
+        kick |= gic.flush_with(vcpu.id, &mut state.context.interface, || hardware.vmcr(irqs));
         trace!(kvm_vgic_flush(vcpu.id as u32, state.context.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
@@ -557,14 +560,22 @@ impl VmGic {
             let gic = gic?;
             state.told_lines.set(lines);
             let kick = set_lines(gic, vcpu, state, lines);
-            Some((kick, gic.has_deliverable(vcpu.id, &state.context.interface)))
+            Some((kick, gic.has_pending(vcpu.id)))
         });
-        let Some((kick, ready)) = found else {
+        let Some((kick, pending)) = found else {
             return false;
         };
         // The PMU's interrupt can be an SPI, which may go to another vCPU.
         vcpus.request(kick & !(1 << vcpu.id), request::INTERRUPT);
-        ready
+        if !pending {
+            return false;
+        }
+        // Only now it matters which of them the guest has masked in its CPU interface.
+        let Some(hardware) = self.hardware() else {
+            return false;
+        };
+        let vmcr = Vmcr(hardware.look_at(&vcpu.home).vmcr);
+        self.with(|gic| gic.is_some_and(|gic| gic.has_deliverable(vcpu.id, vmcr)))
     }
 
     // --- The guest's accesses -----------------------------------------------------------
@@ -621,6 +632,10 @@ impl VmGic {
         size: u32,
         value: u32,
     ) -> bool {
+        let deactivates = matches!(register, GicRegister::Deactivate(0));
+        if let Some(hardware) = self.hardware().filter(|_| deactivates) {
+            state.context.interface.vmcr = hardware.look_at(&vcpu.home).vmcr;
+        }
         let mask = self.with(|gic| {
             let gic = gic?;
             Some(match register {

@@ -110,11 +110,13 @@ pub const MAX_LRS: usize = 16;
 ///
 /// - `lr[i]` for every `i` in `used` (then it zeroes the hardware's registers,
 ///   which would show an old end-of-interrupt maintenance status again);
-/// - `vmcr` always; `apr` at the latest when the virtual CPU leaves the CPU;
 /// - `hcr` if `LRENPIE` was set in it, for EOICount.
 ///
-/// After [`flush`](super::Vgic::flush) the hardware has to get `hcr`, and
+/// After [`flush_with`](super::Vgic::flush_with) the hardware has to get `hcr`, and
 /// `lr[i]` for every `i` in `used`. `used` is always a run of ones from bit 0.
+///
+/// `vmcr` and `apr` may stay in the hardware meanwhile. [`deactivate`](super::Vgic::deactivate)
+/// needs `vmcr` here, and user space's accesses need both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CpuInterface {

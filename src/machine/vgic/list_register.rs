@@ -50,6 +50,7 @@ use super::GichHcr;
 use super::Irq;
 use super::VcpuIdx;
 use super::Vgic;
+use super::Vmcr;
 use super::MAX_LRS;
 use core::ops::DerefMut;
 
@@ -201,8 +202,14 @@ where
     ///
     /// If list registers are still in use, they are folded first, and the result
     /// is that of the fold.
+    /// `vmcr` gives GICH_VMCR. It is only asked if there is more than one interrupt.
     #[inline]
-    pub fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
+    pub fn flush_with(
+        &mut self,
+        cpu: VcpuIdx,
+        ci: &mut CpuInterface,
+        vmcr: impl FnOnce() -> Vmcr,
+    ) -> CpuMask {
         let kick = self.fold(cpu, ci);
         ci.hcr = GichHcr::EN.bits();
         let Some(c) = self.cpus.get(cpu) else {
@@ -210,22 +217,35 @@ where
         };
         match (c.pending.is_empty(), c.active.is_empty()) {
             (true, true) => (),
-            (false, true) => self.fill_from(cpu, ci, c.pending.only()),
-            (true, false) => self.fill_from(cpu, ci, c.active.only()),
-            (false, false) => self.fill(cpu, ci),
+            (false, true) => self.fill_from(cpu, ci, c.pending.only(), vmcr),
+            (true, false) => self.fill_from(cpu, ci, c.active.only(), vmcr),
+            (false, false) => self.fill(cpu, ci, vmcr()),
         }
         kick
     }
 
+    /// The same with the GICH_VMCR that is in `ci`.
+    #[cfg(test)]
+    pub(crate) fn flush(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) -> CpuMask {
+        let vmcr = ci.vmcr();
+        self.flush_with(cpu, ci, || vmcr)
+    }
+
     /// Fills the list registers. `only` is the interrupt, if there is but one.
     #[inline]
-    fn fill_from(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface, only: Option<u32>) {
+    fn fill_from(
+        &mut self,
+        cpu: VcpuIdx,
+        ci: &mut CpuInterface,
+        only: Option<u32>,
+        vmcr: impl FnOnce() -> Vmcr,
+    ) {
         match (only, ci.lr.first_mut()) {
             (Some(intid), Some(first)) => {
                 *first = self.load(cpu, intid).0;
                 ci.used = 1;
             }
-            _ => self.fill(cpu, ci),
+            _ => self.fill(cpu, ci, vmcr()),
         }
     }
 
@@ -297,8 +317,7 @@ where
 
     /// Fills the list registers, for which there is at least one interrupt.
     #[inline(never)]
-    fn fill(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface) {
-        let vmcr = ci.vmcr();
+    fn fill(&mut self, cpu: VcpuIdx, ci: &mut CpuInterface, vmcr: Vmcr) {
         let mut candidates = Candidates {
             best: [0; MAX_LRS],
             len: 0,

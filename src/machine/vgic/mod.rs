@@ -4,8 +4,8 @@
 //!
 //! The guest's distributor is this state machine. Its CPU interfaces are the
 //! hardware's virtual ones (GICV), which know only the interrupts that are in
-//! list registers (GICH_LRn). [`Vgic::flush`] chooses these before a virtual CPU
-//! is entered, and [`Vgic::fold`] takes them back after the exit.
+//! list registers (GICH_LRn). [`Vgic::flush_with`] chooses these before a virtual
+//! CPU is entered, and [`Vgic::fold`] takes them back after the exit.
 //!
 //! ```text
 //!    user space,          guest's MMIO
@@ -34,14 +34,16 @@
 //!
 //! 1. `set_level` with the outputs of the timers, whatever they are: the
 //!    distributor remembers them, and a call that changes nothing is cheap.
-//! 2. `flush`. The timer's physical interrupt becomes active if
-//!    `hw_needs_phys_active` says so. Then the hardware gets the list registers,
-//!    GICH_VMCR, GICH_APR and, last, GICH_HCR.
+//! 2. `flush_with`. The timer's physical interrupt becomes active if
+//!    `hw_needs_phys_active` says so. Then the hardware gets GICH_VMCR and
+//!    GICH_APR, unless it has them still, the list registers and, last, GICH_HCR.
 //! 3. The guest runs. The maintenance interrupt needs no handling but the exit
 //!    that it makes.
-//! 4. GICH_HCR is saved and asks for no maintenance interrupt any more, the list registers are saved and zeroed,
-//!    GICH_VMCR and GICH_APR are saved. Then `fold`, and only then the exit is
-//!    handled, with `dist_write` if it was a store to the distributor.
+//! 4. GICH_HCR is saved and asks for no maintenance interrupt any more, the list
+//!    registers are saved and zeroed. GICH_VMCR and GICH_APR can stay in the
+//!    hardware as long as no other virtual CPU needs the place. Then `fold`, and
+//!    only then the exit is handled, with `dist_write` if it was a store to the
+//!    distributor.
 //!
 //! The caller kicks each CPU in a returned mask: if it is in the guest, it goes
 //! through step 4 and step 2, and if it sleeps, it wakes up.
@@ -484,18 +486,16 @@ where
 
     /// Whether the distributor has an interrupt for `cpu`, be it masked in its
     /// CPU interface or not.
-    #[cfg(test)]
-    fn has_pending(&self, cpu: VcpuIdx) -> bool {
+    pub fn has_pending(&self, cpu: VcpuIdx) -> bool {
         self.cpus.get(cpu).is_some_and(|c| !c.pending.is_empty())
     }
 
     /// Whether `cpu`, which is not in the guest, has an interrupt that its CPU
     /// interface would signal. Such an interrupt ends a WFI.
-    pub fn has_deliverable(&self, cpu: VcpuIdx, ci: &CpuInterface) -> bool {
+    pub fn has_deliverable(&self, cpu: VcpuIdx, vmcr: Vmcr) -> bool {
         let Some(c) = self.cpus.get(cpu) else {
             return false;
         };
-        let vmcr = ci.vmcr();
         c.pending.iter().any(|intid| {
             self.irq(cpu, intid).is_some_and(|irq| {
                 irq.priority < vmcr.priority_mask() && vmcr.group_enabled(irq.is(State::GROUP1))

@@ -52,6 +52,14 @@ pub(crate) const TESTS: &[Test] = &[
         "vGIC: another guest's active priorities on the same CPU",
         priorities_of_another,
     ),
+    (
+        "vGIC: each guest has its own CPU interface, wherever it runs",
+        interfaces_that_move,
+    ),
+    (
+        "vGIC: the CPU interface outlives the CPU that it was left on",
+        interface_of_a_cpu_that_goes,
+    ),
     ("vGIC: RUN without addresses", run_without_addresses),
     ("vGIC: RUN with addresses", run_with_addresses),
     ("vGIC: RUN with addresses that overlap", run_with_overlap),
@@ -659,6 +667,135 @@ fn priorities_of_another() -> Outcome {
         gic.interface(GICC_APR0)?,
         u32::MAX,
     )
+}
+
+/// A guest that is asked for its GICC_PMR and GICC_APR0, and given other values, again and again.
+struct Asked {
+    guest: Guest,
+    gic: Gic,
+    /// What they have to be, as the guest sees them.
+    pmr: u32,
+    apr: u32,
+}
+
+impl Asked {
+    fn new() -> Result<Self, String> {
+        let mut program = code::load(1, HOLE).to_vec();
+        program.extend(code::load(4, Gic::CPU + GICC_PMR as u32));
+        program.extend(code::load(5, Gic::CPU + GICC_APR0 as u32));
+        program.extend([
+            code::ldr(0, 4),
+            code::ldr(2, 5),
+            code::str(0, 1),
+            code::str(2, 1),
+            code::ldr(0, 1),
+            code::ldr(2, 1),
+            code::str(0, 4),
+            code::str(2, 5),
+            code::str(0, 1),
+            back(0xea00_0000, 9),
+        ]);
+        let guest = Guest::new(&program)?;
+        let gic = Gic::new(&guest)?;
+        gic.init()?;
+        Ok(Self {
+            guest,
+            gic,
+            pmr: 0,
+            apr: 0,
+        })
+    }
+
+    /// Has the guest say what it finds, and take `pmr` and `apr` in their place.
+    fn exchange(&mut self, pmr: u32, apr: u32) -> Outcome {
+        for (what, expected) in [("GICC_PMR", self.pmr), ("GICC_APR0", self.apr)] {
+            self.guest.run_to(uapi::EXIT_MMIO)?;
+            let found = u64::from_le_bytes(self.guest.vcpu.run.mmio().data);
+            equal(format!("{what} in the guest"), found, expected.into())?;
+        }
+        for value in [pmr, apr] {
+            self.guest.run_to(uapi::EXIT_MMIO)?;
+            self.guest.answer(value);
+        }
+        // It stores both.
+        self.guest.run_to(uapi::EXIT_MMIO)?;
+        (self.pmr, self.apr) = (pmr, apr);
+        Ok(())
+    }
+
+    /// Compares with what user space reads.
+    fn check(&self) -> Outcome {
+        equal("GICC_PMR", self.gic.interface(GICC_PMR)?, self.pmr >> 3)?;
+        equal("GICC_APR0", self.gic.interface(GICC_APR0)?, self.apr)
+    }
+}
+
+/// Numbers that look random, and are the same each time.
+struct Numbers(u32);
+
+impl Numbers {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.0 >> 8
+    }
+
+    /// A GICC_PMR, which has five bits, and a GICC_APR0.
+    fn values(&mut self) -> (u32, u32) {
+        (self.next() & 0xf8, self.next() << 16 ^ self.next())
+    }
+}
+
+/// Three guests take turns on the CPUs of the host. Each finds what it has written itself, or what user
+/// space has. New guests find a new interface.
+fn interfaces_that_move() -> Outcome {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    let mut numbers = Numbers(1);
+    let mut guests = [Asked::new()?, Asked::new()?, Asked::new()?];
+    for step in 0..2000 {
+        stay_on((numbers.next() % cpus) as usize)?;
+        let asked = &mut guests[numbers.next() as usize % 3];
+        let (pmr, apr) = numbers.values();
+        match numbers.next() % 16 {
+            0 => *asked = Asked::new()?,
+            1..4 => asked.check()?,
+            4 => {
+                asked.gic.set_interface(GICC_PMR, pmr >> 3)?;
+                asked.gic.set_interface(GICC_APR0, apr)?;
+                (asked.pmr, asked.apr) = (pmr, apr);
+            }
+            _ => asked.exchange(pmr, apr)?,
+        }
+        asked.check().map_err(|e| format!("step {step}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// The last CPU goes offline after a guest has run there.
+fn interface_of_a_cpu_that_goes() -> Outcome {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if cpus < 2 {
+        return Ok(());
+    }
+    let online = format!("/sys/devices/system/cpu/cpu{}/online", cpus - 1);
+    let mut numbers = Numbers(2);
+    let (mut seen, mut unseen) = (Asked::new()?, Asked::new()?);
+    for _ in 0..3 {
+        for asked in [&mut seen, &mut unseen] {
+            stay_on(cpus - 1)?;
+            let (pmr, apr) = numbers.values();
+            asked.exchange(pmr, apr)?;
+        }
+        stay_on(0)?;
+        std::fs::write(&online, "0").works(&online)?;
+        let result = seen.check();
+        std::fs::write(&online, "1").works(&online)?;
+        result?;
+        for asked in [&mut seen, &mut unseen] {
+            let (pmr, apr) = numbers.values();
+            asked.exchange(pmr, apr)?;
+        }
+    }
+    Ok(())
 }
 
 fn run_without_addresses() -> Outcome {

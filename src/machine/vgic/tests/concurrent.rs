@@ -140,7 +140,7 @@ impl System {
             return false;
         }
         self.kicked &= !(1 << cpu);
-        if !self.asleep[cpu] || self.dut.has_deliverable(cpu, &self.hardware[cpu].ci) {
+        if !self.asleep[cpu] || self.dut.has_deliverable(cpu, self.hardware[cpu].ci.vmcr()) {
             self.enter(cpu);
         }
         true
@@ -151,7 +151,7 @@ impl System {
         self.exit(cpu);
         self.asleep[cpu] = self.stack[cpu].is_empty();
         self.kicked &= !(1 << cpu);
-        if self.dut.has_deliverable(cpu, &self.hardware[cpu].ci) {
+        if self.dut.has_deliverable(cpu, self.hardware[cpu].ci.vmcr()) {
             self.enter(cpu);
         }
     }

@@ -81,7 +81,7 @@ fn attack(config: Config, seed: u64, steps: u32) {
                 gic.flush(cpu, ci);
                 assert!(ci.used.count_ones() as usize <= config.nr_lrs.clamp(1, 16));
                 gic.has_pending(cpu);
-                gic.has_deliverable(cpu, ci);
+                gic.has_deliverable(cpu, ci.vmcr());
             }
         }
     }

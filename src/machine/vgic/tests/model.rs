@@ -214,7 +214,7 @@ impl System {
         check_state(&self.dut, &mut self.reference);
         for (cpu, hw) in self.hardware.iter().enumerate() {
             assert_eq!(
-                self.dut.has_deliverable(cpu, &hw.ci),
+                self.dut.has_deliverable(cpu, hw.ci.vmcr()),
                 self.reference.best(cpu, hw.ci.vmcr, 0).is_some()
             );
         }
