@@ -21,7 +21,17 @@ const_assert_eq!(size_of::<Mutex<()>>(), size_of::<bindings::mutex>());
 
 /// Takes a mutex. `EINTR` if this task is killed while it waits: a task that is killed should not
 /// have to wait for another one.
+#[inline]
 pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
+    // Most often it is free, and then there is no reason to let other tasks run first.
+    match mutex.try_lock() {
+        Some(guard) => Ok(guard),
+        None => wait_for(mutex),
+    }
+}
+
+#[cold]
+fn wait_for<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
     let raw = ptr::from_ref(mutex).cast::<bindings::mutex>().cast_mut();
     // SAFETY: `raw` is the initialised C mutex at the beginning of `mutex`. It is in an `Opaque`, so it
     // may change behind a shared reference.
