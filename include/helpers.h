@@ -27,9 +27,9 @@ enum {
 };
 
 /* cpu.c */
-unsigned long kvm_arm_local_irq_save(void);
+u64 kvm_arm_local_irq_save(void);
 void kvm_arm_local_irq_restore(unsigned long flags);
-void kvm_arm_local_irq_window(unsigned long flags);
+unsigned int kvm_arm_local_irq_window(unsigned long flags);
 unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_need_resched(void);
 void kvm_arm_cond_resched(void);
@@ -111,7 +111,7 @@ void kvm_arm_sigmask_restore(sigset_t outer);
 /* task.c */
 bool kvm_arm_task_waits_for_cpu(struct task_struct *task);
 bool kvm_arm_must_do_task_work(void);
-bool kvm_arm_has_thread_work(void);
+bool kvm_arm_has_work(void);
 bool kvm_arm_must_return_to_user(void);
 bool kvm_arm_fatal_signal_pending(void);
 

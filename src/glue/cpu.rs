@@ -3,6 +3,7 @@
 //! The current CPU: interrupts, preemption, scheduling, calls on every CPU.
 
 use core::{
+    cell::Cell,
     marker::{
         PhantomData,
         PhantomPinned, //
@@ -41,9 +42,11 @@ pub(crate) const MAX_CPUS: usize = 8;
 /// # Invariants
 ///
 /// Interrupts are disabled while a value lives, except during [`IrqsOff::open_window`]. A value
-/// stays on its thread. `flags` is the state of the interrupts from before the value.
+/// stays on its thread. `flags` is the state of the interrupts from before the value. `cpu` is the
+/// number of the CPU.
 pub(crate) struct IrqsOff {
     flags: ffi::c_ulong,
+    cpu: Cell<u32>,
     _of_this_thread: NotThreadSafe,
     _pin: PhantomPinned,
 }
@@ -57,10 +60,12 @@ impl IrqsOff {
     pub(crate) fn with<R>(f: impl FnOnce(Pin<&mut Self>) -> R) -> R {
         // SAFETY: The state of the interrupts is restored below, on the same thread. Kernel code
         // does not unwind, so `f` has no other way out.
-        let flags = unsafe { glue::kvm_arm_local_irq_save() };
-        // INVARIANT: Interrupts were disabled just now.
+        let saved = unsafe { glue::kvm_arm_local_irq_save() };
+        let flags = saved as ffi::c_ulong;
+        // INVARIANT: Interrupts were disabled just now, and the number was read afterwards.
         let irqs = pin!(Self {
             flags,
+            cpu: Cell::new((saved >> 32) as u32),
             _of_this_thread: NotThreadSafe,
             _pin: PhantomPinned,
         });
@@ -78,13 +83,15 @@ impl IrqsOff {
         // SAFETY: Interrupts are disabled. The callee restores the state from before this value,
         // which is "disabled" if there is an outer value, and disables interrupts again. The
         // mutable borrow ends all uses of this value as a proof before the window opens.
-        unsafe { glue::kvm_arm_local_irq_window(self.flags) };
+        let cpu = unsafe { glue::kvm_arm_local_irq_window(self.flags) };
+        // INVARIANT: Interrupts are off again.
+        self.cpu.set(cpu);
     }
 
     /// The CPU that this runs on, and stays on.
     #[inline]
     pub(crate) fn cpu(&self) -> usize {
-        safe::kvm_arm_smp_processor_id() as usize
+        self.cpu.get() as usize
     }
 
     /// The same, to be kept as long as this is borrowed.

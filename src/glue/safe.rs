@@ -54,7 +54,7 @@ safe_functions! {
     // The current task.
     kvm_bindings::{
         fn kvm_arm_must_do_task_work() -> bool;
-        fn kvm_arm_has_thread_work() -> bool;
+        fn kvm_arm_has_work() -> bool;
         fn kvm_arm_must_return_to_user() -> bool;
         fn kvm_arm_fatal_signal_pending() -> bool;
         fn kvm_arm_sigmask_set(mask: u64) -> bindings::sigset_t;

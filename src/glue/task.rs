@@ -23,10 +23,11 @@ pub(crate) fn yield_to(task: &Task) -> bool {
     }
 }
 
-/// Whether the scheduler wants this CPU for another task, or a signal is pending for this one.
+/// Whether the scheduler wants this CPU for another task, or [`must_do_task_work`] or
+/// [`must_return_to_user`] is true: all in one, since it is asked before each entry of a guest.
 #[inline]
-pub(crate) fn has_thread_work() -> bool {
-    safe::kvm_arm_has_thread_work()
+pub(crate) fn has_work() -> bool {
+    safe::kvm_arm_has_work()
 }
 
 /// Whether the kernel has work for the current task that it does on the way to user space. If so,

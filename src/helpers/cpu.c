@@ -14,12 +14,13 @@
 #error "kvm_arm takes spinlocks with interrupts off"
 #endif
 
-unsigned long kvm_arm_local_irq_save(void)
+/* The state of the interrupts before, and above it the number of the CPU that this stays on. */
+u64 kvm_arm_local_irq_save(void)
 {
 	unsigned long flags;
 
 	local_irq_save(flags);
-	return flags;
+	return flags | (u64)smp_processor_id() << 32;
 }
 
 void kvm_arm_local_irq_restore(unsigned long flags)
@@ -27,13 +28,14 @@ void kvm_arm_local_irq_restore(unsigned long flags)
 	local_irq_restore(flags);
 }
 
-/* Restores the state of the interrupts for a moment. */
-void kvm_arm_local_irq_window(unsigned long flags)
+/* Restores the state of the interrupts for a moment. The task may be on another CPU afterwards. */
+unsigned int kvm_arm_local_irq_window(unsigned long flags)
 {
 	local_irq_restore(flags);
 	/* The CPU takes a pending interrupt before it goes on behind this (B1.8.5). */
 	isb();
 	local_irq_disable();
+	return smp_processor_id();
 }
 
 unsigned int kvm_arm_smp_processor_id(void)

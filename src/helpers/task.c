@@ -24,22 +24,30 @@ bool kvm_arm_must_do_task_work(void)
 	return true;
 }
 
-/* need_resched() or signal_pending(), by one look. */
-bool kvm_arm_has_thread_work(void)
+static bool is_over_high(void)
 {
-	return read_thread_flags() &
-	       (_TIF_NEED_RESCHED | _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL);
-}
-
-bool kvm_arm_must_return_to_user(void)
-{
-	if (signal_pending(current))
-		return true;
 #ifdef CONFIG_MEMCG
 	return current->memcg_nr_pages_over_high;
 #else
 	return false;
 #endif
+}
+
+bool kvm_arm_must_return_to_user(void)
+{
+	return signal_pending(current) || is_over_high();
+}
+
+/*
+ * Whether something has to come before a guest is entered: need_resched(), or
+ * one of the two above.
+ */
+bool kvm_arm_has_work(void)
+{
+	if (read_thread_flags() &
+	    (_TIF_NEED_RESCHED | _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL))
+		return true;
+	return task_work_pending(current) || is_over_high();
 }
 
 bool kvm_arm_fatal_signal_pending(void)

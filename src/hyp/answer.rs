@@ -100,6 +100,14 @@ pub(crate) struct Answered {
     pub(crate) mmio: u32,
 }
 
+impl Answered {
+    /// Whether there are any.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        self.hvc | self.cp15 | self.mmio != 0
+    }
+}
+
 /// The end of a trap in HYP mode.
 enum Answer {
     /// The trap is answered, and the guest goes on.

@@ -102,6 +102,19 @@ pub(crate) struct Control {
     pub(crate) cntvoff: [u32; 2],
 }
 
+impl Control {
+    /// The VMID in VTTBR (B4.1.160).
+    #[inline]
+    pub(crate) fn vmid(&self) -> u8 {
+        (self.vttbr[1] >> 16) as u8
+    }
+
+    /// Sets VTTBR.
+    pub(crate) fn set_vttbr(&mut self, value: u64) {
+        self.vttbr = [value as u32, (value >> 32) as u32];
+    }
+}
+
 /// The syndrome of a trap, and the addresses of an abort.
 #[repr(C)]
 #[derive(Clone, Copy)]

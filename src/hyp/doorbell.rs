@@ -131,10 +131,17 @@ impl Doorbell {
         self.bell().requests.load(Ordering::SeqCst) != 0
     }
 
+    /// Whether a request is pending, as far as this thread sees already. It is certain only at
+    /// [`try_enter`](Self::try_enter).
+    #[inline]
+    pub(crate) fn is_rung(&self) -> bool {
+        self.bell().requests.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes all pending requests.
     #[inline]
     pub(crate) fn take_requests(&self) -> u32 {
-        if self.bell().requests.load(Ordering::Relaxed) == 0 {
+        if !self.is_rung() {
             return 0;
         }
         self.bell().requests.swap(0, Ordering::SeqCst)

@@ -66,9 +66,15 @@ fn of_vcpu(running: &Running<'_>) -> Firmware {
     }
 }
 
-/// The facts that HYP mode needs to answer calls of a vCPU by itself.
-pub(super) fn answers(running: &Running<'_>) -> Answers {
-    Answers::new(running.vcpu.id, &of_vcpu(running))
+/// Tells HYP mode what it needs to answer calls of a vCPU by itself, if the monitor has chosen anew. All
+/// else is fixed when the vCPU runs for the first time.
+#[inline]
+pub(super) fn follow(running: &mut Running<'_>) {
+    let choice = running.vm.firmware.choice();
+    if running.state.told_firmware != Some(choice) {
+        running.state.told_firmware = Some(choice);
+        running.state.context.answers = Answers::new(running.vcpu.id, &of_vcpu(running));
+    }
 }
 
 // --- Registers ------------------------------------------------------------------

@@ -14,6 +14,7 @@ use super::{
     exit,
     firmware,
     halt,
+    host::HostGic,
     mmio,
     next::Next,
     reset,
@@ -43,7 +44,7 @@ use crate::{
         log,
         signal::with_mask,
         task::{
-            has_thread_work,
+            has_work,
             must_do_task_work,
             must_return_to_user, //
         },
@@ -61,7 +62,7 @@ use crate::{
     trace::trace, //
 };
 
-/// Carries out KVM_RUN.
+/// Carries out KVM_RUN, for a thread of the process that made the VM.
 pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     let mut state = vcpu.lock()?;
     let running = &mut Running {
@@ -77,94 +78,61 @@ pub(crate) fn run(vm: &Vm, vcpu: &Vcpu) -> Result<isize> {
     result
 }
 
+#[inline]
 fn run_locked(running: &mut Running<'_>) -> Result<isize> {
-    if running.state.features.is_none() {
-        return Err(ENOEXEC);
-    }
-    if !running.vm.is_current_process() {
-        return Err(EIO);
-    }
     if !running.state.has_run {
-        reset::count_cpus(running);
+        prepare(running)?;
     }
-    running.vm.prepare_to_run(running.vcpu, running.state)?;
     if let Some(pending) = running.state.mmio.take() {
         if mmio::finish(pending, running)? == Next::ToUser {
             return Ok(0);
         }
     }
+    if running.vcpu.run_page.immediate_exit() {
+        return Err(EINTR);
+    }
     let mask = running.state.signal_mask;
     with_mask(mask, || enter_until_exit(running))
 }
 
-/// Enters the guest again and again, until user space is needed.
-fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
-    if running.vcpu.run_page.immediate_exit() {
-        return Err(EINTR);
+/// The vCPU runs for the first time.
+#[cold]
+#[inline(never)]
+fn prepare(running: &mut Running<'_>) -> Result {
+    if running.state.features.is_none() {
+        return Err(ENOEXEC);
     }
-    running.state.context.answers = firmware::answers(running);
+    reset::count_cpus(running);
+    running.vm.prepare_to_run(running.vcpu, running.state)
+}
+
+/// Enters the guest again and again, until user space is needed.
+#[inline(never)]
+fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
+    firmware::follow(running);
     // Only aborts one after the other are no coincidence.
     running.state.refetched_at = None;
     running.state.pmu.attach();
     running.state.timers.check_alarm();
     let mut alarm = None;
     let result = running.vcpu.with_task(|| loop {
-        if handle_requests(running)? == Next::ToUser {
+        // Most often there is nothing to look at, and all that is seldom is out of line.
+        if (running.vcpu.doorbell.is_rung() || running.state.off || running.state.suspended)
+            && handle_requests(running)? == Next::ToUser
+        {
             return Ok(0);
         }
         if running.state.pmu.take_alarm_due() | running.state.timers.take_alarm_due() {
             set_alarm(running, &mut alarm);
-        }
-        // The kernel has work for this task on its way to user space. That work must not wait for
-        // as long as the guest runs.
-        if must_return_to_user() {
-            running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            return Err(EINTR);
-        }
-        // Task work may wait for the next period of the cgroup's CPU time. A signal that is handled
-        // meanwhile has to end KVM_RUN. Without such a signal, KVM_RUN begins anew.
-        if must_do_task_work() {
-            running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-            return Err(ERESTARTNOHAND);
         }
         if !running.vm.gic.exists() && report_lines(running) {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
         let outcome = match enter(running) {
-            Stay::Over => Next::Resume,
-            Stay::Ended(Exit::Interrupt | Exit::Retry) => Next::Resume,
             Stay::Ended(Exit::Trap) => exit::handle(running)?,
-            Stay::Elsewhere => {
-                if let Some(gic) = running.vm.gic.hardware() {
-                    gic.fetch(&running.vcpu.home);
-                }
-                Next::Resume
-            }
-            Stay::Never => {
-                // Until the monitor is killed, as it is soon. Nothing is wrong that it should hear of.
-                let waited = running.vcpu.wait(None, || false);
-                running.vcpu.doorbell.take_requests();
-                if waited.is_err() {
-                    running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
-                    return Err(EINTR);
-                }
-                Next::Resume
-            }
-            Stay::Refused { cpu } => {
-                running
-                    .vcpu
-                    .run_page
-                    .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu as u32);
-                Next::ToUser
-            }
-            Stay::Ended(Exit::HypFault(vector)) => {
-                running.vcpu.run_page.set_internal_error(
-                    uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-                    &[vector.into()],
-                );
-                Next::ToUser
-            }
+            Stay::Over | Stay::Ended(Exit::Interrupt | Exit::Retry) => Next::Resume,
+            seldom => deal_with(running, seldom)?,
         };
         if outcome == Next::ToUser {
             return Ok(0);
@@ -177,12 +145,78 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     result
 }
 
+/// Deals with a stay that did not begin, or ended badly.
+#[cold]
+#[inline(never)]
+fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
+    let host = &running.vm.host;
+    let run_page = &running.vcpu.run_page;
+    let interrupted = |error| {
+        run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
+        Err(error)
+    };
+    match stay {
+        Stay::Over | Stay::Ended(Exit::Trap | Exit::Interrupt | Exit::Retry) => Ok(Next::Resume),
+        Stay::HasWork => {
+            // The kernel has work for this task on its way to user space. That work must not wait
+            // for as long as the guest runs.
+            if must_return_to_user() {
+                return interrupted(EINTR);
+            }
+            // Task work may wait for the next period of the cgroup's CPU time. A signal that is
+            // handled meanwhile has to end KVM_RUN. Without such a signal, KVM_RUN begins anew.
+            if must_do_task_work() {
+                return interrupted(ERESTARTNOHAND);
+            }
+            // Or the scheduler wants the CPU, and gets it before the next entry.
+            Ok(Next::Resume)
+        }
+        Stay::OldVmid => {
+            host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
+            Ok(Next::Resume)
+        }
+        Stay::Elsewhere => {
+            if let Some(gic) = running.vm.gic.hardware() {
+                gic.fetch(&running.vcpu.home);
+            }
+            Ok(Next::Resume)
+        }
+        Stay::Never => {
+            // Until the monitor is killed, as it is soon. Nothing is wrong that it should hear of.
+            let waited = running.vcpu.wait(None, || false);
+            running.vcpu.doorbell.take_requests();
+            if waited.is_err() {
+                return interrupted(EINTR);
+            }
+            Ok(Next::Resume)
+        }
+        Stay::Refused { cpu } => {
+            run_page
+                .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu as u32);
+            Ok(Next::ToUser)
+        }
+        Stay::Ended(Exit::HypFault(vector)) => {
+            run_page.set_internal_error(
+                uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+                &[vector.into()],
+            );
+            Ok(Next::ToUser)
+        }
+    }
+}
+
 /// How a stay in the guest came to its end, or did not begin.
 enum Stay {
     /// An exit needs more work.
     Ended(Exit),
-    /// An exit needs no more work, or a request or the host's own work came before the entry.
+    /// An exit needs no more work, or a request came before the entry.
     Over,
+    /// The kernel has something to do before the entry.
+    HasWork,
+    /// The VM's VMID is of an old generation.
+    OldVmid,
+    /// Another CPU has registers of the vCPU, which has to come first.
+    Elsewhere,
     /// The vCPU cannot run on this CPU, which is of another core.
     Refused {
         /// The number of this CPU.
@@ -190,15 +224,11 @@ enum Stay {
     },
     /// The machine goes down, and no guest runs any more.
     Never,
-    /// Another CPU has registers of the vCPU, which has to come first.
-    Elsewhere,
 }
 
 /// Enters the guest until an exit needs more work, or something comes before the entry.
+#[inline]
 fn enter(running: &mut Running<'_>) -> Stay {
-    let host = &running.vm.host;
-    host.vmids.ensure(&running.vm.memory.vmid, &host.lowvisor);
-
     // An entry that does not come about counts as the guest's time, too: it is short.
     IrqsOff::with(|irqs| guest_time::account(irqs, |guest| enter_with_irqs_off(running, guest)))
 }
@@ -206,22 +236,27 @@ fn enter(running: &mut Running<'_>) -> Stay {
 /// The part of [`enter`] that no interrupt may come into.
 #[inline]
 fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
-    let host = &running.vm.host;
+    let (vm, vcpu) = (running.vm, running.vcpu);
+    let host = &vm.host;
     let cpu = guest.irqs().this_cpu();
+    // The scheduler, a signal and a roll-over of the VMIDs make this CPU look up by an interrupt, which
+    // ends the guest's run if it comes from now on. So these are looked at in any order.
+    if has_work() {
+        return Stay::HasWork;
+    }
+    if !host.vmids.is_current(&vm.memory.vmid) {
+        return Stay::OldVmid;
+    }
     let core = running.state.identity.core;
     let Some(hyp) = host.lowvisor.for_guest(cpu, core) else {
         return refuse(&host.lowvisor, cpu);
     };
     // No vCPU has registers in a CPU that is no longer ours, so this comes behind the check above.
-    let gic = running.vm.gic.hardware();
-    if gic.is_some_and(|gic| !gic.settle(cpu, &running.vcpu.home)) {
+    let gic = vm.gic.hardware();
+    if gic.is_some_and(|gic| !gic.settle(cpu, &vcpu.home)) {
         return Stay::Elsewhere;
     }
-    if !running.vcpu.doorbell.try_enter(host.interface_of(cpu)) {
-        return Stay::Over;
-    }
-    if has_thread_work() || !host.vmids.is_current(&running.vm.memory.vmid) {
-        running.vcpu.doorbell.leave();
+    if !vcpu.doorbell.try_enter(host.interface_of(cpu)) {
         return Stay::Over;
     }
 
@@ -230,12 +265,14 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
     let context = &mut *running.state.context;
     let decided_now = regs::Hcr::VI | regs::Hcr::VF | regs::Hcr::TWE;
     context.control.hcr =
-        (context.control.hcr & !decided_now.bits()) | running.vcpu.irq_lines() | wfe_trap();
-    let vttbr = running.vm.memory.vttbr();
-    context.control.vttbr = [vttbr as u32, (vttbr >> 32) as u32];
-    let last_ran = &running.vm.memory.last_ran;
-    if last_ran.comes_after_another(cpu, running.vcpu.id) {
-        hyp.flush_tlb_local(vttbr);
+        (context.control.hcr & !decided_now.bits()) | vcpu.irq_lines() | wfe_trap();
+    let memory = &vm.memory;
+    // The table is always the same, and the number most often.
+    if context.control.vmid() != memory.vmid.number() {
+        context.control.set_vttbr(memory.vttbr());
+    }
+    if memory.last_ran.comes_after_another(cpu, vcpu.id) {
+        hyp.flush_tlb_local(memory.vttbr());
     }
     running
         .state
@@ -245,7 +282,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
         gic.load(cpu, &running.state.context.interface);
     }
     running.state.pmu.enter(&cpu);
-    run_guest(running, guest, cpu, &hyp)
+    run_guest(running, guest, cpu, &hyp, gic)
 }
 
 /// The vCPU cannot run on this CPU now.
@@ -272,6 +309,7 @@ fn run_guest(
     guest: &GuestTime<'_>,
     cpu: ThisCpu<'_>,
     hyp: &HypCpuRef<'_>,
+    gic: Option<&HostGic>,
 ) -> Stay {
     let host = &running.vm.host;
     let mut grace = halt::Grace::None;
@@ -288,7 +326,7 @@ fn run_guest(
         let exit = unsafe { guest.in_guest(|| hyp.run(context)) };
         if let Exit::HypFault(vector) = exit {
             report_fault(running, vector, &cpu);
-            if let Some(gic) = running.vm.gic.hardware() {
+            if let Some(gic) = gic {
                 // HYP mode may have filled a list register that nobody knows of.
                 gic.evict(&cpu);
                 gic.reset(&cpu);
@@ -312,20 +350,21 @@ fn run_guest(
 
     running.state.pmu.leave(&cpu);
     note_relayed(running, cpu);
-    if let Some(gic) = running.vm.gic.hardware() {
-        gic.save(cpu, &mut running.state.context.interface);
+    let mut still_active = true;
+    if running.state.context.interface.used != 0 {
+        if let Some(gic) = gic {
+            gic.save(cpu, &mut running.state.context.interface);
+        }
+        still_active = running.fold(&cpu);
     }
-    let still_active = running.fold(&cpu);
     running
         .state
         .timers
         .save(cpu, &host.timer, &running.state.context, still_active);
     running.vcpu.doorbell.leave();
     let missed = core::mem::take(&mut running.state.context.missed);
-    if missed != 0 {
-        // They have left the guest meanwhile, and may sleep.
-        running.vm.vcpus().request(missed, request::INTERRUPT);
-    }
+    // They have left the guest meanwhile, and may sleep.
+    running.vm.vcpus().request(missed, request::INTERRUPT);
     drop(grace);
     stay
 }
@@ -343,7 +382,8 @@ fn note_relayed(running: &mut Running<'_>, cpu: ThisCpu<'_>) {
             .context
             .interface
             .use_register(running.state.timer_register);
-        running.state.told_lines.get_mut().virt = true;
+        let told = running.state.told_lines.get_mut();
+        *told = told.with_virt(true);
         running.state.timer_rose = true;
     }
 }
@@ -365,7 +405,7 @@ fn reenters(running: &mut Running<'_>, cpu: ThisCpu<'_>) -> bool {
     };
     note_relayed(running, cpu);
     let mut lines = running.state.told_lines.get();
-    let timer_was_due = lines.virt || running.state.timer_active;
+    let timer_was_due = lines.virt() || running.state.timer_active;
     let mut still_active = true;
     if running.state.context.interface.used != 0 {
         gic.save(cpu, &mut running.state.context.interface);
@@ -379,7 +419,7 @@ fn reenters(running: &mut Running<'_>, cpu: ThisCpu<'_>) -> bool {
         if still_active || VcpuTimers::hardware_level(&running.state.context) {
             return false;
         }
-        lines.virt = false;
+        lines = lines.with_virt(false);
     }
     if !mmio::emulate_plain(running, &abort) {
         return false;
@@ -393,6 +433,7 @@ fn reenters(running: &mut Running<'_>, cpu: ThisCpu<'_>) -> bool {
 }
 
 /// Carries out the pending requests, and waits while the vCPU is off or suspended.
+#[inline(never)]
 fn handle_requests(running: &mut Running<'_>) -> Result<Next> {
     loop {
         let requests = running.vcpu.doorbell.take_requests();
@@ -457,6 +498,7 @@ fn start_at(running: &mut Running<'_>, start: Start) {
 
 /// Sets the alarm to the time at which the line of the performance monitors or of the physical
 /// timer rises. No hardware of the vCPU drives these two.
+#[inline(never)]
 fn set_alarm(running: &Running<'_>, alarm: &mut Option<Alarm>) {
     // The old alarm has to be gone first: both use the same timer.
     *alarm = None;

@@ -25,20 +25,16 @@ impl Running<'_> {
     pub(super) fn flush(&mut self, irqs: &IrqsOff, lines: Lines) -> bool {
         let vm = self.vm;
         // Most entries are of this kind.
-        let is_told = lines == self.state.told_lines.get() && !lines.virt;
+        let is_told = lines == self.state.told_lines.get() && !lines.virt();
         if is_told && !self.state.look_at_interrupts && vm.gic.exists() {
             return self.state.timer_active;
         }
         vm.gic.flush(irqs, vm.vcpus(), self.vcpu, self.state, lines)
     }
 
-    /// Takes the list registers back after an exit. Says whether the virtual timer's physical
+    /// Takes the list registers, of which some are in use, back after an exit. Says whether the virtual timer's physical
     /// interrupt is as it was: the guest has not deactivated it.
-    #[inline(always)]
     pub(super) fn fold(&mut self, irqs: &IrqsOff) -> bool {
-        if self.state.context.interface.used == 0 {
-            return true;
-        }
         let vm = self.vm;
         let resamples = vm.irqfds.has_resampler();
         let listener = resamples.then_some(|intid| vm.irqfds.ended(vm, intid));

@@ -151,7 +151,6 @@ impl VcpuStats {
     }
 
     /// Moves the counts of HYP mode here.
-    #[inline]
     pub(crate) fn take_answered(&self, answered: &mut Answered) {
         if answered.hvc != 0 {
             self.answered_hvc.add(answered.hvc.into());

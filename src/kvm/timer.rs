@@ -69,11 +69,15 @@ impl VcpuTimers {
         self.virt.offset = offset;
     }
 
-    /// The outputs of the virtual and the physical timer now.
+    /// Whether the output of the virtual or of the physical timer may be high.
     #[inline]
+    pub(crate) fn are_armed(&self) -> bool {
+        self.virt.is_armed() || self.phys.is_armed()
+    }
+
+    /// The outputs of the virtual and the physical timer now.
     pub(crate) fn levels(&self) -> (bool, bool) {
-        // Most guests have at most one of them enabled, and the counter costs an isb.
-        if !self.virt.is_armed() && !self.phys.is_armed() {
+        if !self.are_armed() {
             return (false, false);
         }
         let now = register::cntpct();

@@ -266,7 +266,9 @@ impl Vcpu {
     /// Counts and traces a return of KVM_RUN to user space.
     #[inline]
     pub(crate) fn note_user_exit(&self, context: &mut VcpuContext, result: &Result<isize>) {
-        self.stats.take_answered(&mut context.answered);
+        if context.answered.any() {
+            self.stats.take_answered(&mut context.answered);
+        }
         let reason = self.run_page.exit_reason();
         match result {
             Ok(_) if reason == uapi::KVM_EXIT_MMIO => self.stats.mmio_user.count(),

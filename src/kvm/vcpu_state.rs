@@ -31,7 +31,8 @@ use super::{
     },
     pending_mmio::PendingMmio,
     pmu::VcpuPmu,
-    timer::VcpuTimers, //
+    timer::VcpuTimers,
+    vm_firmware::Choice, //
 };
 use crate::{
     glue::log::debug,
@@ -76,6 +77,8 @@ pub(crate) struct VcpuState {
     pub(crate) intids: Intids,
     /// Their levels as the vGIC knows them.
     pub(crate) told_lines: Cell<Lines>,
+    /// The monitor's choice of the firmware by which HYP mode answers.
+    pub(crate) told_firmware: Option<Choice>,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
     /// The list register for the virtual timer's interrupt, which HYP mode fills if it may.
@@ -109,7 +112,8 @@ impl VcpuState {
             pmu: VcpuPmu::new(identity.core, host.timer.frequency),
             identity,
             intids: Intids::default(),
-            told_lines: Cell::new(Lines::default()),
+            told_lines: Cell::new(Lines::LOW),
+            told_firmware: None,
             timer_active: false,
             timer_register: 0,
             timer_rose: false,
@@ -127,12 +131,17 @@ impl VcpuState {
     /// The levels of the lines of the vCPU's own devices now.
     #[inline]
     pub(crate) fn lines(&self) -> Lines {
-        let (virt, phys) = self.timers.levels();
-        Lines {
-            virt,
-            phys,
-            pmu: self.pmu.level(),
+        // Most guests have at most one timer enabled, and the counter costs an isb.
+        if !self.timers.are_armed() && !self.pmu.is_watched() {
+            return Lines::LOW;
         }
+        self.lines_of_devices()
+    }
+
+    #[inline(never)]
+    fn lines_of_devices(&self) -> Lines {
+        let (virt, phys) = self.timers.levels();
+        Lines::new(virt, phys, self.pmu.level())
     }
 
     /// Goes on behind the trapped instruction.

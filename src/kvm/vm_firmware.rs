@@ -24,6 +24,13 @@ pub(crate) struct VmFirmware {
     fixed: AtomicBool,
 }
 
+/// Everything that the monitor can change, to see whether it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    psci: u32,
+    services: u32,
+}
+
 impl VmFirmware {
     /// All that there is.
     pub(crate) const fn new() -> Self {
@@ -31,6 +38,15 @@ impl VmFirmware {
             psci: AtomicU32::new(Version::LATEST.bits()),
             services: AtomicU32::new(Services::DEFAULT.bits()),
             fixed: AtomicBool::new(false),
+        }
+    }
+
+    /// The choice of the monitor.
+    #[inline]
+    pub(super) fn choice(&self) -> Choice {
+        Choice {
+            psci: self.psci.load(Ordering::Relaxed),
+            services: self.services.load(Ordering::Relaxed),
         }
     }
 

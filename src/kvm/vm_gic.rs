@@ -468,22 +468,22 @@ impl VmGic {
         lines: Lines,
     ) -> bool {
         let Some(hardware) = self.hardware() else {
-            return lines.virt;
+            return lines.virt();
         };
         let told = state.told_lines.replace(lines);
         // The virtual timer's level is looked at again after each deactivation.
-        let tell = lines != told || lines.virt;
+        let tell = lines != told || lines.virt();
         if !state.look_at_interrupts && !tell {
             return state.timer_active;
         }
         let guard = self.distributor.lock(irqs);
         let Some(shared) = (*guard).as_ref() else {
-            return lines.virt;
+            return lines.virt();
         };
         let mut held = shared.lock(&guard);
         let gic = &mut *held;
         if lines != told {
-            trace!(kvm_timer_lines(vcpu.id as u32, lines.virt, lines.phys));
+            trace!(kvm_timer_lines(vcpu.id as u32, lines.virt(), lines.phys()));
         }
         let mut kick = if tell {
             set_lines(gic, vcpu, state, lines)
@@ -708,10 +708,10 @@ pub(super) const fn is_settled(offset: u32) -> bool {
 /// Tells the distributor of the levels of a vCPU's own devices. Gives the vCPUs to be kicked.
 #[inline]
 fn set_lines(gic: &mut Distributor, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> u32 {
-    let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt);
-    kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys);
+    let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt());
+    kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys());
     if let Some(intid) = state.intids.pmu {
-        kick |= gic.set_level(vcpu.id, intid, lines.pmu);
+        kick |= gic.set_level(vcpu.id, intid, lines.pmu());
     }
     kick
 }
