@@ -89,7 +89,50 @@ macro_rules! write {
     }};
 }
 
+/// The place of eight bytes, for [`read_words!`] and [`write_words!`].
+#[inline]
+pub(crate) fn words(bytes: *mut [u8; 8]) -> *mut [u32; 2] {
+    bytes.cast()
+}
+
+/// Whether eight bytes can be accessed as words.
+#[inline]
+pub(crate) const fn are_words(offset: usize) -> bool {
+    offset % size_of::<u32>() == 0
+}
+
+/// Reads a field of eight bytes of a [`SharedPage`], by words: the least significant byte comes first.
+macro_rules! read_words {
+    ($page:expr, $($field:ident).+) => {{
+        let start = $crate::glue::shared_page::SharedPage::as_ptr(&$page);
+        const { assert!($crate::glue::shared_page::are_words(core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+))) };
+        // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned, as
+        // asserted, and all bits are valid.
+        let [low, high] = unsafe {
+            $crate::glue::shared_page::words(&raw mut (*start).$($field).+).read_volatile()
+        };
+        u64::from(u32::from_le(high)) << 32 | u64::from(u32::from_le(low))
+    }};
+}
+
+/// Writes a field of eight bytes of a [`SharedPage`], by words: the least significant byte comes first.
+macro_rules! write_words {
+    ($page:expr, $($field:ident).+ = $value:expr) => {{
+        let start = $crate::glue::shared_page::SharedPage::as_ptr(&$page);
+        const { assert!($crate::glue::shared_page::are_words(core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+))) };
+        let value: u64 = $value;
+        let words = [(value as u32).to_le(), ((value >> 32) as u32).to_le()];
+        // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned, as
+        // asserted.
+        unsafe {
+            $crate::glue::shared_page::words(&raw mut (*start).$($field).+).write_volatile(words)
+        };
+    }};
+}
+
 pub(crate) use {
     read,
-    write, //
+    read_words,
+    write,
+    write_words, //
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The devices in the kernel, as the guest's loads and stores find them: the vGIC, and the bus of
-//! stores for eventfds and for later.
+//! stores for eventfds and for later. The least significant byte of the data comes first in memory.
 
 use super::running::Running;
 use crate::trace::{
@@ -12,45 +12,53 @@ use crate::trace::{
 use super::vm_gic::GicRegister;
 
 /// A load from a device in the kernel.
-pub(super) fn read(running: &mut Running<'_>, address: u64, size: usize) -> Option<[u8; 8]> {
+#[inline]
+pub(super) fn read(running: &mut Running<'_>, address: u64, size: usize) -> Option<u64> {
+    let register = running.vm.gic.register(address)?;
     if size == 8 {
         // A distributor has registers of 32 bits: two of them.
-        let [a, b, c, d, ..] = read(running, address, 4)?;
-        let [e, f, g, h, ..] = read(running, address.wrapping_add(4), 4)?;
-        return Some([a, b, c, d, e, f, g, h]);
+        let low = read_register(running, register, address, 4)?;
+        let address = address.wrapping_add(4);
+        let register = running.vm.gic.register(address)?;
+        let high = read_register(running, register, address, 4)?;
+        return Some(u64::from(high) << 32 | u64::from(low));
     }
+    read_register(running, register, address, size).map(u64::from)
+}
+
+#[inline(never)]
+fn read_register(
+    running: &mut Running<'_>,
+    register: GicRegister,
+    address: u64,
+    size: usize,
+) -> Option<u32> {
     let Running { vm, vcpu, .. } = *running;
-    let register = vm.gic.register(address)?;
     let state = &mut *running.state;
     let value = vm
         .gic
         .read(vm.vcpus(), vcpu, state, register, size as u32)?;
-    let mut data = [0; 8];
-    data[..4].copy_from_slice(&value.to_le_bytes());
     vcpu.stats.mmio_kernel.count();
     trace!(kvm_mmio(mmio::READ, size as u32, address, value.into()));
-    Some(data)
+    Some(value)
 }
 
 /// A store to a device in the kernel; false if there is none.
-pub(super) fn write(running: &mut Running<'_>, address: u64, size: usize, data: &[u8; 8]) -> bool {
+pub(super) fn write(running: &mut Running<'_>, address: u64, size: usize, data: u64) -> bool {
     let Running { vm, vcpu, .. } = *running;
     let Some(register) = vm.gic.register(address) else {
-        if !vm.bus.write(address, size, data) {
+        if !vm.bus.write(address, size, &data.to_le_bytes()) {
             return false;
         }
         vcpu.stats.mmio_kernel.count();
-        let value = u64::from_le_bytes(*data);
-        trace!(kvm_mmio(mmio::WRITE, size as u32, address, value));
+        trace!(kvm_mmio(mmio::WRITE, size as u32, address, data));
         return true;
     };
     if size == 8 {
-        let [_, _, _, _, e, f, g, h] = *data;
-        let high = [e, f, g, h, 0, 0, 0, 0];
         return write(running, address, 4, data)
-            && write(running, address.wrapping_add(4), 4, &high);
+            && write(running, address.wrapping_add(4), 4, data >> 32);
     }
-    let value = u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
+    let value = data as u32;
     let (vcpus, state) = (vm.vcpus(), &mut *running.state);
     if !vm
         .gic

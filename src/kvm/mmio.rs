@@ -40,7 +40,7 @@ use super::{
     devices,
     next::Next,
     pending_mmio::{
-        bytes_of,
+        in_memory_order,
         Load,
         PendingMmio, //
     },
@@ -49,6 +49,7 @@ use super::{
 };
 
 /// Completes an access with the monitor's answer. The instruction can have more accesses for it.
+#[inline]
 pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<Next> {
     match pending {
         PendingMmio::Single(load) => {
@@ -61,11 +62,14 @@ pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<
             running.state.skip_instruction();
             Ok(Next::Resume)
         }
-        PendingMmio::Part(mut transfer) => {
-            transfer.complete(running.vcpu.run_page.mmio_data());
-            carry_out(running, transfer)
-        }
+        PendingMmio::Part(transfer) => finish_part(transfer, running),
     }
+}
+
+#[inline(never)]
+fn finish_part(mut transfer: Transfer, running: &mut Running<'_>) -> Result<Next> {
+    transfer.complete(running.vcpu.run_page.mmio_data().to_le_bytes());
+    carry_out(running, transfer)
 }
 
 /// Whether an access to the distributor can be emulated while the rest of the guest stays in the
@@ -99,18 +103,16 @@ pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> 
     // The syndrome does not tell where the access begins: one page can be memory, or another
     // device.
     if abort.may_cross_pages() && !abort.seems_to_begin_page(&running.state.context.core.r) {
-        if let Fetched::Same(transfer) = fetch_transfer(running, abort)? {
-            if transfer.is_single(size, iss.is_write()) && transfer.crosses_pages() {
-                return carry_out(running, transfer);
-            }
+        if let Some(transfer) = fetch_crossing(running, abort, size)? {
+            return carry_out(running, transfer);
         }
     }
     let rt = iss.register();
     let big_endian = Psr(running.state.context.core.cpsr).is_big_endian();
     let load = if iss.is_write() {
         // KVM_EXIT_MMIO gives just the bytes that are stored.
-        let data = bytes_of(running.state.context.reg(rt), size, big_endian);
-        if devices::write(running, ipa.0, size, &data) {
+        let data = in_memory_order(running.state.context.reg(rt), size, big_endian).into();
+        if devices::write(running, ipa.0, size, data) {
             running.state.skip_instruction();
             return Ok(Next::Resume);
         }
@@ -135,7 +137,23 @@ pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> 
     Ok(Next::ToUser)
 }
 
+/// The instruction of an access that a syndrome describes, if the access has bytes in two pages.
+#[inline(never)]
+fn fetch_crossing(
+    running: &Running<'_>,
+    abort: &Abort,
+    size: usize,
+) -> Result<Option<Transfer>> {
+    Ok(match fetch_transfer(running, abort)? {
+        Fetched::Same(transfer) => Some(transfer).filter(|transfer| {
+            transfer.is_single(size, abort.iss.is_write()) && transfer.crosses_pages()
+        }),
+        _ => None,
+    })
+}
+
 /// Emulates an instruction for which the hardware gives no syndrome (B3.13.6).
+#[inline(never)]
 fn emulate_decoded(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
     let transfer = match fetch_transfer(running, abort)? {
         Fetched::Same(transfer) => transfer,
@@ -300,7 +318,7 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
         let done = match access.store {
             Some(data) => {
                 write(running, ipa, data.get(..size).unwrap_or(&data), cached)?
-                    || devices::write(running, ipa.0, size, &data)
+                    || devices::write(running, ipa.0, size, u64::from_le_bytes(data))
             }
             None => {
                 let mut data = [0; 8];
@@ -308,7 +326,7 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
                 let found = if read(running, ipa, bytes, cached)? {
                     Some(data)
                 } else {
-                    devices::read(running, ipa.0, size)
+                    devices::read(running, ipa.0, size).map(u64::to_le_bytes)
                 };
                 if let Some(data) = found {
                     transfer.complete(data);
@@ -318,7 +336,8 @@ fn carry_out(running: &mut Running<'_>, mut transfer: Transfer) -> Result<Next> 
             }
         };
         if !done {
-            running.vcpu.run_page.set_mmio(ipa.0, size, access.store);
+            let store = access.store.map(u64::from_le_bytes);
+            running.vcpu.run_page.set_mmio(ipa.0, size, store);
             running.state.mmio = Some(PendingMmio::Part(transfer));
             return Ok(Next::ToUser);
         }

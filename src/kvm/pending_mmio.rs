@@ -24,26 +24,24 @@ pub(crate) struct Load {
     pub(super) big_endian: bool,
 }
 
-/// The low `size` bytes of a register in the order of memory.
+/// The low `size` bytes of a register in the order of memory, or the other way round, as a number whose
+/// least significant byte comes first.
 #[inline]
-pub(super) fn bytes_of(value: u32, size: usize, big_endian: bool) -> [u8; 8] {
-    let value = match size {
+pub(super) fn in_memory_order(value: u32, size: usize, big_endian: bool) -> u32 {
+    match size {
         1 => value & 0xff,
         2 if big_endian => u32::from((value as u16).swap_bytes()),
         2 => value & 0xffff,
         _ if big_endian => value.swap_bytes(),
         _ => value,
-    };
-    u64::from(value).to_le_bytes()
+    }
 }
 
 impl Load {
     /// Writes what was read to the register.
-    pub(super) fn finish(self, context: &mut VcpuContext, data: [u8; 8]) {
-        let [a, b, c, d, ..] = data;
-        let value = u32::from_le_bytes([a, b, c, d]);
-        let [a, b, c, d, ..] = bytes_of(value, self.size, self.big_endian);
-        let value = u32::from_le_bytes([a, b, c, d]);
+    #[inline]
+    pub(super) fn finish(self, context: &mut VcpuContext, data: u64) {
+        let value = in_memory_order(data as u32, self.size, self.big_endian);
         let value = match (self.sign_extend, self.size) {
             (true, 1) => value as i8 as u32,
             (true, 2) => value as i16 as u32,

@@ -17,7 +17,9 @@ use crate::{
         page::PAGE_SIZE,
         shared_page::{
             read,
+            read_words,
             write,
+            write_words,
             SharedPage, //
         },
     },
@@ -79,9 +81,9 @@ impl RunPage {
     }
 
     /// Describes an access for the monitor to carry out.
-    pub(crate) fn set_mmio(&self, address: u64, len: usize, write: Option<[u8; 8]>) {
+    pub(crate) fn set_mmio(&self, address: u64, len: usize, write: Option<u64>) {
         write!(self.0, __bindgen_anon_1.mmio.phys_addr = address);
-        write!(self.0, __bindgen_anon_1.mmio.data = write.unwrap_or([0; 8]));
+        write_words!(self.0, __bindgen_anon_1.mmio.data = write.unwrap_or(0));
         write!(self.0, __bindgen_anon_1.mmio.len = len as u32);
         write!(
             self.0,
@@ -92,7 +94,7 @@ impl RunPage {
             write.map_or(mmio::ASKED, |_| mmio::WRITE),
             len as u32,
             address,
-            write.map_or(0, u64::from_le_bytes)
+            write.unwrap_or(0)
         ));
     }
 
@@ -103,13 +105,14 @@ impl RunPage {
         self.set_exit_reason(uapi::KVM_EXIT_ARM_NISV);
     }
 
-    /// The data that the monitor read.
-    pub(crate) fn mmio_data(&self) -> [u8; 8] {
-        let data = read!(self.0, __bindgen_anon_1.mmio.data);
+    /// The data that the monitor read, the first byte as the least significant one.
+    #[inline]
+    pub(crate) fn mmio_data(&self) -> u64 {
+        let data = read_words!(self.0, __bindgen_anon_1.mmio.data);
         if kvm_mmio::is_on() {
             let address = read!(self.0, __bindgen_anon_1.mmio.phys_addr);
             let len = read!(self.0, __bindgen_anon_1.mmio.len);
-            kvm_mmio::hit(mmio::READ, len, address, u64::from_le_bytes(data));
+            kvm_mmio::hit(mmio::READ, len, address, data);
         }
         data
     }
