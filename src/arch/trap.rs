@@ -13,6 +13,7 @@ use crate::{
         Cp32Access,
         Cp64Access,
         ExceptionClass,
+        FaultStatus,
         Hsr,
         Wfx, //
     },
@@ -180,6 +181,22 @@ impl Trap {
     }
 }
 
+/// The abort of a load or store where nothing is mapped, if its syndrome describes the access: the most
+/// frequent of what [`Trap::of`] finds.
+#[inline]
+pub fn unmapped_access(hsr: Hsr, addresses: &FaultAddresses) -> Option<Abort> {
+    let iss = hsr.abort();
+    let is_one = hsr.ec() == ExceptionClass::DataAbort
+        && iss.size().is_some()
+        && matches!(iss.status(), FaultStatus::Translation(_));
+    is_one.then_some(Abort {
+        iss,
+        is_fetch: false,
+        address: addresses.data,
+        page: addresses.ipa_page,
+    })
+}
+
 /// The access of a trap that is one of an MCR or MRC of CP15, if it is executed: what [`Trap::Cp15`] has,
 /// for HYP mode, which answers no others and has looked at the class already.
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
@@ -324,6 +341,15 @@ mod tests {
         if Hsr(hsr).ec() == ExceptionClass::Cp15 {
             assert_eq!(super::cp15(Hsr(hsr), cpsr), cp15);
         }
+        let unmapped = match trap {
+            Trap::Abort(abort)
+                if hsr >> 26 == 0x24 && abort.iss.size().is_some() && hsr & 0x3c == 4 =>
+            {
+                Some(abort)
+            }
+            _ => None,
+        };
+        assert_eq!(unmapped_access(Hsr(hsr), &ADDRESSES), unmapped);
         assert!(Hsr(hsr) != Hsr::CALL || trap == Trap::Hvc(0));
     }
 

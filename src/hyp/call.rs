@@ -28,7 +28,7 @@ pub(crate) enum Exit {
     /// An abort whose address no longer translates: run the guest again.
     Retry,
     /// A fault inside HYP mode; the number is that of the vector.
-    HypFault(u32),
+    HypFault(u8),
 }
 
 /// Proof that HYP mode is ours on this CPU.
@@ -67,7 +67,7 @@ impl HypCpuRef<'_> {
             layout::EXIT_TRAP => Exit::Trap,
             layout::EXIT_IRQ | layout::EXIT_FIQ => Exit::Interrupt,
             layout::EXIT_RETRY => Exit::Retry,
-            _ => Exit::HypFault(code >> 8 & 0xff),
+            _ => Exit::HypFault((code >> 8) as u8),
         }
     }
 

@@ -18,6 +18,8 @@ use armv7::{
         ISR_A, //
     },
     trap::{
+        self,
+        Abort,
         FaultAddresses,
         Trap, //
     }, //
@@ -323,16 +325,30 @@ impl VcpuContext {
 }
 
 impl VcpuContext {
+    #[inline(always)]
+    fn fault_addresses(&self) -> FaultAddresses {
+        FaultAddresses {
+            data: self.fault.hdfar,
+            fetch: self.fault.hifar,
+            ipa_page: self.fault.ipa_page,
+        }
+    }
+
+    /// The last trap, if it is one of [`trap::unmapped_access`].
+    #[inline]
+    pub(crate) fn unmapped_access(&self) -> Option<Abort> {
+        trap::unmapped_access(Hsr(self.fault.hsr), &self.fault_addresses())
+    }
+
     /// The last trap, decoded.
     // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
     #[inline(always)]
     pub(crate) fn trap(&self) -> Trap {
-        let addresses = FaultAddresses {
-            data: self.fault.hdfar,
-            fetch: self.fault.hifar,
-            ipa_page: self.fault.ipa_page,
-        };
-        Trap::of(Hsr(self.fault.hsr), self.core.cpsr, &addresses)
+        Trap::of(
+            Hsr(self.fault.hsr),
+            self.core.cpsr,
+            &self.fault_addresses(),
+        )
     }
 }
 

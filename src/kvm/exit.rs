@@ -58,7 +58,34 @@ use crate::{
 };
 
 /// Deals with the trap for which the guest was left.
+#[inline(never)]
 pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
+    // No slot can be where a device of the kernel is, so memory need not be asked. Nor if it was asked
+    // before, as for most accesses that the monitor answers.
+    if let Some(abort) = running.state.context.unmapped_access() {
+        let ipa = abort.ipa();
+        if running.vm.gic.register(ipa.0).is_some()
+            || running.vm.memory.is_known_gap(ipa, &running.state.faults)
+        {
+            trace_abort(running, &abort);
+            return mmio::emulate(running, &abort);
+        }
+    }
+    handle_any(running)
+}
+
+fn trace_abort(running: &Running<'_>, abort: &Abort) {
+    trace!(kvm_guest_fault(
+        running.state.context.core.pc,
+        running.state.context.fault.hsr,
+        abort.address,
+        abort.ipa().0
+    ));
+}
+
+/// Deals with a trap of any kind.
+#[inline(never)]
+fn handle_any(running: &mut Running<'_>) -> Result<Next> {
     match running.state.context.trap() {
         Trap::Abort(abort) => return handle_abort(running, abort),
         Trap::NotExecuted => running.state.skip_instruction(),
@@ -99,22 +126,8 @@ pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
 /// An abort at stage 2.
 fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
     let ipa = abort.ipa();
-    trace!(kvm_guest_fault(
-        running.state.context.core.pc,
-        running.state.context.fault.hsr,
-        abort.address,
-        ipa.0
-    ));
+    trace_abort(running, &abort);
     let (iss, status) = (abort.iss, abort.iss.status());
-    // No slot can be where a device of the kernel is, so memory need not be asked. Nor if it was asked
-    // before, as for most accesses that the monitor answers.
-    if iss.size().is_some()
-        && matches!(status, FaultStatus::Translation(_))
-        && (running.vm.gic.register(ipa.0).is_some()
-            || running.vm.memory.is_known_gap(ipa, &running.state.faults))
-    {
-        return mmio::emulate(running, &abort);
-    }
     match status {
         FaultStatus::AccessFlag(_) if running.vm.memory.access_flag_fault(ipa) => {
             return Ok(Next::Resume);

@@ -210,6 +210,13 @@ impl HostGic {
 }
 
 impl HostGic {
+    /// The bit of this CPU's interface in the distributor; zero, if it is not known.
+    #[inline]
+    pub(crate) fn interface_of(&self, cpu: ThisCpu<'_>) -> u32 {
+        let interface = self.interfaces.get(cpu.number());
+        interface.map_or(0, |interface| interface.load(Ordering::Relaxed))
+    }
+
     /// Finds out the bit of this CPU's interface: GICD_ITARGETSR0 to 7 have it in each byte, but for
     /// those of interrupts that there are not (IHI 0048B 4.3.12). With one CPU they may read as zero.
     fn find_interface(&self, irqs: &IrqsOff) {
@@ -373,15 +380,6 @@ impl Host {
         // than the guard lives. `ManuallyDrop` keeps the guard's reference from being dropped here.
         let borrowed = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(host) });
         Some(Arc::clone(&borrowed))
-    }
-
-    /// The bit of this CPU's interface in the distributor; zero, if it is not known.
-    #[inline]
-    pub(crate) fn interface_of(&self, cpu: ThisCpu<'_>) -> u32 {
-        let interfaces = self.gic.as_ref().map(|gic| &gic.interfaces);
-        interfaces
-            .and_then(|interfaces| interfaces.get(cpu.number()))
-            .map_or(0, |interface| interface.load(Ordering::Relaxed))
     }
 
     fn with_current(f: impl FnOnce(&Host) -> Result) -> Result {

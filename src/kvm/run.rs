@@ -192,7 +192,7 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
         }
         Stay::Refused { cpu } => {
             run_page
-                .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu as u32);
+                .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu.into());
             Ok(Next::ToUser)
         }
         Stay::Ended(Exit::HypFault(vector)) => {
@@ -205,7 +205,7 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
     }
 }
 
-/// How a stay in the guest came to its end, or did not begin.
+/// How a stay in the guest came to its end, or did not begin. It fits into a register.
 enum Stay {
     /// An exit needs more work.
     Ended(Exit),
@@ -220,14 +220,14 @@ enum Stay {
     /// The vCPU cannot run on this CPU, which is of another core.
     Refused {
         /// The number of this CPU.
-        cpu: usize,
+        cpu: u8,
     },
     /// The machine goes down, and no guest runs any more.
     Never,
 }
 
 /// Enters the guest until an exit needs more work, or something comes before the entry.
-#[inline]
+#[inline(never)]
 fn enter(running: &mut Running<'_>) -> Stay {
     // An entry that does not come about counts as the guest's time, too: it is short.
     IrqsOff::with(|irqs| guest_time::account(irqs, |guest| enter_with_irqs_off(running, guest)))
@@ -256,7 +256,8 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
     if gic.is_some_and(|gic| !gic.settle(cpu, &vcpu.home)) {
         return Stay::Elsewhere;
     }
-    if !vcpu.doorbell.try_enter(host.interface_of(cpu)) {
+    let interface = gic.map_or(0, |gic| gic.interface_of(cpu));
+    if !vcpu.doorbell.try_enter(interface) {
         return Stay::Over;
     }
 
@@ -291,13 +292,13 @@ fn refuse(lowvisor: &Lowvisor, cpu: ThisCpu<'_>) -> Stay {
     let number = cpu.number();
     match lowvisor.why_not(&cpu) {
         // The monitor may let its thread run on CPUs of another kind. It has to say where instead.
-        NoEntry::OtherCore => Stay::Refused { cpu: number },
+        NoEntry::OtherCore => Stay::Refused { cpu: number as u8 },
         NoEntry::GoesDown => Stay::Never,
         NoEntry::NotOurs => {
             // HYP mode was lost when the CPU was resumed. User space may repeat KVM_RUN without end, so
             // the message is limited in rate.
             log::ratelimited(|| pr_err!("CPU {number}: HYP mode is not available\n"));
-            Stay::Ended(Exit::HypFault(u8::MAX.into()))
+            Stay::Ended(Exit::HypFault(u8::MAX))
         }
     }
 }
@@ -526,7 +527,7 @@ fn report_lines(running: &Running<'_>) -> bool {
 /// Logs the registers of a fault inside HYP mode, which has just returned. Such a fault is a bug of
 /// this module; the VM stops.
 #[cold]
-fn report_fault(running: &Running<'_>, vector: u32, irqs: &IrqsOff) {
+fn report_fault(running: &Running<'_>, vector: u8, irqs: &IrqsOff) {
     let Some(fault) = running.vm.host.lowvisor.fault(irqs) else {
         return;
     };
