@@ -567,7 +567,7 @@ guest_irq:
 	cmp	r2, #0
 	bne	guest_timer
 guest_irq_exit:
-	mov	r0, #EXIT_IRQ
+	mov	r0, #EXIT_INTERRUPT
 	b	guest_exit
 
 /*
@@ -598,8 +598,7 @@ guest_timer:					@ r2: the list register's value
 
 guest_fiq:
 	stmia	sp, {r0 - r12}
-	mov	r0, #EXIT_FIQ
-	b	guest_exit
+	b	guest_irq_exit
 
 guest_trap:
 	stmia	sp, {r0 - r12}

@@ -105,10 +105,9 @@
 
 /* --- Why HVC_RUN returned ----------------------------------------------- */
 #define EXIT_TRAP		0	/* a HYP trap: see CTX_HSR */
-#define EXIT_IRQ		1
-#define EXIT_FIQ		2
-#define EXIT_RETRY		3	/* the IPA of an abort went away: run again */
-#define EXIT_HYP_FAULT		4	/* a fault inside HYP mode: see HOST_FAULT */
+#define EXIT_INTERRUPT		1
+#define EXIT_RETRY		2	/* the IPA of an abort went away: run again */
+#define EXIT_HYP_FAULT		3	/* a fault inside HYP mode: see HOST_FAULT */
 #define EXIT_HYP_FAULT_MASK	0xff	/* the vector's number is above it */
 
 /* --- What Rust in HYP mode made of a trap ------------------------------- */

@@ -14,8 +14,12 @@
 #error "kvm_arm takes spinlocks with interrupts off"
 #endif
 
+/*
+ * The tracer of functions leaves those alone that do less than it would.
+ */
+
 /* The state of the interrupts before, and above it the number of the CPU that this stays on. */
-u64 kvm_arm_local_irq_save(void)
+u64 notrace kvm_arm_local_irq_save(void)
 {
 	unsigned long flags;
 
@@ -23,13 +27,13 @@ u64 kvm_arm_local_irq_save(void)
 	return flags | (u64)smp_processor_id() << 32;
 }
 
-void kvm_arm_local_irq_restore(unsigned long flags)
+void notrace kvm_arm_local_irq_restore(unsigned long flags)
 {
 	local_irq_restore(flags);
 }
 
 /* Restores the state of the interrupts for a moment. The task may be on another CPU afterwards. */
-unsigned int kvm_arm_local_irq_window(unsigned long flags)
+unsigned int notrace kvm_arm_local_irq_window(unsigned long flags)
 {
 	local_irq_restore(flags);
 	/* The CPU takes a pending interrupt before it goes on behind this (B1.8.5). */

@@ -3,7 +3,8 @@
  * The host's accounting, RCU and tracing around a guest: for src/glue/guest_time.rs.
  *
  * <linux/kvm_host.h> has the same inline for every architecture; it cannot be
- * included without an asm/kvm_host.h.
+ * included without an asm/kvm_host.h. As there, the tracer of functions leaves
+ * them alone: RCU does not watch where they begin or end.
  */
 #include <linux/context_tracking.h>
 #include <linux/ftrace.h>
@@ -14,12 +15,12 @@
 #include <linux/vtime.h>
 #include "helpers.h"
 
-void kvm_arm_guest_timing_enter_irqoff(void)
+void notrace kvm_arm_guest_timing_enter_irqoff(void)
 {
 	vtime_account_guest_enter();
 }
 
-void kvm_arm_guest_timing_exit_irqoff(void)
+void notrace kvm_arm_guest_timing_exit_irqoff(void)
 {
 	vtime_account_guest_exit();
 }
@@ -32,7 +33,7 @@ static DEFINE_PER_CPU(unsigned long, noted_at);
  * RCU hears with each tick. So it need not hear of a guest more often: each tick
  * ends the guest's run, and the next entry tells.
  */
-static void note_guest(void)
+static notrace void note_guest(void)
 {
 	unsigned long now = jiffies;
 
@@ -42,7 +43,7 @@ static void note_guest(void)
 	rcu_virt_note_context_switch();
 }
 
-void kvm_arm_guest_state_enter_irqoff(void)
+void notrace kvm_arm_guest_state_enter_irqoff(void)
 {
 	trace_hardirqs_on_prepare();
 	lockdep_hardirqs_on_prepare();
@@ -51,7 +52,7 @@ void kvm_arm_guest_state_enter_irqoff(void)
 	lockdep_hardirqs_on(CALLER_ADDR0);
 }
 
-void kvm_arm_guest_state_exit_irqoff(void)
+void notrace kvm_arm_guest_state_exit_irqoff(void)
 {
 	lockdep_hardirqs_off(CALLER_ADDR0);
 	context_tracking_guest_exit();

@@ -42,7 +42,7 @@ bool kvm_arm_must_return_to_user(void)
  * Whether something has to come before a guest is entered: need_resched(), or
  * one of the two above.
  */
-bool kvm_arm_has_work(void)
+bool notrace kvm_arm_has_work(void)
 {
 	if (read_thread_flags() &
 	    (_TIF_NEED_RESCHED | _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL))

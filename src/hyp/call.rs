@@ -65,7 +65,7 @@ impl HypCpuRef<'_> {
         let code = unsafe { __hyp_call(layout::HVC_RUN, context as u32, 0, 0) };
         match code & layout::EXIT_HYP_FAULT_MASK {
             layout::EXIT_TRAP => Exit::Trap,
-            layout::EXIT_IRQ | layout::EXIT_FIQ => Exit::Interrupt,
+            layout::EXIT_INTERRUPT => Exit::Interrupt,
             layout::EXIT_RETRY => Exit::Retry,
             _ => Exit::HypFault((code >> 8) as u8),
         }

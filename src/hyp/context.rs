@@ -304,7 +304,18 @@ impl VcpuContext {
     }
 
     /// The word of `CoreRegisters` that is register `n`, below 15, in the mode of the CPSR.
+    #[inline]
     fn banked_word(&self, n: usize) -> usize {
+        // No mode banks these.
+        if n < 8 {
+            n
+        } else {
+            self.upper_word(n)
+        }
+    }
+
+    #[inline(never)]
+    fn upper_word(&self, n: usize) -> usize {
         let bank = match armv7::psr::Psr(self.core.cpsr).mode() {
             Some(Mode::Fiq) if n >= 8 => {
                 return offset_of!(CoreRegisters, fiq) / 4 + (n - 8);

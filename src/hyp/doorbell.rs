@@ -125,6 +125,11 @@ impl Doorbell {
         self.bell().ring(what).is_some()
     }
 
+    /// Whether the vCPU is in the guest.
+    pub(crate) fn is_in_guest(&self) -> bool {
+        self.bell().interface().is_some()
+    }
+
     /// Whether a request is pending.
     #[inline]
     pub(crate) fn has_requests(&self) -> bool {

@@ -58,7 +58,7 @@ use crate::{
 };
 
 /// Deals with the trap for which the guest was left.
-#[inline(never)]
+#[inline]
 pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
     // No slot can be where a device of the kernel is, so memory need not be asked. Nor if it was asked
     // before, as for most accesses that the monitor answers.
@@ -68,7 +68,7 @@ pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
             || running.vm.memory.is_known_gap(ipa, &running.state.faults)
         {
             trace_abort(running, &abort);
-            return mmio::emulate(running, &abort);
+            return mmio::emulate_described(running, &abort);
         }
     }
     handle_any(running)

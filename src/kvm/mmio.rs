@@ -95,7 +95,14 @@ pub(super) fn emulate_plain(running: &mut Running<'_>, abort: &Abort) -> bool {
 }
 
 /// Emulates the load or store that trapped, or asks the monitor to.
+#[inline(never)]
 pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
+    emulate_described(running, abort)
+}
+
+/// The same, for those who know that the syndrome describes the access.
+#[inline(always)]
+pub(super) fn emulate_described(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
     let (iss, ipa) = (abort.iss, abort.ipa());
     let Some(size) = iss.size() else {
         return emulate_decoded(running, abort);

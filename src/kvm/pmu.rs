@@ -321,10 +321,15 @@ impl VcpuPmu {
         self.alarm_due = self.watched;
     }
 
-    /// Whether the alarm has to be set again, asked once.
+    /// Whether the alarm has to be set again.
     #[inline]
-    pub(crate) fn take_alarm_due(&mut self) -> bool {
-        core::mem::take(&mut self.alarm_due)
+    pub(crate) fn is_alarm_due(&self) -> bool {
+        self.alarm_due
+    }
+
+    /// The alarm is set.
+    pub(crate) fn alarm_is_set(&mut self) {
+        self.alarm_due = false;
     }
 
     /// In how many nanoseconds the line rises by itself, whatever the guest does meanwhile.

@@ -122,17 +122,18 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
         {
             return Ok(0);
         }
-        if running.state.pmu.take_alarm_due() | running.state.timers.take_alarm_due() {
+        if running.state.pmu.is_alarm_due() || running.state.timers.is_alarm_due() {
             set_alarm(running, &mut alarm);
         }
         if !running.vm.gic.exists() && report_lines(running) {
             running.vcpu.run_page.set_exit_reason(uapi::KVM_EXIT_INTR);
             return Err(EINTR);
         }
-        let outcome = match enter(running) {
-            Stay::Ended(Exit::Trap) => exit::handle(running)?,
-            Stay::Over | Stay::Ended(Exit::Interrupt | Exit::Retry) => Next::Resume,
-            seldom => deal_with(running, seldom)?,
+        let stay = enter(running);
+        let outcome = if matches!(stay, Stay::Ended(Exit::Trap)) {
+            exit::handle(running)?
+        } else {
+            deal_with(running, stay)?
         };
         if outcome == Next::ToUser {
             return Ok(0);
@@ -145,8 +146,7 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     result
 }
 
-/// Deals with a stay that did not begin, or ended badly.
-#[cold]
+/// Deals with a stay that did not begin, or did not end with a trap.
 #[inline(never)]
 fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
     let host = &running.vm.host;
@@ -500,7 +500,9 @@ fn start_at(running: &mut Running<'_>, start: Start) {
 /// Sets the alarm to the time at which the line of the performance monitors or of the physical
 /// timer rises. No hardware of the vCPU drives these two.
 #[inline(never)]
-fn set_alarm(running: &Running<'_>, alarm: &mut Option<Alarm>) {
+fn set_alarm(running: &mut Running<'_>, alarm: &mut Option<Alarm>) {
+    running.state.pmu.alarm_is_set();
+    running.state.timers.alarm_is_set();
     // The old alarm has to be gone first: both use the same timer.
     *alarm = None;
     let frequency = &running.vm.host.timer.frequency;

@@ -98,10 +98,15 @@ impl VcpuTimers {
         self.alarm_due = self.phys.is_armed();
     }
 
-    /// Whether the alarm has to be set. It is due no more when this returns.
+    /// Whether the alarm has to be set.
     #[inline]
-    pub(crate) fn take_alarm_due(&mut self) -> bool {
-        core::mem::take(&mut self.alarm_due)
+    pub(crate) fn is_alarm_due(&self) -> bool {
+        self.alarm_due
+    }
+
+    /// The alarm is set.
+    pub(crate) fn alarm_is_set(&mut self) {
+        self.alarm_due = false;
     }
 
     /// Ticks until the output of the physical timer, which is low now, goes high by itself.

@@ -3,7 +3,6 @@
 //! A virtual CPU: its state, and the requests that other threads make while it runs.
 
 use core::sync::atomic::{
-    fence,
     AtomicPtr,
     AtomicU32,
     Ordering, //
@@ -219,7 +218,13 @@ impl Vcpu {
         self.waker.queue.wake_up();
         if is_in_guest {
             let _rcu = rcu::read_lock();
-            let task = self.task.load(Ordering::Relaxed);
+            // `with_task` does not order the task before the place. What is seen is the task of the
+            // thread that is in the guest, or that of none; and the task comes, or the place goes.
+            let mut task = self.task.load(Ordering::Relaxed);
+            while task.is_null() && self.doorbell.is_in_guest() {
+                core::hint::spin_loop();
+                task = self.task.load(Ordering::Relaxed);
+            }
             if !task.is_null() {
                 // SAFETY: A task that was published here is freed a grace period after its thread
                 // has left KVM_RUN. The thread clears `task` before it leaves.
@@ -236,10 +241,10 @@ impl Vcpu {
 
     /// Publishes the thread that runs the vCPU for the time of `f`.
     pub(crate) fn with_task<R>(&self, f: impl FnOnce() -> R) -> R {
+        // `request` is the only one that has to see the task in time, and waits for it. All that the
+        // thread before has written here is visible: the mutex of the vCPU came in between.
         self.task
             .store(kernel::current!().as_ptr(), Ordering::Relaxed);
-        // Whoever sees that the vCPU is in the guest sees its task, too.
-        fence(Ordering::Release);
         let result = f();
         self.task.store(core::ptr::null_mut(), Ordering::Relaxed);
         result
