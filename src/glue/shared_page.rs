@@ -89,10 +89,10 @@ macro_rules! write {
     }};
 }
 
-/// The place of eight bytes, for [`read_words!`] and [`write_words!`].
+/// The places of the two words of eight bytes, for [`read_words!`] and [`write_words!`].
 #[inline]
-pub(crate) fn words(bytes: *mut [u8; 8]) -> *mut [u32; 2] {
-    bytes.cast()
+pub(crate) fn words(bytes: *mut [u8; 8]) -> [*mut u32; 2] {
+    [bytes.cast(), bytes.cast::<u32>().wrapping_add(1)]
 }
 
 /// Whether eight bytes can be accessed as words.
@@ -109,7 +109,8 @@ macro_rules! read_words {
         // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned, as
         // asserted, and all bits are valid.
         let [low, high] = unsafe {
-            $crate::glue::shared_page::words(&raw mut (*start).$($field).+).read_volatile()
+            let [low, high] = $crate::glue::shared_page::words(&raw mut (*start).$($field).+);
+            [low.read_volatile(), high.read_volatile()]
         };
         u64::from(u32::from_le(high)) << 32 | u64::from(u32::from_le(low))
     }};
@@ -121,11 +122,12 @@ macro_rules! write_words {
         let start = $crate::glue::shared_page::SharedPage::as_ptr(&$page);
         const { assert!($crate::glue::shared_page::are_words(core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+))) };
         let value: u64 = $value;
-        let words = [(value as u32).to_le(), ((value >> 32) as u32).to_le()];
         // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned, as
         // asserted.
         unsafe {
-            $crate::glue::shared_page::words(&raw mut (*start).$($field).+).write_volatile(words)
+            let [low, high] = $crate::glue::shared_page::words(&raw mut (*start).$($field).+);
+            low.write_volatile((value as u32).to_le());
+            high.write_volatile(((value >> 32) as u32).to_le());
         };
     }};
 }

@@ -12,9 +12,18 @@ use crate::trace::{
 use super::vm_gic::GicRegister;
 
 /// A load from a device in the kernel.
-#[inline]
 pub(super) fn read(running: &mut Running<'_>, address: u64, size: usize) -> Option<u64> {
     let register = running.vm.gic.register(address)?;
+    read_from(running, register, address, size)
+}
+
+/// A load from a register of the vGIC, which is at that address.
+pub(super) fn read_from(
+    running: &mut Running<'_>,
+    register: GicRegister,
+    address: u64,
+    size: usize,
+) -> Option<u64> {
     if size == 8 {
         // A distributor has registers of 32 bits: two of them.
         let low = read_register(running, register, address, 4)?;
@@ -26,7 +35,6 @@ pub(super) fn read(running: &mut Running<'_>, address: u64, size: usize) -> Opti
     read_register(running, register, address, size).map(u64::from)
 }
 
-#[inline(never)]
 fn read_register(
     running: &mut Running<'_>,
     register: GicRegister,
@@ -45,8 +53,20 @@ fn read_register(
 
 /// A store to a device in the kernel; false if there is none.
 pub(super) fn write(running: &mut Running<'_>, address: u64, size: usize, data: u64) -> bool {
+    let register = running.vm.gic.register(address);
+    write_to(running, register, address, size, data)
+}
+
+/// A store to a register of the vGIC, which is at that address, or to another device.
+pub(super) fn write_to(
+    running: &mut Running<'_>,
+    register: Option<GicRegister>,
+    address: u64,
+    size: usize,
+    data: u64,
+) -> bool {
     let Running { vm, vcpu, .. } = *running;
-    let Some(register) = vm.gic.register(address) else {
+    let Some(register) = register else {
         if !vm.bus.write(address, size, &data.to_le_bytes()) {
             return false;
         }

@@ -64,11 +64,10 @@ pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
     // before, as for most accesses that the monitor answers.
     if let Some(abort) = running.state.context.unmapped_access() {
         let ipa = abort.ipa();
-        if running.vm.gic.register(ipa.0).is_some()
-            || running.vm.memory.is_known_gap(ipa, &running.state.faults)
-        {
+        let register = running.vm.gic.register(ipa.0);
+        if register.is_some() || running.vm.memory.is_known_gap(ipa, &running.state.faults) {
             trace_abort(running, &abort);
-            return mmio::emulate_described(running, &abort);
+            return mmio::emulate_at(running, &abort, register);
         }
     }
     handle_any(running)

@@ -71,8 +71,8 @@ fn of_vcpu(running: &Running<'_>) -> Firmware {
 #[inline]
 pub(super) fn follow(running: &mut Running<'_>) {
     let choice = running.vm.firmware.choice();
-    if running.state.told_firmware != Some(choice) {
-        running.state.told_firmware = Some(choice);
+    if running.state.told_firmware != choice {
+        running.state.told_firmware = choice;
         running.state.context.answers = Answers::new(running.vcpu.id, &of_vcpu(running));
     }
 }

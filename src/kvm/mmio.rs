@@ -45,7 +45,10 @@ use super::{
         PendingMmio, //
     },
     running::Running,
-    vm_gic::is_settled, //
+    vm_gic::{
+        is_settled,
+        GicRegister, //
+    }, //
 };
 
 /// Completes an access with the monitor's answer. The instruction can have more accesses for it.
@@ -97,12 +100,17 @@ pub(super) fn emulate_plain(running: &mut Running<'_>, abort: &Abort) -> bool {
 /// Emulates the load or store that trapped, or asks the monitor to.
 #[inline(never)]
 pub(crate) fn emulate(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
-    emulate_described(running, abort)
+    let register = running.vm.gic.register(abort.ipa().0);
+    emulate_at(running, abort, register)
 }
 
-/// The same, for those who know that the syndrome describes the access.
+/// The same, for those who know which register of the vGIC is there.
 #[inline(always)]
-pub(super) fn emulate_described(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
+pub(super) fn emulate_at(
+    running: &mut Running<'_>,
+    abort: &Abort,
+    register: Option<GicRegister>,
+) -> Result<Next> {
     let (iss, ipa) = (abort.iss, abort.ipa());
     let Some(size) = iss.size() else {
         return emulate_decoded(running, abort);
@@ -119,7 +127,7 @@ pub(super) fn emulate_described(running: &mut Running<'_>, abort: &Abort) -> Res
     let load = if iss.is_write() {
         // KVM_EXIT_MMIO gives just the bytes that are stored.
         let data = in_memory_order(running.state.context.reg(rt), size, big_endian).into();
-        if devices::write(running, ipa.0, size, data) {
+        if devices::write_to(running, register, ipa.0, size, data) {
             running.state.skip_instruction();
             return Ok(Next::Resume);
         }
@@ -132,7 +140,8 @@ pub(super) fn emulate_described(running: &mut Running<'_>, abort: &Abort) -> Res
             sign_extend: iss.sign_extend(),
             big_endian,
         };
-        if let Some(data) = devices::read(running, ipa.0, size) {
+        let read = |register| devices::read_from(running, register, ipa.0, size);
+        if let Some(data) = register.and_then(read) {
             load.finish(&mut running.state.context, data);
             running.state.skip_instruction();
             return Ok(Next::Resume);

@@ -130,7 +130,7 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
             return Err(EINTR);
         }
         let stay = enter(running);
-        let outcome = if matches!(stay, Stay::Ended(Exit::Trap)) {
+        let outcome = if matches!(stay, Stay::Trapped) {
             exit::handle(running)?
         } else {
             deal_with(running, stay)?
@@ -156,7 +156,8 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
         Err(error)
     };
     match stay {
-        Stay::Over | Stay::Ended(Exit::Trap | Exit::Interrupt | Exit::Retry) => Ok(Next::Resume),
+        Stay::Trapped => exit::handle(running),
+        Stay::Over => Ok(Next::Resume),
         Stay::HasWork => {
             // The kernel has work for this task on its way to user space. That work must not wait
             // for as long as the guest runs.
@@ -195,7 +196,7 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
                 .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu.into());
             Ok(Next::ToUser)
         }
-        Stay::Ended(Exit::HypFault(vector)) => {
+        Stay::Faulted { vector } => {
             run_page.set_internal_error(
                 uapi::KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
                 &[vector.into()],
@@ -207,8 +208,8 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
 
 /// How a stay in the guest came to its end, or did not begin. It fits into a register.
 enum Stay {
-    /// An exit needs more work.
-    Ended(Exit),
+    /// The guest's trap needs more work.
+    Trapped,
     /// An exit needs no more work, or a request came before the entry.
     Over,
     /// The kernel has something to do before the entry.
@@ -224,6 +225,11 @@ enum Stay {
     },
     /// The machine goes down, and no guest runs any more.
     Never,
+    /// A fault inside HYP mode, or HYP mode is not ours.
+    Faulted {
+        /// The number of the fault's vector.
+        vector: u8,
+    },
 }
 
 /// Enters the guest until an exit needs more work, or something comes before the entry.
@@ -298,7 +304,7 @@ fn refuse(lowvisor: &Lowvisor, cpu: ThisCpu<'_>) -> Stay {
             // HYP mode was lost when the CPU was resumed. User space may repeat KVM_RUN without end, so
             // the message is limited in rate.
             log::ratelimited(|| pr_err!("CPU {number}: HYP mode is not available\n"));
-            Stay::Ended(Exit::HypFault(u8::MAX))
+            Stay::Faulted { vector: u8::MAX }
         }
     }
 }
@@ -325,22 +331,13 @@ fn run_guest(
         // it lives; VTTBR is that of the VM's table. Entries that another vCPU left in the TLBs were
         // flushed before. The closure does nothing but enter the guest.
         let exit = unsafe { guest.in_guest(|| hyp.run(context)) };
-        if let Exit::HypFault(vector) = exit {
-            report_fault(running, vector, &cpu);
-            if let Some(gic) = gic {
-                // HYP mode may have filled a list register that nobody knows of.
-                gic.evict(&cpu);
-                gic.reset(&cpu);
-            }
+        if exit != Exit::Trap {
+            break no_trap(running, exit, cpu, gic);
         }
         running.vcpu.note_exit(exit, running.state);
-        let may_reenter = exit == Exit::Trap
-            && running
-                .vm
-                .gic
-                .is_distributor(running.state.context.fault.ipa_page);
-        if !may_reenter || !reenters(running, cpu) {
-            break Stay::Ended(exit);
+        let page = running.state.context.fault.ipa_page;
+        if !running.vm.gic.is_distributor(page) || !reenters(running, cpu) {
+            break Stay::Trapped;
         }
         // Requests and the host's interrupts end the guest's next run by themselves. The guest may
         // have made its timer's interrupt pending; the physical interrupt follows outside the loop.
@@ -363,19 +360,44 @@ fn run_guest(
         .timers
         .save(cpu, &host.timer, &running.state.context, still_active);
     running.vcpu.doorbell.leave();
-    let missed = core::mem::take(&mut running.state.context.missed);
-    // They have left the guest meanwhile, and may sleep.
-    running.vm.vcpus().request(missed, request::INTERRUPT);
+    let missed = running.state.context.missed;
+    if missed != 0 {
+        running.state.context.missed = 0;
+        // They have left the guest meanwhile, and may sleep.
+        running.vm.vcpus().request(missed, request::INTERRUPT);
+    }
     drop(grace);
     stay
+}
+
+/// The guest was left for another reason than a trap.
+#[inline(never)]
+fn no_trap(
+    running: &mut Running<'_>,
+    exit: Exit,
+    cpu: ThisCpu<'_>,
+    gic: Option<&HostGic>,
+) -> Stay {
+    running.vcpu.note_exit(exit, running.state);
+    let Exit::HypFault(vector) = exit else {
+        return Stay::Over;
+    };
+    report_fault(running, vector, &cpu);
+    if let Some(gic) = gic {
+        // HYP mode may have filled a list register that nobody knows of.
+        gic.evict(&cpu);
+        gic.reset(&cpu);
+    }
+    Stay::Faulted { vector }
 }
 
 /// Takes note of the virtual timer's interrupts that HYP mode gave to the guest while it ran. The
 /// caller saves the list registers afterwards.
 #[inline]
 fn note_relayed(running: &mut Running<'_>, cpu: ThisCpu<'_>) {
-    let relayed = core::mem::take(&mut running.state.context.relayed);
+    let relayed = running.state.context.relayed;
     if relayed != 0 {
+        running.state.context.relayed = 0;
         running.vcpu.stats.relayed.add(relayed.into());
         running.vm.host.timer.note_active(cpu, true);
         running

@@ -78,7 +78,7 @@ pub(crate) struct VcpuState {
     /// Their levels as the vGIC knows them.
     pub(crate) told_lines: Cell<Lines>,
     /// The monitor's choice of the firmware by which HYP mode answers.
-    pub(crate) told_firmware: Option<Choice>,
+    pub(crate) told_firmware: Choice,
     /// The virtual timer's physical interrupt is to be active while the guest runs.
     pub(crate) timer_active: bool,
     /// The list register for the virtual timer's interrupt, which HYP mode fills if it may.
@@ -113,7 +113,7 @@ impl VcpuState {
             identity,
             intids: Intids::default(),
             told_lines: Cell::new(Lines::LOW),
-            told_firmware: None,
+            told_firmware: Choice::NONE,
             timer_active: false,
             timer_register: 0,
             timer_rose: false,

@@ -31,6 +31,14 @@ pub(crate) struct Choice {
     services: u32,
 }
 
+impl Choice {
+    /// No choice of a monitor: there is no such version.
+    pub(super) const NONE: Self = Self {
+        psci: 0,
+        services: 0,
+    };
+}
+
 impl VmFirmware {
     /// All that there is.
     pub(crate) const fn new() -> Self {
