@@ -197,9 +197,14 @@ impl Table {
 pub(super) fn find(table: &Table, key: Key) -> Option<Action> {
     let group = key.group();
     let range = table.starts[group].into()..table.starts[group + 1].into();
-    let mut rows = table.rows.get(range)?.iter();
-    rows.find(|entry| entry.key == key)
-        .map(|entry| entry.action)
+    let mut rows = table.rows.get(range)?;
+    loop {
+        let (entry, rest) = rows.split_first()?;
+        if entry.key == key {
+            return Some(entry.action);
+        }
+        rows = rest;
+    }
 }
 
 /// Writes a core's table: the rows of all cores, with the core's own rows where they belong.
