@@ -115,14 +115,20 @@ impl<T: FileObject> FileOperations<T> {
             Ok(value) => value as ffi::c_long,
             Err(e) => {
                 if e != EINTR && e != ERESTARTNOHAND {
-                    debug!(
-                        "ioctl {cmd:#010x} of {}: {e:?}\n",
-                        core::any::type_name::<T>()
-                    );
+                    Self::note_failure(cmd, e);
                 }
                 e.to_errno() as ffi::c_long
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_failure(cmd: u32, error: Error) {
+        debug!(
+            "ioctl {cmd:#010x} of {}: {error:?}\n",
+            core::any::type_name::<T>()
+        );
     }
 
     extern "C" fn mmap(

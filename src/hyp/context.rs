@@ -355,11 +355,7 @@ impl VcpuContext {
     // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
     #[inline(always)]
     pub(crate) fn trap(&self) -> Trap {
-        Trap::of(
-            Hsr(self.fault.hsr),
-            self.core.cpsr,
-            &self.fault_addresses(),
-        )
+        Trap::of(Hsr(self.fault.hsr), self.core.cpsr, &self.fault_addresses())
     }
 }
 

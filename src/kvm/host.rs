@@ -113,7 +113,9 @@ const GICS: [&CStr; 4] = [
 
 /// GICH_VTR (IHI 0048B 5.3.2).
 const GICH_VTR: usize = 0x4;
-/// GICD_ITARGETSR0.
+/// GICD_ISACTIVER0, GICD_ICACTIVER0, which have the PPIs, and GICD_ITARGETSR0 (IHI 0048B table 4-1).
+const GICD_ISACTIVER: usize = 0x300;
+const GICD_ICACTIVER: usize = 0x380;
 const GICD_ITARGETSR: usize = 0x800;
 
 struct MaintenanceIrq;
@@ -217,6 +219,18 @@ impl HostGic {
         interface.map_or(0, |interface| interface.load(Ordering::Relaxed))
     }
 
+    /// Makes a PPI of this CPU active or inactive. The host's driver does no more for that, but looks
+    /// for the interrupt's description first, which takes hundreds of instructions.
+    #[inline]
+    fn set_active(&self, _irqs: &IrqsOff, intid: u32, active: bool) {
+        let register = if active {
+            GICD_ISACTIVER
+        } else {
+            GICD_ICACTIVER
+        };
+        self.distributor.write(register, 1 << (intid & 31));
+    }
+
     /// Finds out the bit of this CPU's interface: GICD_ITARGETSR0 to 7 have it in each byte, but for
     /// those of interrupts that there are not (IHI 0048B 4.3.12). With one CPU they may read as zero.
     fn find_interface(&self, irqs: &IrqsOff) {
@@ -267,43 +281,44 @@ impl HostTimer {
 
     /// Makes the physical interrupt of this CPU quiet or not, unless it is so already.
     #[inline]
-    pub(crate) fn set_quiet(&self, cpu: ThisCpu<'_>, quiet: bool) {
+    pub(crate) fn set_quiet(&self, cpu: ThisCpu<'_>, gic: Option<&HostGic>, quiet: bool) {
         let Some(known) = self.quiet.get(cpu.number()) else {
             return;
         };
         if known.load(Ordering::Relaxed) != quiet {
             known.store(quiet, Ordering::Relaxed);
-            self.change(&cpu, quiet);
+            self.change(&cpu, gic, quiet);
         }
     }
 
-    fn change(&self, irqs: &IrqsOff, quiet: bool) {
-        match self.quieting {
-            Quieting::Active => {
+    fn change(&self, irqs: &IrqsOff, gic: Option<&HostGic>, quiet: bool) {
+        match (self.quieting, gic) {
+            (Quieting::Active, Some(gic)) => gic.set_active(irqs, self.intid, quiet),
+            (Quieting::Active, None) => {
                 // This does not fail, as it did not when the timer was found.
                 let _ = self.irq.set_active(irqs, quiet);
             }
-            Quieting::Masked if quiet => self.irq.disable(irqs),
-            Quieting::Masked => self.irq.enable(irqs),
+            (Quieting::Masked, _) if quiet => self.irq.disable(irqs),
+            (Quieting::Masked, _) => self.irq.enable(irqs),
         }
     }
 
     /// Switches the timer of this CPU off, and makes its interrupt inactive. A loss of power, or the
     /// software that ran before this kernel, may have left anything there. Which interrupts are masked,
     /// the kernel sees to.
-    fn reset(&self, irqs: &IrqsOff) {
+    fn reset(&self, irqs: &IrqsOff, gic: Option<&HostGic>) {
         register::set_cntv_ctl(irqs, 0);
         if self.quieting == Quieting::Active {
             self.note_active(irqs.this_cpu(), false);
-            self.change(irqs, false);
+            self.change(irqs, gic, false);
         } else {
-            self.set_quiet(irqs.this_cpu(), false);
+            self.set_quiet(irqs.this_cpu(), gic, false);
         }
     }
 
     /// Makes the timer of this CPU ready for guests.
-    fn start(&self, irqs: &IrqsOff) {
-        self.reset(irqs);
+    fn start(&self, irqs: &IrqsOff, gic: Option<&HostGic>) {
+        self.reset(irqs, gic);
         self.irq.enable(irqs);
     }
 
@@ -402,7 +417,7 @@ impl CpuCallbacks for Follow {
                 gic.find_interface(irqs);
                 gic.maintenance.enable(irqs);
             }
-            host.timer.start(irqs);
+            host.timer.start(irqs, host.gic.as_ref());
             Ok(())
         })
     }
@@ -440,7 +455,7 @@ impl PowerCallbacks for Follow {
                 // Where clusters take turns, a CPU can have come up with another interface.
                 gic.find_interface(irqs);
             }
-            host.timer.reset(irqs);
+            host.timer.reset(irqs, host.gic.as_ref());
             host.lowvisor.take_back(irqs)
         });
         if let Err(e) = result {

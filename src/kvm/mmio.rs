@@ -51,11 +51,14 @@ use super::{
     }, //
 };
 
-/// Completes an access with the monitor's answer. The instruction can have more accesses for it.
+/// Completes the access that is pending with the monitor's answer, if there is one. The instruction can
+/// have more accesses for the monitor.
 #[inline]
-pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<Next> {
-    match pending {
-        PendingMmio::Single(load) => {
+pub(super) fn finish(running: &mut Running<'_>) -> Result<Next> {
+    match running.state.mmio {
+        None => Ok(Next::Resume),
+        Some(PendingMmio::Single(load)) => {
+            running.state.mmio = None;
             if let Some(load) = load {
                 load.finish(
                     &mut running.state.context,
@@ -65,12 +68,15 @@ pub(super) fn finish(pending: PendingMmio, running: &mut Running<'_>) -> Result<
             running.state.skip_instruction();
             Ok(Next::Resume)
         }
-        PendingMmio::Part(transfer) => finish_part(transfer, running),
+        Some(PendingMmio::Part(_)) => finish_part(running),
     }
 }
 
 #[inline(never)]
-fn finish_part(mut transfer: Transfer, running: &mut Running<'_>) -> Result<Next> {
+fn finish_part(running: &mut Running<'_>) -> Result<Next> {
+    let Some(PendingMmio::Part(mut transfer)) = running.state.mmio.take() else {
+        return Ok(Next::Resume);
+    };
     transfer.complete(running.vcpu.run_page.mmio_data().to_le_bytes());
     carry_out(running, transfer)
 }
@@ -155,11 +161,7 @@ pub(super) fn emulate_at(
 
 /// The instruction of an access that a syndrome describes, if the access has bytes in two pages.
 #[inline(never)]
-fn fetch_crossing(
-    running: &Running<'_>,
-    abort: &Abort,
-    size: usize,
-) -> Result<Option<Transfer>> {
+fn fetch_crossing(running: &Running<'_>, abort: &Abort, size: usize) -> Result<Option<Transfer>> {
     Ok(match fetch_transfer(running, abort)? {
         Fetched::Same(transfer) => Some(transfer).filter(|transfer| {
             transfer.is_single(size, abort.iss.is_write()) && transfer.crosses_pages()

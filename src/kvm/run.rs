@@ -83,10 +83,8 @@ fn run_locked(running: &mut Running<'_>) -> Result<isize> {
     if !running.state.has_run {
         prepare(running)?;
     }
-    if let Some(pending) = running.state.mmio.take() {
-        if mmio::finish(pending, running)? == Next::ToUser {
-            return Ok(0);
-        }
+    if running.state.mmio.is_some() && mmio::finish(running)? == Next::ToUser {
+        return Ok(0);
     }
     if running.vcpu.run_page.immediate_exit() {
         return Err(EINTR);
@@ -192,8 +190,7 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
             Ok(Next::Resume)
         }
         Stay::Refused { cpu } => {
-            run_page
-                .set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu.into());
+            run_page.set_fail_entry(uapi::KVM_EXIT_FAIL_ENTRY_CPU_UNSUPPORTED.into(), cpu.into());
             Ok(Next::ToUser)
         }
         Stay::Faulted { vector } => {
@@ -284,7 +281,7 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
     running
         .state
         .timers
-        .load(cpu, &host.timer, &mut running.state.context, keep_quiet);
+        .load(cpu, host, &mut running.state.context, keep_quiet);
     if let Some(gic) = gic {
         gic.load(cpu, &running.state.context.interface);
     }
@@ -372,12 +369,7 @@ fn run_guest(
 
 /// The guest was left for another reason than a trap.
 #[inline(never)]
-fn no_trap(
-    running: &mut Running<'_>,
-    exit: Exit,
-    cpu: ThisCpu<'_>,
-    gic: Option<&HostGic>,
-) -> Stay {
+fn no_trap(running: &mut Running<'_>, exit: Exit, cpu: ThisCpu<'_>, gic: Option<&HostGic>) -> Stay {
     running.vcpu.note_exit(exit, running.state);
     let Exit::HypFault(vector) = exit else {
         return Stay::Over;

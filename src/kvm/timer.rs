@@ -21,7 +21,10 @@
 use armv7::regs::TimerCtl;
 use machine::timer::Timer;
 
-use super::host::HostTimer;
+use super::host::{
+    Host,
+    HostTimer, //
+};
 use crate::{
     glue::cpu::ThisCpu,
     hyp::{
@@ -133,11 +136,11 @@ impl VcpuTimers {
     pub(crate) fn load(
         &mut self,
         cpu: ThisCpu<'_>,
-        host: &HostTimer,
+        host: &Host,
         context: &mut VcpuContext,
         keep_quiet: bool,
     ) {
-        host.set_quiet(cpu, keep_quiet);
+        host.timer.set_quiet(cpu, host.gic.as_ref(), keep_quiet);
         register::set_cntv_cval(&cpu, self.virt.cval);
         context.cntv_ctl = self.virt.ctl.bits();
     }
