@@ -132,16 +132,11 @@ impl HostGic {
         true
     }
 
-    /// GICH_VMCR and GICH_APR of a vCPU whose mutex is held. They stay where they are, if that is this CPU
-    /// or none; else they come home. Interrupts must be on.
-    pub(super) fn look_at(&self, home: &Home) -> Kept {
-        let here = IrqsOff::with(|irqs| {
-            let loaded = self.loaded.get(irqs.cpu());
-            loaded
-                .is_some_and(|loaded| loaded.has(home))
-                .then(|| self.kept(&irqs))
-        });
-        here.unwrap_or_else(|| self.fetch(home))
+    /// GICH_VMCR of a vCPU whose mutex is held. It stays where it is, if that is this CPU or none; else
+    /// it comes home. Interrupts must be on.
+    pub(super) fn look_at(&self, home: &Home) -> Vmcr {
+        let here = IrqsOff::with(|irqs| self.vmcr_of(&irqs, home));
+        here.unwrap_or_else(|| Vmcr(self.fetch(home).vmcr))
     }
 
     /// Brings GICH_VMCR and GICH_APR of a vCPU whose mutex is held home. Interrupts must be on.
@@ -181,6 +176,15 @@ impl HostGic {
             &self.distributor,
             intid,
         )
+    }
+
+    /// GICH_VMCR of a vCPU whose mutex is held, unless another CPU has it.
+    pub(super) fn vmcr_of(&self, irqs: &IrqsOff, home: &Home) -> Option<Vmcr> {
+        let loaded = self.loaded.get(irqs.cpu());
+        if loaded.is_some_and(|loaded| loaded.has(home)) {
+            return Some(self.vmcr(irqs));
+        }
+        home.cpu().is_none().then(|| Vmcr(home.get().vmcr))
     }
 
     /// GICH_VMCR of the vCPU that has its registers in the hardware of this CPU.

@@ -58,17 +58,19 @@ pub(super) fn wait_for_interrupt(running: &mut Running<'_>) {
     if !running.vcpu.has_requests() && !is_ready(running, lines) {
         let limits = running.vm.halt.limits();
         let start = register::cntpct();
-        let found = look_out(running, lines, start, limits.max);
-        if running.state.halt_window.duration(limits.max) != 0 {
+        let since_start = || {
             let ticks = register::cntpct().wrapping_sub(start);
-            let ns = running.vm.host.timer.frequency.ticks_to_ns(ticks);
-            running.vcpu.stats.count_poll(found, ns);
+            running.vm.host.timer.frequency.ticks_to_ns(ticks)
+        };
+        let found = look_out(running, lines, start, limits.max);
+        let mut waited = since_start();
+        if running.state.halt_window.duration(limits.max) != 0 {
+            running.vcpu.stats.count_poll(found, waited);
         }
         if !found {
             sleep(running, lines);
+            waited = since_start();
         }
-        let waited = register::cntpct().wrapping_sub(start);
-        let waited = running.vm.host.timer.frequency.ticks_to_ns(waited);
         running.state.halt_window.learn(waited, &limits);
     }
     // `is_ready` has told the distributor of the lines, so the next entry sees no change of them.

@@ -395,6 +395,8 @@ impl VmGic {
             }
         }
         config.intids_fixed = true;
+        // Whoever asked for registers of the distributor before has told it of other lines.
+        state.told_lines.set(Lines::LOW);
         state.intids = Intids {
             virt: timers.virt,
             phys: timers.phys,
@@ -471,8 +473,7 @@ impl VmGic {
             return lines.virt();
         };
         let told = state.told_lines.replace(lines);
-        // The virtual timer's level is looked at again after each deactivation.
-        let tell = lines != told || lines.virt();
+        let tell = must_tell(told, lines);
         if !state.look_at_interrupts && !tell {
             return state.timer_active;
         }
@@ -485,12 +486,10 @@ impl VmGic {
         if lines != told {
             trace!(kvm_timer_lines(vcpu.id as u32, lines.virt(), lines.phys()));
         }
-        let mut kick = if tell {
-            set_lines(gic, vcpu, state, lines)
-        } else {
-            0
-        };
-        kick |= gic.flush_with(vcpu.id, &mut state.context.interface, || hardware.vmcr(irqs));
+        let mut kick = set_lines(gic, vcpu, state, told, lines);
+        kick |= gic.flush_with(vcpu.id, &mut state.context.interface, || {
+            hardware.vmcr(irqs)
+        });
         trace!(kvm_vgic_flush(vcpu.id as u32, state.context.interface.used));
         state.look_at_interrupts = false;
         state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
@@ -556,26 +555,35 @@ impl VmGic {
         if !self.exists() {
             return lines.any();
         }
-        let found = self.with(|gic| {
-            let gic = gic?;
-            state.told_lines.set(lines);
-            let kick = set_lines(gic, vcpu, state, lines);
-            Some((kick, gic.has_pending(vcpu.id)))
+        let Some(hardware) = self.hardware() else {
+            return false;
+        };
+        let found = IrqsOff::with(|irqs| {
+            let guard = self.distributor.lock(&irqs);
+            let shared = (*guard).as_ref()?;
+            let mut held = shared.lock(&guard);
+            let gic = &mut *held;
+            let told = state.told_lines.replace(lines);
+            let kick = set_lines(gic, vcpu, state, told, lines);
+            // Only now it matters which of them the guest has masked in its CPU interface.
+            let signals = if gic.has_pending(vcpu.id) {
+                let vmcr = hardware.vmcr_of(&irqs, &vcpu.home);
+                vmcr.map(|vmcr| gic.has_deliverable(vcpu.id, vmcr))
+            } else {
+                Some(false)
+            };
+            Some((kick, signals))
         });
-        let Some((kick, pending)) = found else {
+        let Some((kick, signals)) = found else {
             return false;
         };
         // The PMU's interrupt can be an SPI, which may go to another vCPU.
         vcpus.request(kick & !(1 << vcpu.id), request::INTERRUPT);
-        if !pending {
-            return false;
-        }
-        // Only now it matters which of them the guest has masked in its CPU interface.
-        let Some(hardware) = self.hardware() else {
-            return false;
-        };
-        let vmcr = Vmcr(hardware.look_at(&vcpu.home).vmcr);
-        self.with(|gic| gic.is_some_and(|gic| gic.has_deliverable(vcpu.id, vmcr)))
+        signals.unwrap_or_else(|| {
+            // The CPU that has the interface can be asked with interrupts on only.
+            let vmcr = Vmcr(hardware.fetch(&vcpu.home).vmcr);
+            self.with(|gic| gic.is_some_and(|gic| gic.has_deliverable(vcpu.id, vmcr)))
+        })
     }
 
     // --- The guest's accesses -----------------------------------------------------------
@@ -634,7 +642,7 @@ impl VmGic {
     ) -> bool {
         let deactivates = matches!(register, GicRegister::Deactivate(0));
         if let Some(hardware) = self.hardware().filter(|_| deactivates) {
-            state.context.interface.vmcr = hardware.look_at(&vcpu.home).vmcr;
+            state.context.interface.vmcr = hardware.look_at(&vcpu.home).0;
         }
         let mask = self.with(|gic| {
             let gic = gic?;
@@ -705,13 +713,33 @@ pub(super) const fn is_settled(offset: u32) -> bool {
     offset >= 0x200 && offset < 0x400
 }
 
-/// Tells the distributor of the levels of a vCPU's own devices. Gives the vCPUs to be kicked.
+/// Whether the distributor has to be told of the levels of a vCPU's own devices. It knows `told`, but
+/// looks at the virtual timer's level again after each deactivation.
 #[inline]
-fn set_lines(gic: &mut Distributor, vcpu: &Vcpu, state: &VcpuState, lines: Lines) -> u32 {
+fn must_tell(told: Lines, lines: Lines) -> bool {
+    lines != told || lines.virt()
+}
+
+/// Tells it, if it has to be told. Gives the vCPUs to be kicked.
+#[inline]
+fn set_lines(
+    gic: &mut Distributor,
+    vcpu: &Vcpu,
+    state: &VcpuState,
+    told: Lines,
+    lines: Lines,
+) -> u32 {
+    if !must_tell(told, lines) {
+        return 0;
+    }
     let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt());
-    kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys());
-    if let Some(intid) = state.intids.pmu {
-        kick |= gic.set_level(vcpu.id, intid, lines.pmu());
+    if lines.phys() != told.phys() {
+        kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys());
+    }
+    if lines.pmu() != told.pmu() {
+        if let Some(intid) = state.intids.pmu {
+            kick |= gic.set_level(vcpu.id, intid, lines.pmu());
+        }
     }
     kick
 }
