@@ -749,7 +749,7 @@ impl Numbers {
 
     /// A GICC_PMR, which has five bits, and a GICC_APR0.
     fn values(&mut self) -> (u32, u32) {
-        (self.next() & 0xf8, self.next() << 16 ^ self.next())
+        (self.next() & 0xf8, (self.next() << 16) ^ self.next())
     }
 }
 
