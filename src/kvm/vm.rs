@@ -24,7 +24,10 @@ use super::{
         Members,
         Name, //
     },
-    host::Host,
+    host::{
+        Host,
+        HypUser, //
+    },
     irqfd::Irqfds,
     vcpu::{
         request,
@@ -83,11 +86,14 @@ pub(crate) struct Vm {
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
     #[pin]
     counter_offset: SpinLock<u64>,
+    // Dropped last: guest memory goes with the help of HYP mode.
+    _hyp: HypUser,
 }
 
 impl Vm {
     /// Makes a VM for the current process.
     pub(crate) fn new(host: &Arc<Host>) -> Result<Arc<Self>> {
+        let hyp = HypUser::new(host)?;
         let memory = AddressSpace::new(&host.lowvisor)?;
         let task = kernel::current!();
         let mm = task.mm().ok_or(EINVAL)?;
@@ -110,6 +116,7 @@ impl Vm {
                 firmware: VmFirmware::new(),
                 halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
+                _hyp: hyp,
             }),
             GFP_KERNEL_ACCOUNT,
         )
