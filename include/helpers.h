@@ -85,6 +85,7 @@ void kvm_arm_kunmap_local(const void *va);
 void kvm_arm_flush_dcache_to_poc(void *va, size_t size);
 
 /* parameter.c */
+bool kvm_arm_enable_virt_at_load(void);
 bool kvm_arm_hyp_vgic(void);
 unsigned int kvm_arm_halt_poll_ns(void);
 unsigned int kvm_arm_halt_poll_ns_grow(void);

@@ -28,6 +28,9 @@
 //!    and the table of HYP mode; nothing is taken under them
 //! 7. the process's mmap lock, which is the kernel's; MMU notifiers come with it held
 //!
+//! With none of these held, and nothing of ours inside: `Host::users`, and in it the kernel's lock of CPU
+//! hotplug.
+//!
 //! Spinlocks of memory, under which nothing is allocated, as notifiers can come from reclaim:
 //!
 //! 8. `AddressSpace::slots`: the slots
@@ -56,7 +59,8 @@ use kernel::prelude::*;
 use kvm::{
     host::{
         Follow,
-        HostGuard, //
+        HostGuard,
+        HypUser, //
     },
     system::System,
     vcpus::MAX_VCPUS, //
@@ -91,6 +95,8 @@ module! {
 struct KvmArm {
     #[pin]
     device: MiscDevice<System>,
+    // While it is kept, all CPUs that are online are taken over.
+    at_load: Option<HypUser>,
     hotplug: CpuHotplug<Follow>,
     // A CPU that is taken over must not lose its power unnoticed.
     #[pin]
@@ -104,6 +110,7 @@ impl kernel::InPlaceModule for KvmArm {
             host: HostGuard::new(max_vcpus()?)?,
             power <- PowerNotifier::register(),
             hotplug: CpuHotplug::register(c"virt/kvm_arm:online")?,
+            at_load: HypUser::at_load()?,
             device <- MiscDevice::register(c"kvm", kernel::bindings::KVM_MINOR),
         })
     }

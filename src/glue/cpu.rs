@@ -272,6 +272,17 @@ where
     };
 }
 
+/// Runs `f` while no CPU comes online or goes offline. May sleep.
+pub(crate) fn with_fixed_cpus<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: Released below, by the same task: kernel code does not unwind, so `f` has no other way
+    // out.
+    unsafe { kernel::bindings::cpus_read_lock() };
+    let result = f();
+    // SAFETY: Taken above.
+    unsafe { kernel::bindings::cpus_read_unlock() };
+    result
+}
+
 /// Callbacks for CPUs that come online and go offline.
 pub(crate) trait CpuCallbacks {
     /// Called on each CPU that is online at registration, and later on each CPU that comes online.

@@ -12,7 +12,11 @@ use core::{
         PhantomPinned, //
     },
     ops::Deref,
-    ptr, //
+    ptr,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    }, //
 };
 
 use kernel::{
@@ -22,7 +26,11 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    str::CStr, //
+    str::{
+        CStr,
+        CString, //
+    },
+    sync::SetOnce, //
 };
 
 use super::any_thread::AnyThread;
@@ -69,49 +77,58 @@ impl Drop for Directory {
     }
 }
 
-/// A value together with the directory of its files.
+/// A value together with the directory of its files, once they are made.
 ///
 /// # Invariants
 ///
-/// The files show `value`. It goes after them, since fields are dropped in their order.
+/// The files show `value`. It goes after them, since fields are dropped in their order. It is pinned, as only
+/// `new` makes one.
 #[pin_data]
 pub(crate) struct WithFiles<T> {
-    directory: Directory,
+    directory: SetOnce<Directory>,
+    is_shown: AtomicBool,
     value: T,
     #[pin]
     _pin: PhantomPinned,
 }
 
 impl<T: Shown> WithFiles<T> {
-    /// Makes the files of `value` in a new directory in `parent`.
-    pub(crate) fn new<'a>(
-        parent: &'a Directory,
-        name: &'a CStr,
-        value: T,
-    ) -> impl PinInit<Self> + 'a {
-        pin_init!(&this in Self {
+    /// The value, without files yet.
+    pub(crate) fn new(value: T) -> impl PinInit<Self> {
+        pin_init!(Self {
+            directory: SetOnce::new(),
+            is_shown: AtomicBool::new(false),
             value,
-            directory: {
-                let directory = Directory::inside(*parent.0, name);
-                for file in T::FILES {
-                    // SAFETY: The directory may be an error. The callee copies the name. The operations
-                    // are 'static. Their private data is the value, which is pinned, and outlives the
-                    // files by the type's invariants. Their `aux` is 'static.
-                    unsafe {
-                        bindings::debugfs_create_file_full(
-                            file.name.as_char_ptr(),
-                            0o444,
-                            *directory.0,
-                            (&raw mut (*this.as_ptr()).value).cast(),
-                            ptr::from_ref(file).cast(),
-                            TextFileOperations::<T>::STATIC,
-                        )
-                    };
-                }
-                directory
-            },
             _pin: PhantomPinned,
         })
+    }
+
+    /// Makes the files in a new directory in `parent`, the first time that this is called.
+    pub(crate) fn show(&self, parent: &Directory, name: impl FnOnce() -> Result<CString>) {
+        if self.is_shown.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Ok(name) = name() else {
+            return;
+        };
+        let directory = Directory::inside(*parent.0, &name);
+        for file in T::FILES {
+            // SAFETY: The directory may be an error. The callee copies the name. The operations are
+            // 'static. Their private data is the value, to which they have shared references alone. It is
+            // pinned, and outlives the files by the type's invariants. Their `aux` is 'static.
+            unsafe {
+                bindings::debugfs_create_file_full(
+                    file.name.as_char_ptr(),
+                    0o444,
+                    *directory.0,
+                    (&raw const self.value).cast_mut().cast(),
+                    ptr::from_ref(file).cast(),
+                    TextFileOperations::<T>::STATIC,
+                )
+            };
+        }
+        // It is empty: nobody else comes here.
+        self.directory.populate(directory);
     }
 }
 

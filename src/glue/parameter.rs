@@ -11,6 +11,11 @@ pub(crate) fn pretended_midr(irqs: &super::cpu::IrqsOff) -> u32 {
     safe::kvm_arm_pretended_midr(irqs.cpu() as kernel::ffi::c_uint)
 }
 
+/// Whether HYP mode is the module's as long as that is loaded, and not just while there are VMs.
+pub(crate) fn enable_virt_at_load() -> bool {
+    safe::kvm_arm_enable_virt_at_load()
+}
+
 /// Whether HYP mode answers accesses to the vGIC's distributor.
 pub(crate) fn hyp_vgic() -> bool {
     safe::kvm_arm_hyp_vgic()

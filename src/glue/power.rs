@@ -15,10 +15,7 @@ use kvm_bindings as glue;
 
 use super::{
     any_thread::AnyThread,
-    cpu::{
-        on_each_cpu,
-        IrqsOff, //
-    }, //
+    cpu::IrqsOff, //
 };
 
 /// Callbacks around a loss of power.
@@ -27,8 +24,8 @@ pub(crate) trait PowerCallbacks: 'static {
     fn down(irqs: &IrqsOff);
     /// This CPU is back, with or without its state.
     fn up(irqs: &IrqsOff);
-    /// The machine reboots, or another kernel takes it over.
-    fn reboot(irqs: &IrqsOff);
+    /// The machine reboots, or another kernel takes it over. May sleep.
+    fn reboot();
 }
 
 /// Registered callbacks for CPU power management (idle and suspend) and for reboot and kexec.
@@ -65,7 +62,7 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
         _action: ffi::c_ulong,
         _data: *mut ffi::c_void,
     ) -> ffi::c_int {
-        on_each_cpu(T::reboot);
+        T::reboot();
         bindings::NOTIFY_OK as ffi::c_int
     }
 

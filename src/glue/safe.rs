@@ -68,6 +68,7 @@ safe_functions! {
         fn kvm_arm_log_allowed() -> bool;
         fn kvm_arm_fault_log_allowed() -> bool;
         fn kvm_arm_debug_allowed() -> bool;
+        fn kvm_arm_enable_virt_at_load() -> bool;
         fn kvm_arm_hyp_vgic() -> bool;
         fn kvm_arm_halt_poll_ns() -> ffi::c_uint;
         fn kvm_arm_halt_poll_ns_grow() -> ffi::c_uint;

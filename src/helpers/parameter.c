@@ -30,6 +30,16 @@ static bool hyp_vgic = true;
 module_param(hyp_vgic, bool, 0644);
 MODULE_PARM_DESC(hyp_vgic, "Answer accesses to the vGIC's distributor in HYP mode where that is possible; for vCPUs that run for the first time");
 
+/* As in <linux/kvm_host.h>, with another default. */
+static bool enable_virt_at_load;
+module_param(enable_virt_at_load, bool, 0444);
+MODULE_PARM_DESC(enable_virt_at_load, "Keep HYP mode from load to unload; else from the first VM to the end of the last");
+
+bool kvm_arm_enable_virt_at_load(void)
+{
+	return enable_virt_at_load;
+}
+
 bool kvm_arm_hyp_vgic(void)
 {
 	return READ_ONCE(hyp_vgic);

@@ -6,14 +6,10 @@
 //! the vCPU is in the guest, and on which CPU. The vCPU says first that it enters, and looks at its
 //! requests then; the other one makes the request first, and looks where the vCPU is then.
 
-use core::{
-    mem::align_of,
-    ptr::NonNull,
-    sync::atomic::{
-        fence,
-        AtomicU32,
-        Ordering, //
-    },
+use core::sync::atomic::{
+    fence,
+    AtomicU32,
+    Ordering, //
 };
 
 use kernel::{
@@ -24,12 +20,15 @@ use kernel::{
 use super::{
     context::VcpuContext,
     shared::{
+        FromZeroes,
         HypBox,
-        HypPages, //
+        HypPages,
+        HypShared,
+        LINE, //
     },
     takeover::Lowvisor,
 };
-use crate::glue::any_thread::AnyThread;
+use crate::glue::page::PAGE_SIZE;
 
 /// Requests to a vCPU.
 pub(crate) mod request {
@@ -78,45 +77,49 @@ impl Bell {
     }
 }
 
+// SAFETY: A bell is atomics alone, for which zero is valid.
+unsafe impl FromZeroes for Bell {}
+
 /// The doorbell of a vCPU.
-///
-/// # Invariants
-///
-/// `bell` points to a valid [`Bell`] in `pages`.
-pub(crate) struct Doorbell {
-    bell: AnyThread<NonNull<Bell>>,
-    _pages: Arc<HypPages>,
+pub(crate) struct Doorbell(HypShared<Bell>);
+
+/// The parts of a vCPU that are in one page, which is mapped in HYP mode.
+pub(crate) struct VcpuPage<S: Sync> {
+    pub(crate) context: HypBox<VcpuContext>,
+    pub(crate) doorbell: Doorbell,
+    /// A value of the highvisor alone: the rest of the page has room for it, and is zeroed anyway.
+    pub(crate) more: HypShared<S>,
+}
+
+impl<S: FromZeroes + Sync> VcpuPage<S> {
+    /// Where the bell is: behind the context.
+    const BELL: usize = size_of::<VcpuContext>().next_multiple_of(LINE);
+    const MORE: usize = (Self::BELL + size_of::<Bell>()).next_multiple_of(LINE);
+
+    /// Makes the page, all of it zeroes.
+    pub(crate) fn new(lowvisor: &Arc<Lowvisor>) -> Result<Self> {
+        const { assert!(Self::MORE + size_of::<S>() <= PAGE_SIZE) };
+        let pages = Arc::new(HypPages::zeroed(lowvisor, PAGE_SIZE)?, GFP_KERNEL_ACCOUNT)?;
+        // SAFETY: The page is new, and each value has a part of its own.
+        unsafe {
+            Ok(Self {
+                doorbell: Doorbell(HypShared::at(&pages, Self::BELL)),
+                more: HypShared::at(&pages, Self::MORE),
+                context: HypBox::first_in(pages),
+            })
+        }
+    }
 }
 
 impl Doorbell {
-    /// Where the bell is: in the page of the context, behind it.
-    const OFFSET: usize = size_of::<VcpuContext>().next_multiple_of(64);
-
-    /// Makes the memory of a vCPU that both halves reach: the context, all zeroes, and the doorbell.
-    pub(crate) fn with_context(lowvisor: &Arc<Lowvisor>) -> Result<(HypBox<VcpuContext>, Self)> {
-        const { assert!(align_of::<Bell>() <= 64) };
-        let bytes = Self::OFFSET + size_of::<Bell>();
-        let pages = Arc::new(HypPages::zeroed(lowvisor, bytes)?, GFP_KERNEL_ACCOUNT)?;
-        let bell = NonNull::new(pages.as_ptr().wrapping_add(Self::OFFSET).cast()).ok_or(ENOMEM)?;
-        // INVARIANT: The pages have room for both, and zeroes are a valid bell.
-        // SAFETY: A bell is atomics alone. The pages are new, and the bell is behind the context.
-        let (bell, context) = unsafe { (AnyThread::new(bell), HypBox::first_in(pages.clone())) };
-        let doorbell = Self {
-            bell,
-            _pages: pages,
-        };
-        Ok((context, doorbell))
-    }
-
     #[inline]
     fn bell(&self) -> &Bell {
-        // SAFETY: Valid, by the type's invariant.
-        unsafe { self.bell.as_ref() }
+        &self.0
     }
 
     /// The address in HYP mode.
     pub(super) fn address(&self) -> u32 {
-        self.bell.as_ptr() as u32
+        core::ptr::from_ref(self.bell()) as u32
     }
 
     /// Makes a request. Says whether the vCPU is in the guest, and has to be kicked.

@@ -28,6 +28,10 @@ use crate::glue::{
     }, //
 };
 
+/// Values that different parts of the code use do not share a line of the cache: each begins at a multiple
+/// of this.
+pub(super) const LINE: usize = 64;
+
 /// Pages that are mapped in HYP mode while the value lives. They hold nothing else, so nothing else
 /// goes with their mapping.
 ///
@@ -108,6 +112,47 @@ pub(crate) unsafe trait FromZeroes {}
 
 // SAFETY: The struct has integers only, for which zero is valid.
 unsafe impl FromZeroes for super::context::VcpuContext {}
+
+/// A value in pages that are mapped in HYP mode while it lives. Any thread may use it.
+///
+/// # Invariants
+///
+/// `value` is in `pages`, and valid. It is never dropped by itself.
+pub(crate) struct HypShared<T: Sync> {
+    value: AnyThread<NonNull<T>>,
+    _pages: Arc<HypPages>,
+}
+
+impl<T: FromZeroes + Sync> HypShared<T> {
+    /// The value at an offset in `pages`, which are all zeroes there.
+    ///
+    /// # Safety
+    ///
+    /// Nobody gets a reference to that part of `pages` that is not a shared one to a `T`.
+    pub(super) unsafe fn at(pages: &Arc<HypPages>, offset: usize) -> Self {
+        const { assert!(core::mem::align_of::<T>() <= LINE && !core::mem::needs_drop::<T>()) };
+        debug_assert!(offset % LINE == 0);
+        debug_assert!(offset + core::mem::size_of::<T>() <= pages.pages.size());
+        let value = pages.as_ptr().wrapping_add(offset).cast();
+        // INVARIANT: Zeroes are a valid `T`. Pages have an address.
+        let value = NonNull::new(value).unwrap_or(NonNull::dangling());
+        Self {
+            // SAFETY: A `T` is `Sync`, so threads can share it, and safe code gets no more than that.
+            value: unsafe { AnyThread::new(value) },
+            _pages: pages.clone(),
+        }
+    }
+}
+
+impl<T: Sync> Deref for HypShared<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: A valid `T`, by the type's invariant.
+        unsafe { self.value.as_ref() }
+    }
+}
 
 impl<T> HypBox<T> {
     /// The address, which is the same in HYP mode.

@@ -188,6 +188,55 @@ pub(crate) enum NoEntry {
     GoesDown,
 }
 
+/// The reason for which HYP mode of a CPU was not taken over, and the way out.
+#[derive(Clone, Copy)]
+pub(crate) enum NoTakeOver {
+    /// The core is unknown: its MIDR.
+    Core(usize, u32),
+    /// The CPU was booted in SVC mode.
+    Svc(usize),
+    /// HYP mode is neither the stub's nor ours.
+    OtherSoftware(usize),
+    /// The soft restart did not lead to our code.
+    NotUp(usize),
+    /// The CPU has a number that the kernel did not foresee at load.
+    NotPossible,
+}
+
+impl From<NoTakeOver> for Error {
+    fn from(reason: NoTakeOver) -> Error {
+        match reason {
+            NoTakeOver::NotUp(_) => EIO,
+            _ => ENODEV,
+        }
+    }
+}
+
+impl fmt::Display for NoTakeOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(cpu, midr) => write!(
+                f,
+                "unsupported core (MIDR {midr:#010x}) of CPU {cpu}: for KVM the CPU has to stay offline"
+            ),
+            Self::Svc(cpu) => write!(
+                f,
+                "CPU {cpu} was not booted in HYP mode: for KVM the CPU has to stay offline"
+            ),
+            Self::OtherSoftware(cpu) => write!(
+                f,
+                "CPU {cpu}: HYP mode belongs to other software: KVM needs the kernel's own stub there"
+            ),
+            Self::NotUp(cpu) => write!(
+                f,
+                "CPU {cpu}: HYP mode did not come up after the soft restart: reboot, and please report \
+                 this with the board's name"
+            ),
+            Self::NotPossible => f.write_str("a CPU came that was not possible at load: load again"),
+        }
+    }
+}
+
 impl Lowvisor {
     /// Finds out whether the machine can be a host, and prepares the takeover of HYP mode.
     pub(crate) fn new() -> Result<Arc<Self>> {
@@ -361,14 +410,14 @@ impl Lowvisor {
     }
 
     /// Takes HYP mode over on this CPU, to keep it until [`Self::leave`].
-    pub(crate) fn take_over(&self, irqs: &IrqsOff) -> Result {
+    pub(crate) fn take_over(&self, irqs: &IrqsOff) -> Result<(), NoTakeOver> {
         self.install(irqs)?;
         self.wanted[irqs.cpu()].store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes HYP mode over again after [`Self::give_back`], unless [`Self::leave`] was called.
-    pub(crate) fn take_back(&self, irqs: &IrqsOff) -> Result {
+    pub(crate) fn take_back(&self, irqs: &IrqsOff) -> Result<(), NoTakeOver> {
         if !self.wanted[irqs.cpu()].load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -382,30 +431,20 @@ impl Lowvisor {
         self.give_back(irqs);
     }
 
-    fn install(&self, irqs: &IrqsOff) -> Result {
+    fn install(&self, irqs: &IrqsOff) -> Result<(), NoTakeOver> {
         let cpu = irqs.cpu();
         // `check_cpus` has looked only at those CPUs that were online.
         let Some(core) = core_of_this_cpu(irqs) else {
-            pr_err!(
-                "unsupported core (MIDR {:#010x}) of CPU {cpu}: the CPU has to stay offline while \
-                 the module is loaded\n",
-                midr(irqs)
-            );
-            return Err(ENODEV);
+            return Err(NoTakeOver::Core(cpu, midr(irqs)));
         };
         match HypOwner::find(irqs) {
             HypOwner::Us => return Ok(()),
             HypOwner::Stub => (),
-            HypOwner::None => {
-                pr_err!("CPU {cpu} was not booted in HYP mode\n");
-                return Err(ENODEV);
-            }
-            HypOwner::Unknown => {
-                pr_err!("CPU {cpu}: HYP mode belongs to other software\n");
-                return Err(ENODEV);
-            }
+            HypOwner::None => return Err(NoTakeOver::Svc(cpu)),
+            HypOwner::Unknown => return Err(NoTakeOver::OtherSoftware(cpu)),
         }
-        let page = self.cpus.get(cpu).and_then(Option::as_ref).ok_or(ENODEV)?;
+        let page = self.cpus.get(cpu).and_then(Option::as_ref);
+        let page = page.ok_or(NoTakeOver::NotPossible)?;
         let host: *mut HypCpu = page.as_ptr().cast();
         let reset = (&raw const __hyp_reset as usize) - (&raw const __hyp_init_begin as usize);
         let mut install = HypInstall {
@@ -439,8 +478,7 @@ impl Lowvisor {
             (*host).stub_hsctlr = install.stub_hsctlr;
         }
         if HypOwner::find(irqs) != HypOwner::Us {
-            pr_err!("CPU {cpu}: HYP mode did not come up after the soft restart\n");
-            return Err(EIO);
+            return Err(NoTakeOver::NotUp(cpu));
         }
         self.tlb_repairs
             .add(TlbRepair::of(register::midr(), register::revidr()));

@@ -36,11 +36,11 @@ enum Space {
     Ports,
 }
 
-/// The stores that signal an eventfd.
+/// The stores that signal an eventfd. Their order is first that of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Stores {
-    space: Space,
     address: u64,
+    space: Space,
     /// 1, 2, 4 or 8 bytes, or 0 for a store of any length.
     len: u32,
     /// The value of the store, or `None` for any value.
@@ -118,8 +118,15 @@ impl Entries {
 
     /// The eventfd that a store signals. At most one can be it.
     fn event_for(&self, address: u64, len: usize, value: u64) -> Option<&IoEventFd> {
+        // Few addresses have two eventfds, so the search is by the address alone. Memory comes first.
+        let place = self
+            .events
+            .partition_point(|event| event.stores.address < address);
+        let first = self.events.get(place)?;
+        if first.stores.address != address {
+            return None;
+        }
         let any = Stores::to(address);
-        let first = self.events.get(self.place_of(&any))?;
         let this_length = Stores {
             len: len as u32,
             ..any
@@ -130,9 +137,6 @@ impl Entries {
         };
         if [any, this_length, this_value].contains(&first.stores) {
             return Some(first);
-        }
-        if first.stores.space != any.space || first.stores.address != address {
-            return None;
         }
         self.event_of(&this_length)
             .or_else(|| self.event_of(&this_value))

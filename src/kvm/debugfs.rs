@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The statistics as text: `kvm_arm/<pid>-<n>/` in debugfs for each VM.
+//! The statistics as text: `kvm_arm/<pid>-<n>/` in debugfs for each VM of which a vCPU has run. (Monitors make
+//! VMs just to see what they can have. Files would be a quarter of the cost of such a VM.)
 //!
 //! `stats` has the counters of the VM, and the sums over its vCPUs; `vcpus` has a column for each
 //! vCPU. The directory is part of the VM. It is removed before the objects that its files show, and
@@ -111,10 +112,23 @@ impl Shown for Members {
     ];
 }
 
-/// The name of a new VM's directory.
-pub(crate) fn name(pid: i32) -> Result<CString> {
-    /// A process can have many VMs.
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    CString::try_from_fmt(fmt!("{pid}-{number}"))
+/// The name of a VM's directory.
+pub(crate) struct Name {
+    pid: i32,
+    number: u32,
+}
+
+impl Name {
+    /// That of a new VM of a thread.
+    pub(crate) fn new(pid: i32) -> Self {
+        /// A process can have many VMs.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { pid, number }
+    }
+
+    /// As text.
+    pub(crate) fn text(&self) -> Result<CString> {
+        CString::try_from_fmt(fmt!("{}-{}", self.pid, self.number))
+    }
 }

@@ -12,8 +12,13 @@ use core::sync::atomic::{
 
 use armv7::addr::Pa;
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
 };
 use machine::timer::Frequency;
 
@@ -25,6 +30,8 @@ use super::{
 use crate::{
     glue::{
         cpu::{
+            on_each_cpu,
+            with_fixed_cpus,
             CpuCallbacks,
             IrqsOff,
             ThisCpu,
@@ -36,12 +43,17 @@ use crate::{
             PercpuHandler,
             PercpuIrq, //
         },
+        mutex::lock_killable,
+        parameter::enable_virt_at_load,
         power::PowerCallbacks, //
     },
     hyp::{
         register,
         shared::HypRegisters,
-        takeover::Lowvisor, //
+        takeover::{
+            Lowvisor,
+            NoTakeOver, //
+        }, //
     },
     mem::vmid::VmidAllocator, //
 };
@@ -87,9 +99,25 @@ enum Quieting {
     Masked,
 }
 
+/// Those who need HYP mode to be ours: each VM, and perhaps the module itself.
+struct Users {
+    count: usize,
+    /// The machine goes down: HYP mode was given back for good.
+    goes_down: bool,
+    /// The log has told why HYP mode cannot be taken over, and nothing was better since then. Programs
+    /// that try again and again do not fill the log.
+    is_failure_told: bool,
+}
+
 /// The machine.
 #[pin_data]
 pub(crate) struct Host {
+    #[pin]
+    users: Mutex<Users>,
+    /// There are users: a CPU that comes online is taken over. Written while no CPU comes or goes.
+    in_use: AtomicBool,
+    /// The CPUs that are set up for guests. Each CPU writes its own.
+    started: [AtomicBool; MAX_CPUS],
     pub(crate) lowvisor: Arc<Lowvisor>,
     /// Without it, the VMs' interrupts come from user space.
     pub(crate) gic: Option<HostGic>,
@@ -361,6 +389,16 @@ impl HostGuard {
         let timer = HostTimer::find()?;
         let host = Arc::pin_init(
             try_pin_init!(Host {
+                users <- new_mutex!(
+                    Users {
+                        count: 0,
+                        goes_down: false,
+                        is_failure_told: false,
+                    },
+                    "kvm_arm_users"
+                ),
+                in_use: AtomicBool::new(false),
+                started: [const { AtomicBool::new(false) }; MAX_CPUS],
                 lowvisor,
                 gic,
                 timer,
@@ -405,32 +443,134 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Sets up HYP mode and the guests' interrupts on this CPU.
+    fn start(&self, irqs: &IrqsOff) -> Result<(), NoTakeOver> {
+        self.lowvisor.take_over(irqs)?;
+        if let Some(gic) = &self.gic {
+            gic.reset(irqs);
+            gic.find_interface(irqs);
+            gic.maintenance.enable(irqs);
+        }
+        self.timer.start(irqs, self.gic.as_ref());
+        self.started[irqs.cpu()].store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Undoes that, if it was done.
+    fn stop(&self, irqs: &IrqsOff) {
+        if !self.is_started(irqs) {
+            return;
+        }
+        self.started[irqs.cpu()].store(false, Ordering::Relaxed);
+        self.timer.stop(irqs);
+        if let Some(gic) = &self.gic {
+            gic.evict(irqs);
+            gic.reset(irqs);
+            gic.maintenance.disable(irqs);
+        }
+        self.lowvisor.leave(irqs);
+    }
+
+    fn is_started(&self, irqs: &IrqsOff) -> bool {
+        self.started[irqs.cpu()].load(Ordering::Relaxed)
+    }
+
+    /// Sets up all CPUs that are online, or none of them. Gives the first reason that was found.
+    fn start_all(&self) -> Result<(), NoTakeOver> {
+        let failure = SetOnce::new();
+        with_fixed_cpus(|| {
+            on_each_cpu(|irqs| {
+                if let Err(reason) = self.start(irqs) {
+                    failure.populate(reason);
+                }
+            });
+            if failure.as_ref().is_some() {
+                on_each_cpu(|irqs| self.stop(irqs));
+            } else {
+                self.in_use.store(true, Ordering::Relaxed);
+            }
+        });
+        failure.as_ref().map_or(Ok(()), |&reason| Err(reason))
+    }
+
+    fn stop_all(&self) {
+        with_fixed_cpus(|| {
+            self.in_use.store(false, Ordering::Relaxed);
+            on_each_cpu(|irqs| self.stop(irqs));
+        });
+    }
+}
+
+/// A user of HYP mode. While there is one, all CPUs that are online are set up for guests.
+///
+/// # Invariants
+///
+/// It is counted in the host's `users`.
+pub(crate) struct HypUser(Arc<Host>);
+
+impl HypUser {
+    /// Takes HYP mode over, if this is the first user. The log tells why that failed.
+    pub(crate) fn new(host: &Arc<Host>) -> Result<Self> {
+        let mut users = lock_killable(&host.users)?;
+        if users.goes_down {
+            return Err(EBUSY);
+        }
+        if users.count == 0 {
+            if let Err(reason) = host.start_all() {
+                if !users.is_failure_told {
+                    users.is_failure_told = true;
+                    pr_err!("{reason}\n");
+                }
+                return Err(reason.into());
+            }
+            users.is_failure_told = false;
+        }
+        // VMs take memory, so they are fewer than this can count.
+        users.count += 1;
+        drop(users);
+        // INVARIANT: Counted just now.
+        Ok(Self(host.clone()))
+    }
+
+    /// Takes HYP mode over when the module is loaded: to keep it, or (`None`) just to see that it works,
+    /// so that the first VM does not find out.
+    pub(crate) fn at_load() -> Result<Option<Self>> {
+        let host = Host::current().ok_or(ENODEV)?;
+        let user = Self::new(&host)?;
+        Ok(enable_virt_at_load().then_some(user))
+    }
+}
+
+impl Drop for HypUser {
+    fn drop(&mut self) {
+        let mut users = self.0.users.lock();
+        users.count -= 1;
+        if users.count == 0 {
+            self.0.stop_all();
+        }
+    }
+}
+
 /// Sets up HYP mode and the guests' interrupts on CPUs that come, and undoes both on CPUs that go.
 pub(crate) struct Follow;
 
 impl CpuCallbacks for Follow {
     fn online(irqs: &IrqsOff) -> Result {
         Host::with_current(|host| {
-            host.lowvisor.take_over(irqs)?;
-            if let Some(gic) = &host.gic {
-                gic.reset(irqs);
-                gic.find_interface(irqs);
-                gic.maintenance.enable(irqs);
+            if !host.in_use.load(Ordering::Relaxed) {
+                return Ok(());
             }
-            host.timer.start(irqs, host.gic.as_ref());
-            Ok(())
+            host.start(irqs).map_err(|reason| {
+                pr_err!("{reason}\n");
+                reason.into()
+            })
         })
     }
 
     fn offline(irqs: &IrqsOff) {
         let _ = Host::with_current(|host| {
-            host.timer.stop(irqs);
-            if let Some(gic) = &host.gic {
-                gic.evict(irqs);
-                gic.reset(irqs);
-                gic.maintenance.disable(irqs);
-            }
-            host.lowvisor.leave(irqs);
+            host.stop(irqs);
             Ok(())
         });
     }
@@ -449,30 +589,40 @@ impl PowerCallbacks for Follow {
     }
 
     fn up(irqs: &IrqsOff) {
-        let result = Host::with_current(|host| {
+        let _ = Host::with_current(|host| {
+            if !host.is_started(irqs) {
+                return Ok(());
+            }
             if let Some(gic) = &host.gic {
                 gic.reset(irqs);
                 // Where clusters take turns, a CPU can have come up with another interface.
                 gic.find_interface(irqs);
             }
             host.timer.reset(irqs, host.gic.as_ref());
-            host.lowvisor.take_back(irqs)
+            if let Err(reason) = host.lowvisor.take_back(irqs) {
+                pr_err!(
+                    "CPU {}: HYP mode is lost ({reason}), no guest runs any more: reboot\n",
+                    irqs.cpu()
+                );
+            }
+            Ok(())
         });
-        if let Err(e) = result {
-            pr_err!(
-                "CPU {}: HYP mode is lost ({e:?}), no guest runs any more: reboot\n",
-                irqs.cpu()
-            );
-        }
     }
 
-    fn reboot(irqs: &IrqsOff) {
+    fn reboot() {
         let _ = Host::with_current(|host| {
-            if let Some(gic) = &host.gic {
-                gic.evict(irqs);
-                gic.reset(irqs);
-            }
-            host.lowvisor.leave(irqs);
+            let mut users = host.users.lock();
+            users.goes_down = true;
+            with_fixed_cpus(|| {
+                host.in_use.store(false, Ordering::Relaxed);
+                on_each_cpu(|irqs| {
+                    if let Some(gic) = host.gic.as_ref().filter(|_| host.is_started(irqs)) {
+                        gic.evict(irqs);
+                        gic.reset(irqs);
+                    }
+                    host.lowvisor.leave(irqs);
+                });
+            });
             Ok(())
         });
     }

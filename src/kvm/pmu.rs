@@ -19,7 +19,10 @@
 //! decides that for user mode. A guest that uses none of this costs a look at one flag for
 //! each entry and exit.
 
-use kernel::sync::SetOnce;
+use kernel::{
+    prelude::*,
+    sync::SetOnce, //
+};
 use machine::{
     core::Core,
     pmu::{
@@ -118,7 +121,6 @@ fn driver_number(counter: usize, event: Event) -> Option<u64> {
 }
 
 /// The source of one counter's value.
-#[derive(Default)]
 struct Source {
     /// The event that is, or was last, counted by `perf`.
     event: Option<Event>,
@@ -129,6 +131,15 @@ struct Source {
 }
 
 impl Source {
+    /// Nothing counts yet.
+    const fn new() -> Self {
+        Self {
+            event: None,
+            perf: None,
+            counts: false,
+        }
+    }
+
     /// Whether the clock counts for it.
     fn is_clock(&self) -> bool {
         self.counts
@@ -229,20 +240,21 @@ pub(crate) struct VcpuPmu {
 
 impl VcpuPmu {
     /// Monitors after reset.
-    pub(crate) fn new(core: Core, frequency: Frequency) -> Self {
-        Self {
+    #[inline(always)]
+    pub(crate) fn new(core: Core, frequency: Frequency) -> impl Init<Self> {
+        init!(Self {
             model: Pmu::new(core),
             sources: Sources {
                 core,
                 host: HostPmu::None,
                 frequency,
-                sources: Default::default(),
+                sources: [const { Source::new() }; COUNTERS],
             },
             watched: false,
             initialized: false,
             alarm_due: false,
             host_user: 0,
-        }
+        })
     }
 
     /// The monitors are those of a core from now on, before they are first used. A reset follows.
@@ -255,7 +267,7 @@ impl VcpuPmu {
     /// Resets the registers.
     pub(crate) fn reset(&mut self) {
         self.model.reset(&mut self.sources);
-        self.sources.sources = Default::default();
+        self.sources.sources = [const { Source::new() }; COUNTERS];
         self.changed();
     }
 

@@ -37,7 +37,8 @@ use static_assertions::const_assert_eq;
 use crate::{
     hyp::{
         answer::Answered,
-        call::Exit, //
+        call::Exit,
+        shared::FromZeroes, //
     },
     mem::stats::MemoryStats,
     trace::trace, //
@@ -60,7 +61,7 @@ const_assert_eq!(Kind::Count.flags(), uapi::KVM_STATS_UNIT_NONE);
 /// The number of exception classes that HSR.EC can tell apart.
 pub(crate) const EXIT_CLASSES: usize = 64;
 
-/// The counters of a vCPU.
+/// The counters of a vCPU. They begin as zeroes.
 pub(crate) struct VcpuStats {
     /// Traps, by the exception class of their syndrome. The way out of the guest counts each exit
     /// once: here, in `interrupts` or in `others`.
@@ -98,35 +99,10 @@ pub(crate) struct VcpuStats {
     blocking: AtomicBool,
 }
 
-impl VcpuStats {
-    /// All counters at zero.
-    pub(crate) const fn new() -> Self {
-        Self {
-            traps: [const { Counter::new() }; EXIT_CLASSES],
-            interrupts: Counter::new(),
-            others: Counter::new(),
-            wfi: Counter::new(),
-            wfe: Counter::new(),
-            answered_hvc: Counter::new(),
-            answered_cp15: Counter::new(),
-            answered_mmio: Counter::new(),
-            relayed: Counter::new(),
-            poll_successes: Counter::new(),
-            poll_failures: Counter::new(),
-            poll_success_ns: Counter::new(),
-            poll_fail_ns: Counter::new(),
-            poll_success_histogram: Histogram::new(),
-            poll_fail_histogram: Histogram::new(),
-            mmio_kernel: Counter::new(),
-            mmio_user: Counter::new(),
-            signals: Counter::new(),
-            wakeups: Counter::new(),
-            wait_ns: Counter::new(),
-            wait_histogram: Histogram::new(),
-            blocking: AtomicBool::new(false),
-        }
-    }
+// SAFETY: Counters are atomics, for which zero is valid, as is a flag of zero.
+unsafe impl FromZeroes for VcpuStats {}
 
+impl VcpuStats {
     /// Counts an exit from the guest.
     #[inline]
     pub(crate) fn count_exit(&self, exit: Exit, hsr: u32) {

@@ -59,7 +59,11 @@ use crate::{
     hyp::{
         call::Exit,
         context::VcpuContext,
-        doorbell::Doorbell, //
+        doorbell::{
+            Doorbell,
+            VcpuPage, //
+        },
+        shared::HypShared, //
     },
     trace::{
         self,
@@ -122,7 +126,7 @@ impl HrTimerCallback for Waker {
 pub(crate) struct Vcpu {
     pub(crate) id: usize,
     pub(crate) run_page: RunPage,
-    pub(crate) stats: VcpuStats,
+    pub(crate) stats: HypShared<VcpuStats>,
     #[pin]
     pub(crate) state: Mutex<VcpuState>,
     #[pin]
@@ -176,8 +180,8 @@ pub(crate) type Alarm = ArcHrTimerHandle<Vcpu>;
 impl Vcpu {
     /// Makes a vCPU that waits for KVM_ARM_VCPU_INIT.
     pub(crate) fn new(id: usize, host: &Host) -> Result<Arc<Self>> {
-        let (context, doorbell) = Doorbell::with_context(&host.lowvisor)?;
-        let state = VcpuState::new(host, context)?;
+        let page = VcpuPage::new(&host.lowvisor)?;
+        let state = VcpuState::new(host, page.context)?;
         let waker = Arc::pin_init(
             pin_init!(Waker {
                 queue <- WaitQueue::new(),
@@ -190,10 +194,10 @@ impl Vcpu {
             try_pin_init!(Self {
                 id,
                 run_page: RunPage::new()?,
-                stats: VcpuStats::new(),
+                stats: page.more,
                 state <- new_mutex!(state, "kvm_arm_vcpu"),
                 power <- new_spinlock!(MpState::default(), "kvm_arm_vcpu_power"),
-                doorbell,
+                doorbell: page.doorbell,
                 home: Home::new()?,
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
                 task: AtomicPtr::new(core::ptr::null_mut()),

@@ -91,15 +91,18 @@ pub(crate) struct VcpuState {
 
 impl VcpuState {
     /// The state of a vCPU that waits for KVM_ARM_VCPU_INIT.
-    #[inline(always)]
-    pub(super) fn new(host: &Host, context: HypBox<VcpuContext>) -> Result<Self> {
-        let identity = host.lowvisor.any_core().ok_or(ENODEV)?.clone();
-        Ok(Self {
+    pub(super) fn new<'a>(
+        host: &'a Host,
+        context: HypBox<VcpuContext>,
+    ) -> Result<impl Init<Self> + 'a> {
+        let identity = host.lowvisor.any_core().ok_or(ENODEV)?;
+        // In its place: to build the state elsewhere and to copy it is dear.
+        Ok(init!(Self {
             context,
             features: None,
             has_run: false,
             l2ctlr_is_set: false,
-            faults: Faults::new()?,
+            faults: Faults::new(),
             timers: VcpuTimers::new(),
             signal_mask: None,
             fpinst: [0; 2],
@@ -109,8 +112,8 @@ impl VcpuState {
             suspended: false,
             halt_window: halt::PollWindow::new(),
             look_at_interrupts: false,
-            pmu: VcpuPmu::new(identity.core, host.timer.frequency),
-            identity,
+            pmu <- VcpuPmu::new(identity.core, host.timer.frequency),
+            identity: identity.clone(),
             intids: Intids::default(),
             told_lines: Cell::new(Lines::LOW),
             told_firmware: Choice::NONE,
@@ -118,7 +121,7 @@ impl VcpuState {
             timer_register: 0,
             timer_rose: false,
             has_woken: false,
-        })
+        }))
     }
 
     /// KVM_ARM_VCPU_INIT for the first time: the vCPU is of that core from now on.

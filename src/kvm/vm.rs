@@ -21,10 +21,13 @@ use kvm_bindings as uapi;
 use super::{
     bus::Bus,
     debugfs::{
-        self,
-        Members, //
+        Members,
+        Name, //
     },
-    host::Host,
+    host::{
+        Host,
+        HypUser, //
+    },
     irqfd::Irqfds,
     vcpu::{
         request,
@@ -76,21 +79,25 @@ pub(crate) struct Vm {
     nisv_to_user: AtomicBool,
     #[pin]
     members: WithFiles<Members>,
+    /// The name of the directory of its files.
+    name: Name,
     pub(crate) firmware: VmFirmware,
     pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
     #[pin]
     counter_offset: SpinLock<u64>,
+    // Dropped last: guest memory goes with the help of HYP mode.
+    _hyp: HypUser,
 }
 
 impl Vm {
     /// Makes a VM for the current process.
     pub(crate) fn new(host: &Arc<Host>) -> Result<Arc<Self>> {
+        let hyp = HypUser::new(host)?;
         let memory = AddressSpace::new(&host.lowvisor)?;
         let task = kernel::current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let pid = task.pid();
-        let name = debugfs::name(pid)?;
         let members = Members::new(memory.clone());
         Arc::pin_init(
             try_pin_init!(Self {
@@ -104,10 +111,12 @@ impl Vm {
                 irqfds <- Irqfds::new(),
                 bus <- Bus::new(),
                 nisv_to_user: AtomicBool::new(false),
-                members <- WithFiles::new(&host.debugfs, &name, members),
+                name: Name::new(*pid),
+                members <- WithFiles::new(members),
                 firmware: VmFirmware::new(),
                 halt: VmHalt::new(),
                 counter_offset <- new_spinlock!(register::cntpct(), "kvm_arm_counter"),
+                _hyp: hyp,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -186,6 +195,7 @@ impl Vm {
         state.context.gic = self.gic.access(vcpu);
         state.set_counter_offset(self.counter_offset());
         self.firmware.fix();
+        self.members.show(&self.host.debugfs, || self.name.text());
         state.look_at_interrupts = true;
         state.has_run = true;
         Ok(())

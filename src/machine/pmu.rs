@@ -158,7 +158,7 @@ pub enum PmuOutcome {
 }
 
 /// A counter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PmuCounter {
     value: u32,
     /// PMXEVTYPER or PMCCFILTR.
@@ -194,6 +194,17 @@ const fn bit(counter: usize) -> u32 {
 }
 
 impl PmuCounter {
+    /// After reset.
+    const fn new() -> Self {
+        Self {
+            value: 0,
+            event_type: 0,
+            cycles: 0,
+            counts: None,
+            seen: 0,
+        }
+    }
+
     /// The counter as it is now, and whether it overflowed on the way.
     fn now(&self, counted: u64, divided: bool) -> (Self, bool) {
         let delta = counted.wrapping_sub(self.seen);
@@ -243,7 +254,7 @@ impl Pmu {
             interrupts: 0,
             selected: 0,
             user: 0,
-            counters: [PmuCounter::default(); COUNTERS],
+            counters: [const { PmuCounter::new() }; COUNTERS],
         }
     }
 

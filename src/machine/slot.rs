@@ -10,7 +10,8 @@ use core::ops::{
 
 use armv7::addr::{
     Ipa,
-    PAGE_SHIFT, //
+    PAGE_SHIFT,
+    PAGE_SIZE, //
 };
 
 use crate::{
@@ -136,11 +137,32 @@ struct ByGfn {
 /// places of a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ByHva {
-    hva: usize,
+    /// The user address, which is that of a page, and in the bits below the place of the slot. So slots
+    /// at one address have an order, too, and an entry is small.
+    key: usize,
     /// The highest end of this and all slots before it.
     reach: usize,
-    at: u16,
 }
+
+impl ByHva {
+    /// The bits of a key that are a place.
+    const AT: usize = PAGE_SIZE as usize - 1;
+
+    const fn key(hva: usize, at: u16) -> usize {
+        hva & !Self::AT | at as usize & Self::AT
+    }
+
+    const fn hva(self) -> usize {
+        self.key & !Self::AT
+    }
+
+    const fn at(self) -> u16 {
+        (self.key & Self::AT) as u16
+    }
+}
+
+/// The most slots that a table can have room for.
+const MOST: usize = ByHva::AT + 1;
 
 /// The place of the slot with an id, if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,10 +223,10 @@ impl<L, M: Memory> Room<L, M> {
 /// # Invariants
 ///
 /// `len` is the number of slots. The first `len` entries of `by_gfn` and `by_hva` have one entry
-/// for each slot, with its place in `slots`, in the order of `gfn`, and of `hva` and `at`. No two
-/// slots overlap for the guest. `by_id` has the place of each slot at its id, and no other. `at` of
-/// all entries of `by_gfn` is each place in `slots` once: behind the first `len`, those that are
-/// free.
+/// for each slot, with its place in `slots`, in the order of `gfn`, and of `key`. No two slots overlap
+/// for the guest. `by_id` has the place of each slot at its id, and no other. `at` of all entries of
+/// `by_gfn` is each place in `slots` once: behind the first `len`, those that are free. There are no more
+/// than [`MOST`] places.
 pub struct SlotTable<L, M: Memory> {
     room: Room<L, M>,
     len: usize,
@@ -239,6 +261,16 @@ fn remove<T: Copy>(list: &mut [T], index: usize) {
         if !rest.is_empty() {
             rest.copy_within(1.., 0);
         }
+    }
+}
+
+/// The index of the first entry of a sorted list that is not before something. Slots often come in the
+/// order of their addresses, so the ends of the list are looked at first.
+fn index_in<T>(list: &[T], is_before: impl Fn(&T) -> bool) -> usize {
+    match list {
+        [first, ..] if !is_before(first) => 0,
+        [.., last] if is_before(last) => list.len(),
+        _ => list.partition_point(is_before),
     }
 }
 
@@ -310,7 +342,7 @@ impl<L, M: Memory> SlotTable<L, M> {
             slots: room.by_gfn.len(),
             ids: room.by_id.len(),
         };
-        if !size.has(self.room()) || size.slots > usize::from(u16::MAX) {
+        if !size.has(self.room()) || size.slots > MOST {
             return room;
         }
         for (to, from) in room.slots.iter_mut().zip(self.room.slots.iter_mut()) {
@@ -332,6 +364,11 @@ impl<L, M: Memory> SlotTable<L, M> {
         self.room.by_gfn.get(..self.len).unwrap_or(&[])
     }
 
+    /// The slot at an index of the order of guest frames.
+    fn nth(&self, index: usize) -> Option<&Slot<L>> {
+        self.at(self.by_gfn().get(index)?.at)
+    }
+
     fn by_hva(&self) -> &[ByHva] {
         self.room.by_hva.get(..self.len).unwrap_or(&[])
     }
@@ -345,9 +382,7 @@ impl<L, M: Memory> SlotTable<L, M> {
     pub fn look_up(&self, gfn: u32) -> Found<'_, L> {
         let order = self.by_gfn();
         let after = order.partition_point(|entry| entry.gfn <= gfn);
-        let slot = after
-            .checked_sub(1)
-            .and_then(|before| self.at(order.get(before)?.at));
+        let slot = after.checked_sub(1).and_then(|before| self.nth(before));
         let start = match slot {
             Some(slot) if slot.has(gfn) => return Found::Slot(slot),
             Some(slot) => slot.end() as u32,
@@ -377,17 +412,19 @@ impl<L, M: Memory> SlotTable<L, M> {
 
     /// The first slot that begins at a guest frame or behind it.
     pub fn next_from(&self, gfn: u32) -> Option<&Slot<L>> {
-        let order = self.by_gfn();
-        let next = order.partition_point(|entry| entry.gfn < gfn);
-        self.at(order.get(next)?.at)
+        self.nth(self.gfn_index(gfn))
     }
 
     /// Whether a slot has any of the guest-physical addresses from `start` to before `end`. The one
     /// with the id `except` does not count.
     pub fn has_any(&self, start: u64, end: u64, except: Option<u32>) -> bool {
-        let order = self.by_gfn();
-        let behind = order.partition_point(|entry| Ipa::from_gfn(entry.gfn).0 < end);
-        let before = order.get(..behind).unwrap_or(&[]).iter().rev();
+        // The first frame whose address is not below `end`; above all frames, none is.
+        let end_gfn = end.div_ceil(PAGE_SIZE);
+        let behind = match u32::try_from(end_gfn) {
+            Ok(gfn) => self.gfn_index(gfn),
+            Err(_) => self.len,
+        };
+        let before = self.by_gfn().get(..behind).unwrap_or(&[]).iter().rev();
         before
             .map_while(|entry| self.at(entry.at).filter(|slot| slot.has_any(start, end)))
             .any(|slot| Some(slot.id) != except)
@@ -398,8 +435,8 @@ impl<L, M: Memory> SlotTable<L, M> {
         let order = self.by_hva();
         let first = order.partition_point(|entry| entry.reach <= hvas.start);
         let rest = order.get(first..).unwrap_or(&[]).iter();
-        rest.take_while(|entry| entry.hva < hvas.end)
-            .filter_map(|entry| self.at(entry.at)?.ipas_of(hvas))
+        rest.take_while(|entry| entry.hva() < hvas.end)
+            .filter_map(|entry| self.at(entry.at())?.ipas_of(hvas))
     }
 
     /// Works `reach` out anew from an index on, where an entry was added or removed.
@@ -409,7 +446,7 @@ impl<L, M: Memory> SlotTable<L, M> {
         let slots = &self.room.slots;
         let order = self.room.by_hva.get_mut(..self.len).unwrap_or(&mut []);
         for (n, entry) in order.iter_mut().enumerate().skip(from) {
-            let slot = slots.get(usize::from(entry.at)).and_then(Option::as_ref);
+            let slot = slots.get(usize::from(entry.at())).and_then(Option::as_ref);
             reach = reach.max(slot.map_or(0, |slot| hva_end(&slot.place)));
             // Those behind the changed one depend on it by this alone.
             if n > from && entry.reach == reach {
@@ -421,15 +458,18 @@ impl<L, M: Memory> SlotTable<L, M> {
 
     /// Adds a slot. It comes back if there is no room, or if a slot overlaps with it or has its id.
     pub fn add(&mut self, slot: Slot<L>) -> Result<(), Slot<L>> {
-        let ipas = slot.ipas();
-        if self.has_any(ipas.start.0, ipas.end.0, None) {
-            return Err(slot);
-        }
         let Some(at) = self.room.by_gfn.get(self.len).map(|free| free.at) else {
             return Err(slot);
         };
         let (gfn, hva) = (slot.gfn, slot.hva);
-        let gfn_index = self.by_gfn().partition_point(|entry| entry.gfn < gfn);
+        let gfn_index = self.gfn_index(gfn);
+        let before = gfn_index.checked_sub(1).and_then(|n| self.nth(n));
+        let behind = self.by_gfn().get(gfn_index);
+        if before.is_some_and(|before| before.end() > u64::from(gfn))
+            || behind.is_some_and(|behind| u64::from(behind.gfn) < slot.end())
+        {
+            return Err(slot);
+        }
         let hva_index = self.hva_index(hva, at);
         let (Some(by_id @ ById(None)), Some(place)) = (
             self.room.by_id.get_mut(slot.id as usize),
@@ -446,23 +486,29 @@ impl<L, M: Memory> SlotTable<L, M> {
             insert(order, gfn_index, ByGfn { gfn, at });
         }
         if let Some(order) = self.room.by_hva.get_mut(..len) {
-            insert(order, hva_index, ByHva { hva, reach: 0, at });
+            let key = ByHva::key(hva, at);
+            insert(order, hva_index, ByHva { key, reach: 0 });
         }
         self.extend_reach(hva_index);
         Ok(())
     }
 
+    /// Where in the order of guest frames a slot is or has to be.
+    fn gfn_index(&self, gfn: u32) -> usize {
+        index_in(self.by_gfn(), |entry| entry.gfn < gfn)
+    }
+
     /// Where in the order of user addresses a slot is or has to be.
     fn hva_index(&self, hva: usize, at: u16) -> usize {
-        self.by_hva()
-            .partition_point(|entry| (entry.hva, entry.at) < (hva, at))
+        let key = ByHva::key(hva, at);
+        index_in(self.by_hva(), |entry| entry.key < key)
     }
 
     /// Takes the slot with an id out.
     pub fn remove(&mut self, id: u32) -> Option<Slot<L>> {
         let at = self.room.by_id.get_mut(id as usize)?.0.take()?;
         let slot = self.room.slots.get_mut(usize::from(at))?.take()?;
-        let gfn_index = self.by_gfn().partition_point(|e| e.gfn < slot.gfn);
+        let gfn_index = self.gfn_index(slot.gfn);
         let hva_index = self.hva_index(slot.hva, at);
         let len = self.len;
         if let Some(order) = self.room.by_gfn.get_mut(..len) {
@@ -552,10 +598,13 @@ mod tests {
             assert_eq!(slot.is_some(), used.contains(&(at as u16)));
         }
         let by_gfn: Vec<u16> = table.by_gfn().iter().map(|e| e.at).collect();
-        let by_hva: Vec<u16> = table.by_hva().iter().map(|e| e.at).collect();
+        let by_hva: Vec<u16> = table.by_hva().iter().map(|e| e.at()).collect();
         assert_eq!(places(&by_gfn), used);
         assert_eq!(places(&by_hva), used);
         assert!(table.by_gfn().windows(2).all(|e| e[0].gfn < e[1].gfn));
+        for (n, entry) in table.by_gfn().iter().enumerate() {
+            assert_eq!(table.nth(n).map(|slot| slot.gfn), Some(entry.gfn));
+        }
         let by_id = |id: usize| table.room.by_id.get(id).and_then(|e| e.0);
         for (at, slot) in table.room.slots.iter().enumerate() {
             let id = slot.as_ref().map(|slot| slot.id as usize);
@@ -567,11 +616,11 @@ mod tests {
         );
         let mut reach = 0;
         for (n, entry) in table.by_hva().iter().enumerate() {
-            let place = &table.at(entry.at).unwrap().place;
+            let place = &table.at(entry.at()).unwrap().place;
             reach = reach.max(hva_end(place));
-            assert_eq!((entry.hva, entry.reach), (place.hva, reach));
+            assert_eq!((entry.hva(), entry.reach), (place.hva, reach));
             let next = table.by_hva().get(n + 1);
-            assert!(next.is_none_or(|next| (entry.hva, entry.at) < (next.hva, next.at)));
+            assert!(next.is_none_or(|next| (entry.hva(), entry.at()) < (next.hva(), next.at())));
         }
     }
 

@@ -445,7 +445,7 @@ impl AddressSpace {
 
     /// Maps registers of a physical device into the guest.
     pub(crate) fn map_device(&self, ipa: Ipa, pa: Pa, size: u64) -> Result {
-        let mut stock = TableStock::new()?;
+        let mut stock = TableStock::new();
         let attrs = Stage2Attrs {
             memory: MemAttr::Device,
             access: Stage2Access::ReadWrite,

@@ -61,12 +61,12 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// Before the first one.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            stock: TableStock::new()?,
+    pub(crate) const fn new() -> Self {
+        Self {
+            stock: TableStock::new(),
             streak: None,
             gap: None,
-        })
+        }
     }
 }
 

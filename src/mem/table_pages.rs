@@ -20,26 +20,20 @@ use crate::{
     }, //
 };
 
-/// The most pages that one mapping can need: a table of the third level.
-const MOST: usize = 1;
-
-/// Pages allocated before a spinlock is taken, to become tables under it.
-pub(crate) struct TableStock {
-    pages: KVec<LowmemPages>,
-}
+/// A page allocated before a spinlock is taken, to become a table under it. One mapping needs one at
+/// most: a table of the third level.
+pub(crate) struct TableStock(Option<LowmemPages>);
 
 impl TableStock {
     /// An empty stock.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            pages: KVec::with_capacity(MOST, GFP_KERNEL_ACCOUNT)?,
-        })
+    pub(crate) const fn new() -> Self {
+        Self(None)
     }
 
     /// Makes sure that one mapping can be made. May sleep.
     pub(crate) fn fill(&mut self) -> Result {
-        while self.pages.len() < MOST {
-            self.pages.push(LowmemPages::new(0)?, GFP_KERNEL_ACCOUNT)?;
+        if self.0.is_none() {
+            self.0 = Some(LowmemPages::new(0)?);
         }
         Ok(())
     }
@@ -51,7 +45,7 @@ impl TableStock {
 
     /// Takes a page out of the stock.
     pub(crate) fn take(&mut self) -> Option<Pa> {
-        self.pages.pop().map(LowmemPages::into_pa)
+        self.0.take().map(LowmemPages::into_pa)
     }
 }
 

@@ -50,7 +50,7 @@ LOAD=0 ADD="$module $programs/abi $programs/monitor $programs/payload" TIMEOUT=$
 
 	# A core that nobody knows cannot come, and guests go on.
 	echo 0 >/sys/devices/system/cpu/cpu1/online || exit 1
-	insmod /add/kvm_arm.ko pretend_midr=0,0x412fc091 || exit 1
+	insmod /add/kvm_arm.ko enable_virt_at_load=1 pretend_midr=0,0x412fc091 || exit 1
 	guest 1 "beside an unknown core" &
 	for try in 1 2 3; do
 		echo 1 >/sys/devices/system/cpu/cpu1/online && { echo "CPU 1 came"; exit 1; }

@@ -37,6 +37,16 @@ expect() {
 	grep -Eq -- "$1" <<<"$output" || fail "no line like \"$1\" in what the board said"
 }
 
+# build_host_registers: builds the module that shows the host's registers, as the file $registers.
+build_host_registers() {
+	mkdir -p "$work/host_registers"
+	MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$cache/kernel/$version/source" \
+		ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf- CC="$compiler" \
+		KERNELRELEASE="$release" M="$tree/tests/board/host_registers" MO="$work/host_registers" modules \
+		>"$work/build.log" 2>&1 || fail "the module with the host's registers: $work/build.log"
+	registers=$work/host_registers/host_registers.ko
+}
+
 # virt_tree: writes the device tree that the board has anyway into the file DTB, for a test to
 # edit.
 virt_tree() {

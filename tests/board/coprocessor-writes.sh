@@ -7,15 +7,10 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-registers=$work/host_registers
-mkdir -p "$registers"
-MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$cache/kernel/$version/source" \
-	ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf- CC="$compiler" \
-	KERNELRELEASE="$release" M="$tree/tests/board/host_registers" MO="$registers" modules \
-	>"$work/build.log" 2>&1 || fail "the module with the host's registers: $work/build.log"
+build_host_registers
 
 for board in virt-a15 virt-a7; do
-	BOARD=$board HOST_CPUS=1 ADD="$programs/abi $registers/host_registers.ko" TIMEOUT=${TIMEOUT:-300} \
+	BOARD=$board HOST_CPUS=1 ADD="$programs/abi $registers" TIMEOUT=${TIMEOUT:-300} \
 		on_board '
 		insmod /add/host_registers.ko || exit
 		abi --coprocessors && rmmod kvm_arm

@@ -280,7 +280,7 @@ fn vms() -> Outcome {
     };
     charged("a VM", vm, 9 * KIB, most(13))?;
     charged("a ring", ring, 3 * KIB, most(5))?;
-    charged("a vCPU", vcpu, 11 * KIB, most(15))?;
+    charged("a vCPU", vcpu, 10 * KIB, most(12))?;
     charged("a vGIC", gic, 3 * KIB, most(6))?;
     given_back(&group, "after all", idle).map(drop)
 }

@@ -3,7 +3,10 @@
  * /proc/host_registers: the registers of CP14 and CP15 that the host's kernel runs with, of the CPU
  * that reads the file. Those that a guest's exit need not leave alone are not among them: fault
  * status and address, PAR, and the virtual timer's compare value.
+ *
+ * /proc/hyp_owner: whose HYP mode is on the CPU that reads the file.
  */
+#include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
@@ -60,13 +63,45 @@ static int show(struct seq_file *m, void *unused)
 	return 0;
 }
 
+/* HVC_IDENTIFY and HVC_IDENTITY of include/world_switch.h, and the answer of the kernel's stub. */
+#define IDENTIFY	0x107
+#define IDENTITY	0x6b766d32
+#define STUB_ERROR	0x0badca11
+
+static int show_owner(struct seq_file *m, void *unused)
+{
+	register u32 r0 asm("r0") = IDENTIFY;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	/* hvc #0, which need not leave any register as it is. */
+	asm volatile("push {r4-r12, lr}\n"
+		     ".inst 0xe1400070\n"
+		     "pop {r4-r12, lr}" : "+r" (r0) : : "r1", "r2", "r3", "cc", "memory");
+	local_irq_restore(flags);
+	if (r0 == IDENTITY)
+		seq_puts(m, "kvm_arm\n");
+	else if (r0 == STUB_ERROR)
+		seq_puts(m, "stub\n");
+	else
+		seq_printf(m, "%08x\n", r0);
+	return 0;
+}
+
 static int __init host_registers_init(void)
 {
-	return proc_create_single("host_registers", 0444, NULL, show) ? 0 : -ENOMEM;
+	if (!proc_create_single("host_registers", 0444, NULL, show))
+		return -ENOMEM;
+	if (!proc_create_single("hyp_owner", 0444, NULL, show_owner)) {
+		remove_proc_entry("host_registers", NULL);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 static void __exit host_registers_exit(void)
 {
+	remove_proc_entry("hyp_owner", NULL);
 	remove_proc_entry("host_registers", NULL);
 }
 
