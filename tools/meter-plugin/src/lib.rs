@@ -32,6 +32,10 @@ static BOARD: AtomicPtr<Scoreboard> = AtomicPtr::new(ptr::null_mut());
 static R0: AtomicPtr<Register> = AtomicPtr::new(ptr::null_mut());
 static BUFFER: AtomicPtr<ByteArray> = AtomicPtr::new(ptr::null_mut());
 
+/// The place of GICD_SGIR in the distributor, which begins with a page (IHI 0048B table 4-1).
+const GICD_SGIR: u64 = 0xf00;
+const PAGE_SIZE: u64 = 0x1000;
+
 /// The emulator's name for this plugin, and whether it counts.
 static ID: AtomicU64 = AtomicU64::new(0);
 static COUNTS: AtomicBool = AtomicBool::new(false);
@@ -69,6 +73,10 @@ unsafe extern "C" fn accessed(cpu: c_uint, info: u32, address: u64, _: *mut c_vo
             device(CStr::from_ptr(name))
         };
         qemu::qemu_plugin_u64_add(entry(event), cpu, 1);
+        // It is alone in its word, and can only be written.
+        if event == Event::Gicd && address % PAGE_SIZE == GICD_SGIR {
+            qemu::qemu_plugin_u64_add(entry(Event::Ipi), cpu, 1);
+        }
     }
 }
 
