@@ -120,12 +120,15 @@ fn measure(&(name, count, work): &Work) -> io::Result<()> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().map(|argument| argument.as_bytes()).eq([NOTHING.to_bytes()]) {
+    if arguments
+        .iter()
+        .map(|argument| argument.as_bytes())
+        .eq([NOTHING.to_bytes()])
+    {
         return ExitCode::SUCCESS;
     }
-    let is_wanted = |name: &str| {
-        arguments.is_empty() || arguments.iter().any(|start| name.starts_with(start))
-    };
+    let is_wanted =
+        |name: &str| arguments.is_empty() || arguments.iter().any(|start| name.starts_with(start));
     // The first question starts the count.
     Counts::now();
     for work in ALL.iter().filter(|work| is_wanted(work.0)) {

@@ -44,7 +44,12 @@ const ONLY_INSTRUCTIONS: [&str; 4] = [
 ];
 /// Operations in which a vCPU polls for a while before it sleeps: what the loop consists of is the more, the
 /// less of the time something else takes.
-const POLLS: [&str; 4] = ["1 vCPU: timer", "timer, WFI", "wake-up of a vCPU", "irqfd wakes"];
+const POLLS: [&str; 4] = [
+    "1 vCPU: timer",
+    "timer, WFI",
+    "wake-up of a vCPU",
+    "irqfd wakes",
+];
 const IN_THE_LOOP: [&str; 5] = ["dmb", "dsb", "isb", "exclusives", "cp15"];
 
 /// Whether a name begins like one of a list.

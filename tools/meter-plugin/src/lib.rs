@@ -164,7 +164,12 @@ unsafe extern "C" fn translated(block: *mut Block, _: *mut c_void) {
             };
             let call = |callback, registers| {
                 let data = ptr::null_mut();
-                qemu::qemu_plugin_register_vcpu_insn_exec_cb(instruction, callback, registers, data);
+                qemu::qemu_plugin_register_vcpu_insn_exec_cb(
+                    instruction,
+                    callback,
+                    registers,
+                    data,
+                );
             };
             add(Event::Instruction);
             match kind(set, word, len) {
