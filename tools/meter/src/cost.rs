@@ -12,11 +12,11 @@ use crate::{Counts, Event, EVENTS};
 const fn weight(event: Event) -> u32 {
     match event {
         Event::Instruction => 1,
-        // Measured: a trap into HYP mode and back (ASPLOS 2014, table 3).
+        // A trap into HYP mode and back, as the paper has it (ASPLOS 2014, table 3).
         Event::Exception => 27,
         // An exception already.
         Event::HypReturn => 0,
-        // Measured in sum: 20 of them, by a hypercall with and without the virtual GIC (the same table).
+        // In sum: 20 of them, by a hypercall with and without the virtual GIC (the same table).
         Event::Gich | Event::Gicd | Event::Gicc | Event::Gicv | Event::Device => 150,
         // An access to the distributor already.
         Event::Ipi => 0,
