@@ -47,9 +47,13 @@ test-qemu: module programs qemu
 
 bench: module programs
 	@tools/bench
+	@HOST_CPUS=1 COSTS= tools/bench-work
+	@HOST_CPUS=2 COSTS= tools/bench-work
 
 bench-baseline: module programs
 	@tools/bench baseline
+	@HOST_CPUS=1 COSTS= tools/bench-work baseline
+	@HOST_CPUS=2 COSTS= tools/bench-work baseline
 
 bench-plots: root
 	@tools/bench-plots

@@ -211,3 +211,11 @@ need_namespace() {
 	fi
 	die "user namespaces are not allowed here: run as root, or sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000"
 }
+
+# counting_plugin: builds the emulator's plugin that counts events, and prints the emulator's arguments for it.
+# The seed and the date are the same each time, so that two runs agree.
+counting_plugin() {
+	step "the plugin does not build" "building the emulator's plugin" \
+		"$tree/tools/in-root" cargo build --locked --release --package meter-plugin
+	printf '%s\n' "-plugin $target/release/libmeter_plugin.so -seed 1 -rtc base=2026-01-01,clock=vm"
+}

@@ -33,7 +33,6 @@ mod state;
 mod stats;
 mod stress;
 mod system;
-mod tasks;
 mod tlb;
 mod user_irqchip;
 mod userfault;
@@ -167,7 +166,6 @@ fn main() -> ExitCode {
         }
         [argument] if argument == coprocessor::COPROCESSORS => return coprocessor::main(),
         [argument, disk] if argument == busy::BUSY => return busy::main(disk),
-        [argument] if argument == tasks::TASKS => return tasks::main(),
         [spin] if spin == lifetime::SPIN => return lifetime::spin(),
         [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}

@@ -3,42 +3,34 @@
 //! `monitor bench`: the cost of operations, beside the figures of the last C implementation.
 //! `costs.rs` has the table.
 //!
-//! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time; the counter's
-//! tick of 16 ns is 16 instructions. A bare-metal payload measures operations of a guest, this
-//! program those of a monitor.
+//! A bare-metal payload measures operations of a guest, this program those of a monitor, both by
+//! `tools/meter`.
 
 use std::fs;
-use std::hint::black_box;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use kvm::uapi::{self, IoEventFd, Irqfd, UserspaceMemoryRegion};
 use kvm::{Kvm, Vcpu, Vm};
-use meter::{Counts, Event};
+use meter::{Batch, Cost, Counts, Total, BATCHES, ROUNDS, SLEEPS};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::costs::{Cost, Table, KIB_OF_A_VM};
-use crate::doorbell::{self, Mode, Report, Wishes};
+use crate::costs::{Table, KIB_OF_A_VM};
+use crate::doorbell::{self, settle, Mode, Report, Wishes};
 use crate::elf;
 use crate::error::{Context, Error, Result};
 use crate::layout;
 use crate::memory::{read_file, AlignedMapping, Memory};
 use crate::options::PayloadOptions;
 use crate::payload::{wait, Guest, IS_MONITOR, RAM_MIB};
-use crate::vcpu::{self, kvm_error, Ending, Stop, Threads};
+use crate::vcpu::{self, kvm_error, Ending, Pinned, Stop, Threads};
 use crate::vm::{open_kvm, Irqchip, Machine};
 
-const INSTRUCTIONS_PER_TICK: u64 = 16;
-/// Operations are measured in batches, and the median batch is reported: now and then the host does
-/// something for itself, which hits some batches and not others.
-const ROUNDS: u32 = 32;
-const BATCHES: usize = 17;
-/// A sleep is a batch by itself: while the CPU is idle, the host finds much to do for itself.
-const SLEEPS: usize = 65;
 const PAGE_SIZE: usize = 4096;
 /// The memory of a test of a first touch, and the number of such tests.
 const TOUCHED: usize = 4 << 20;
@@ -57,120 +49,33 @@ const SMALL: Range<usize> = 36 << 20..56 << 20;
 /// First touches without huge pages, of pages that the host has already.
 const RESIDENT: Range<usize> = 56 << 20..64 << 20;
 
-/// The virtual counter, which the kernel lets programs read.
-#[cfg(target_arch = "arm")]
-fn counter() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: Reads CNTVCT.
-    unsafe { std::arch::asm!("isb", "mrrc p15, 1, {}, {}, c14", out(reg) low, out(reg) high) };
-    (u64::from(high) << 32) | u64::from(low)
-}
-
-/// On a developer's machine there is nothing to measure.
-#[cfg(not(target_arch = "arm"))]
-fn counter() -> u64 {
-    0
-}
-
-/// The middle one of some values.
-fn median<T: Ord + Copy + Default>(values: &mut [T]) -> T {
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-/// The cost of some rounds of an operation: ticks, and events of each kind.
-#[inline(always)]
-fn batch<E>(mut rounds: impl FnMut() -> Result<(), E>) -> Result<(u64, Counts), E> {
-    doorbell::settle();
-    // The events around the counter, so that the ticks are those of the operation alone.
-    let before = Counts::now();
-    let start = counter();
-    rounds()?;
-    let ticks = counter().wrapping_sub(start);
-    Ok((ticks, Counts::now().since(&before)))
-}
-
-/// Batches of an operation.
-#[derive(Default)]
-struct Samples {
-    ticks: Vec<u64>,
-    events: Vec<Counts>,
-}
-
-impl Samples {
-    fn add(&mut self, (ticks, events): (u64, Counts)) {
-        self.ticks.push(ticks);
-        self.events.push(events);
-    }
-
-    /// The cost of the median batch: in ticks, and of each kind of events the number in the batch that is
-    /// the median by that number.
-    fn medians(mut self) -> (u64, Counts) {
-        let mut medians = Counts::NONE;
-        for event in Event::ALL {
-            let mut all: Vec<_> = self.events.iter().map(|counts| counts.of(event)).collect();
-            medians.0[event as usize] = median(&mut all);
-        }
-        (median(&mut self.ticks), medians)
-    }
-
-    /// The cost of a round, without what is around the operations of a batch.
-    fn cost(self, around: Self, rounds: u32) -> Cost {
-        let (ticks, mut counts) = self.medians();
-        let (ticks_around, events_around) = around.medians();
-        for (count, around) in counts.0.iter_mut().zip(events_around.0) {
-            *count = count.saturating_sub(around);
-        }
-        let ticks = ticks.saturating_sub(ticks_around);
-        let instructions =
-            (ticks * INSTRUCTIONS_PER_TICK + u64::from(rounds) / 2) / u64::from(rounds);
-        Cost::new(instructions, &counts, rounds)
-    }
-}
-
 /// The cost of a round of an operation, without the loop around it.
-fn measure<E>(
-    batches: usize,
+fn measure<const N: usize, E>(
     rounds: u32,
-    mut operation: impl FnMut(u32) -> Result<(), E>,
+    operation: impl FnMut(u32) -> Result<(), E>,
 ) -> Result<Cost, E> {
-    let (mut samples, mut around) = (Samples::default(), Samples::default());
-    for number in 0..batches as u32 {
-        // The loop around is measured as often, since an interrupt may hit it as well.
-        around.add(batch(|| {
-            for round in 0..rounds {
-                black_box(round);
-            }
-            Ok(())
-        })?);
-        samples.add(batch(|| {
-            for round in 0..rounds {
-                operation(black_box(number * rounds + round))?;
-            }
-            Ok(())
-        })?);
-    }
-    Ok(samples.cost(around, rounds))
+    meter::measure::<N, E>(rounds, settle, || {}, operation).map(Cost::from)
 }
 
 /// The cost of one of three steps that follow each other, of which each undoes the one before.
-fn measure_one_of<E>(
-    batches: usize,
+fn measure_one_of<const N: usize, E>(
     which: usize,
     mut step: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Cost, E> {
-    let (mut samples, mut around) = (Samples::default(), Samples::default());
-    for _ in 0..batches {
-        around.add(batch(|| Ok(()))?);
+    let (mut batches, mut around) = ([Batch::NONE; N], [Batch::NONE; N]);
+    for (batch, around) in batches.iter_mut().zip(&mut around) {
+        settle();
+        *around = Batch::of(|| Ok(()))?;
         for n in 0..3 {
             if n == which {
-                samples.add(batch(|| step(n))?);
+                settle();
+                *batch = Batch::of(|| step(n))?;
             } else {
                 step(n)?;
             }
         }
     }
-    Ok(samples.cost(around, 1))
+    Ok(Total::new(&batches, &around, 1).into())
 }
 
 /// Slots of a page each, beside the one of the guest's memory: `slots` are their numbers, and
@@ -266,7 +171,7 @@ fn native_touch(table: &mut Table, way: &str, advice: i32) -> Result<()> {
         .advise(0..TOUCHES * TOUCHED, advice)
         .context("madvise")?;
     let pages = (TOUCHED / PAGE_SIZE) as u32;
-    let cost = measure::<Error>(TOUCHES, pages, |page| {
+    let cost = measure::<TOUCHES, Error>(pages, |page| {
         // SAFETY: A word of the mapping, which nothing else uses.
         unsafe {
             let page = mapping.as_ptr().add(page as usize * PAGE_SIZE);
@@ -283,8 +188,8 @@ fn native_touch(table: &mut Table, way: &str, advice: i32) -> Result<()> {
 
 /// The cost of a native process's sleep that is as short as the sleep of the guest's timer test.
 fn native_sleep(table: &mut Table) -> Result<()> {
-    let cost = measure(SLEEPS, 1, |_| {
-        std::thread::sleep(std::time::Duration::from_micros(16));
+    let cost = measure::<SLEEPS, _>(1, |_| {
+        thread::sleep(std::time::Duration::from_micros(16));
         Ok::<(), Error>(())
     })?;
     table.add("native sleep of 16,000", cost);
@@ -332,7 +237,7 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
     )?;
     let vcpu = first_vcpu(&guest.machine)?;
     start_exits(vcpu)?;
-    let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
+    let cost = measure::<BATCHES, _>(ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
     table.add("KVM_RUN to an MMIO exit, 1 slot", cost);
 
     let more = AlignedMapping::new(500 * PAGE_SIZE)?;
@@ -340,21 +245,19 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
     for many in [10, 500] {
         add_slots(&guest.machine.vm, &more, slots..many)?;
         slots = many;
-        let cost = measure(BATCHES, ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
+        let cost = measure::<BATCHES, _>(ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
         table.add(&format!("KVM_RUN to an MMIO exit, {many} slots"), cost);
     }
 
     // The kernel's own share of a system call.
     let null = fs::File::open("/dev/null").context("/dev/null")?;
-    let failing = measure(BATCHES, ROUNDS, |_| {
-        match kvm::ioctl(&null, uapi::RUN(), 0) {
-            Err(_) => Ok(()),
-            Ok(_) => Err(Error::new("/dev/null knows KVM_RUN")),
-        }
+    let failing = measure::<BATCHES, _>(ROUNDS, |_| match kvm::ioctl(&null, uapi::RUN(), 0) {
+        Err(_) => Ok(()),
+        Ok(_) => Err(Error::new("/dev/null knows KVM_RUN")),
     })?;
     table.add("failing ioctl", failing);
     vcpu.run.set_immediate_exit(true);
-    let cost = measure(BATCHES, ROUNDS, |_| match vcpu.run() {
+    let cost = measure::<BATCHES, _>(ROUNDS, |_| match vcpu.run() {
         Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(()),
         Err(e) => Err(e),
         Ok(()) => Err(std::io::Error::other("immediate_exit was not obeyed")),
@@ -365,7 +268,8 @@ fn exits(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
     Ok(())
 }
 
-/// The cost of exits that take turns in so many VMs: each of them runs after another one on this CPU.
+/// The cost of exits that take turns in so many VMs: each of them runs after another one on this CPU. And
+/// the cost of exits and of VMs beside so many VMs that do nothing.
 fn turns(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Result<()> {
     let file = read_file(payload)?;
     let program = elf::parse(&file).context(payload.display())?;
@@ -383,12 +287,20 @@ fn turns(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
             start_exits(vcpu)?;
             machines.push(machine);
         }
-        let cost = measure(BATCHES, MANY_VMS as u32, |round| {
+        let cost = measure::<BATCHES, _>(MANY_VMS as u32, |round| {
             let machine = &machines[round as usize % many];
             machine.vcpus.first().map_or(Ok(()), run_to_echo)
         })
         .context("KVM_RUN")?;
         table.add(&format!("KVM_RUN to MMIO, by turns in {many} VMs"), cost);
+        let Some(vcpu) = machines.first().and_then(|machine| machine.vcpus.first()) else {
+            continue;
+        };
+        let cost = measure::<BATCHES, _>(ROUNDS, |_| run_to_echo(vcpu)).context("KVM_RUN")?;
+        table.add(&format!("KVM_RUN to MMIO, of one of {many} VMs"), cost);
+        let cost = measure::<BATCHES, _>(1, |_| kvm.create_vm().map(drop));
+        let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
+        table.add(&format!("VM create and close, beside {many} VMs"), cost);
     }
     Ok(())
 }
@@ -419,23 +331,27 @@ fn irqfd(kvm: &Kvm, payload: &Path, irqchip: Irqchip, table: &mut Table) -> Resu
         .map_err(|e| kvm_error("KVM_IRQFD", &e))?;
     let stop = Arc::new(Stop::new()?);
     let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
+    // The vCPU is on the host's first CPU, and this thread on the last.
+    threads.spread(host_cpus()?)?;
+    let here = Pinned::to(host_cpus()? - 1)?;
     // The guest is ready.
     answer.read().context("the guest's answer")?;
-    let cost = measure(BATCHES, ROUNDS, |_| {
+    let cost = measure::<BATCHES, _>(ROUNDS, |_| {
         // The vCPU first falls asleep, if the scheduler has preferred us.
-        std::thread::yield_now();
+        thread::yield_now();
         wake.write(1)?;
         answer.read().map(drop)
     })
     .context("irqfd")?;
+    drop(here);
     stop.end(Ending::Shutdown);
     drop(threads);
     table.add("irqfd wakes, ioeventfd answers", cost);
     Ok(())
 }
 
-/// The cost of waking another vCPU, and of being woken by it, in a machine with so many.
-fn pair(
+/// The measurements of the payload in a machine with so many vCPUs.
+fn several_cpus(
     kvm: &Kvm,
     payload: &Path,
     irqchip: Irqchip,
@@ -444,14 +360,23 @@ fn pair(
 ) -> Result<()> {
     let rows = Arc::clone(table);
     let listener = move |report| match report {
-        Report::Measured(name, cost) => lock(&rows).add(&name, cost),
+        Report::Measured(name, cost) => lock(&rows).add(&format!("{name}, {cpus} vCPUs"), cost),
         report => eprintln!("monitor: the payload told {report:?}"),
     };
-    let wishes = Wishes::new(Mode::Pair, cpus);
+    let host_cpus = host_cpus()?;
+    let skip = match host_cpus {
+        1 => vec!["SGI to a vCPU that runs".to_owned()],
+        _ => Vec::new(),
+    };
+    let wishes = Wishes {
+        skip,
+        ..Wishes::new(Mode::Cpus, cpus)
+    };
     let guest = Guest::new(kvm, payload, cpus, irqchip, wishes, listener)?;
     do_not_poll(&guest.machine.vm)?;
     let stop = Arc::new(Stop::new()?);
     let threads = Threads::start(guest.machine.vcpus, &Arc::new(guest.bus), &stop)?;
+    threads.spread(host_cpus)?;
     let ending = wait(&stop);
     drop(threads);
     match ending {
@@ -486,8 +411,9 @@ fn slots(kvm: &Kvm, table: &mut Table) -> Result<()> {
             ("deleted", slot(0, 0)),
         ];
         for (which, (what, _)) in states.iter().enumerate() {
-            let cost = measure_one_of(BATCHES, which, |n| vm.set_user_memory_region(&states[n].1))
-                .map_err(error)?;
+            let cost =
+                measure_one_of::<BATCHES, _>(which, |n| vm.set_user_memory_region(&states[n].1))
+                    .map_err(error)?;
             let s = if many == 1 { "" } else { "s" };
             table.add(&format!("slot {what}, {many} other{s}"), cost);
         }
@@ -513,15 +439,15 @@ fn free_memory() -> Result<u64> {
 fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
     let create = |_| kvm.create_vm();
     drop(create(0).map_err(|e| kvm_error("KVM_CREATE_VM", &e))?);
-    let cost = measure(BATCHES, 1, |round| create(round).map(drop));
+    let cost = measure::<BATCHES, _>(1, |round| create(round).map(drop));
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
     table.add("VM create and close", cost);
 
     let size = kvm
         .vcpu_mmap_size()
         .map_err(|e| kvm_error("KVM_GET_VCPU_MMAP_SIZE", &e))?;
-    for vcpus in [1, 2, 4] {
-        let cost = measure(BATCHES, 1, |_| {
+    for vcpus in [1, 2, 4, 8] {
+        let cost = measure::<BATCHES, _>(1, |_| {
             let vm = kvm.create_vm()?;
             let vcpus: std::io::Result<Vec<Vcpu>> =
                 (0..vcpus).map(|id| vm.create_vcpu(id, size)).collect();
@@ -534,7 +460,7 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
 
     let mut vms: Vec<Vm> = Vec::with_capacity(MANY_VMS);
     let before = free_memory()?;
-    let cost = measure(MANY_VMS, 1, |round| create(round).map(|vm| vms.push(vm)));
+    let cost = measure::<MANY_VMS, _>(1, |round| create(round).map(|vm| vms.push(vm)));
     let cost = cost.map_err(|e| kvm_error("KVM_CREATE_VM", &e))?;
     let memory = before.saturating_sub(free_memory()?) / MANY_VMS as u64;
     table.add("VM create, 64 kept alive", cost);
@@ -542,7 +468,7 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
 
     let mut fds = Vec::with_capacity(MANY_VMS);
     let before = free_memory()?;
-    let cost = measure(MANY_VMS, 1, |round| {
+    let cost = measure::<MANY_VMS, _>(1, |round| {
         let vm = &vms[round as usize % MANY_VMS];
         kvm::ioctl(vm, uapi::CREATE_VCPU(), 0).map(|fd| fds.push(fd))
     });
@@ -567,7 +493,7 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
             .map_err(|e| kvm_error("KVM_CREATE_VCPU", &e))?;
         vcpus.push((vcpu, init));
     }
-    let cost = measure(MANY_VMS, 1, |round| {
+    let cost = measure::<MANY_VMS, _>(1, |round| {
         let (vcpu, init) = &vcpus[round as usize % MANY_VMS];
         vcpu.init(init)
     });
@@ -578,11 +504,25 @@ fn creation(kvm: &Kvm, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// The number of the host's CPUs.
+fn host_cpus() -> Result<usize> {
+    let cpus = thread::available_parallelism();
+    cpus.map(usize::from).context("the number of CPUs")
+}
+
 fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Measures everything. The file gets the costs as JSON.
+/// Writes the costs to the file that was asked for.
+fn finish(table: &Table, options: &PayloadOptions) -> Result<ExitCode> {
+    if let Some(file) = &options.json {
+        fs::write(file, table.json()).context(file.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures everything, or, on a host with several CPUs, what they do to each other.
 pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     let kvm = open_kvm()?;
     let (payload, irqchip) = (&options.payload, options.irqchip);
@@ -590,6 +530,13 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     Counts::now();
     Table::print_head();
     let shared = Arc::new(Mutex::new(Table::default()));
+    if host_cpus()? > 1 {
+        for cpus in [2, 4, 8] {
+            several_cpus(&kvm, payload, irqchip, cpus, &shared)?;
+        }
+        irqfd(&kvm, payload, irqchip, &mut lock(&shared))?;
+        return finish(&lock(&shared), options);
+    }
     guest(&kvm, payload, irqchip, 1, &shared)?;
     guest(&kvm, payload, irqchip, 500, &shared)?;
     let mut table = lock(&shared);
@@ -600,15 +547,12 @@ pub(crate) fn run(options: &PayloadOptions) -> Result<ExitCode> {
     // Early: what VMs that are gone leave in the kernel's caches would be missing in the memory of new ones.
     creation(&kvm, &mut table)?;
     drop(table);
-    for cpus in [2, 4] {
-        pair(&kvm, payload, irqchip, cpus, &shared)?;
+    for cpus in [2, 4, 8] {
+        several_cpus(&kvm, payload, irqchip, cpus, &shared)?;
     }
     let mut table = lock(&shared);
     irqfd(&kvm, payload, irqchip, &mut table)?;
     turns(&kvm, payload, irqchip, &mut table)?;
     slots(&kvm, &mut table)?;
-    if let Some(file) = &options.json {
-        fs::write(file, table.json()).context(file.display())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    finish(&table, options)
 }

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use meter::{Counts, Event, EVENTS};
+use meter::{cost, Cost, Counts, Event};
 
 /// The instructions of the C implementation (Linux 4.19, a lean build) for the same operation on the same
 /// board, and the cycles that its authors measured on a Cortex-A15 (ASPLOS 2014).
@@ -39,76 +39,6 @@ const PEER: [(&str, Option<u32>, Option<u32>); 22] = [
 /// The row that is not a cost.
 pub(crate) const KIB_OF_A_VM: &str = "KiB of memory for each of them";
 
-/// Cycles of a Cortex-A15 for an event, beside the one that each instruction counts.
-const fn weight(event: Event) -> u32 {
-    match event {
-        Event::Instruction => 1,
-        // Measured: a trap into HYP mode and back (ASPLOS 2014, table 3).
-        Event::Exception => 27,
-        // An exception already.
-        Event::HypReturn => 0,
-        // Measured in sum: 20 of them, by a hypercall with and without the virtual GIC (the same table).
-        Event::Gich | Event::Gicd | Event::Gicc | Event::Gicv | Event::Device => 150,
-        // Estimates of ours.
-        Event::Dmb => 15,
-        Event::Dsb => 30,
-        Event::Isb => 20,
-        Event::Exclusive => 5,
-        Event::DataCache => 10,
-        Event::InstructionCache => 500,
-        Event::Tlb => 30,
-        Event::BranchPredictor => 50,
-        Event::Cp15 => 3,
-    }
-}
-
-/// The cost of an operation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Cost {
-    /// Instructions by the counter of time. Where CPUs sleep, the time of their sleep is in it.
-    pub instructions: u64,
-    /// The number of events of each kind in one round.
-    events: [f64; EVENTS],
-}
-
-impl Cost {
-    /// A cost by its instructions, and the events of so many rounds.
-    pub(crate) fn new(instructions: u64, events: &Counts, rounds: u32) -> Self {
-        let rounds = f64::from(rounds.max(1));
-        Self {
-            instructions,
-            events: events.0.map(|count| count as f64 / rounds),
-        }
-    }
-
-    /// The difference to the cost of another.
-    pub(crate) fn above(&self, other: &Self) -> Self {
-        let mut events = self.events;
-        for (count, less) in events.iter_mut().zip(other.events) {
-            *count = (*count - less).max(0.0);
-        }
-        Self {
-            instructions: self.instructions.saturating_sub(other.instructions),
-            events,
-        }
-    }
-
-    fn of(&self, event: Event) -> f64 {
-        self.events[event as usize]
-    }
-
-    /// Whether the plugin was there to count.
-    fn has_events(&self) -> bool {
-        self.of(Event::Instruction) > 0.0
-    }
-
-    /// The estimate for a Cortex-A15, in cycles.
-    fn cycles(&self) -> f64 {
-        let cost = |event| f64::from(weight(event)) * self.of(event);
-        Event::ALL.into_iter().map(cost).sum()
-    }
-}
-
 /// A row of the table.
 struct Row {
     name: String,
@@ -118,10 +48,11 @@ struct Row {
 }
 
 /// The columns of events.
-const COLUMNS: [(&str, Event); 13] = [
+const COLUMNS: [(&str, Event); 14] = [
     ("HYP", Event::HypReturn),
     ("GICH", Event::Gich),
     ("GICD", Event::Gicd),
+    ("IPI", Event::Ipi),
     ("GICC", Event::Gicc),
     ("GICV", Event::Gicv),
     ("DMB", Event::Dmb),
@@ -201,12 +132,9 @@ impl Table {
 
     /// All as JSON, an operation a line.
     pub(crate) fn json(&self) -> String {
-        let mut text = String::from("{\n  \"weights\": {");
-        for (n, event) in Event::ALL.into_iter().enumerate() {
-            let comma = if n > 0 { ", " } else { "" };
-            let _ = write!(text, "{comma}\"{}\": {}", event.name(), weight(event));
-        }
-        text.push_str("},\n  \"operations\": {\n");
+        let mut text = String::from("{\n  \"weights\": ");
+        let _ = cost::write_weights(&mut text);
+        text.push_str(",\n  \"operations\": {\n");
         for (n, row) in self.rows.iter().enumerate() {
             let comma = if n + 1 < self.rows.len() { "," } else { "" };
             let _ = writeln!(text, "    {:?}: {}{comma}", row.name, row.json());
@@ -222,13 +150,8 @@ impl Row {
         if self.is_amount {
             return format!("{{\"amount\": {}}}", cost.instructions);
         }
-        let mut text = format!("{{\"cost\": {}", cost.instructions);
-        if cost.has_events() {
-            for event in Event::ALL {
-                let _ = write!(text, ", \"{}\": {:.2}", event.name(), cost.of(event));
-            }
-            let _ = write!(text, ", \"cycles\": {:.0}", cost.cycles());
-        }
+        let mut text = String::from("{");
+        let _ = cost.write_json(&mut text);
         let (instructions, cycles) = peer(&self.name);
         for (name, figure) in [("peer", instructions), ("peer cycles", cycles)] {
             if let Some(figure) = figure {
@@ -244,42 +167,12 @@ impl Row {
 mod tests {
     use super::*;
 
-    fn counts(of: &[(Event, u64)]) -> Counts {
-        let mut counts = Counts::NONE;
-        for &(event, count) in of {
-            counts.0[event as usize] = count;
-        }
-        counts
-    }
-
-    #[test]
-    fn cycles_are_a_weighted_sum() {
-        let events = counts(&[
-            (Event::Instruction, 2000),
-            (Event::Gich, 20),
-            (Event::Exception, 10),
-        ]);
-        let cost = Cost::new(200, &events, 10);
-        assert_eq!(cost.cycles(), 200.0 + 2.0 * 150.0 + 27.0);
-    }
-
-    #[test]
-    fn a_difference_is_not_negative() {
-        let more = Cost::new(50, &counts(&[(Event::Instruction, 50)]), 1);
-        let less = Cost::new(60, &counts(&[(Event::Instruction, 10), (Event::Dmb, 1)]), 1);
-        let above = more.above(&less);
-        assert_eq!(above.instructions, 0);
-        assert_eq!(above.of(Event::Instruction), 40.0);
-        assert_eq!(above.of(Event::Dmb), 0.0);
-    }
-
     #[test]
     fn json_has_a_line_for_each_operation() {
         let mut table = Table::default();
-        table.add(
-            "KVM_RUN",
-            Cost::new(5, &counts(&[(Event::Instruction, 5)]), 1),
-        );
+        let mut counts = Counts::NONE;
+        counts.0[Event::Instruction as usize] = 5;
+        table.add("KVM_RUN", Cost::new(5, &counts, 1));
         table.add("without the plugin", Cost::new(6, &Counts::NONE, 1));
         table.add_amount("KiB", 7);
         let json = table.json();

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use kvm::Vm;
-use meter::Counts;
+use meter::{Cost, Counts, EVENTS as KINDS};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::bus::MmioDevice;
-use crate::costs::Cost;
 use crate::layout;
 
 // Registers.
@@ -66,8 +65,8 @@ pub(crate) enum Mode {
     Bench = 1,
     /// Leave the guest by reads of [`ECHO`] for ever.
     Exits = 2,
-    /// Measure how two CPUs wake each other.
-    Pair = 3,
+    /// Measure a machine of several CPUs.
+    Cpus = 3,
     /// Answer each interrupt by a store to [`layout::KICK_BASE`], for ever.
     Answer = 4,
 }
@@ -117,8 +116,8 @@ impl Wishes {
 
 /// Uses floating point. Exits cost some instructions less or more if the host's kernel has turned VFP off
 /// for a thread, which it does when it switches to another one and keeps until the thread uses VFP.
-pub(crate) fn settle() -> u32 {
-    black_box(black_box(1.5_f64) * 2.0) as u32
+pub(crate) fn settle() {
+    black_box(black_box(1.5_f64) * 2.0);
 }
 
 /// A device that is like memory, and counts accesses.
@@ -213,14 +212,14 @@ impl Doorbell {
     /// The payload's measurements.
     fn cost(&self) -> Cost {
         let [address, rounds] = self.events;
-        let mut bytes = [0; meter::EVENTS * 4];
+        let mut bytes = [0; size_of::<Counts>()];
         let read = self
             .memory
             .read_slice(&mut bytes, GuestAddress(address.into()));
-        let mut events = [0; meter::EVENTS];
+        let mut events = [0; KINDS];
         if read.is_ok() {
-            for (count, word) in events.iter_mut().zip(bytes.chunks_exact(4)) {
-                *count = word.try_into().map_or(0, u32::from_le_bytes).into();
+            for (count, number) in events.iter_mut().zip(bytes.chunks_exact(8)) {
+                *count = number.try_into().map_or(0, u64::from_le_bytes);
             }
         }
         Cost::new(self.values[0].into(), &Counts(events), rounds)
@@ -252,7 +251,10 @@ impl MmioDevice for Doorbell {
             HOST_MIDR => self.wishes.host_midr,
             WINDOW_READS => self.window_reads.load(Ordering::Relaxed),
             WINDOW_WRITES => self.window_writes.load(Ordering::Relaxed),
-            SETTLE => settle(),
+            SETTLE => {
+                settle();
+                0
+            }
             _ => {
                 let at = offset.wrapping_sub(SCRATCH) as usize;
                 let bytes = at

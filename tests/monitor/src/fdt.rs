@@ -19,6 +19,8 @@ pub(crate) struct Description<'a> {
     pub initrd: Option<Range<u64>>,
     pub virtio_devices: u32,
     pub has_pmu: bool,
+    /// The frequency of the timer, where CNTFRQ does not tell.
+    pub timer_frequency: Option<u32>,
     pub seed: [u8; 32],
 }
 
@@ -93,6 +95,9 @@ fn write(machine: &Description<'_>) -> FdtWriterResult<Vec<u8>> {
     fdt.property_string("compatible", "arm,armv7-timer")?;
     fdt.property_array_u32("interrupts", &interrupts)?;
     fdt.property_null("always-on")?;
+    if let Some(frequency) = machine.timer_frequency {
+        fdt.property_u32("clock-frequency", frequency)?;
+    }
     fdt.end_node(timer)?;
 
     if machine.has_pmu {
@@ -165,6 +170,7 @@ mod tests {
             initrd: Some(0x8800_0000..0x8810_0000),
             virtio_devices: 1,
             has_pmu: true,
+            timer_frequency: None,
             seed: [7; 32],
         })
         .unwrap();

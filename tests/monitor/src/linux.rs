@@ -125,6 +125,12 @@ fn seed() -> [u8; 32] {
     seed
 }
 
+/// The frequency of the host's timer, if the host's device tree has to tell it. It is the guest's, too.
+fn timer_frequency() -> Option<u32> {
+    let cell = std::fs::read("/proc/device-tree/timer/clock-frequency").ok()?;
+    cell.try_into().ok().map(u32::from_be_bytes)
+}
+
 type Loop = EventManager<Box<dyn MutEventSubscriber>>;
 
 fn add_disks(
@@ -252,6 +258,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
         initrd: placement.initrd,
         virtio_devices: options.disks.len() as u32,
         has_pmu: machine.has_pmu,
+        timer_frequency: timer_frequency(),
         seed: seed(),
     })?;
     memory.write(placement.fdt, &tree)?;

@@ -26,8 +26,8 @@ run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leav
          then read and turned off, or its vCPUs pause while the memory moves elsewhere and back.
 payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
          by how their names begin.
-bench    measures what operations cost, in instructions under QEMU's -icount. --json writes the
-         costs to a file, too.";
+bench    measures what operations cost, in instructions under QEMU's -icount, or, on a host with
+         several CPUs, what these do to each other. --json writes the costs to a file, too.";
 
 /// The kernel's command line, unless the user gives another.
 const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon";

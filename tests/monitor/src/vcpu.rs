@@ -3,6 +3,7 @@
 //! Virtual CPUs: one thread each, which runs the guest and answers its exits.
 
 use std::io::ErrorKind;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -180,6 +181,41 @@ pub(crate) fn run(vcpu: &Vcpu, bus: &Bus, stop: &Stop) {
     }
 }
 
+/// A set of one of the host's CPUs.
+fn only(cpu: usize) -> libc::cpu_set_t {
+    // SAFETY: A set of bits, of which none is set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: The set is ours.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    set
+}
+
+/// Keeps the thread that makes it on one of the host's CPUs, until it goes.
+pub(crate) struct Pinned {
+    before: libc::cpu_set_t,
+}
+
+impl Pinned {
+    pub(crate) fn to(cpu: usize) -> Result<Self> {
+        let mut before = only(cpu);
+        // SAFETY: The callee writes a structure of this size.
+        let result = unsafe { libc::sched_getaffinity(0, size_of_val(&before), &mut before) };
+        let set = only(cpu);
+        // SAFETY: The callee reads a structure of this size.
+        if result < 0 || unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } < 0 {
+            return Err(std::io::Error::last_os_error()).context("the CPUs of a thread");
+        }
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: The callee reads a structure of this size. The set is the one that there was.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
+    }
+}
+
 /// The threads of a machine's vCPUs.
 pub(crate) struct Threads {
     threads: Vec<(Arc<Vcpu>, JoinHandle<()>)>,
@@ -208,6 +244,21 @@ impl Threads {
 }
 
 impl Threads {
+    /// Keeps each vCPU on one of so many CPUs of the host, the first on the first.
+    pub(crate) fn spread(&self, host_cpus: usize) -> Result<()> {
+        for (id, (_, thread)) in self.threads.iter().enumerate() {
+            let set = only(id % host_cpus.max(1));
+            // SAFETY: The thread has not been joined, and the callee reads a structure of this size.
+            let error = unsafe {
+                libc::pthread_setaffinity_np(thread.as_pthread_t(), size_of_val(&set), &set)
+            };
+            if error != 0 {
+                return Err(std::io::Error::from_raw_os_error(error)).context("the CPUs of a vCPU");
+            }
+        }
+        Ok(())
+    }
+
     /// Brings all vCPUs out of the guest, and gives them back, if the guest has not come to its
     /// end meanwhile. The state of each is complete.
     pub(crate) fn pause(mut self) -> Option<Vec<Vcpu>> {

@@ -2,18 +2,17 @@
 
 //! The cost of operations, in instructions and in events that are costly on real hardware.
 //!
-//! Under QEMU's `-icount shift=0` an instruction takes a nanosecond of virtual time. So the
-//! counter, with its tick of 16 ns, counts instructions, those of the hypervisor and the host
-//! included. A plugin of the emulator counts the events (`tools/meter`).
+//! `tools/meter` counts them, those of the hypervisor and the host included.
 
 use core::arch::asm;
+use core::convert::Infallible;
 use core::hint::black_box;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use meter::{Counts, Event, EVENTS};
+use meter::{batch, Counts, Event, Total, BATCHES, ROUNDS, SLEEPS};
 
-use crate::check::{Failure, Outcome};
+use crate::check::{ensure, Outcome};
 use crate::cpu;
 use crate::doorbell;
 use crate::gic;
@@ -21,13 +20,7 @@ use crate::psci;
 use crate::smp;
 use crate::timer;
 
-/// Operations are measured in batches of so many rounds, and the median batch is reported: now and
-/// then the host does something for itself, such as a tick, which hits some batches and not others.
-const ROUNDS: u32 = 32;
-const BATCHES: usize = 17;
-/// A sleep is a batch by itself: while the CPU is idle, the host finds much to do for itself.
-const SLEEPS: usize = 65;
-const INSTRUCTIONS_PER_TICK: u32 = 16;
+const INSTRUCTIONS_PER_TICK: u32 = batch::INSTRUCTIONS_PER_TICK as u32;
 const SGI: u32 = 5;
 
 /// The wait of 1,600 instructions, and the one of 16,000.
@@ -47,50 +40,9 @@ const RESIDENT_TOUCHES: usize = 2;
 const PAGES: u32 = 1024;
 const PAGE_SIZE: usize = 4096;
 
-/// The cost of some rounds of an operation: ticks, and events of each kind.
-#[inline(always)]
-fn batch(rounds: u32, mut operation: impl FnMut(u32)) -> (u32, [u32; EVENTS]) {
-    // The events around the counter, so that the ticks are those of the operation alone.
-    let before = Counts::now();
-    let start = cpu::counter();
-    for round in 0..rounds {
-        operation(black_box(round));
-    }
-    let ticks = cpu::counter().wrapping_sub(start) as u32;
-    let events = Counts::now().since(&before);
-    (ticks, events.0.map(|count| count as u32))
-}
-
-fn median<const N: usize>(mut values: [u32; N]) -> u32 {
-    values.sort_unstable();
-    values.get(N / 2).copied().unwrap_or(0)
-}
-
-/// The cost of the median batch: in ticks, and of each kind of events the number in the batch that is the
-/// median by that number.
-#[inline(always)]
-fn medians<const N: usize>(
-    rounds: u32,
-    mut prepare: impl FnMut(),
-    mut operation: impl FnMut(usize, u32),
-) -> (u32, [u32; EVENTS]) {
-    let mut ticks = [0; N];
-    let mut events = [[0; N]; EVENTS];
-    for n in 0..N {
-        doorbell::settle();
-        prepare();
-        let (time, counts) = batch(rounds, |round| operation(n, round));
-        ticks[n] = time;
-        for (all, count) in events.iter_mut().zip(counts) {
-            all[n] = count;
-        }
-    }
-    (median(ticks), events.map(median))
-}
-
 /// The cost of a round of an operation, without the loop around it.
 #[inline(always)]
-fn cost<const N: usize>(rounds: u32, operation: impl FnMut(u32)) -> doorbell::Cost {
+fn cost<const N: usize>(rounds: u32, operation: impl FnMut(u32)) -> Total {
     cost_after::<N>(rounds, || {}, operation)
 }
 
@@ -100,20 +52,13 @@ fn cost_after<const N: usize>(
     rounds: u32,
     prepare: impl FnMut(),
     mut operation: impl FnMut(u32),
-) -> doorbell::Cost {
-    // The loop around is measured as often, since an interrupt may hit it as well.
-    let (around, events_around) = medians::<N>(rounds, || {}, |_, _| {});
-    let (ticks, mut events) = medians::<N>(rounds, prepare, |n, round| {
-        operation(n as u32 * rounds + round);
+) -> Total {
+    let cost = meter::measure::<N, Infallible>(rounds, doorbell::settle, prepare, |round| {
+        operation(round);
+        Ok(())
     });
-    let instructions = ticks.saturating_sub(around) * INSTRUCTIONS_PER_TICK;
-    for (count, around) in events.iter_mut().zip(events_around) {
-        *count = count.saturating_sub(around);
-    }
-    doorbell::Cost {
-        instructions: (instructions + rounds / 2) / rounds,
-        events,
-        rounds,
+    match cost {
+        Ok(cost) => cost,
     }
 }
 
@@ -174,7 +119,7 @@ fn ends_of_interrupts() {
         |_| gic::end(acknowledge(SGI)),
     );
     // It takes less than a tick of the counter, so only the plugin can count it.
-    cost.instructions = cost.events[Event::Instruction as usize];
+    cost.instructions = cost.events.of(Event::Instruction);
     doorbell::measured("ACK and EOI", &cost);
 
     gic::write(gic::GICC_CTLR, gic::CTLR_ENABLE | gic::CTLR_EOI_MODE);
@@ -231,28 +176,71 @@ fn answer_pings(_: usize) -> Outcome {
     }
 }
 
-/// Measures how long it takes to wake another CPU, and to be woken by it.
-pub(crate) fn run_pair() {
-    let name = match doorbell::cpus() {
-        2 => "wake-up of a vCPU and back, 2 vCPUs",
-        4 => "wake-up of a vCPU and back, 4 vCPUs",
-        _ => "wake-up of a vCPU and back, 8 vCPUs",
-    };
-    if let Err(failure) = smp::start_all() {
-        return doorbell::fail(name, &failure);
+/// Whether the second CPU shall come to an end with its answers.
+static ENOUGH: AtomicBool = AtomicBool::new(false);
+
+/// Answers pings without a sleep, until there are enough.
+fn answer_running(cpu: usize) -> Outcome {
+    let mut seen = gic::taken(cpu, PING);
+    ANSWERS.store(true, Ordering::SeqCst);
+    loop {
+        while gic::taken(cpu, PING) == seen {
+            if ENOUGH.load(Ordering::Relaxed) {
+                ANSWERS.store(false, Ordering::SeqCst);
+                return Ok(());
+            }
+        }
+        seen = seen.wrapping_add(1);
+        gic::send_sgi(1, PONG);
     }
-    smp::start_work(1, answer_pings);
-    if !timer::wait_until(|| ANSWERS.load(Ordering::SeqCst)) {
-        let what = "the second CPU does not begin";
-        return doorbell::fail(name, &Failure { what, values: [0; 3] });
+}
+
+/// Has the second CPU answer pings.
+fn start_answers(answer: fn(usize) -> Outcome) -> Outcome {
+    smp::start_work(1, answer);
+    let answers = timer::wait_until(|| ANSWERS.load(Ordering::SeqCst));
+    ensure(answers, "the second CPU does not begin", [0; 3])
+}
+
+/// Measures a machine of several CPUs. The monitor adds their number to the names.
+fn several_cpus() -> Outcome {
+    const RUNNING: &str = "SGI to a vCPU that runs, and back";
+    smp::start_all()?;
+    measure("hypercall", |_| {
+        black_box(psci::version());
+    });
+    measure("distributor read", |_| {
+        black_box(gic::distributor_type());
+    });
+    measure("MMIO read by the monitor", |_| {
+        black_box(doorbell::echo());
+    });
+    // Where the two CPUs share one of the host, each would spin until the host's next tick.
+    if doorbell::is_wanted(RUNNING) {
+        start_answers(answer_running)?;
+        measure(RUNNING, |_| {
+            let before = gic::taken(0, PONG);
+            gic::send_sgi(1 << 1, PING);
+            spin_until_taken(PONG, before);
+        });
+        ENOUGH.store(true, Ordering::Relaxed);
+        smp::end_work(1)?;
     }
+    start_answers(answer_pings)?;
     cpu::disable_interrupts();
     let round = |_| {
         gic::send_sgi(1 << 1, PING);
         sleep_until(PONG);
     };
     (0..8).for_each(round);
-    doorbell::measured(name, &cost::<BATCHES>(ROUNDS, round));
+    measure("wake-up of a vCPU and back", round);
+    Ok(())
+}
+
+pub(crate) fn run_several_cpus() {
+    if let Err(failure) = several_cpus() {
+        doorbell::fail("costs with several CPUs", &failure);
+    }
 }
 
 /// Answers each interrupt of the monitor by a store that the monitor hears of.
@@ -317,9 +305,9 @@ pub(crate) fn run() {
         }
     });
     doorbell::measured("timer, WFI", &sleep);
-    let beyond = doorbell::Cost {
-        instructions: sleep.instructions - LONG_WAIT * INSTRUCTIONS_PER_TICK,
-        events: [0; EVENTS],
+    let beyond = Total {
+        instructions: sleep.instructions - u64::from(LONG_WAIT * INSTRUCTIONS_PER_TICK),
+        events: Counts::NONE,
         rounds: 1,
     };
     doorbell::measured("timer, WFI, beyond the wait", &beyond);

@@ -4,6 +4,8 @@
 //! its questions. `tests/monitor/src/doorbell.rs` is the other side. Without a monitor, reports are
 //! printed.
 
+use meter::Total;
+
 use crate::board;
 use crate::check::Failure;
 use crate::io;
@@ -39,7 +41,7 @@ const COMMAND_FAILED: u32 = 3;
 
 pub(crate) const MODE_BENCH: u32 = 1;
 pub(crate) const MODE_EXITS: u32 = 2;
-pub(crate) const MODE_PAIR: u32 = 3;
+pub(crate) const MODE_CPUS: u32 = 3;
 pub(crate) const MODE_ANSWER: u32 = 4;
 
 /// The result of a read of the echo register.
@@ -170,23 +172,15 @@ pub(crate) fn settle() {
     }
 }
 
-/// The cost of an operation.
-pub(crate) struct Cost {
-    pub instructions: u32,
-    /// The number of events of each kind in so many rounds.
-    pub events: [u32; meter::EVENTS],
-    pub rounds: u32,
-}
-
 /// Reports what an operation costs.
-pub(crate) fn measured(name: &str, cost: &Cost) {
+pub(crate) fn measured(name: &str, cost: &Total) {
     if board::is_guest() {
-        write(EVENTS, cost.events.as_ptr() as u32);
+        write(EVENTS, cost.events.0.as_ptr() as u32);
         write(ROUNDS, cost.rounds);
-        command(name, cost.instructions, COMMAND_MEASURED);
+        command(name, cost.instructions as u32, COMMAND_MEASURED);
     } else {
         print(&[name]);
-        print_number(cost.instructions);
+        print_number(cost.instructions as u32);
         print(&["\n"]);
     }
 }

@@ -58,7 +58,7 @@ mod entry {
         match doorbell::mode() {
             doorbell::MODE_BENCH => bench::run(),
             doorbell::MODE_EXITS => doorbell::read_for_ever(),
-            doorbell::MODE_PAIR => bench::run_pair(),
+            doorbell::MODE_CPUS => bench::run_several_cpus(),
             doorbell::MODE_ANSWER => bench::answer_for_ever(),
             _ => checks::run(),
         }

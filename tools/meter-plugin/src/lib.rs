@@ -6,7 +6,8 @@
 //! neither what the machine does nor, under `-icount`, its time. It counts the whole machine: programs, the
 //! kernel, HYP mode and guests, of all CPUs.
 //!
-//! The emulator is slower while it counts, so the plugin begins with the first question.
+//! The emulator is slower while it counts, so the plugin begins with the first question, and counts no more when a
+//! program says that it has asked enough, until the next question.
 //!
 //! A conditional instruction counts whether its condition holds or not, except for accesses to devices.
 
@@ -31,6 +32,10 @@ static BOARD: AtomicPtr<Scoreboard> = AtomicPtr::new(ptr::null_mut());
 /// R0, and a buffer for it.
 static R0: AtomicPtr<Register> = AtomicPtr::new(ptr::null_mut());
 static BUFFER: AtomicPtr<ByteArray> = AtomicPtr::new(ptr::null_mut());
+
+/// The place of GICD_SGIR in the distributor, which begins with a page (IHI 0048B table 4-1).
+const GICD_SGIR: u64 = 0xf00;
+const PAGE_SIZE: u64 = 0x1000;
 
 /// The emulator's name for this plugin, and whether it counts.
 static ID: AtomicU64 = AtomicU64::new(0);
@@ -69,6 +74,10 @@ unsafe extern "C" fn accessed(cpu: c_uint, info: u32, address: u64, _: *mut c_vo
             device(CStr::from_ptr(name))
         };
         qemu::qemu_plugin_u64_add(entry(event), cpu, 1);
+        // It is alone in its word, and can only be written.
+        if event == Event::Gicd && address % PAGE_SIZE == GICD_SGIR {
+            qemu::qemu_plugin_u64_add(entry(Event::Ipi), cpu, 1);
+        }
     }
 }
 
@@ -77,14 +86,25 @@ unsafe extern "C" fn took_exception(cpu: c_uint, _: c_int, _: u64, _: u64, _: *m
     unsafe { qemu::qemu_plugin_u64_add(entry(Event::Exception), cpu, 1) };
 }
 
+/// Begins to count, or does not count from here on. Gives whether it has counted before.
+fn set_counting(counts: bool) -> bool {
+    let before = COUNTS.swap(counts, Ordering::Relaxed);
+    if before != counts {
+        // SAFETY: The emulator throws all translations away, and calls that when no CPU runs.
+        unsafe { qemu::qemu_plugin_reset(ID.load(Ordering::Relaxed), register, ptr::null_mut()) };
+    }
+    before
+}
+
+/// A program has asked enough.
+unsafe extern "C" fn ended(_: c_uint, _: *mut c_void) {
+    set_counting(false);
+}
+
 /// A program asks for the counts.
 unsafe extern "C" fn asked(_: c_uint, _: *mut c_void) {
-    if !COUNTS.swap(true, Ordering::Relaxed) {
-        // SAFETY: The emulator throws all translations away, and calls that when no CPU runs.
-        return unsafe {
-            let id = ID.load(Ordering::Relaxed);
-            qemu::qemu_plugin_reset(id, begin, ptr::null_mut());
-        };
+    if !set_counting(true) {
+        return;
     }
     let buffer = BUFFER.load(Ordering::Relaxed);
     // SAFETY: The buffer is ours, and one CPU at a time is emulated where programs ask. The emulator writes
@@ -142,16 +162,21 @@ unsafe extern "C" fn translated(block: *mut Block, _: *mut c_void) {
                     1,
                 );
             };
+            let call = |callback, registers| {
+                let data = ptr::null_mut();
+                qemu::qemu_plugin_register_vcpu_insn_exec_cb(
+                    instruction,
+                    callback,
+                    registers,
+                    data,
+                );
+            };
             add(Event::Instruction);
             match kind(set, word, len) {
                 Kind::Other => {}
                 Kind::Event(event) => add(event),
-                Kind::Question => qemu::qemu_plugin_register_vcpu_insn_exec_cb(
-                    instruction,
-                    asked,
-                    qemu::CB_R_REGS,
-                    ptr::null_mut(),
-                ),
+                Kind::Question => call(asked, qemu::CB_R_REGS),
+                Kind::End => call(ended, qemu::CB_NO_REGS),
             }
             if counts {
                 qemu::qemu_plugin_register_vcpu_mem_cb(
@@ -184,13 +209,15 @@ unsafe extern "C" fn started(_: c_uint, _: *mut c_void) {
     }
 }
 
-/// Begins to count: nothing is translated yet.
-unsafe extern "C" fn begin(_: *mut c_void) {
+/// Looks at what is translated from here on: nothing is yet.
+unsafe extern "C" fn register(_: *mut c_void) {
     let (id, data) = (ID.load(Ordering::Relaxed), ptr::null_mut());
     // SAFETY: The callbacks have the types that this version of the interface wants.
     unsafe {
         qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated, data);
-        qemu::qemu_plugin_register_vcpu_discon_cb(id, qemu::DISCON_ALL, took_exception, data);
+        if COUNTS.load(Ordering::Relaxed) {
+            qemu::qemu_plugin_register_vcpu_discon_cb(id, qemu::DISCON_ALL, took_exception, data);
+        }
     }
 }
 
@@ -215,7 +242,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         );
         BUFFER.store(qemu::g_byte_array_new(), Ordering::Relaxed);
         qemu::qemu_plugin_register_vcpu_init_cb(id, started, ptr::null_mut());
-        qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated, ptr::null_mut());
+        register(ptr::null_mut());
     }
     0
 }

@@ -4,8 +4,10 @@
 
 use crate::Event;
 
-/// The hint that asks for counts: one that the architecture has not allocated, which does nothing.
-const HINT: u32 = 0x51;
+/// The hint that asks for counts, and the one that ends the count. The architecture has not allocated them, and
+/// they do nothing.
+const ASK: u32 = 0x51;
+const END: u32 = 0x52;
 
 /// What an instruction counts as, beside one more instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub enum Kind {
     Event(Event),
     /// A program's question for the counts.
     Question,
+    /// A program does not ask again for a while.
+    End,
 }
 
 /// The two instruction sets.
@@ -98,8 +102,10 @@ fn arm(word: u32) -> Kind {
         return Kind::Other;
     }
     let always = word & 0x0fff_ffff;
-    if always == 0x0320_f000 | HINT {
+    if always == 0x0320_f000 | ASK {
         Kind::Question
+    } else if always == 0x0320_f000 | END {
+        Kind::End
     } else if always == 0x0160_006e {
         Kind::Event(Event::HypReturn)
     } else if always & 0x0f80_0ff0 == 0x0180_0f90 {
@@ -118,8 +124,10 @@ fn arm(word: u32) -> Kind {
 fn thumb(word: u32) -> Kind {
     if word & 0xffff_ff80 == 0xf3bf_8f00 {
         barrier(word)
-    } else if word == 0xf3af_8000 | HINT {
+    } else if word == 0xf3af_8000 | ASK {
         Kind::Question
+    } else if word == 0xf3af_8000 | END {
+        Kind::End
     } else if word == 0xf3de_8f00 {
         Kind::Event(Event::HypReturn)
     } else if word & 0xffe0_0000 == 0xe840_0000 || word & 0xffe0_00c0 == 0xe8c0_0040 {
@@ -138,7 +146,7 @@ mod tests {
     use super::*;
 
     /// Words as the GNU assembler makes them; those of Thumb as it prints them, first halfword first.
-    const CASES: [(&str, u32, u32, Kind); 25] = [
+    const CASES: [(&str, u32, u32, Kind); 26] = [
         ("dmb ish", 0xf57f_f05b, 0xf3bf_8f5b, Kind::Event(Event::Dmb)),
         ("dsb sy", 0xf57f_f04f, 0xf3bf_8f4f, Kind::Event(Event::Dsb)),
         ("isb sy", 0xf57f_f06f, 0xf3bf_8f6f, Kind::Event(Event::Isb)),
@@ -226,6 +234,7 @@ mod tests {
             Kind::Event(Event::HypReturn),
         ),
         ("hint #0x51", 0xe320_f051, 0xf3af_8051, Kind::Question),
+        ("hint #0x52", 0xe320_f052, 0xf3af_8052, Kind::End),
         ("mcr p14", 0xee07_0e10, 0xee07_0e10, Kind::Other),
         ("ldr r3, [r2]", 0xe592_3000, 0xf8d2_3000, Kind::Other),
         ("bl", 0xeb00_0000, 0xf000_f800, Kind::Other),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The events of the emulated machine that `tools/meter-plugin` counts for the benchmark, and how a
-//! program on that machine asks for the counts.
+//! The events of the emulated machine that `tools/meter-plugin` counts for the benchmarks, how a program on
+//! that machine asks for the counts, and how it measures an operation by them.
 //!
 //! A program asks by an instruction that does nothing on any other machine: a hint that the
 //! architecture has not allocated, with the address of a [`Counts`] in R0. The plugin writes the counts
@@ -10,7 +10,12 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod batch;
+pub mod cost;
 pub mod instruction;
+
+pub use batch::{measure, Batch, Total, BATCHES, ROUNDS, SLEEPS};
+pub use cost::Cost;
 
 /// Declares the kinds of events, in the order of their counts.
 macro_rules! events {
@@ -50,6 +55,9 @@ events! {
     Gich "gich",
     /// Accesses to the GIC's distributor.
     Gicd "gicd",
+    /// Interrupts that a CPU has sent to another one or to itself: stores to GICD_SGIR, which are among the
+    /// accesses to the distributor, too.
+    Ipi "ipis",
     /// Accesses to the GIC's CPU interface.
     Gicc "gicc",
     /// Accesses to the GIC's virtual CPU interface.
@@ -101,6 +109,17 @@ impl Counts {
             );
         }
         counts
+    }
+
+    /// Tells that nobody asks for a while. The emulator is faster while it does not count, and counts on from
+    /// the next question.
+    #[inline(always)]
+    pub fn end() {
+        #[cfg(target_arch = "arm")]
+        // SAFETY: The instruction does nothing.
+        unsafe {
+            core::arch::asm!(".inst 0xe320f052", options(nomem, nostack, preserves_flags));
+        }
     }
 
     /// The events of one kind.

@@ -63,6 +63,28 @@ const VMS: [(&str, &str); 4] = [
     ("2 vCPUs", "VM create and close, 2 vCPUs"),
     ("4 vCPUs", "VM create and close, 4 vCPUs"),
 ];
+/// More rows of these plots, which older files do not have.
+const MORE_RUN: [(&str, &str); 2] = [
+    ("one of 8 VMs", "KVM_RUN to MMIO, of one of 8 VMs"),
+    ("one of 64 VMs", "KVM_RUN to MMIO, of one of 64 VMs"),
+];
+const MORE_VMS: [(&str, &str); 3] = [
+    ("8 vCPUs", "VM create and close, 8 vCPUs"),
+    ("beside 8 VMs", "VM create and close, beside 8 VMs"),
+    ("beside 64 VMs", "VM create and close, beside 64 VMs"),
+];
+
+/// The machines that do ordinary work, and the one that they are compared with.
+const GUESTS: [&str; 3] = ["1 vCPU", "2 vCPUs", "4 vCPUs"];
+const NATIVE: &str = "native";
+/// The same on two CPUs of the host.
+const TWO_CPUS: &str = "2 host CPUs, ";
+/// What vCPUs on two CPUs of the host do to each other, and the numbers of vCPUs.
+const ACROSS: [&str; 2] = [
+    "SGI to a vCPU that runs, and back",
+    "wake-up of a vCPU and back",
+];
+const VCPUS: [&str; 3] = ["2 vCPUs", "4 vCPUs", "8 vCPUs"];
 
 const HERE: &str = "here";
 const PEER: &str = "C peer";
@@ -136,15 +158,140 @@ impl Costs<'_> {
     }
 }
 
+/// The kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Operations.
+    Costs,
+    /// Ordinary work.
+    Work,
+    /// Both on two CPUs of the host.
+    TwoCpus,
+}
+
+impl Kind {
+    /// By its name, which is the file's, too.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "costs" => Some(Self::Costs),
+            "work" => Some(Self::Work),
+            "two-cpus" => Some(Self::TwoCpus),
+            _ => None,
+        }
+    }
+}
+
 /// The plots of a file, or what it does not have.
-pub(crate) fn charts(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
-    let Some(operations) = file.get("operations").and_then(Value::as_object) else {
-        return Err(vec!["operations".into()]);
-    };
-    let mut costs = Costs {
-        operations,
-        missing: Vec::new(),
-    };
+pub(crate) fn charts(kind: Kind, file: &Value) -> Result<Vec<Chart>, Vec<String>> {
+    match kind {
+        Kind::Costs => costs(file),
+        Kind::Work => work(file),
+        Kind::TwoCpus => two_cpus(file),
+    }
+}
+
+/// The kinds of work of a file, by those of the native machine.
+fn kinds_of_work<'a>(operations: &'a Map<String, Value>, machine: &str) -> Vec<&'a str> {
+    let names = operations.keys();
+    names
+        .filter_map(|name| name.strip_prefix(machine)?.strip_prefix(": "))
+        .collect()
+}
+
+fn operations(file: &Value) -> Result<Costs<'_>, Vec<String>> {
+    match file.get("operations").and_then(Value::as_object) {
+        None => Err(vec!["operations".into()]),
+        Some(operations) => Ok(Costs {
+            operations,
+            missing: Vec::new(),
+        }),
+    }
+}
+
+/// The plot of ordinary work.
+fn work(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
+    let mut costs = operations(file)?;
+    let rows = kinds_of_work(costs.operations, NATIVE)
+        .into_iter()
+        .map(|work| Row {
+            label: work.into(),
+            values: GUESTS
+                .iter()
+                .map(|guest| costs.need(&format!("{guest}: {work}"), &["ratio"]))
+                .map(|ratio| ratio.map(|ratio| ratio * 100.0))
+                .collect(),
+        })
+        .collect();
+    if !costs.missing.is_empty() {
+        return Err(costs.missing);
+    }
+    Ok(vec![Chart {
+        name: "work-ratios",
+        title: "Ordinary work in a guest, on one CPU of the host",
+        unit: "percent of the instructions of the same work on the host",
+        scale: Scale::Linear,
+        series: GUESTS.into(),
+        rows,
+    }])
+}
+
+/// The plots of two CPUs of the host.
+fn two_cpus(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
+    let mut costs = operations(file)?;
+    let machine = format!("{TWO_CPUS}{NATIVE}");
+    let works = kinds_of_work(costs.operations, &machine)
+        .into_iter()
+        .map(|work| Row {
+            label: work.into(),
+            values: GUESTS
+                .iter()
+                .map(|guest| costs.need(&format!("{TWO_CPUS}{guest}: {work}"), &["hyp"]))
+                .map(|returns| returns.map(|returns| returns * 100.0))
+                .collect(),
+        })
+        .collect();
+    let across = ACROSS
+        .iter()
+        .flat_map(|what| VCPUS.map(|vcpus| format!("{what}, {vcpus}")))
+        .map(|name| Row {
+            values: ["hyp", "ipis", "gich"]
+                .iter()
+                .map(|event| costs.need(&name, &[event]))
+                .collect(),
+            label: name,
+        })
+        .collect();
+    if !costs.missing.is_empty() {
+        return Err(costs.missing);
+    }
+    Ok(vec![
+        Chart {
+            name: "two-cpus-work",
+            title: "Ordinary work in a guest, on two CPUs of the host",
+            unit: "returns from HYP mode in 100 operations",
+            scale: Scale::Linear,
+            series: GUESTS.into(),
+            rows: works,
+        },
+        Chart {
+            name: "two-cpus-interrupts",
+            title: "Two vCPUs on two CPUs of the host",
+            unit: "events for each time there and back",
+            scale: Scale::Linear,
+            series: vec![
+                "returns from HYP mode",
+                "IPIs of the host",
+                "accesses to GICH",
+            ],
+            rows: across,
+        },
+    ])
+}
+
+/// The plots of operations.
+fn costs(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
+    let mut costs = operations(file)?;
+    let operations = costs.operations;
     for operation in MAIN {
         costs.need(operation, &["peer"]);
     }
@@ -181,7 +328,12 @@ pub(crate) fn charts(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
             .map(|(label, operation)| costs.beside_peer(label, operation))
             .collect()
     };
-    let (run, vms) = (rows(&RUN), rows(&VMS));
+    let (mut run, mut vms) = (rows(&RUN), rows(&VMS));
+    let there = |(_, name): &(&str, &str)| operations.contains_key(*name);
+    let more_run: Vec<_> = MORE_RUN.into_iter().filter(there).collect();
+    let more_vms: Vec<_> = MORE_VMS.into_iter().filter(there).collect();
+    run.extend(rows(&more_run));
+    vms.extend(rows(&more_vms));
     if !costs.missing.is_empty() {
         return Err(costs.missing);
     }
@@ -233,9 +385,24 @@ pub(crate) fn charts(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
 pub(crate) mod tests {
     use super::*;
 
-    /// The baseline.
-    pub(crate) fn baseline() -> Value {
-        serde_json::from_str(include_str!("../../../tests/board/costs.json")).unwrap()
+    /// The baselines.
+    pub(crate) const BASELINES: [(Kind, &str); 3] = [
+        (Kind::Costs, include_str!("../../../tests/board/costs.json")),
+        (Kind::Work, include_str!("../../../tests/board/work.json")),
+        (
+            Kind::TwoCpus,
+            include_str!("../../../tests/board/two-cpus.json"),
+        ),
+    ];
+
+    /// The plots of all baselines.
+    pub(crate) fn all() -> Vec<Chart> {
+        let charts = |(kind, text)| charts(kind, &serde_json::from_str(text).unwrap()).unwrap();
+        BASELINES.into_iter().flat_map(charts).collect()
+    }
+
+    fn baseline() -> Value {
+        serde_json::from_str(BASELINES[0].1).unwrap()
     }
 
     /// The baseline without an operation, or without one of its figures.
@@ -271,19 +438,19 @@ pub(crate) mod tests {
             ),
             ("ACK and EOI", "\"ACK and EOI\": cycles"),
         ] {
-            let missing = charts(&without(operation, None)).unwrap_err();
+            let missing = costs(&without(operation, None)).unwrap_err();
             assert!(
                 missing.iter().any(|m| m == line),
                 "{operation}: {missing:?}"
             );
         }
-        assert_eq!(charts(&Value::Null), Err(vec!["operations".into()]));
+        assert_eq!(costs(&Value::Null), Err(vec!["operations".into()]));
     }
 
     #[test]
     fn all_that_is_missing_is_named_once() {
         let file = serde_json::json!({ "operations": {} });
-        let missing = charts(&file).unwrap_err();
+        let missing = costs(&file).unwrap_err();
         assert!(missing.contains(&"\"vCPU init\": peer".into()));
         assert!(missing.contains(&"\"ACK and EOI\": peer cycles".into()));
         assert!(missing.contains(&"\"slot deleted, 0 others\": instructions or cost".into()));
@@ -295,20 +462,19 @@ pub(crate) mod tests {
 
     #[test]
     fn a_missing_figure_is_named() {
-        let missing =
-            charts(&without("hypercall (PSCI_VERSION)", Some("peer cycles"))).unwrap_err();
+        let missing = costs(&without("hypercall (PSCI_VERSION)", Some("peer cycles"))).unwrap_err();
         assert_eq!(missing, ["\"hypercall (PSCI_VERSION)\": peer cycles"]);
-        let missing = charts(&without("vCPU init", Some("peer"))).unwrap_err();
+        let missing = costs(&without("vCPU init", Some("peer"))).unwrap_err();
         assert_eq!(missing, ["\"vCPU init\": peer"]);
         // The clock will do, without the plugin.
-        assert!(charts(&without("vCPU init", Some("instructions"))).is_ok());
+        assert!(costs(&without("vCPU init", Some("instructions"))).is_ok());
     }
 
     #[test]
     fn a_new_figure_of_the_peer_is_shown() {
         let mut file = baseline();
         file["operations"]["something new"] = serde_json::json!({ "cost": 12, "peer": 34 });
-        let charts = charts(&file).unwrap();
+        let charts = costs(&file).unwrap();
         let row = charts[0]
             .rows
             .iter()
@@ -322,8 +488,36 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_machine_that_lacks_work_is_named() {
+        for (kind, machine) in [
+            (Kind::Work, "4 vCPUs"),
+            (Kind::TwoCpus, "2 host CPUs, 4 vCPUs"),
+        ] {
+            let (_, text) = BASELINES.iter().find(|(of, _)| *of == kind).unwrap();
+            let name = format!("{machine}: compute");
+            let file = serde_json::from_str(&text.replace(&name, "else")).unwrap();
+            let missing = charts(kind, &file).unwrap_err();
+            assert_eq!(missing.len(), 1);
+            assert!(
+                missing[0].starts_with(&format!("\"{name}\"")),
+                "{missing:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_without_the_newer_rows_has_its_plots() {
+        let mut file = baseline();
+        let operations = file["operations"].as_object_mut().unwrap();
+        for (_, name) in MORE_RUN.iter().chain(&MORE_VMS) {
+            operations.shift_remove(*name);
+        }
+        assert_eq!(costs(&file).unwrap()[3].rows.len(), RUN.len());
+    }
+
+    #[test]
     fn each_row_has_a_value_of_each_series_or_none() {
-        for chart in charts(&baseline()).unwrap() {
+        for chart in all() {
             for row in &chart.rows {
                 assert_eq!(row.values.len(), chart.series.len(), "{}", chart.name);
                 assert!(row.values[0].is_some(), "{}", row.label);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `plots [--check] COSTS DIRECTORY`: draws the figures of a file of `make bench` as SVG pictures into the
-//! directory. With `--check`, nothing is written; it fails if the pictures there are not those of the file.
+//! `plots [--check] KIND COSTS DIRECTORY`: draws the figures of a file of `make bench` as SVG pictures into the
+//! directory. The kind of file is `costs`, `work` or `two-cpus`. With `--check`, nothing is written; it fails if the pictures there are not those of the file.
 
 mod charts;
 mod draw;
@@ -10,11 +10,13 @@ use std::{fs, path::Path, process::ExitCode};
 
 use serde_json::Value;
 
+use charts::Kind;
+
 /// The names and the contents of all pictures of a file.
-fn pictures(path: &str) -> Result<Vec<(String, String)>, String> {
+fn pictures(kind: Kind, path: &str) -> Result<Vec<(String, String)>, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     let file: Value = serde_json::from_str(&text).map_err(|e| format!("{path}: {e}"))?;
-    let charts = charts::charts(&file).map_err(|missing| {
+    let charts = charts::charts(kind, &file).map_err(|missing| {
         let lines: Vec<String> = missing.iter().map(|m| format!("\n    {m}")).collect();
         format!("{path} lacks what the plots show:{}", lines.concat())
     })?;
@@ -39,10 +41,11 @@ fn run() -> Result<bool, String> {
     if check {
         arguments.remove(0);
     }
-    let [costs, directory] = arguments.as_slice() else {
-        return Err("usage: plots [--check] COSTS DIRECTORY".into());
+    let usage = || "usage: plots [--check] costs|work|two-cpus FILE DIRECTORY".to_owned();
+    let [kind, costs, directory] = arguments.as_slice() else {
+        return Err(usage());
     };
-    let pictures = pictures(costs)?;
+    let pictures = pictures(Kind::parse(kind).ok_or_else(usage)?, costs)?;
     let directory = Path::new(directory);
     let stale = stale(&pictures, directory);
     for name in &stale {
