@@ -3,7 +3,7 @@
 #
 # The Debian packages of the module and of the tools around it: lintian accepts them, they have the files
 # that they should have and the module that was built, the same input makes the same packages, and the
-# documentation has all parameters. tests/packages installs them; tests/qemu/package.sh is about QEMU's.
+# documentation has all parameters. tests/qemu/package.sh is about QEMU's.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
