@@ -119,7 +119,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// That of a new VM of a thread.
+    /// The name of the directory of a new VM of a thread.
     pub(crate) fn new(pid: i32) -> Self {
         /// A process can have many VMs.
         static NEXT: AtomicU32 = AtomicU32::new(0);

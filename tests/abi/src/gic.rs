@@ -673,7 +673,7 @@ fn priorities_of_another() -> Outcome {
 struct Asked {
     guest: Guest,
     gic: Gic,
-    /// What they have to be, as the guest sees them.
+    /// The values that the guest has to see.
     pmr: u32,
     apr: u32,
 }

@@ -105,7 +105,7 @@ fn timer(count: u32) -> io::Result<()> {
 
 /// Does one kind of work, and tells of its cost.
 fn measure(&(name, count, work): &Work) -> io::Result<()> {
-    // What is measured shall find memory and caches as they are in the long run.
+    // The measured work shall find memory and caches as they are in the long run.
     work(count)?;
     let mut batches = [Batch::NONE; BATCHES];
     for batch in &mut batches {

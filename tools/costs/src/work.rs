@@ -22,7 +22,7 @@ const COLUMNS: [(&str, &str); 10] = [
     ("ISB", "isb"),
 ];
 
-/// What a line tells: on what machine which work had which costs.
+/// A line of the output: the machine, the work on it, and its costs.
 #[derive(Debug, PartialEq)]
 struct Measured {
     machine: String,

@@ -90,7 +90,7 @@ pub fn medians<const N: usize>(batches: &[Batch; N]) -> Batch {
     all
 }
 
-/// What an operation costs.
+/// The cost of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Total {
     /// Instructions of one round, by the counter of time. Where CPUs sleep, their sleep is in it.

@@ -79,7 +79,7 @@ const GUESTS: [&str; 3] = ["1 vCPU", "2 vCPUs", "4 vCPUs"];
 const NATIVE: &str = "native";
 /// The same on two CPUs of the host.
 const TWO_CPUS: &str = "2 host CPUs, ";
-/// What vCPUs on two CPUs of the host do to each other, and the numbers of vCPUs.
+/// The operations between vCPUs on two CPUs of the host, and the numbers of vCPUs.
 const ACROSS: [&str; 2] = [
     "SGI to a vCPU that runs, and back",
     "wake-up of a vCPU and back",
