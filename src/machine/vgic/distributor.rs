@@ -650,14 +650,12 @@ where
         let sources = sources & self.all_cpus() as u8;
         match self.irq(cpu, intid) {
             Some(irq) if irq.sources | sources != irq.sources => {
-                // The CPU knows already, or will exit after the one that is in a
-                // list register, which then has the EOI bit.
-                let known = irq.sources != 0;
+                let needs_exit = irq.needs_exit_for(sources);
                 let kick = self.change(cpu, intid, |irq| irq.sources |= sources);
-                if known {
-                    0
-                } else {
+                if needs_exit {
                     kick
+                } else {
+                    0
                 }
             }
             _ => 0,

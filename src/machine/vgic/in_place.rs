@@ -191,9 +191,8 @@ where
         let mut kick = 0;
         for target in bits_of(others) {
             let irq = self.irq(target as VcpuIdx, intid)?;
-            // A CPU that has a request of another one still knows already.
             let comes = irq.is(State::IN_LR) || self.would_deliver(irq);
-            if irq.sources == 0 && comes {
+            if comes && irq.needs_exit_for(source) {
                 if !here.can_kick(target as VcpuIdx) {
                     return None;
                 }
@@ -255,12 +254,16 @@ where
         if irq.sources & bit(cpu) as u8 != 0 {
             return Some(OwnSgi::None);
         }
-        if irq.sources != 0 {
+        let is_in_lr = irq.is(State::IN_LR);
+        if irq.sources != 0 && !(is_in_lr && usize::from(irq.owner) == cpu) {
             return Some(OwnSgi::Latch);
         }
-        if irq.is(State::IN_LR) {
+        if is_in_lr {
             let n = place_of(irq, ci, intid)?;
             let lr = here.read(n);
+            if irq.sources != 0 && !lr.has(ListRegister::PENDING) {
+                return Some(OwnSgi::Latch);
+            }
             if lr.has(ListRegister::PENDING) {
                 // The same request again, which is not acknowledged yet.
                 let is_same = usize::from(irq.owner) == cpu && !lr.has(ListRegister::ACTIVE);

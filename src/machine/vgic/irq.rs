@@ -112,6 +112,18 @@ impl Irq {
             || (self.state & State::LINE.union(State::EDGE)) == State::LINE
     }
 
+    /// For an SGI: whether a request by one of `sources` makes its CPU exit.
+    ///
+    /// If another request waits already, it does not: the CPU exits after the one that is in a list
+    /// register, which has the EOI bit. But one source has one request at a time. As long as the guest has
+    /// not taken the request in the list register, a second one of the same source is that same request.
+    /// Only the fold can tell.
+    #[inline(always)]
+    pub(crate) fn needs_exit_for(&self, sources: u8) -> bool {
+        let owner = 1_u8.wrapping_shl(self.owner.into());
+        self.sources == 0 || (self.is(State::IN_LR) && sources & !self.sources & owner != 0)
+    }
+
     /// The bit of GICD_ISPENDR. Of an interrupt in a list register the
     /// distributor knows its state from when it went there.
     #[inline(always)]

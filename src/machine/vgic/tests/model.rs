@@ -681,7 +681,40 @@ proptest! {
     }
 }
 
-/// The same for long, without the cost of proptest. `VGIC_STEPS` says how long.
+/// A CPU sends an SGI anew while its last one is in the target's list register. That is one request until the
+/// target takes it, also if another CPU has sent the same SGI to that target.
+#[test]
+fn a_request_that_is_in_a_list_register_is_not_made_twice() {
+    const SGI: u32 = 2;
+    const SETSGI: u32 = 9;
+    const SGIR: u32 = 1;
+    const IN_PLACE: u32 = 1 << 20;
+    for (sender, target, nr_lrs) in [(0, 1, 1), (0, 1, 4), (0, 0, 4)] {
+        let mut system = System::new(Setup {
+            nr_cpus: 2,
+            nr_lrs,
+            eoi_mode: false,
+            bpr: 2,
+        });
+        system.write(0, 0, 0, 0);
+        system.write(target, SETSGI, SGI, 0b11);
+        // The list of targets counts, and the target can be kicked.
+        let value = (0..=0xff_u32)
+            .map(|low| IN_PLACE | 1 << (16 + target) | low << 8 | SGI)
+            .find(|value| (value >> 8) % 5 == 0 && value >> (8 + target) & 1 != 0)
+            .unwrap();
+        system.write(sender, SGIR, SGI, value);
+        assert!(system.in_place > 0, "{sender} to {target}");
+        for _ in 0..3 {
+            system.acknowledge(target);
+            system.end(target);
+        }
+        assert_eq!(system.taken, 2, "{sender} to {target}");
+        system.drain();
+    }
+}
+
+/// The lockstep for long, without the cost of proptest. `VGIC_STEPS` says how long.
 #[test]
 fn delivers_what_a_gic_delivers_for_long() {
     let steps = std::env::var("VGIC_STEPS").map_or(100_000, |n| n.parse().unwrap());
