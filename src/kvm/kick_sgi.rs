@@ -19,6 +19,7 @@ use kernel::{
     bindings,
     prelude::*,
     time::{
+        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -38,7 +39,8 @@ const PATIENCE: Delta = Delta::from_millis(5);
 
 /// How often is tried: other SGIs can come in between.
 const TRIES: usize = 100;
-/// How often nothing may be seen: an emulated CPU can be late.
+/// How often nothing may be seen. A CPU that is itself emulated, on a machine with other work, can be away for
+/// tens of milliseconds, so there is a pause after each of these tries, twice as long as the last one.
 const PATIENT_TRIES: usize = 10;
 /// So many times in a row it has to be the same one.
 const AGREEING: usize = 3;
@@ -94,7 +96,8 @@ fn observe(distributor: &HypRegisters) -> (u32, u32) {
     (new.into_inner(), arrived.into_inner())
 }
 
-/// Finds the number of the SGI. `None` if there is but one CPU, or if it cannot be seen.
+/// Finds the number of the SGI. `None` if there is but one CPU, or if it cannot be seen, which takes about a
+/// second.
 pub(super) fn find(distributor: &HypRegisters) -> Option<u32> {
     let (mut last, mut times, mut nothing) = (None, 0, 0);
     for _ in 0..TRIES {
@@ -107,6 +110,7 @@ pub(super) fn find(distributor: &HypRegisters) -> Option<u32> {
             if nothing == PATIENT_TRIES {
                 break;
             }
+            fsleep(Delta::from_millis(1 << nothing));
             continue;
         }
         if !sgis.is_power_of_two() {
