@@ -21,6 +21,8 @@
 //! noted (`CLEAR_PENDING`, `CLEAR_ACTIVE`, `SET_ACTIVE`) and takes effect at the
 //! fold. The CPU is kicked, so that the fold comes soon.
 
+use super::CpuMask;
+use super::VcpuIdx;
 use bitflags::bitflags;
 
 /// Number of software generated interrupts of a CPU.
@@ -102,6 +104,14 @@ impl Irq {
     #[inline(always)]
     pub(crate) const fn is(&self, state: State) -> bool {
         self.state.contains(state)
+    }
+
+    /// The CPU that gets it, if it is an SPI: the first of its targets among `all`, or CPU 0 if it has none.
+    pub(crate) fn first_target(&self, all: CpuMask) -> VcpuIdx {
+        match CpuMask::from(self.targets) & all {
+            0 => 0,
+            targets => targets.trailing_zeros() as VcpuIdx,
+        }
     }
 
     /// Pending as the distributor knows it, without what a list register has.

@@ -29,7 +29,8 @@
 //!   level, HW = 0      P + EOI     A + EOI           A + EOI, line looked at again
 //!   level, HW = 1      P           A                 A: the physical side is pending;
 //!                                                    HW = 0 if it is not, but software
-//!   edge               P           A                 P A
+//!   edge               P           A                 P A, or A + EOI if it is
+//!                                                    pending for another CPU
 //!   SGI, one source    P           A                 P A if of the same source, or A + EOI
 //!   SGI, more sources  P + EOI     A + EOI           A + EOI
 //! ```
@@ -398,6 +399,7 @@ where
         let deliverable = self
             .irq(cpu, intid)
             .is_some_and(|irq| self.deliverable(irq));
+        let all_cpus = self.all_cpus();
         let Some(irq) = self.irq_mut(cpu, intid) else {
             return ListRegister::default();
         };
@@ -408,6 +410,11 @@ where
             // Neither a level-triggered nor a hardware interrupt is ever
             // pending and active in a list register; see the table above.
             pending &= irq.is(State::EDGE) && !lr.has(ListRegister::HW);
+            // A new target gets it once it is no longer active (section 4.3.12).
+            if pending && intid >= NR_PRIVATE && irq.first_target(all_cpus) != cpu {
+                pending = false;
+                lr.0 |= ListRegister::EOI;
+            }
         }
         if intid < NR_SGIS {
             if irq.is(State::ACTIVE) {

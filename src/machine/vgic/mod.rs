@@ -260,10 +260,7 @@ where
         if intid < NR_PRIVATE {
             return cpu;
         }
-        match u32::from(irq.targets) & self.all_cpus() {
-            0 => 0,
-            targets => targets.trailing_zeros() as VcpuIdx,
-        }
+        irq.first_target(self.all_cpus())
     }
 
     /// Whether the distributor would send `irq` to a CPU as pending.

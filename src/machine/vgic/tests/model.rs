@@ -714,6 +714,38 @@ fn a_request_that_is_in_a_list_register_is_not_made_twice() {
     }
 }
 
+/// An SPI that is active on one CPU, gets another target and becomes pending again: it goes to its new target
+/// once it is no longer active (IHI 0048B 4.3.12).
+#[test]
+fn a_new_target_gets_what_comes_while_the_old_one_is_at_it() {
+    const SPI: u32 = 40;
+    const SET_ENABLE: u32 = 3;
+    const TARGETS: u32 = 8;
+    const CONFIG: u32 = 12;
+    for eoi_mode in [false, true] {
+        let mut system = System::new(Setup {
+            nr_cpus: 2,
+            nr_lrs: 4,
+            eoi_mode,
+            bpr: 2,
+        });
+        system.write(0, 0, 0, 0);
+        system.write(0, CONFIG, SPI, 0xaaaa_aaaa);
+        system.write(0, SET_ENABLE, SPI, 0);
+        system.write(0, TARGETS, SPI, 0b10);
+        system.set_level(0, SPI, true);
+        system.acknowledge(1);
+        system.write(0, TARGETS, SPI, 0b01);
+        system.set_level(0, SPI, true);
+        system.end(1);
+        // In place, if it can be.
+        system.deactivate(1, 1);
+        system.acknowledge(0);
+        assert_eq!(system.taken, 2);
+        system.drain();
+    }
+}
+
 /// The lockstep for long, without the cost of proptest. `VGIC_STEPS` says how long.
 #[test]
 fn delivers_what_a_gic_delivers_for_long() {
