@@ -17,6 +17,8 @@ module=${MODULE:-$target/module/kvm_arm.ko}
 programs=$target/$user_triple/release
 zimage=$cache/kernel/$version/arm/usr/lib/modules/$release/vmlinuz
 guest_initrd=$target/guest.cpio
+# shellcheck source=tests/board/diagnosis.bash
+. "$tree/tests/board/diagnosis.bash"
 
 # on_board COMMAND: runs it on the board and leaves its output in $output. The host's
 # log has to be clean. Knobs are those of tools/board.
@@ -63,18 +65,21 @@ tree_property() {
 	"$tree/tools/in-root" fdtget "$@"
 }
 
-# expect_refusal REASON: insmod fails with ENODEV and says why in one line of the log;
-# nothing is left behind.
+# expect_refusal REASON STATUS FINDING: insmod fails with ENODEV and says why in one line of the log;
+# nothing is left behind. kvm-arm-check ends with that status and has found that, before and after.
 expect_refusal() {
-	ADD=$module LOAD=0 on_board '
+	LOAD=0 ADD="$module $checker" on_board "$check_commands"'
+		check before
+		user user
 		before=$(ls /dev | sort | md5sum)
-		dmesg -c >/dev/null
+		lines=$(dmesg | wc -l)
 		insmod /add/kvm_arm.ko 2>&1 && { echo "insmod succeeded"; exit 1; }
-		dmesg | grep "kvm_arm: " | grep -v -e "taints kernel" -e "signature and/or" | sed "s/^/log: /"
+		dmesg | tail -n +$((lines + 1)) | grep "kvm_arm: " | grep -v -e "taints kernel" -e "signature and/or" | sed "s/^/log: /"
 		[ -e /dev/kvm ] && { echo "/dev/kvm is there"; exit 1; }
 		grep -q ^kvm_arm /proc/modules && { echo "the module is there"; exit 1; }
 		grep kvm_arm /proc/interrupts && { echo "an interrupt is there"; exit 1; }
 		[ "$before" = "$(ls /dev | sort | md5sum)" ] || { echo "/dev has changed"; exit 1; }
+		check after
 		exit 0
 	' || fail "the refusal left something behind, or the board did not live through it"
 	expect 'No such device'
@@ -82,14 +87,21 @@ expect_refusal() {
 	# busybox tries a second time with the older system call, so the line is there twice.
 	[ "$(sed -n 's/^log: \[[^]]*\]//p' <<<"$output" | sort -u | wc -l)" = 1 ] ||
 		fail "more than one line in the log"
+	expect_no_host "$2" "$3" "$1"
 }
 
-# expect_guest CPUS: a guest of the stock kernel reaches its user space and shuts down.
+# expect_guest CPUS: a guest of the stock kernel reaches its user space and shuts down. kvm-arm-check says
+# that this can be.
 expect_guest() {
-	ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=${TIMEOUT:-300} on_board "
+	LOAD=0 ADD="$module $checker $programs/monitor $zimage $guest_initrd" TIMEOUT=${TIMEOUT:-300} on_board "$check_commands
+		check before
+		user user
+		insmod /add/kvm_arm.ko || exit
+		check loaded
 		monitor run --kernel /add/vmlinuz --initrd /add/guest.cpio --cpus $1 --mem 256 || exit
 		rmmod kvm_arm
 	" || fail "status $? of the monitor, of rmmod or of the board"
+	expect_host
 	expect 'guest: user space reached'
 	expect "guest: $1 CPUs"
 	expect 'guest: counters of armv7_cortex_a(7|12|15|17)'

@@ -7,4 +7,4 @@
 . "$(dirname "$0")/common.sh"
 
 export QEMU_ARGS='-cpu max'
-expect_refusal 'core'
+expect_refusal 'core' 3 'CPU: CPU .*KVM needs Cortex-A15'

@@ -9,4 +9,4 @@
 virt_tree
 read -r -a cells < <(tree_property -t x "$DTB" /timer interrupts)
 edit_tree -t x "$DTB" /timer interrupts "${cells[@]:0:6}"
-expect_refusal 'timer'
+expect_refusal 'timer' 2 'timer: .*no virtual interrupt'

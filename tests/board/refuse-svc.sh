@@ -7,4 +7,4 @@
 . "$(dirname "$0")/common.sh"
 
 export BOARD=vexpress-a15 MACHINE_ARGS=secure=on
-expect_refusal 'SVC|HYP'
+expect_refusal 'SVC|HYP' 2 'boot mode: SVC.*secure=off'

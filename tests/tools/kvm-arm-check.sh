@@ -3,7 +3,7 @@
 #
 # kvm-arm-check, on this machine and on small trees of files that stand for machines which no emulator
 # has: kernels, permissions, logs, and the device trees of real boards. It runs under each shell that a
-# board can have. tests/board/kvm-arm-check-boards.sh is about the emulated boards.
+# board can have. tests/board/diagnosis.bash is about the emulated boards.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
