@@ -68,7 +68,7 @@ tree_property() {
 # expect_refusal REASON STATUS FINDING: insmod fails with ENODEV and says why in one line of the log;
 # nothing is left behind. kvm-arm-check ends with that status and has found that, before and after.
 expect_refusal() {
-	LOAD=0 ADD="$module $checker" on_board "$check_commands"'
+	LOAD=0 ADD="$module $checker" TIMEOUT=${TIMEOUT:-240} on_board "$check_commands"'
 		check before
 		user user
 		before=$(ls /dev | sort | md5sum)
