@@ -104,7 +104,7 @@ fn leaves_memory(most: i64, mut what: impl FnMut() -> Outcome) -> Outcome {
     /// Over fewer runs, the noise can be as much as is lost.
     const LEAST: usize = 2;
     /// On a busy machine the time is over after two or three runs, in which the caches still grow.
-    const ENOUGH: usize = 8;
+    const ENOUGH: usize = 12;
     let (start, patience) = (Instant::now(), kvm::patience(40));
     what()?;
     let mut seen = vec![HostMemory::now()?];
