@@ -28,7 +28,7 @@ for core in a15 a7; do
 		run() {
 			local what=$1
 			shift
-			monitor payload --payload payload --timer-interrupts '"${TIMER_INTERRUPTS:-7500}"' "$@" |
+			monitor payload --payload payload --timer-interrupts '"${TIMER_INTERRUPTS:-3000}"' "$@" |
 				sed "s/ok /&virt-'$core' $what: /"
 		}
 		run "1 CPU" --cpus 1
@@ -49,7 +49,7 @@ for core in a15 a7; do
 		wait
 		# From one CPU of the host to the other all the time.
 		monitor payload --payload payload --cpus 4 --only timer --only SGI --only SPI --only WF \
-			--timer-interrupts '"${TIMER_INTERRUPTS:-7500}"' >/tmp/moving &
+			--timer-interrupts '"${TIMER_INTERRUPTS:-3000}"' >/tmp/moving &
 		moves=0
 		while kill -0 $! 2>/dev/null; do
 			for thread in /proc/$!/task/*; do

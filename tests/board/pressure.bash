@@ -18,15 +18,15 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-seconds=${PRESSURE_SECONDS:-120}
+seconds=${PRESSURE_SECONDS:-60}
 host_mib=${PRESSURE_MIB:-768}
 variant=${PRESSURE_VARIANT:-none}
 factor=${TIMEOUT_FACTOR:-1}
 hugetlb_mib=64
 # Pages that are to be swapped in, and out, while the guests check their memory, and in all. On a
 # slow machine most of that is at the end, when each guest needs all of its memory.
-enough_meanwhile=20000
-enough=100000
+enough_meanwhile=$((seconds >= 600 ? 20000 : 10000))
+enough=$((seconds >= 600 ? 100000 : 50000))
 # In the long form, each guest has to get through all of its memory meanwhile. In the short one it does
 # so at the end.
 rounds_meanwhile=$((seconds >= 600 ? 1 : 0))
