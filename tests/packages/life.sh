@@ -124,6 +124,8 @@ ADD=$(files "$work/next") boot purge "
 	modprobe kvm_arm
 	check 'remove' apt-get remove --yes kvm-arm-modules-$next_release
 	check 'remove has unloaded the module' not_loaded
+	# That was the administrator's, not the packages'.
+	gpasswd --delete owner kvm
 	check 'purge' apt-get purge --yes 'kvm-arm-*' qemu-system-arm-kvm
 	check 'autoremove' apt-get autoremove --purge --yes
 	none() { ! dpkg-query -W | grep -E 'kvm-arm|qemu-system-arm-kvm'; }
