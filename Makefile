@@ -4,7 +4,7 @@
 # (Kbuild), and the scripts that do the work are under tools/.
 
 export SUITE BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
-export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS
+export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS ROOT_DISK
 export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS NAME JOBS TIMEOUT_FACTOR
 
 # The steps follow each other; each uses all CPUs by itself.
@@ -44,6 +44,11 @@ deb: module $(if $(filter-out trixie,$(SUITE)),,qemu)
 
 test-qemu: module programs qemu
 	@tools/test-qemu
+
+# The next kernel of its board is that of Debian testing.
+test-packages: deb programs
+	@SUITE=forky $(MAKE) --no-print-directory module
+	@tools/test-packages
 
 bench: module programs
 	@tools/bench
@@ -89,6 +94,7 @@ kernel: root
 update: root
 	@tools/kernel update
 	@tools/firmware update
+	@tools/debian-root update
 
 root:
 	@tools/build-root
@@ -100,4 +106,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
