@@ -7,4 +7,4 @@
 . "$(dirname "$0")/common.sh"
 
 export MACHINE_ARGS=virtualization=off
-expect_refusal 'HYP|virtual|SVC' 2 'boot mode: SVC.*virtualization=on'
+expect_refusal 'HYP|virtual' 2 'boot mode: SVC.*virtualization=on'

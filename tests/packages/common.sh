@@ -29,14 +29,10 @@ end" "$tree/tools/board" | tee "$work/said" || status=$?
 
 # repository FOLDER FILE…: makes it a repository for apt, of these packages and of what is there.
 repository() {
-	local folder=$1 file
+	local folder=$1
 	mkdir -p "$folder"
 	[ $# = 1 ] || cp "${@:2}" "$folder/"
-	for file in "$folder"/*.deb; do
-		"$tree/tools/in-root" dpkg-deb --field "$file"
-		printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "${file##*/}" "$(stat -c %s "$file")" \
-			"$(sha256sum <"$file" | cut -d ' ' -f 1)"
-	done >"$folder/Packages"
+	"$tree/tools/debian-root" index "$folder"
 }
 
 # files FOLDER: those in it, for ADD.

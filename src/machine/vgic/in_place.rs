@@ -254,11 +254,10 @@ where
         if irq.sources & bit(cpu) as u8 != 0 {
             return Some(OwnSgi::None);
         }
-        let is_in_lr = irq.is(State::IN_LR);
-        if irq.sources != 0 && !(is_in_lr && usize::from(irq.owner) == cpu) {
+        if !irq.needs_exit_for(bit(cpu) as u8) {
             return Some(OwnSgi::Latch);
         }
-        if is_in_lr {
+        if irq.is(State::IN_LR) {
             let n = place_of(irq, ci, intid)?;
             let lr = here.read(n);
             if irq.sources != 0 && !lr.has(ListRegister::PENDING) {
