@@ -317,7 +317,7 @@ host_hvc:
 	str	r5, [r12, #HOST_SPSR]
 	ldr	r4, =HVC_TLB_FLUSH_VMID
 	sub	r4, r0, r4
-	cmp	r4, #(HVC_IDENTIFY - HVC_TLB_FLUSH_VMID)
+	cmp	r4, #(HVC_PROBE_DEBUG - HVC_TLB_FLUSH_VMID)
 	bhi	host_hvc_stub
 	adr	r5, host_functions
 	ldr	r4, [r5, r4, lsl #2]
@@ -331,6 +331,8 @@ host_functions:
 	.word	tlb_flush_local - host_functions
 	.word	flush_ram - host_functions
 	.word	identify - host_functions
+	.word	guest_enter_debug - host_functions
+	.word	probe_debug - host_functions
 
 /* Everything for PL1 and PL0 of the VMID in r1, r2, on all CPUs. */
 tlb_flush_vmid:
@@ -432,6 +434,30 @@ flush_ram:
 	mov	r0, #0
 	eret
 
+/*
+ * A board can keep software from the debug registers: then an access is
+ * undefined, hyp_fault returns to the caller, and r0 is not 0. Or MDBGen stays
+ * clear. The locks are for a loss of power, and nothing is debugged meanwhile.
+ * MDBGen is set in HYP mode alone, where there are no debug exceptions.
+ */
+probe_debug:
+	mov	r0, #1
+	mrc	p14, 0, r1, c1, c3, 4		@ DBGOSDLR
+	tst	r1, #OSDLR_DLK
+	mrceq	p14, 0, r1, c1, c1, 4		@ DBGOSLSR
+	tsteq	r1, #OSLSR_OSLK
+	bne	1f
+	mrc	p14, 0, r1, c0, c2, 2		@ DBGDSCRext
+	orr	r2, r1, #DSCR_MDBGEN
+	mcr	p14, 0, r2, c0, c2, 2
+	isb
+	mrc	p14, 0, r2, c0, c2, 2
+	mcr	p14, 0, r1, c0, c2, 2
+	isb
+	mvn	r2, r2
+	ubfx	r0, r2, #DSCR_MDBGEN_BIT, #1
+1:	eret
+
 identify:
 	ldr	r0, =HVC_IDENTITY
 	eret
@@ -457,13 +483,25 @@ hyp_leave:
 
 /* --- Into the guest -------------------------------------------------------- */
 
+/*
+ * Breakpoints and watchpoints for the guest are in the registers already. They
+ * must not match while the host runs, also not in the code that comes here: so
+ * MDBGen is set, and cleared again, in HYP mode, where there are no debug
+ * exceptions.
+ */
+guest_enter_debug:				@ r1: VcpuContext, r12: HypCpu
+	ldr	r2, [r1, #CTX_DSCR]
+	mcr	p14, 0, r2, c0, c2, 2		@ DBGDSCRext
+	mov	r2, #1
+	strb	r2, [r12, #HOST_DEBUG_STATE]
+
 guest_enter:					@ r1: VcpuContext
 	mrc	p15, 4, r0, c13, c0, 2		@ HTPIDR
 	mrs	r2, ELR_hyp
 	mrs	r3, SPSR
 	stmia	r0, {r1 - r3}			@ HOST_CTX, HOST_ELR, HOST_SPSR
 	mov	r2, #VFP_HOST
-	str	r2, [r0, #HOST_VFP_STATE]
+	strb	r2, [r0, #HOST_VFP_STATE]
 	save_host_banked
 	save_host_cp15
 
@@ -481,7 +519,7 @@ guest_enter:					@ r1: VcpuContext
 	teq	r2, r3
 	movne	r2, #VFP_FPEXC
 	vmsrne	fpexc, r3
-	strne	r2, [r0, #HOST_VFP_STATE]
+	strbne	r2, [r0, #HOST_VFP_STATE]
 1:
 	@ The guest's traps, its translation and its timer.
 	add	r12, r1, #CTX_HCR
@@ -617,7 +655,7 @@ guest_trap_exit:
 	mov	r0, #EXIT_TRAP
 	and	r3, r2, #0x3b			@ IABT and DABT differ in bit 2
 	cmp	r3, #HSR_EC_IABT
-	bne	guest_exit
+	bne	guest_no_abort
 
 	@ An abort at stage 2: find the IPA now, in the guest's translation.
 	mrc	p15, 4, r3, c6, c0, 0		@ HDFAR
@@ -707,10 +745,10 @@ host_return:
 	 * it all the same, and add it to the low addresses of whoever runs.
 	 */
 	mcr	p15, 0, r2, c13, c0, 0		@ FCSEIDR
-	ldr	r3, [r0, #HOST_VFP_STATE]
-	cmp	r3, #VFP_HOST
-	bne	host_vfp
-host_vfp_done:
+	ldr	r3, [r0, #HOST_LAZY]
+	cmp	r3, #0
+	bne	host_lazy
+host_lazy_done:
 	add	sp, r0, #HOST_STACK_TOP
 	str	r2, [r0, #HOST_CTX]
 	ldr	r3, [r0, #HOST_ELR]
@@ -723,13 +761,23 @@ host_vfp_done:
 	pop	{r0}
 	eret
 
-/* Out of line: the VFP, or FPEXC alone, is the guest's. HCPTR is clear already. */
-host_vfp:
+/* Out of line: the VFP, or FPEXC alone, or DBGDSCR is the guest's. HCPTR is clear already. */
+host_lazy:
+	tst	r3, #0xff00			@ HOST_DEBUG_STATE
+	beq	1f
+	strb	r2, [r0, #HOST_DEBUG_STATE]
+	mrc	p14, 0, r5, c0, c2, 2		@ DBGDSCRext: MOE is new
+	cmp	r1, #0
+	strne	r5, [r1, #CTX_DSCR]
+	bic	r5, r5, #DSCR_MDBGEN
+	mcr	p14, 0, r5, c0, c2, 2
+1:	ands	r3, r3, #0xff			@ HOST_VFP_STATE
+	beq	host_lazy_done
 	isb
 	cmp	r3, #VFP_GUEST
 	ldrne	r6, [r0, #HOST_VFP]
 	vmsrne	fpexc, r6
-	bne	host_vfp_done
+	bne	host_lazy_done
 	ldr	r5, [r0, #HOST_FLAGS]
 	vmrs	r6, fpexc
 	enable_vfp r6, r7
@@ -739,7 +787,14 @@ host_vfp:
 	save_vfp r12, r5, r6, r7
 1:	add	r12, r0, #HOST_VFP
 	load_vfp r12, r5, r6, r7
-	b	host_vfp_done
+	b	host_lazy_done
+
+/* Out of line: the emulator's class for a watchpoint has an address as a data abort has. */
+guest_no_abort:
+	cmp	r2, #HSR_EC_WATCHPOINT
+	mrceq	p15, 4, r3, c6, c0, 0		@ HDFAR
+	streq	r3, [sp, #CTX_HDFAR]
+	b	guest_exit
 
 /*
  * Out of line: an asynchronous abort is pending, and HCR.AMO routes it to HYP
@@ -861,7 +916,7 @@ guest_vfp:
 	mcr	p15, 4, r3, c1, c1, 2
 	isb
 	mov	r3, #VFP_GUEST
-	str	r3, [r0, #HOST_VFP_STATE]
+	strb	r3, [r0, #HOST_VFP_STATE]
 	add	r12, r0, #HOST_VFP
 	ldr	r6, [r12]			@ as guest_enter found it
 	enable_vfp r6, r7

@@ -38,8 +38,8 @@
 #define CTX_HIFAR		(CTX_HDFAR + 4)
 #define CTX_FIPA_PAGE		(CTX_HIFAR + 4)	/* IPA[39:12] */
 #define CTX_TEECR		(CTX_FIPA_PAGE + 4)	/* with TEEHBR: CP14's ThumbEE */
-/* A word of padding is before it: D registers are aligned. */
-#define CTX_VFP			(CTX_TEECR + 8 + 4)	/* FPEXC, FPSCR, then d0-d31 */
+#define CTX_DSCR		(CTX_TEECR + 8)	/* DBGDSCR, for HVC_RUN_DEBUG */
+#define CTX_VFP			(CTX_DSCR + 4)	/* FPEXC, FPSCR, then d0-d31 */
 #define CTX_ANSWERS		(CTX_VFP + 8 + 32 * 8)	/* what src/hyp/answer.rs has to know */
 #define CTX_ANSWERED		(CTX_ANSWERS + 4 * 4)	/* what it has counted */
 #define CTX_RELAY		(CTX_ANSWERED + 3 * 4)	/* hyp::relay::Relay */
@@ -64,8 +64,10 @@
 #define HOST_CP15		(HOST_SAVED + 14 * 4)
 #define HOST_CP15_COUNT		21	/* with TEECR and TEEHBR */
 #define HOST_GUEST_VECTORS	(HOST_CP15 + HOST_CP15_COUNT * 4)	/* HVBAR while a guest runs */
-#define HOST_VFP_STATE		(HOST_GUEST_VECTORS + 4)	/* whose the VFP is: VFP_ below */
-#define HOST_DRAINS		(HOST_VFP_STATE + 4)	/* an asynchronous abort is expected now */
+#define HOST_LAZY		(HOST_GUEST_VECTORS + 4)	/* the four bytes from here, 0 if all is the host's */
+#define HOST_VFP_STATE		HOST_LAZY	/* a byte, whose the VFP is: VFP_ below */
+#define HOST_DEBUG_STATE	(HOST_LAZY + 1)	/* a byte, whether DBGDSCR is the guest's */
+#define HOST_DRAINS		(HOST_LAZY + 4)	/* an asynchronous abort is expected now */
 #define HOST_PAGE_WINDOW	(HOST_DRAINS + 4)	/* the place of its descriptor, its address */
 #define HOST_BLOCK_WINDOW	(HOST_PAGE_WINDOW + 8)
 #define HOST_VFP		(HOST_BLOCK_WINDOW + 8)	/* FPEXC, FPSCR, then d0-d31 */
@@ -96,6 +98,8 @@
 #define HVC_TLB_FLUSH_LOCAL	0x105	/* r1, r2: VTTBR */
 #define HVC_FLUSH_RAM		0x106	/* r1, r2: HypDesc; r3: FLUSH_ below */
 #define HVC_IDENTIFY		0x107	/* returns HVC_IDENTITY */
+#define HVC_RUN_DEBUG		0x108	/* r1: VcpuContext, with CTX_DSCR: HVC_RUN with debug registers */
+#define HVC_PROBE_DEBUG		0x109	/* returns 0 if the debug registers can be used */
 #define HVC_IDENTITY		0x6b766d32
 
 /* The part of a page or block that HVC_FLUSH_RAM cleans: where it begins, and how many pages. */
@@ -124,6 +128,10 @@
 #define HCPTR_TCP10_11		0xc00
 #define HCR_VA			0x100
 #define ISR_A			0x100
+#define DSCR_MDBGEN		0x8000
+#define DSCR_MDBGEN_BIT		15
+#define OSDLR_DLK		0x1
+#define OSLSR_OSLK		0x2
 
 /* The HSR of HVC #0, and fields of the HSR (Arm ARM B3.13.6) that the lowvisor looks at. */
 #define HSR_CALL		0x4a000000
@@ -132,6 +140,7 @@
 #define HSR_EC_CP_0_13		0x07
 #define HSR_EC_IABT		0x20
 #define HSR_EC_DABT		0x24
+#define HSR_EC_WATCHPOINT	0x34
 #define HSR_S1PTW		0x80
 #define HSR_FSC_TYPE		0x3c
 #define HSR_FSC_PERMISSION	0x0c

@@ -100,6 +100,20 @@ fn vector_base(regs: &impl CoreRegs, sctlr: Sctlr) -> u32 {
     }
 }
 
+/// The vectors of PL1 (table B1-3) to which an exception can lead that no instruction asks for.
+const VECTORS: [u32; 5] = [0x04, 0x0c, 0x10, 0x18, 0x1c];
+/// That of SVC.
+const SVC_VECTOR: u32 = 0x08;
+
+/// The addresses at which a guest goes on after an exception other than SVC, and after SVC.
+pub fn vectors(regs: &impl CoreRegs) -> ([u32; 5], u32) {
+    let base = vector_base(regs, Sctlr::from_bits_retain(regs.cp15(Cp15Reg::Sctlr)));
+    (
+        VECTORS.map(|offset| base.wrapping_add(offset)),
+        base.wrapping_add(SVC_VECTOR),
+    )
+}
+
 fn take(regs: &mut impl CoreRegs, exception: Exception) {
     let sctlr = Sctlr::from_bits_retain(regs.cp15(Cp15Reg::Sctlr));
     let old = Psr(regs.cpsr());
@@ -144,6 +158,8 @@ pub enum FaultKind {
     ExternalOnWalk,
     /// A synchronous parity error.
     Parity,
+    /// A debug event: DBGDSCR.MOE tells which.
+    Debug,
 }
 
 /// The nature of an aborted access, as far as DFSR tells (B4.1.52).
@@ -203,6 +219,9 @@ impl DataFault {
     /// The address is one at which there is nothing.
     pub const DECODE_ERROR: Self = Self::new(FaultKind::External { ext: false });
 
+    /// A breakpoint, or BKPT.
+    pub const DEBUG: Self = Self::new(FaultKind::Debug);
+
     /// A table of the translation is where there is nothing; it is of this level.
     pub const fn on_walk(level: u32) -> Self {
         Self {
@@ -250,6 +269,7 @@ impl DataFault {
             FaultKind::External { ext: true } => Self::EXT | 0b1000,
             FaultKind::ExternalOnWalk => 0b1100 + level,
             FaultKind::Parity => FS4 | 0b1001,
+            FaultKind::Debug => 0b0010,
         };
         status | (self.domain & 0xf) << 4
     }
@@ -269,6 +289,7 @@ impl DataFault {
                 FaultKind::External { ext: true } => Self::EXT | 0b01_0000,
                 FaultKind::ExternalOnWalk => 0b01_0100 | level,
                 FaultKind::Parity => 0b01_1000,
+                FaultKind::Debug => 0b10_0010,
             }
     }
 
@@ -383,6 +404,9 @@ mod tests {
         regs.set_cp15(Cp15Reg::Sctlr, (Sctlr::V | Sctlr::TE | Sctlr::EE).bits());
         inject_undefined(&mut regs);
         assert_eq!(regs.pc, 0xffff_0004);
+        let others = [0xffff_0004, 0xffff_000c, 0xffff_0010, 0xffff_0018, 0xffff_001c];
+        assert_eq!(vectors(&regs), (others, 0xffff_0008));
+        assert_eq!(vectors(&at(0, 0)).1, 0x8000_0008);
         assert_eq!(regs.cpsr, Mode::Und.bits() | Psr::I | Psr::T | Psr::E);
     }
 
@@ -414,7 +438,7 @@ mod tests {
 
     /// All faults, with FS (and ExT) of the short-descriptor format and STATUS of the long one, as
     /// tables B3-23 and B3-24 have them.
-    const FAULTS: [(FaultKind, u32, u32, u32); 16] = [
+    const FAULTS: [(FaultKind, u32, u32, u32); 17] = [
         (FaultKind::Alignment, 0, 0x0001, 0x21),
         (FaultKind::Translation, 1, 0x0005, 0x05),
         (FaultKind::Translation, 2, 0x0007, 0x06),
@@ -429,6 +453,7 @@ mod tests {
         (FaultKind::ExternalOnWalk, 1, 0x000c, 0x15),
         (FaultKind::ExternalOnWalk, 2, 0x000e, 0x16),
         (FaultKind::ExternalOnWalk, 3, 0x000e, 0x17),
+        (FaultKind::Debug, 0, 0x0002, 0x22),
         (FaultKind::Parity, 0, 0x0409, 0x18),
         (FaultKind::Parity, 2, 0x0409, 0x18),
     ];

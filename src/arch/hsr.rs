@@ -48,6 +48,12 @@ pub enum ExceptionClass {
     DataAbort,
     /// Data abort in HYP mode.
     HypDataAbort,
+    /// A breakpoint. Armv7 has a prefetch abort for it; the emulator uses Armv8's class for all cores.
+    Breakpoint,
+    /// A watchpoint. Armv7 has a data abort for it.
+    Watchpoint,
+    /// BKPT. Armv7 has a prefetch abort for it.
+    Bkpt,
     /// One that the architecture reserves.
     Unknown(u8),
 }
@@ -74,6 +80,9 @@ impl ExceptionClass {
             0x21 => Self::HypPrefetchAbort,
             0x24 => Self::DataAbort,
             0x25 => Self::HypDataAbort,
+            0x30 => Self::Breakpoint,
+            0x34 => Self::Watchpoint,
+            0x38 => Self::Bkpt,
             other => Self::Unknown(other as u8),
         }
     }
@@ -99,6 +108,9 @@ impl ExceptionClass {
             Self::HypPrefetchAbort => 0x21,
             Self::DataAbort => 0x24,
             Self::HypDataAbort => 0x25,
+            Self::Breakpoint => 0x30,
+            Self::Watchpoint => 0x34,
+            Self::Bkpt => 0x38,
             Self::Unknown(bits) => bits as u32,
         }
     }
@@ -402,6 +414,12 @@ impl Hsr {
     #[inline]
     pub const fn immediate(self) -> u16 {
         self.0 as u16
+    }
+
+    /// For the aborts: the abort is a debug exception.
+    #[inline(always)]
+    pub const fn is_debug_event(self) -> bool {
+        matches!(self.abort().status(), FaultStatus::Debug)
     }
 
     /// For the aborts.

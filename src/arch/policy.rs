@@ -79,12 +79,19 @@ pub const HCPTR_GUEST_VFP: Hcptr = Hcptr::TTA;
 /// The bits of HDCR that are set while a guest runs. HPMN is kept: it divides the counters between
 /// HYP mode and the others, and its reset value is the number of counters.
 ///
-/// - TDRA, TDOSA, TDA: breakpoints and the debugger's channels are the host's. TDA requires the
-///   other two.
+/// - TDRA, TDOSA, TDA: the registers of a guest are in `machine::cp14`, and in the hardware only while
+///   they have an effect. TDE requires the three, and TDA the other two.
 /// - TPM, TPMCR: so are the performance counters.
+/// - TDE: the host's breakpoints can match while a guest runs, and are none of its business. So all
+///   debug exceptions come to HYP mode, until the guest's own breakpoints are in the hardware in place
+///   of the host's. BKPT of a guest costs an exit.
 ///
-/// Left out: TDE, as debug exceptions of a guest are its own; HPME, as HYP mode counts nothing.
-pub const HDCR_GUEST: Hdcr = Hdcr::TDRA
+/// Left out: HPME, as HYP mode counts nothing.
+pub const HDCR_GUEST: Hdcr = HDCR_GUEST_DEBUGS.union(Hdcr::TDE);
+
+/// [`HDCR_GUEST`] while the guest's own breakpoints and watchpoints are in the hardware: debug
+/// exceptions are the guest's.
+pub const HDCR_GUEST_DEBUGS: Hdcr = Hdcr::TDRA
     .union(Hdcr::TDOSA)
     .union(Hdcr::TDA)
     .union(Hdcr::TPM)
@@ -108,10 +115,12 @@ mod tests {
         assert_eq!(HCR_GUEST.bits(), 0x0078_263b);
         assert_eq!(HSTR_GUEST.bits(), 0x8000);
         assert_eq!(HCPTR_GUEST.bits(), 0x0010_0c00);
-        assert_eq!(HDCR_GUEST.bits(), 0x0e60);
+        assert_eq!(HDCR_GUEST.bits(), 0x0f60);
+        assert_eq!(HDCR_GUEST_DEBUGS.bits(), 0x0e60);
         assert!(!HDCR_GUEST.intersects(Hdcr::HPMN));
         assert!(!HCR_GUEST.intersects(HCR_CACHES_OFF));
         // C11.11.23: TDE set requires TDA, TDOSA and TDRA; TDA set requires TDOSA and TDRA.
-        assert!(HDCR_GUEST.contains(Hdcr::TDOSA | Hdcr::TDRA));
+        assert!(HDCR_GUEST.contains(Hdcr::TDA | Hdcr::TDOSA | Hdcr::TDRA));
+        assert!(HDCR_GUEST_DEBUGS.contains(Hdcr::TDOSA | Hdcr::TDRA));
     }
 }

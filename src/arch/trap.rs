@@ -35,6 +35,8 @@ pub struct FaultAddresses {
 pub enum Trap {
     /// An access or a fetch was aborted.
     Abort(Abort),
+    /// A debug exception, which HDCR.TDE routes to HYP mode.
+    Debug(DebugException),
     /// WFI or WFE.
     Wfx(Wfx),
     /// MCR or MRC of CP15.
@@ -57,6 +59,21 @@ pub enum Trap {
     NotExecuted,
     /// Nothing that a guest can cause.
     Unexpected,
+}
+
+/// A debug exception (C3.1). PC is the address of its instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugException {
+    /// At the instruction: it is BKPT, or a breakpoint or a vector catch matches it. Armv7's syndrome
+    /// does not tell which.
+    Instruction,
+    /// A watchpoint matches an access of the instruction.
+    Watchpoint {
+        /// The virtual address.
+        address: u32,
+        /// The access is a store.
+        is_write: bool,
+    },
 }
 
 /// An abort that came to HYP mode.
@@ -147,6 +164,14 @@ impl Trap {
     #[inline(always)]
     pub fn of(hsr: Hsr, cpsr: u32, addresses: &FaultAddresses) -> Self {
         match hsr.ec() {
+            ExceptionClass::DataAbort if hsr.is_debug_event() => Self::watchpoint(hsr, addresses),
+            ExceptionClass::PrefetchAbort if hsr.is_debug_event() => {
+                Self::Debug(DebugException::Instruction)
+            }
+            ExceptionClass::Watchpoint => Self::watchpoint(hsr, addresses),
+            ExceptionClass::Breakpoint | ExceptionClass::Bkpt => {
+                Self::Debug(DebugException::Instruction)
+            }
             ExceptionClass::DataAbort => Self::Abort(Abort {
                 iss: hsr.abort(),
                 is_fetch: false,
@@ -178,6 +203,14 @@ impl Trap {
             | ExceptionClass::VfpId
             | ExceptionClass::Bxj => Self::Undefined,
         }
+    }
+
+    #[inline(always)]
+    fn watchpoint(hsr: Hsr, addresses: &FaultAddresses) -> Self {
+        Self::Debug(DebugException::Watchpoint {
+            address: addresses.data,
+            is_write: hsr.abort().is_write(),
+        })
     }
 }
 
@@ -225,6 +258,8 @@ mod tests {
     enum Expected {
         Data,
         Fetch,
+        Watchpoint,
+        Breakpoint,
         Wfx,
         Word(u32),
         Double(u32),
@@ -257,6 +292,10 @@ mod tests {
             0x06 | 0x07 | 0x08 | 0x0a => Expected::Undefined,
             0x12 => Expected::Hvc,
             0x13 => Expected::Smc,
+            0x20 if hsr & 0x3f == 0x22 => Expected::Breakpoint,
+            0x24 if hsr & 0x3f == 0x22 => Expected::Watchpoint,
+            0x30 | 0x38 => Expected::Breakpoint,
+            0x34 => Expected::Watchpoint,
             0x20 => Expected::Fetch,
             0x24 => Expected::Data,
             _ => Expected::Unexpected,
@@ -299,6 +338,12 @@ mod tests {
                 } else {
                     Expected::Data
                 }
+            }
+            Trap::Debug(DebugException::Instruction) => Expected::Breakpoint,
+            Trap::Debug(DebugException::Watchpoint { address, is_write }) => {
+                assert_eq!(address, ADDRESSES.data);
+                assert_eq!(is_write, hsr & 1 << 6 != 0);
+                Expected::Watchpoint
             }
             Trap::Wfx(wfx) => {
                 assert_eq!(wfx == Wfx::Wfe, hsr & 1 != 0);

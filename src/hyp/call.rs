@@ -41,6 +41,16 @@ pub(crate) struct HypCpuRef<'a> {
     pub(super) _irqs: &'a IrqsOff,
 }
 
+/// How a guest is entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Entry {
+    /// Without debug registers.
+    Plain = layout::HVC_RUN,
+    /// With breakpoints and watchpoints that are in the hardware already.
+    WithDebug = layout::HVC_RUN_DEBUG,
+}
+
 /// TLB maintenance, which does not change what is mapped.
 #[derive(Clone, Copy)]
 #[repr(u32)]
@@ -58,17 +68,25 @@ impl HypCpuRef<'_> {
     ///
     /// `context` must be mapped in HYP mode and belong to the caller alone until the call
     /// returns; its `control` must name a live stage-2 table. No other vCPU of its VM may have run
-    /// on this CPU since `flush_tlb_local`.
+    /// on this CPU since `flush_tlb_local`. [`Entry::WithDebug`] is for CPUs whose debug registers can
+    /// be used.
     #[inline]
-    pub(crate) unsafe fn run(&self, context: *mut VcpuContext) -> Exit {
+    pub(crate) unsafe fn run(&self, entry: Entry, context: *mut VcpuContext) -> Exit {
         // SAFETY: HYP mode is ours by the type's invariant; the rest is the caller's promise.
-        let code = unsafe { __hyp_call(layout::HVC_RUN, context as u32, 0, 0) };
+        let code = unsafe { __hyp_call(entry as u32, context as u32, 0, 0) };
         match code & layout::EXIT_HYP_FAULT_MASK {
             layout::EXIT_TRAP => Exit::Trap,
             layout::EXIT_INTERRUPT => Exit::Interrupt,
             layout::EXIT_RETRY => Exit::Retry,
             _ => Exit::HypFault((code >> 8) as u8),
         }
+    }
+
+    /// Whether software can use the debug registers of this CPU.
+    pub(super) fn can_debug(&self) -> bool {
+        // SAFETY: HYP mode is ours by the type's invariant. The function leaves the registers as they
+        // are. It may fault, and the result is not zero then.
+        unsafe { __hyp_call(layout::HVC_PROBE_DEBUG, 0, 0, 0) == 0 }
     }
 
     /// Does TLB maintenance, which only looks at `vttbr` if it is about one VMID.

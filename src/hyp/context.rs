@@ -25,7 +25,10 @@ use armv7::{
     }, //
 };
 use kvm_bindings as layout;
-use machine::vgic::CpuInterface;
+use machine::{
+    cp14::dscr,
+    vgic::CpuInterface, //
+};
 use memoffset::offset_of;
 use static_assertions::{
     const_assert,
@@ -141,6 +144,8 @@ pub(crate) struct VcpuContext {
     pub(crate) fault: Fault,
     /// TEECR and TEEHBR: the ThumbEE registers of CP14.
     pub(crate) thumbee: [u32; 2],
+    /// DBGDSCR of the guest while it runs with debug registers in the hardware. An exit leaves MOE here.
+    pub(crate) dscr: u32,
     pub(crate) vfp: Vfp,
     pub(crate) answers: Answers,
     pub(crate) answered: Answered,
@@ -188,6 +193,7 @@ assert_layout!(VcpuContext at 0, ends at layout::CTX_SIZE;
     control: layout::CTX_HCR,
     fault: layout::CTX_HSR,
     thumbee: layout::CTX_TEECR,
+    dscr: layout::CTX_DSCR,
     vfp: layout::CTX_VFP,
     answers: layout::CTX_ANSWERS,
     answered: layout::CTX_ANSWERED,
@@ -248,6 +254,8 @@ const_assert_eq!(
 );
 const_assert_eq!(Hcr::VA.bits(), layout::HCR_VA);
 const_assert_eq!(ISR_A, layout::ISR_A);
+const_assert_eq!(dscr::MDBGEN, layout::DSCR_MDBGEN);
+const_assert_eq!(dscr::MDBGEN, 1 << layout::DSCR_MDBGEN_BIT);
 
 // The fields of HSR that it looks at are where the decoder finds them.
 const_assert_eq!(Hsr::CALL.0, layout::HSR_CALL);
@@ -263,6 +271,7 @@ assert_class!(HSR_EC_CP15, Cp15);
 assert_class!(HSR_EC_CP_0_13, Coprocessor);
 assert_class!(HSR_EC_IABT, PrefetchAbort);
 assert_class!(HSR_EC_DABT, DataAbort);
+assert_class!(HSR_EC_WATCHPOINT, Watchpoint);
 // It compares all but the bit in which the two differ.
 const_assert_eq!(layout::HSR_EC_IABT ^ layout::HSR_EC_DABT, !0x3b & 0x3f);
 const_assert!(Hsr(layout::HSR_S1PTW).abort().is_of_walk());

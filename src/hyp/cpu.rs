@@ -44,6 +44,16 @@ impl fmt::Display for HypFault {
     }
 }
 
+/// Whose those registers are that are not always switched. All bytes are zero if they are the host's.
+#[repr(C)]
+struct Lazy {
+    /// Who has the VFP: a `VFP_` value.
+    vfp_state: u8,
+    /// DBGDSCR is the guest's.
+    debug_state: u8,
+    unused: [u8; 2],
+}
+
 /// The state that the lowvisor keeps for one host CPU. HTPIDR points to it, and the stack is its upper
 /// end.
 ///
@@ -67,8 +77,8 @@ pub(crate) struct HypCpu {
     cp15: [u32; layout::HOST_CP15_COUNT as usize],
     /// HVBAR while a guest runs.
     pub(super) guest_vectors: u32,
-    /// Who has the VFP: a `VFP_` value.
-    vfp_state: u32,
+    /// The registers that are switched only if a guest uses them.
+    lazy: Lazy,
     /// The exit path is about to take an asynchronous abort of the guest, if one is pending.
     drains: u32,
     /// The place at which `HVC_FLUSH_RAM` maps a page, and that at which it maps a block.
@@ -94,7 +104,7 @@ assert_layout!(HypCpu at 0, ends at layout::HOST_SIZE;
     saved: layout::HOST_SAVED,
     cp15: layout::HOST_CP15,
     guest_vectors: layout::HOST_GUEST_VECTORS,
-    vfp_state: layout::HOST_VFP_STATE,
+    lazy: layout::HOST_LAZY,
     drains: layout::HOST_DRAINS,
     page_window: layout::HOST_PAGE_WINDOW,
     block_window: layout::HOST_BLOCK_WINDOW,
@@ -110,4 +120,9 @@ assert_layout!(HypFault at layout::HOST_FAULT, ends at layout::HOST_SAVED;
     hdfar: layout::HOST_FAULT + 17 * 4,
     hifar: layout::HOST_FAULT + 18 * 4,
     hpfar: layout::HOST_FAULT + 19 * 4,
+);
+assert_layout!(Lazy at layout::HOST_LAZY, ends at layout::HOST_DRAINS;
+    vfp_state: layout::HOST_VFP_STATE,
+    debug_state: layout::HOST_DEBUG_STATE,
+    unused: layout::HOST_LAZY + 2,
 );

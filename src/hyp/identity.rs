@@ -7,6 +7,7 @@
 
 use machine::{
     core::Core,
+    cp14::DebugUnit,
     cp15::{
         IdReg,
         CSSELR_VALUES, //
@@ -14,6 +15,7 @@ use machine::{
 };
 
 use super::{
+    debug_registers,
     id_register,
     register, //
 };
@@ -35,11 +37,14 @@ pub(crate) struct Identity {
     /// FPSID, MVFR0 and MVFR1, or zeroes if there is no VFP.
     pub(crate) fpsid: u32,
     pub(crate) mvfr: [u32; 2],
+    /// The debug registers that guests have.
+    pub(crate) debug: DebugUnit,
 }
 
 impl Identity {
-    /// Reads those of this CPU, which is of that core.
-    pub(super) fn read(irqs: &IrqsOff, core: Core) -> Self {
+    /// Reads those of this CPU, which is of that core. `can_debug` says whether its debug registers
+    /// can be used.
+    pub(super) fn read(irqs: &IrqsOff, core: Core, can_debug: bool) -> Self {
         let (fpsid, mvfr) = if has_vfp() {
             let mvfr = [id_register::mvfr0(), id_register::mvfr1()];
             (id_register::fpsid(), mvfr)
@@ -64,6 +69,11 @@ impl Identity {
             l2ctlr: register::l2ctlr(),
             fpsid,
             mvfr,
+            debug: if can_debug {
+                DebugUnit::of_host(debug_registers::didr())
+            } else {
+                DebugUnit::DISABLED
+            },
         }
     }
 

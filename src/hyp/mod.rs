@@ -6,6 +6,7 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod cpu;
+pub(crate) mod debug_registers;
 pub(crate) mod distributor;
 pub(crate) mod doorbell;
 pub(crate) mod flush;

@@ -162,6 +162,8 @@ pub(crate) struct Lowvisor {
     owned: [AtomicU8; MAX_CPUS],
     /// The cores of which a CPU was ours.
     identities: [SetOnce<Identity>; Core::ALL.len()],
+    /// The CPUs whose debug registers can be used.
+    can_debug: [AtomicBool; MAX_CPUS],
     /// The CPUs on which it is to be ours again after a loss of power.
     wanted: [AtomicBool; MAX_CPUS],
     /// A CPU did not get HYP mode back. TLB maintenance from there cannot reach other CPUs' TLBs, so
@@ -289,6 +291,7 @@ impl Lowvisor {
                 tlb_repairs: TlbRepairs::new(),
                 owned: [const { AtomicU8::new(NOT_OURS) }; MAX_CPUS],
                 identities: [const { SetOnce::new() }; Core::ALL.len()],
+                can_debug: [const { AtomicBool::new(false) }; MAX_CPUS],
                 wanted: [const { AtomicBool::new(false) }; MAX_CPUS],
                 is_lost: AtomicBool::new(false),
                 no_windows: AtomicBool::new(false),
@@ -323,6 +326,12 @@ impl Lowvisor {
         owned
             .filter(move |(_, owned)| owned.load(Ordering::Relaxed) == core as u8)
             .map(|(cpu, _)| cpu)
+    }
+
+    /// Whether the debug registers of this CPU can be used.
+    pub(super) fn can_debug(&self, irqs: &IrqsOff) -> bool {
+        let can_debug = self.can_debug.get(irqs.cpu());
+        can_debug.is_some_and(|can_debug| can_debug.load(Ordering::Relaxed))
     }
 
     /// HYP mode on this CPU, if it is ours.
@@ -482,10 +491,13 @@ impl Lowvisor {
         }
         self.tlb_repairs
             .add(TlbRepair::of(register::midr(), register::revidr()));
+        // INVARIANT: HYP mode is ours, as was just seen.
+        let can_debug = HypCpuRef { _irqs: irqs }.can_debug();
+        self.can_debug[cpu].store(can_debug, Ordering::Relaxed);
         if let Some(identity) = self.identities.get(core as usize) {
             if identity.as_ref().is_none() {
                 // Another CPU of this core may be faster: it has the same.
-                identity.populate(Identity::read(irqs, core));
+                identity.populate(Identity::read(irqs, core, can_debug));
             }
         }
         self.owned[cpu].store(core as u8, Ordering::Relaxed);

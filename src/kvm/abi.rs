@@ -52,6 +52,9 @@ pub(crate) mod ioctl {
     pub(crate) const SET_SIGNAL_MASK: u32 = _IOW::<uapi::kvm_signal_mask>(KVMIO, 0x8b);
     pub(crate) const GET_MP_STATE: u32 = _IOR::<uapi::kvm_mp_state>(KVMIO, 0x98);
     pub(crate) const SET_MP_STATE: u32 = _IOW::<uapi::kvm_mp_state>(KVMIO, 0x99);
+    pub(crate) const SET_GUEST_DEBUG: u32 = _IOW::<uapi::kvm_guest_debug>(KVMIO, 0x9b);
+    /// The same with an empty `struct kvm_guest_debug_arch`.
+    pub(crate) const SET_GUEST_DEBUG_WITHOUT_ARCH: u32 = _IOW::<u64>(KVMIO, 0x9b);
     pub(crate) const GET_VCPU_EVENTS: u32 = _IOR::<uapi::kvm_vcpu_events>(KVMIO, 0x9f);
     pub(crate) const SET_VCPU_EVENTS: u32 = _IOW::<uapi::kvm_vcpu_events>(KVMIO, 0xa0);
     pub(crate) const ENABLE_CAP: u32 = _IOW::<uapi::kvm_enable_cap>(KVMIO, 0xa3);
@@ -100,6 +103,7 @@ user_structs!(
     uapi::kvm_arm_device_addr,
     uapi::kvm_enable_cap,
     uapi::kvm_one_reg,
+    uapi::kvm_guest_debug,
     uapi::kvm_vcpu_events,
     uapi::kvm_vcpu_init,
     uapi::kvm_create_device,

@@ -5,9 +5,12 @@
 
 use kernel::prelude::*;
 use kvm_bindings as uapi;
-use machine::core::{
-    Core,
-    Target, //
+use machine::{
+    core::{
+        Core,
+        Target, //
+    },
+    cp14::DebugUnit, //
 };
 
 use super::{
@@ -89,7 +92,10 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_PTP_KVM
         | uapi::KVM_CAP_HALT_POLL
         | uapi::KVM_CAP_BINARY_STATS_FD
+        | uapi::KVM_CAP_SET_GUEST_DEBUG
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
+        uapi::KVM_CAP_GUEST_DEBUG_HW_BPS => debug_points(host, DebugUnit::breakpoints),
+        uapi::KVM_CAP_GUEST_DEBUG_HW_WPS => debug_points(host, DebugUnit::watchpoints),
         uapi::KVM_CAP_ARM_USER_IRQ => 1,
         uapi::KVM_CAP_IRQCHIP => host.gic.is_some().into(),
         uapi::KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 => {
@@ -105,6 +111,18 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         uapi::KVM_CAP_NR_MEMSLOTS => crate::mem::slots::MAX_SLOTS as isize,
         _ => 0,
     }
+}
+
+/// The number of points of a kind that a monitor can set in guests of this host.
+fn debug_points(host: &Host, count: fn(DebugUnit) -> usize) -> isize {
+    let units = Core::ALL
+        .into_iter()
+        .filter_map(|core| host.lowvisor.identity(core))
+        .map(|identity| identity.debug);
+    units
+        .map(|unit| if unit.is_usable() { count(unit) } else { 0 })
+        .min()
+        .unwrap_or(0) as isize
 }
 
 /// Carries out `KVM_ENABLE_CAP` on a VM.

@@ -42,10 +42,12 @@ use machine::{
 
 use super::{
     firmware,
+    guest_memory,
     halt,
     mmio,
     next::Next,
     running::Running,
+    vcpu_debug,
     vcpu_state::VcpuState, //
 };
 use crate::{
@@ -91,10 +93,8 @@ fn handle_any(running: &mut Running<'_>) -> Result<Next> {
         Trap::Wfx(wfx) => wait(running, wfx),
         Trap::Cp15(access) => cp15_32(running, access),
         Trap::Cp15Double(access) => cp15_64(running, access),
-        Trap::Cp14(access) => {
-            let outcome = cp14::access32(access, is_privileged(running.state));
-            finish_cp14(running.state, outcome, CpAccess::of32(&access));
-        }
+        Trap::Cp14(access) => cp14_32(running.state, access),
+        Trap::Debug(exception) => return vcpu_debug::handle(running, exception),
         Trap::Cp14Double(access) => {
             let outcome = cp14::access64(access);
             finish_cp14(running.state, outcome, CpAccess::of64(&access));
@@ -172,7 +172,7 @@ fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
         Faulted::Mapped | Faulted::Interrupted => (),
         Faulted::NoMemory if iss.is_of_walk() => {
             // Tables in a device.
-            let fault = mmio::walk_fault(running, abort.address)?;
+            let fault = guest_memory::walk_fault(running, abort.address)?;
             running.state.inject_abort(&abort, fault);
         }
         Faulted::NoMemory if abort.is_fetch => {
@@ -327,7 +327,19 @@ fn cp15_64(running: &mut Running<'_>, trapped: Cp64Access) {
     finish_cp(running, outcome, access);
 }
 
-/// The debug and trace registers.
+fn cp14_32(state: &mut VcpuState, trapped: Cp32Access) {
+    let access = CpAccess::of32(&trapped);
+    let value = access.stored(state) as u32;
+    let privileged = is_privileged(state);
+    let unit = state.identity.debug;
+    let outcome = (state.debug.regs).access32(unit, trapped, privileged, value);
+    if outcome == Cp14Outcome::Written {
+        vcpu_debug::settle(state);
+    }
+    finish_cp14(state, outcome, access);
+}
+
+/// The debug registers.
 fn finish_cp14(state: &mut VcpuState, outcome: Cp14Outcome, access: CpAccess) {
     trace_coprocessor(state);
     match outcome {

@@ -16,7 +16,10 @@ use machine::{
     timer::Timer, //
 };
 
-use super::running::Running;
+use super::{
+    running::Running,
+    vcpu_debug, //
+};
 
 /// KVM_ARM_VCPU_INIT: puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1), and
 /// lowers the lines that user space has raised.
@@ -73,7 +76,6 @@ pub(super) fn restart(running: &mut Running<'_>) {
     context.control.hcr = (policy::HCR_GUEST | policy::HCR_CACHES_OFF).bits();
     context.control.hstr = policy::HSTR_GUEST.bits();
     context.control.hcptr = policy::HCPTR_GUEST.bits();
-    context.control.hdcr = policy::HDCR_GUEST.bits();
     let offset = running.vm.counter_offset();
     running.state.timers.virt = Timer::new(offset);
     running.state.timers.phys = Timer::new(0);
@@ -82,4 +84,5 @@ pub(super) fn restart(running: &mut Running<'_>) {
     running.state.pmu.reset();
     running.state.mmio = None;
     running.state.refetched_at = None;
+    vcpu_debug::reset(running.state);
 }

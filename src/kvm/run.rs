@@ -26,6 +26,7 @@ use super::{
         Start,
         Vcpu, //
     },
+    vcpu_debug,
     vm::Vm,
     vm_halt::wfe_trap, //
 };
@@ -51,6 +52,7 @@ use crate::{
     },
     hyp::{
         call::{
+            Entry,
             Exit,
             HypCpuRef, //
         },
@@ -115,6 +117,9 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     let mut alarm = None;
     let result = running.vcpu.with_task(|| loop {
         // Most often there is nothing to look at, and all that is seldom is out of line.
+        if running.state.debug.steps() && vcpu_debug::step(running)? == Next::ToUser {
+            return Ok(0);
+        }
         if (running.vcpu.doorbell.is_rung() || running.state.off || running.state.suspended)
             && handle_requests(running)? == Next::ToUser
         {
@@ -286,7 +291,14 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
         gic.load(cpu, &running.state.context.interface);
     }
     running.state.pmu.enter(&cpu);
-    run_guest(running, guest, cpu, &hyp, gic)
+    if !running.state.debug.is_switched() {
+        return run_guest(running, guest, cpu, &hyp, gic, Entry::Plain);
+    }
+    let (entry, host_debug) = vcpu_debug::enter(running, cpu);
+    let stay = run_guest(running, guest, cpu, &hyp, gic, entry);
+    vcpu_debug::leave(running.state, entry);
+    drop(host_debug);
+    stay
 }
 
 /// The vCPU cannot run on this CPU now.
@@ -314,6 +326,7 @@ fn run_guest(
     cpu: ThisCpu<'_>,
     hyp: &HypCpuRef<'_>,
     gic: Option<&HostGic>,
+    entry: Entry,
 ) -> Stay {
     let host = &running.vm.host;
     let mut grace = halt::Grace::None;
@@ -327,7 +340,7 @@ fn run_guest(
         // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode as long as
         // it lives; VTTBR is that of the VM's table. Entries that another vCPU left in the TLBs were
         // flushed before. The closure does nothing but enter the guest.
-        let exit = unsafe { guest.in_guest(|| hyp.run(context)) };
+        let exit = unsafe { guest.in_guest(|| hyp.run(entry, context)) };
         if exit != Exit::Trap {
             break no_trap(running, exit, cpu, gic);
         }

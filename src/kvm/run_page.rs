@@ -98,6 +98,14 @@ impl RunPage {
         ));
     }
 
+    /// Reports a debug exception: its class and syndrome as on arm64, and a watchpoint's address.
+    pub(crate) fn set_debug(&self, hsr: u32, far: u64) {
+        write!(self.0, __bindgen_anon_1.debug.arch.hsr = hsr);
+        write!(self.0, __bindgen_anon_1.debug.arch.hsr_high = 0);
+        write!(self.0, __bindgen_anon_1.debug.arch.far = far);
+        self.set_exit_reason(uapi::KVM_EXIT_DEBUG);
+    }
+
     /// Describes an access that is not emulated.
     pub(crate) fn set_arm_nisv(&self, syndrome: u32, ipa: u64) {
         write!(self.0, __bindgen_anon_1.arm_nisv.esr_iss = syndrome.into());

@@ -37,6 +37,7 @@ use super::{
         self,
         Use, //
     },
+    vcpu_debug,
     vcpu_events,
     vcpu_state::VcpuState,
     vm::Vm, //
@@ -126,7 +127,11 @@ impl VcpuFile {
         let mut state = self.initialized()?;
         let mut running = self.running(&mut state);
         if set {
-            registers::set_one(&mut running, &reg)
+            registers::set_one(&mut running, &reg)?;
+            if running.state.mmio.is_none() {
+                running.state.debug.forget_step();
+            }
+            Ok(())
         } else {
             if !running.state.has_run {
                 count_cpus(&mut running);
@@ -196,6 +201,19 @@ impl VcpuFile {
         vcpu_events::set(&mut *self.initialized()?, &events)
     }
 
+    /// KVM_SET_GUEST_DEBUG.
+    fn set_guest_debug(&self, arg: usize) -> Result {
+        let request: uapi::kvm_guest_debug = abi::read_user(arg)?;
+        let mut state = self.vcpu.lock()?;
+        vcpu_debug::set(&mut state, request.control, Some(&request.arch))
+    }
+
+    /// KVM_SET_GUEST_DEBUG of a monitor that was built against Linux 5.6.
+    fn set_guest_debug_without_arch(&self, arg: usize) -> Result {
+        let control: u32 = abi::read_user(arg)?;
+        vcpu_debug::set(&mut *self.vcpu.lock()?, control, None)
+    }
+
     /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.
     fn attribute(&self, arg: usize, how: Use) -> Result {
         vcpu_attributes::access(&self.vm, &self.vcpu, arg, how)
@@ -213,6 +231,10 @@ impl VcpuFile {
             ioctl::SET_MP_STATE => self.set_mp_state(arg).map(|()| 0),
             ioctl::GET_VCPU_EVENTS => self.events(arg).map(|()| 0),
             ioctl::SET_VCPU_EVENTS => self.set_events(arg).map(|()| 0),
+            ioctl::SET_GUEST_DEBUG => self.set_guest_debug(arg).map(|()| 0),
+            ioctl::SET_GUEST_DEBUG_WITHOUT_ARCH => {
+                self.set_guest_debug_without_arch(arg).map(|()| 0)
+            }
             ioctl::SET_DEVICE_ATTR => self.attribute(arg, Use::Set).map(|()| 0),
             ioctl::GET_DEVICE_ATTR => self.attribute(arg, Use::Get).map(|()| 0),
             ioctl::HAS_DEVICE_ATTR => self.attribute(arg, Use::Has).map(|()| 0),

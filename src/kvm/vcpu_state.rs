@@ -32,6 +32,7 @@ use super::{
     pending_mmio::PendingMmio,
     pmu::VcpuPmu,
     timer::VcpuTimers,
+    vcpu_debug::VcpuDebug,
     vm_firmware::Choice, //
 };
 use crate::{
@@ -73,6 +74,7 @@ pub(crate) struct VcpuState {
     /// The vGIC may have something for the list registers.
     pub(crate) look_at_interrupts: bool,
     pub(crate) pmu: VcpuPmu,
+    pub(crate) debug: VcpuDebug,
     /// The interrupts of the vCPU's own devices.
     pub(crate) intids: Intids,
     /// Their levels as the vGIC knows them.
@@ -114,6 +116,7 @@ impl VcpuState {
             look_at_interrupts: false,
             pmu <- VcpuPmu::new(identity.core, host.timer.frequency),
             identity: identity.clone(),
+            debug: VcpuDebug::NONE,
             intids: Intids::default(),
             told_lines: Cell::new(Lines::LOW),
             told_firmware: Choice::NONE,

@@ -102,11 +102,29 @@ struct kvm_sregs {
 struct kvm_fpu {
 };
 
+/*
+ * Linux 5.6 had nothing here, and no KVM_SET_GUEST_DEBUG. The structures and
+ * flags are those of arm64; KVM_SET_GUEST_DEBUG without kvm_guest_debug_arch,
+ * as programs have it that were built against 5.6, works but for hardware
+ * breakpoints.
+ */
+#define KVM_ARM_MAX_DBG_REGS 16
 struct kvm_guest_debug_arch {
+	__u64 dbg_bcr[KVM_ARM_MAX_DBG_REGS];
+	__u64 dbg_bvr[KVM_ARM_MAX_DBG_REGS];
+	__u64 dbg_wcr[KVM_ARM_MAX_DBG_REGS];
+	__u64 dbg_wvr[KVM_ARM_MAX_DBG_REGS];
 };
 
+/* hsr has arm64's exception classes on all cores. */
 struct kvm_debug_exit_arch {
+	__u32 hsr;
+	__u32 hsr_high;	/* ESR_EL2[61:32] on arm64, 0 here */
+	__u64 far;	/* used for watchpoints */
 };
+
+#define KVM_GUESTDBG_USE_SW_BP		(1 << 16)
+#define KVM_GUESTDBG_USE_HW		(1 << 17)
 
 /* Bits of device_irq_level below */
 #define KVM_ARM_DEV_EL1_VTIMER		(1 << 0)

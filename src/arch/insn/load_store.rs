@@ -164,6 +164,16 @@ pub enum LoadStoreKind {
 }
 
 impl LoadStoreKind {
+    /// Whether it loads to the PC.
+    pub(super) const fn loads_pc(self) -> bool {
+        match self {
+            Self::Single { rt, load, .. } => load && rt == PC,
+            Self::Multiple { list, load } => load && list >> PC != 0,
+            Self::TableBranch { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether it stores anything.
     pub const fn stores(self) -> bool {
         match self {

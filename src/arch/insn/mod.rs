@@ -12,6 +12,7 @@
 
 mod arm;
 mod load_store;
+mod successor;
 mod thumb;
 mod transfer;
 
@@ -22,6 +23,7 @@ pub use load_store::{
     Offset,
     Shift, //
 };
+pub use successor::successor;
 pub use transfer::{
     is_executed,
     BusAccess,
@@ -54,6 +56,38 @@ impl Instruction {
         match self {
             Self::Thumb16(_) => 2,
             Self::Arm(_) | Self::Thumb32(_) => 4,
+        }
+    }
+
+    /// The immediate of BKPT (A8.8.24).
+    #[inline]
+    pub const fn breakpoint(self) -> Option<u16> {
+        match self {
+            Self::Arm(word) if word & 0x0ff0_00f0 == 0x0120_0070 => {
+                Some((word >> 4 & 0xfff0 | word & 0xf) as u16)
+            }
+            Self::Thumb16(half) if half >> 8 == 0xbe => Some(half & 0xff),
+            _ => None,
+        }
+    }
+
+    /// Whether it is B, with a condition or not, or CBZ or CBNZ: it changes nothing but the PC.
+    #[inline]
+    pub const fn is_branch(self) -> bool {
+        match self {
+            Self::Arm(word) => word >> 28 != 0b1111 && word >> 24 & 0xf == 0b1010,
+            Self::Thumb16(half) => {
+                // 0b1101 has UDF and SVC, too.
+                half >> 12 == 0b1101 && half >> 9 != 0b110_1111
+                    || half >> 11 == 0b1_1100
+                    || half & 0xf500 == 0xb100
+            }
+            // Where BL has bit 14 and a condition is of the first form, AL and 0b1111 are none.
+            Self::Thumb32(word) => match word & 0xf800_d000 {
+                0xf000_8000 => word >> 23 & 7 != 7,
+                0xf000_9000 => true,
+                _ => false,
+            },
         }
     }
 }

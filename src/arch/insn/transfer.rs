@@ -93,12 +93,12 @@ pub fn is_executed(insn: &LoadStore, cpsr: u32) -> bool {
 }
 
 /// R15 as an instruction reads it.
-fn pc_value(regs: &impl ModeRegisters) -> u32 {
+pub(super) fn pc_value(regs: &impl ModeRegisters) -> u32 {
     let ahead = if Psr(regs.cpsr()).is_thumb() { 4 } else { 8 };
     regs.pc().wrapping_add(ahead)
 }
 
-fn read(regs: &impl ModeRegisters, n: u8) -> u32 {
+pub(super) fn read(regs: &impl ModeRegisters, n: u8) -> u32 {
     if n == PC {
         pc_value(regs)
     } else {

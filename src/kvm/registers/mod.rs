@@ -6,6 +6,7 @@
 //! the same three functions: `ids` lists the ids, `get` reads a register, `set` writes it.
 
 mod core;
+mod cp14;
 mod cp15;
 mod demux;
 mod timer;
@@ -80,6 +81,7 @@ fn get(running: &Running<'_>, id: Id) -> Result<u64> {
         uapi::KVM_REG_ARM_CORE => core::get(running, id),
         uapi::KVM_REG_ARM_DEMUX => demux::get(running, id),
         uapi::KVM_REG_ARM_VFP => vfp::get(running, id),
+        cp14::GROUP => cp14::get(running, id),
         cp15::GROUP if timer::is_timer(id) => timer::get(running, id),
         cp15::GROUP => cp15::get(running, id),
         uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => firmware::get(running, id.0),
@@ -92,6 +94,7 @@ fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
         uapi::KVM_REG_ARM_CORE => core::set(running, id, value),
         uapi::KVM_REG_ARM_DEMUX => demux::set(running, id, value),
         uapi::KVM_REG_ARM_VFP => vfp::set(running, id, value),
+        cp14::GROUP => cp14::set(running, id, value),
         cp15::GROUP if timer::is_timer(id) => timer::set(running, id, value),
         cp15::GROUP => cp15::set(running, id, value),
         uapi::KVM_REG_ARM_FW | uapi::KVM_REG_ARM_FW_FEAT_BMAP => {
@@ -105,6 +108,7 @@ fn ids(identity: &Identity) -> impl Iterator<Item = Id> {
     core::ids()
         .chain(timer::ids())
         .chain(cp15::ids(identity.core))
+        .chain(cp14::ids(identity.debug))
         .chain(demux::ids(identity))
         .chain(vfp::ids())
         .chain(firmware::ids().map(Id))
