@@ -19,6 +19,7 @@ mod eventfd;
 mod firmware;
 mod gic;
 mod guest;
+mod guest_debug;
 mod halt;
 mod irq_line;
 mod lifetime;
@@ -91,6 +92,7 @@ fn tests() -> Vec<Test> {
         registers::TESTS,
         state::TESTS,
         run::TESTS,
+        guest_debug::TESTS,
         mmio_forms::TESTS,
         firmware::TESTS,
         halt::TESTS,

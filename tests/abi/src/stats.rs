@@ -708,20 +708,40 @@ fn concurrently() -> Outcome {
     )
 }
 
-/// `struct perf_event_attr`, in the length of its first version.
+/// `struct perf_event_attr`, in the length of its second version.
 #[repr(C)]
-#[derive(Default)]
-struct PerfEventAttr {
-    kind: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    bp_type: u32,
-    config1: u64,
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PerfEventAttr {
+    pub(crate) kind: u32,
+    pub(crate) size: u32,
+    pub(crate) config: u64,
+    pub(crate) sample_period: u64,
+    pub(crate) sample_type: u64,
+    pub(crate) read_format: u64,
+    pub(crate) flags: u64,
+    pub(crate) wakeup_events: u32,
+    pub(crate) bp_type: u32,
+    pub(crate) config1: u64,
+    pub(crate) config2: u64,
+}
+
+/// Counts an event of this thread.
+pub(crate) fn open_event(attr: &PerfEventAttr) -> Result<File, String> {
+    let attr = PerfEventAttr {
+        size: size_of::<PerfEventAttr>() as u32,
+        ..*attr
+    };
+    // This thread, on any CPU.
+    // SAFETY: The structure is as long as it says.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, 0, -1, -1, 0) };
+    if fd < 0 {
+        return Err(format!(
+            "perf_event_open: {}",
+            std::io::Error::last_os_error()
+        ));
+    }
+    // SAFETY: The kernel has just made the descriptor for us.
+    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
 /// Counts how often this thread passes a tracepoint.
@@ -737,24 +757,12 @@ fn open_tracepoint(name: &str) -> Result<File, String> {
         equal("mount of tracefs", result, 0)?;
     }
     let id = fs::read_to_string(&path).works(&path)?;
-    let attr = PerfEventAttr {
+    open_event(&PerfEventAttr {
         // PERF_TYPE_TRACEPOINT.
         kind: 2,
-        size: size_of::<PerfEventAttr>() as u32,
         config: id.trim().parse().map_err(|_| "no number")?,
         ..Default::default()
-    };
-    // This thread, on any CPU.
-    // SAFETY: The structure is as long as it says.
-    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, 0, -1, -1, 0) };
-    if fd < 0 {
-        return Err(format!(
-            "perf_event_open: {}",
-            std::io::Error::last_os_error()
-        ));
-    }
-    // SAFETY: The kernel has just made the descriptor for us.
-    Ok(unsafe { File::from_raw_fd(fd as i32) })
+    })
 }
 
 fn perf() -> Outcome {

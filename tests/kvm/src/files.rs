@@ -356,6 +356,11 @@ impl RunPage {
         self.part()
     }
 
+    /// The part for KVM_EXIT_DEBUG.
+    pub fn debug(&self) -> uapi::DebugExit {
+        self.part()
+    }
+
     /// The part for KVM_EXIT_FAIL_ENTRY.
     pub fn fail_entry(&self) -> uapi::FailEntry {
         self.part()

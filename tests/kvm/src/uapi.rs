@@ -47,10 +47,14 @@ pub const CAP_MANUAL_DIRTY_LOG_PROTECT2: u32 = 168;
 pub const CAP_USER_MEMORY2: u32 = 231;
 pub const CAP_MEMORY_FAULT_INFO: u32 = 232;
 pub const CAP_BINARY_STATS_FD: u32 = 203;
+pub const CAP_SET_GUEST_DEBUG: u32 = 23;
+pub const CAP_GUEST_DEBUG_HW_BPS: u32 = 119;
+pub const CAP_GUEST_DEBUG_HW_WPS: u32 = 120;
 
 // Reasons for a return of KVM_RUN.
 pub const EXIT_UNKNOWN: u32 = 0;
 pub const EXIT_EXCEPTION: u32 = 1;
+pub const EXIT_DEBUG: u32 = 4;
 pub const EXIT_MMIO: u32 = 6;
 pub const EXIT_SHUTDOWN: u32 = 8;
 pub const EXIT_FAIL_ENTRY: u32 = 9;
@@ -140,6 +144,11 @@ pub const fn core_reg(word: u64) -> u64 {
 /// The id of a 32-bit CP15 register.
 pub const fn cp15_reg(opc1: u64, crn: u64, crm: u64, opc2: u64) -> u64 {
     REG_ARM | REG_SIZE_U32 | (15 << 16) | (opc1 << 3) | (crn << 11) | (crm << 7) | opc2
+}
+
+/// The id of a debug register (CP14).
+pub const fn cp14_reg(crn: u64, crm: u64, opc2: u64) -> u64 {
+    REG_ARM | REG_SIZE_U32 | (14 << 16) | (crn << 11) | (crm << 7) | opc2
 }
 
 /// The id of a 64-bit CP15 register.
@@ -374,6 +383,33 @@ pub struct SignalMask {
     pub set: [u32; 2],
 }
 
+/// Flags of [`GuestDebug`].
+pub const GUESTDBG_ENABLE: u32 = 1;
+pub const GUESTDBG_SINGLESTEP: u32 = 2;
+pub const GUESTDBG_USE_SW_BP: u32 = 1 << 16;
+pub const GUESTDBG_USE_HW: u32 = 1 << 17;
+
+/// `struct kvm_guest_debug`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GuestDebug {
+    pub control: u32,
+    pub pad: u32,
+    pub bcr: [u64; 16],
+    pub bvr: [u64; 16],
+    pub wcr: [u64; 16],
+    pub wvr: [u64; 16],
+}
+
+/// The `debug` part of [`Run`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DebugExit {
+    pub hsr: u32,
+    pub hsr_high: u32,
+    pub far: u64,
+}
+
 /// `struct kvm_vcpu_events`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -449,6 +485,7 @@ pub union ExitData {
     pub system_event: SystemEvent,
     pub arm_nisv: ArmNisv,
     pub memory_fault: MemoryFault,
+    pub debug: DebugExit,
     padding: [u8; 256],
 }
 
@@ -493,6 +530,8 @@ ioctl_io_nr!(RUN, KVMIO, 0x80);
 ioctl_iow_nr!(SET_SIGNAL_MASK, KVMIO, 0x8b, u32);
 ioctl_ior_nr!(GET_MP_STATE, KVMIO, 0x98, u32);
 ioctl_iow_nr!(SET_MP_STATE, KVMIO, 0x99, u32);
+ioctl_iow_nr!(SET_GUEST_DEBUG, KVMIO, 0x9b, GuestDebug);
+ioctl_iow_nr!(SET_GUEST_DEBUG_WITHOUT_ARCH, KVMIO, 0x9b, u64);
 ioctl_ior_nr!(GET_VCPU_EVENTS, KVMIO, 0x9f, VcpuEvents);
 ioctl_iow_nr!(SET_VCPU_EVENTS, KVMIO, 0xa0, VcpuEvents);
 ioctl_iow_nr!(ENABLE_CAP, KVMIO, 0xa3, EnableCap);
@@ -526,6 +565,8 @@ const _: () = {
     assert!(size_of::<OneReg>() == 16);
     assert!(size_of::<VcpuEvents>() == 64);
     assert!(size_of::<SignalMask>() == 12);
+    assert!(size_of::<GuestDebug>() == 520);
+    assert!(size_of::<DebugExit>() == 16);
     assert!(size_of::<IrqLevel>() == 8);
     assert!(size_of::<CreateDevice>() == 12);
     assert!(size_of::<DeviceAttr>() == 24);
@@ -555,6 +596,8 @@ mod tests {
         assert_eq!(GET_API_VERSION() as u32, 0xae00);
         assert_eq!(SET_USER_MEMORY_REGION() as u32, 0x4020_ae46);
         assert_eq!(RUN() as u32, 0xae80);
+        assert_eq!(SET_GUEST_DEBUG() as u32, 0x4208_ae9b);
+        assert_eq!(SET_GUEST_DEBUG_WITHOUT_ARCH() as u32, 0x4008_ae9b);
         assert_eq!(GET_ONE_REG() as u32, 0x4010_aeab);
         assert_eq!(ARM_VCPU_INIT() as u32, 0x4020_aeae);
         assert_eq!(ARM_PREFERRED_TARGET() as u32, 0x8020_aeaf);

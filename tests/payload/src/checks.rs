@@ -8,7 +8,7 @@ use crate::check::{check, guest_check, Check, Needs, Outcome};
 use crate::doorbell;
 use crate::smp;
 use crate::{
-    aborts, atomics, banked, cp15, distributor, interrupts, memory, mmio, mmio_forms, power, sgis,
+    aborts, atomics, banked, cp15, debug, distributor, interrupts, memory, mmio, mmio_forms, power, sgis,
     timers, traps, vfp, waits,
 };
 
@@ -51,6 +51,12 @@ static CHECKS: &[Check] = &[
     check("CP14: debug registers", 1, cp15::debug_registers),
     check("CP14: version of debug", 1, cp15::debug_identity),
     check("CP14: debug registers in user mode", 1, cp15::debug_registers_in_user_mode),
+    check("debug: breakpoints", 1, debug::breakpoints),
+    check("debug: breakpoints, Thumb", 1, debug::thumb_breakpoints),
+    check("debug: breakpoints of modes", 1, debug::breakpoints_of_modes),
+    check("debug: breakpoints of a context", 1, debug::linked_breakpoints),
+    check("debug: watchpoints", 1, debug::watchpoints),
+    check("debug: BKPT", 1, debug::breakpoint_instruction),
     check("CP15: MRC to the flags", 1, cp15::flags),
     guest_check("MMIO: read", 1, mmio::echo),
     guest_check("MMIO: all widths", 1, mmio::widths),
@@ -111,6 +117,7 @@ static CHECKS: &[Check] = &[
     // All CPUs, however many, take part from here on.
     check("PSCI: CPU_ON", 1, smp::start_all),
     check("VFP registers of all CPUs", 1, vfp::of_all_cpus),
+    check("debug: points of all CPUs", 1, debug::of_all_cpus),
     check("VFP registers over preemption", 1, vfp::over_preemption),
     guest_check("banked registers of all CPUs", 1, banked::of_all_cpus),
     check("CP15: identity of all CPUs", 1, cp15::identity_of_all),

@@ -453,8 +453,8 @@ pub(crate) fn debug_registers_in_user_mode() -> Outcome {
     ensure_eq(found.regs[0], cpu::dbgdidr(), "DBGDIDR", 0)
 }
 
-/// The debug registers of CP14: a value or undefined, and never more. A guest has a unit that is
-/// disabled: but for what identifies it and its OS Lock, all reads as zero.
+/// The debug registers of CP14: a value or undefined, and never more. In a guest all that nobody has
+/// written reads as zero, but for what identifies the unit, its OS Lock and its claim tags.
 pub(crate) fn debug_registers() -> Outcome {
     for crn in 0..16 {
         for crm in 0..16 {
@@ -463,11 +463,12 @@ pub(crate) fn debug_registers() -> Outcome {
                 let code = code::arm([code::mrc(register) & !TO_CP14, BX_LR]);
                 match exceptions::catch(code, 0x5555_aaaa, 0) {
                     Ok(value) if board::is_guest() => {
-                        // DBGDIDR, DBGOSLSR, DBGAUTHSTATUS.
+                        // DBGDIDR, DBGOSLSR, DBGAUTHSTATUS, DBGCLAIMSET.
                         let expected = match (crn, crm, opc2) {
-                            (0, 0, 0) => 0x0105_d000,
+                            (0, 0, 0) => 0x3515_d000,
                             (1, 1, 4) => 8,
-                            (7, 14, 6) => 0xaa,
+                            (7, 14, 6) => 0xaf,
+                            (7, 8, 6) => 0xff,
                             _ => 0,
                         };
                         ensure_eq(value, expected, "a debug register", place(register))?;

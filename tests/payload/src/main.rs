@@ -27,7 +27,7 @@ modules! {
 }
 // The checks.
 modules! {
-    aborts atomics banked cp15 distributor interrupts memory mmio mmio_forms power sgis timers
+    aborts atomics banked cp15 debug distributor interrupts memory mmio mmio_forms power sgis timers
     traps vfp waits
 }
 
