@@ -85,7 +85,10 @@ impl Home {
     }
 }
 
-/// The values of a CPU's GICH registers. Other CPUs leave them alone, so nothing here has to be ordered.
+/// The values of a CPU's GICH registers. A VM takes its vCPUs' back before it goes, so the reference of
+/// `guest` is never the last one where it is given up: with interrupts off, in an interrupt even.
+///
+/// Other CPUs leave the values alone, so nothing here has to be ordered.
 ///
 /// # Invariants
 ///

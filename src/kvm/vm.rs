@@ -54,7 +54,7 @@ use crate::{
 /// The file of the VM and those of its vCPUs and devices each hold a reference.
 ///
 /// The locking order stands at the head of the module, in `kvm_arm.rs`.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Vm {
     // Dropped first: after it no notifier comes any more.
     #[pin]
@@ -88,6 +88,19 @@ pub(crate) struct Vm {
     counter_offset: SpinLock<u64>,
     // Dropped last: guest memory goes with the help of HYP mode.
     _hyp: HypUser,
+}
+
+#[pinned_drop]
+impl PinnedDrop for Vm {
+    fn drop(self: Pin<&mut Self>) {
+        // A CPU may still have registers of a vCPU. It would give them up in an interrupt, and with
+        // them the last reference to their home: memory must not be freed there.
+        if let Some(gic) = &self.host.gic {
+            for vcpu in self.vcpus().iter() {
+                gic.fetch(&vcpu.home);
+            }
+        }
+    }
 }
 
 impl Vm {

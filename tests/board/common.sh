@@ -41,8 +41,10 @@ expect() {
 
 # build_host_registers: builds the module that shows the host's registers, as the file $registers.
 build_host_registers() {
+	local build=source
+	[ "${DEBUG_KERNEL:-0}" = 0 ] || build=debug
 	mkdir -p "$work/host_registers"
-	MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$cache/kernel/$version/source" \
+	MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$cache/kernel/$version/$build" \
 		ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf- CC="$compiler" \
 		KERNELRELEASE="$release" M="$tree/tests/board/host_registers" MO="$work/host_registers" modules \
 		>"$work/build.log" 2>&1 || fail "the module with the host's registers: $work/build.log"
