@@ -92,8 +92,9 @@ pub(crate) fn check_extension(capability: usize, host: &Host) -> isize {
         | uapi::KVM_CAP_PTP_KVM
         | uapi::KVM_CAP_HALT_POLL
         | uapi::KVM_CAP_BINARY_STATS_FD
-        | uapi::KVM_CAP_SET_GUEST_DEBUG
         | uapi::KVM_CAP_CHECK_EXTENSION_VM => 1,
+        // Without breakpoints there are no steps, and no debugger gets along.
+        uapi::KVM_CAP_SET_GUEST_DEBUG => (debug_points(host, DebugUnit::breakpoints) != 0).into(),
         uapi::KVM_CAP_GUEST_DEBUG_HW_BPS => debug_points(host, DebugUnit::breakpoints),
         uapi::KVM_CAP_GUEST_DEBUG_HW_WPS => debug_points(host, DebugUnit::watchpoints),
         uapi::KVM_CAP_ARM_USER_IRQ => 1,

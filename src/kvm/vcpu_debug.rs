@@ -158,7 +158,7 @@ pub(crate) fn settle(state: &mut VcpuState) {
 
 /// The debug registers after a reset of the vCPU. The monitor's debugging goes on.
 pub(crate) fn reset(state: &mut VcpuState) {
-    state.debug.regs = DebugRegs::RESET;
+    state.debug.regs.reset();
     state.debug.forget_step();
     settle(state);
 }

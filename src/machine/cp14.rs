@@ -256,6 +256,8 @@ pub struct DebugRegs {
     vcr: u32,
     claims: u32,
     is_locked: bool,
+    /// Something was written since the last reset.
+    is_written: bool,
     points: Points,
 }
 
@@ -306,8 +308,16 @@ impl DebugRegs {
         vcr: 0,
         claims: 0,
         is_locked: false,
+        is_written: false,
         points: Points::NONE,
     };
+
+    /// Resets them. Most guests leave them alone, and then this is cheap.
+    pub fn reset(&mut self) {
+        if self.is_written {
+            *self = Self::RESET;
+        }
+    }
 
     /// Carries out a trapped MCR or MRC. `privileged` says that it comes from PL1, and `value` is
     /// that of a store.
@@ -365,6 +375,7 @@ impl DebugRegs {
     }
 
     fn write(&mut self, unit: DebugUnit, register: Register, value: u32) {
+        self.is_written = true;
         let breakpoints = self.points.breakpoints.get_mut(..unit.breakpoints());
         let watchpoints = self.points.watchpoints.get_mut(..unit.watchpoints());
         let (breakpoints, watchpoints) = (
@@ -425,6 +436,7 @@ impl DebugRegs {
         if self.get(unit, (crn, crm, opc2)).is_none() {
             return false;
         }
+        self.is_written = true;
         match Register::of(crn, crm, opc2) {
             Register::Oslsr => self.is_locked = value & OSLSR_OSLK != 0,
             Register::ClaimClear => self.claims = value & CLAIM_TAGS,
@@ -458,6 +470,7 @@ impl DebugRegs {
 
     /// Sets MOE as the hardware, or a BKPT that is given to the guest, has set it.
     pub fn set_moe(&mut self, dscr: u32) {
+        self.is_written = true;
         self.dscr = self.dscr & !dscr::MOE | dscr & dscr::MOE;
     }
 }
@@ -673,6 +686,11 @@ mod tests {
         }
         assert_eq!(regs, copy);
         assert_ne!(regs, DebugRegs::RESET);
+        regs.reset();
+        assert_eq!(regs, DebugRegs::RESET);
+        regs.set_moe(dscr::MOE_BKPT);
+        regs.reset();
+        assert_eq!(regs, DebugRegs::RESET);
         assert_eq!(DebugRegs::saved(UNIT).count(), 4 + 2 * (6 + 4));
         assert!(!copy.set(UNIT, (0, 6, 4), 0) && copy.get(UNIT, (0, 0, 0)).is_none());
     }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# QEMU's monitor and its gdbstub with a guest that works: registers and memory, stop and cont,
-# system_reset, quit and SIGKILL at any time.
+# QEMU's monitor and its gdbstub with a guest that works: registers and memory, breakpoints,
+# watchpoints and steps, stop and cont, system_reset, quit and SIGKILL at any time.
 
 # shellcheck source=tests/qemu/common.sh
 . "$(dirname "$0")/common.sh"
@@ -74,13 +74,43 @@ on_board_with_qemu '
 	must [ "$(gdb M$at,4:78563412)" = OK ]
 	must [ "$(word $at)" = 12345678 ]
 	must [ "$(gdb "M$at,4:$old")" = OK ]
-	# There are no breakpoints in such a guest. That is said, and no more.
-	case $(gdb Z0,$at,4) in
-	E*) echo "no breakpoints" ;;
+	echo "gdb"
+
+	# goes_on PACKET: gives it to the gdbstub, and prints where the guest has stopped.
+	goes_on() {
+		case $(gdb "$1") in
+		T05*) swapped "$(gdb pf)" ;;
+		*) echo "no stop" ;;
+		esac
+	}
+	# The guest, which is of the stock kernel, takes its interrupts by the high vectors.
+	irq=ffff0018
+	for kind in 1 0; do
+		saved=$(gdb m$irq,4)
+		must [ "$(gdb Z$kind,$irq,4)" = OK ]
+		for round in 1 2 3; do must [ "$(goes_on c)" = $irq ]; done
+		must [ "$(gdb z$kind,$irq,4)" = OK ]
+		must [ "$(gdb m$irq,4)" = $saved ]
+	done
+	# The vector is a branch to code that first stores two registers at SP.
+	must [ "$(goes_on s)" != $irq ]
+	sp=$(swapped "$(gdb pd)")
+	must [ "$(gdb Z2,$sp,4)" = OK ]
+	watched=$(gdb c)
+	case $watched in
+	T05*watch:$sp*) ;;
 	*) must false ;;
 	esac
+	must [ "$(gdb z2,$sp,4)" = OK ]
+	pc=$(swapped "$(gdb pf)")
+	for step in 1 2 3; do
+		next=$(goes_on s)
+		must [ "$next" != "no stop" ]
+		must [ "$next" != "$pc" ]
+		pc=$next
+	done
 	monitor gdbserver none >/dev/null
-	echo "gdb"
+	echo "breakpoints, a watchpoint, steps"
 
 	monitor cont >/dev/null
 	must status running
@@ -118,6 +148,6 @@ on_board_with_qemu '
 	echo "quit and killed"
 	rmmod kvm_arm
 '
-for line in stopped gdb 'no breakpoints' 'goes on' reset 'quit and killed'; do
+for line in stopped gdb 'breakpoints, a watchpoint, steps' 'goes on' reset 'quit and killed'; do
 	expect "^$line$"
 done
