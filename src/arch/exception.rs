@@ -404,7 +404,13 @@ mod tests {
         regs.set_cp15(Cp15Reg::Sctlr, (Sctlr::V | Sctlr::TE | Sctlr::EE).bits());
         inject_undefined(&mut regs);
         assert_eq!(regs.pc, 0xffff_0004);
-        let others = [0xffff_0004, 0xffff_000c, 0xffff_0010, 0xffff_0018, 0xffff_001c];
+        let others = [
+            0xffff_0004,
+            0xffff_000c,
+            0xffff_0010,
+            0xffff_0018,
+            0xffff_001c,
+        ];
         assert_eq!(vectors(&regs), (others, 0xffff_0008));
         assert_eq!(vectors(&at(0, 0)).1, 0x8000_0008);
         assert_eq!(regs.cpsr, Mode::Und.bits() | Psr::I | Psr::T | Psr::E);

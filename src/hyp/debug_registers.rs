@@ -153,12 +153,20 @@ fn exchange(unit: DebugUnit, new: &GuestPoints) -> GuestPoints {
         points: Points::NONE,
         vcr: mrc!("7", "0"),
     };
-    let breakpoints = old.points.breakpoints.iter_mut().zip(new.points.breakpoints);
+    let breakpoints = old
+        .points
+        .breakpoints
+        .iter_mut()
+        .zip(new.points.breakpoints);
     for (n, (old, new)) in breakpoints.enumerate().take(unit.breakpoints()) {
         *old = breakpoint(n);
         set_breakpoint(n, new);
     }
-    let watchpoints = old.points.watchpoints.iter_mut().zip(new.points.watchpoints);
+    let watchpoints = old
+        .points
+        .watchpoints
+        .iter_mut()
+        .zip(new.points.watchpoints);
     for (n, (old, new)) in watchpoints.enumerate().take(unit.watchpoints()) {
         *old = watchpoint(n);
         set_watchpoint(n, new);

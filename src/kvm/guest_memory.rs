@@ -78,7 +78,12 @@ pub(super) fn walk_fault(running: &Running<'_>, address: u32) -> Result<DataFaul
 
 /// Reads memory of the guest, in its caches or not. If the host has none there, although it should,
 /// user space is told where.
-pub(super) fn read(running: &Running<'_>, ipa: Ipa, bytes: &mut [u8], cached: bool) -> Result<bool> {
+pub(super) fn read(
+    running: &Running<'_>,
+    ipa: Ipa,
+    bytes: &mut [u8],
+    cached: bool,
+) -> Result<bool> {
     let result = running.vm.memory.read(ipa, bytes, cached);
     result.inspect_err(|_| {
         running

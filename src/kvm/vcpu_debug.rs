@@ -13,6 +13,7 @@
 //! has them rest at each entry from then on.
 
 use armv7::{
+    cp15::Cp15Reg,
     exception::{
         self,
         DataFault, //
@@ -21,7 +22,6 @@ use armv7::{
         self,
         Instruction, //
     },
-    cp15::Cp15Reg,
     policy,
     trap::DebugException, //
 };

@@ -358,18 +358,26 @@ impl DebugRegs {
                 AUTHSTATUS_IMPLEMENTED | AUTHSTATUS_NON_SECURE
             }
             Register::AuthStatus => AUTHSTATUS_IMPLEMENTED,
-            Register::BreakpointValue(n) => {
-                self.points.breakpoints.get(n).map_or(0, |point| point.value)
-            }
-            Register::BreakpointControl(n) => {
-                self.points.breakpoints.get(n).map_or(0, |point| point.control)
-            }
-            Register::WatchpointValue(n) => {
-                self.points.watchpoints.get(n).map_or(0, |point| point.value)
-            }
-            Register::WatchpointControl(n) => {
-                self.points.watchpoints.get(n).map_or(0, |point| point.control)
-            }
+            Register::BreakpointValue(n) => self
+                .points
+                .breakpoints
+                .get(n)
+                .map_or(0, |point| point.value),
+            Register::BreakpointControl(n) => self
+                .points
+                .breakpoints
+                .get(n)
+                .map_or(0, |point| point.control),
+            Register::WatchpointValue(n) => self
+                .points
+                .watchpoints
+                .get(n)
+                .map_or(0, |point| point.value),
+            Register::WatchpointControl(n) => self
+                .points
+                .watchpoints
+                .get(n)
+                .map_or(0, |point| point.control),
             Register::ClaimSet | Register::Oslar | Register::Other => 0,
         }
     }
@@ -595,7 +603,14 @@ mod tests {
         assert_eq!(read(&mut regs, unit, AUTHSTATUS), 0xaa);
         assert_eq!(read(&mut regs, unit, OSLSR), 8);
         // DBGDSCRint, DBGDSCRext, DBGPRSR, DBGOSDLR, DBGCLAIMSET, DBGDEVID.
-        for register in [DSCR_INT, DSCR_EXT, (1, 5, 4), (1, 3, 4), (7, 8, 6), (7, 2, 7)] {
+        for register in [
+            DSCR_INT,
+            DSCR_EXT,
+            (1, 5, 4),
+            (1, 3, 4),
+            (7, 8, 6),
+            (7, 2, 7),
+        ] {
             assert_eq!(read(&mut regs, unit, register), 0);
         }
         assert_eq!(DebugRegs::saved(unit).count(), 0);
@@ -697,8 +712,20 @@ mod tests {
 
     #[test]
     fn a_point_at_an_instruction() {
-        assert_eq!(Point::at(0x8000), Point { value: 0x8000, control: 0x1e7 });
-        assert_eq!(Point::at(0x8002), Point { value: 0x8000, control: 0x187 });
+        assert_eq!(
+            Point::at(0x8000),
+            Point {
+                value: 0x8000,
+                control: 0x1e7
+            }
+        );
+        assert_eq!(
+            Point::at(0x8002),
+            Point {
+                value: 0x8000,
+                control: 0x187
+            }
+        );
     }
 
     #[test]
@@ -733,7 +760,12 @@ mod tests {
             0 => (true, true),
             _ => (pmc & 1 != 0, pmc & 2 != 0),
         };
-        (hmc && non_secure, secure, pl1 && non_secure, user && non_secure)
+        (
+            hmc && non_secure,
+            secure,
+            pl1 && non_secure,
+            user && non_secure,
+        )
     }
 
     proptest! {

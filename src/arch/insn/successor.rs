@@ -489,7 +489,11 @@ mod tests {
             (0xef00_0000, None, "svc 0"),
             (0xe140_0070, Some(0x8004), "hvc 0"),
             (0xe160_0070, Some(0x8004), "smc 0"),
-            (0xee11_ff10, Some(0x8004), "mrc p15, 0, apsr_nzcv, c1, c0, 0"),
+            (
+                0xee11_ff10,
+                Some(0x8004),
+                "mrc p15, 0, apsr_nzcv, c1, c0, 0",
+            ),
             (0xe320_f003, Some(0x8004), "wfi"),
             (0xe129_f000, Some(0x8004), "msr cpsr, r0"),
         ] {
@@ -629,12 +633,20 @@ mod tests {
         ];
         for (opcode, result) in results.into_iter().enumerate() {
             let word = 0xe001_f002 | (opcode as u32) << 21;
-            let target = if result & 1 != 0 { result & !1 } else { result & !3 };
+            let target = if result & 1 != 0 {
+                result & !1
+            } else {
+                result & !3
+            };
             assert_eq!(arm_at(word, &with_carry), Some(target), "{opcode:#b}");
         }
         for (opcode, result) in [(12, a | b), (13, b), (14, a & !b), (15, !b)] {
             let word = 0xe001_f002 | opcode << 21;
-            let target = if result & 1 != 0 { result & !1 } else { result & !3 };
+            let target = if result & 1 != 0 {
+                result & !1
+            } else {
+                result & !3
+            };
             assert_eq!(arm_at(word, &with_carry), Some(target), "{opcode:#b}");
         }
     }

@@ -36,12 +36,17 @@ pub(super) fn ids(unit: DebugUnit) -> impl Iterator<Item = Id> {
 /// CRn, CRm and opc2. No debug register has another opc1 than 0.
 fn find(id: Id) -> Result<(u8, u8, u8)> {
     let field = |mask: u32, shift: u32| (id.number() & mask) >> shift;
-    let crn = field(uapi::KVM_REG_ARM_32_CRN_MASK, uapi::KVM_REG_ARM_32_CRN_SHIFT);
+    let crn = field(
+        uapi::KVM_REG_ARM_32_CRN_MASK,
+        uapi::KVM_REG_ARM_32_CRN_SHIFT,
+    );
     let crm = field(uapi::KVM_REG_ARM_CRM_MASK, uapi::KVM_REG_ARM_CRM_SHIFT);
-    let opc2 = field(uapi::KVM_REG_ARM_32_OPC2_MASK, uapi::KVM_REG_ARM_32_OPC2_SHIFT);
-    let known = uapi::KVM_REG_ARM_32_CRN_MASK
-        | uapi::KVM_REG_ARM_CRM_MASK
-        | uapi::KVM_REG_ARM_32_OPC2_MASK;
+    let opc2 = field(
+        uapi::KVM_REG_ARM_32_OPC2_MASK,
+        uapi::KVM_REG_ARM_32_OPC2_SHIFT,
+    );
+    let known =
+        uapi::KVM_REG_ARM_32_CRN_MASK | uapi::KVM_REG_ARM_CRM_MASK | uapi::KVM_REG_ARM_32_OPC2_MASK;
     if !id.is_word() || id.number() & !known != 0 {
         return Err(ENOENT);
     }

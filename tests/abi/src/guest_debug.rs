@@ -16,14 +16,23 @@ use crate::stats::{open_event, PerfEventAttr};
 pub(crate) const TESTS: &[Test] = &[
     ("SET_GUEST_DEBUG: arguments", arguments),
     ("SET_GUEST_DEBUG: BKPT", bkpt),
-    ("SET_GUEST_DEBUG: BKPT of a guest that nobody debugs", bkpt_of_the_guest),
+    (
+        "SET_GUEST_DEBUG: BKPT of a guest that nobody debugs",
+        bkpt_of_the_guest,
+    ),
     ("SET_GUEST_DEBUG: breakpoints", breakpoints),
     ("SET_GUEST_DEBUG: watchpoints", watchpoints),
     ("SET_GUEST_DEBUG: steps, Arm", step_arm),
     ("SET_GUEST_DEBUG: steps, Thumb", step_thumb),
     ("SET_GUEST_DEBUG: steps over exits", step_over_exits),
-    ("SET_GUEST_DEBUG: a step into an exception", step_into_exception),
-    ("SET_GUEST_DEBUG: the guest's own points rest", own_points_rest),
+    (
+        "SET_GUEST_DEBUG: a step into an exception",
+        step_into_exception,
+    ),
+    (
+        "SET_GUEST_DEBUG: the guest's own points rest",
+        own_points_rest,
+    ),
     ("debug registers: saved and restored", saved),
     ("debug registers: each vCPU has its own", of_each_vcpu),
     ("debug registers: the host's points", points_of_the_host),
@@ -72,7 +81,10 @@ fn arguments() -> Outcome {
         (uapi::CAP_GUEST_DEBUG_HW_BPS, 6),
         (uapi::CAP_GUEST_DEBUG_HW_WPS, 4),
     ] {
-        let found = guest.kvm.check_extension(capability).works("a capability")?;
+        let found = guest
+            .kvm
+            .check_extension(capability)
+            .works("a capability")?;
         equal(format!("capability {capability}"), found, expected)?;
     }
     let set = |request: &GuestDebug| ioctl_ref(&guest.vcpu, uapi::SET_GUEST_DEBUG(), request);
@@ -325,9 +337,7 @@ fn step_thumb() -> Outcome {
     words.push(0xe7fe_bf00);
     let guest = Guest::new(&words)?;
     guest.set(uapi::CORE_CPSR, 0x1f3)?;
-    let offsets = [
-        0x02, 0x04, 0x06, 0x0c, 0x10, 0x18, 0x2c, 0x2e, 0x2e,
-    ];
+    let offsets = [0x02, 0x04, 0x06, 0x0c, 0x10, 0x18, 0x2c, 0x2e, 0x2e];
     // cbz of 0xb108 leads to 0x6 + 4 + 2.
     expect_steps(&guest, &offsets.map(|offset| BASE + offset))?;
     equal("r1", guest.get(1)?, 1)
@@ -431,7 +441,11 @@ fn saved() -> Outcome {
     }
     let unknown = uapi::cp14_reg(0, 6, 4);
     fails("DBGBVR6", guest.vcpu.reg(unknown), &[libc::ENOENT])?;
-    fails("a write of it", guest.vcpu.set_reg(unknown, 0), &[libc::ENOENT])?;
+    fails(
+        "a write of it",
+        guest.vcpu.set_reg(unknown, 0),
+        &[libc::ENOENT],
+    )?;
     let other = uapi::cp14_reg(0, 0, 4) | 1 << 3;
     fails("with opc1", guest.vcpu.reg(other), &[libc::ENOENT])
 }
@@ -492,7 +506,7 @@ fn points_of_the_host() -> Outcome {
         0xe3a0_2005, // 10: mov r2, #5
         0xf102_0010, // 14: cps #16
         code::str(2, 0),
-        NOP,         // 1c: here is the breakpoint
+        NOP, // 1c: here is the breakpoint
         code::ldr(3, 0),
         0xe252_2001, // subs r2, r2, #1
         0x1aff_fffa, // bne 0x18
