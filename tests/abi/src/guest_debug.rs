@@ -89,7 +89,7 @@ fn arguments() -> Outcome {
     }
     let set = |request: &GuestDebug| ioctl_ref(&guest.vcpu, uapi::SET_GUEST_DEBUG(), request);
     for flag in (2..32).filter(|flag| ![16, 17].contains(flag)) {
-        let control = uapi::GUESTDBG_ENABLE | 1 << flag;
+        let control = uapi::GUESTDBG_ENABLE | (1 << flag);
         let result = set(&GuestDebug {
             control,
             ..GuestDebug::default()
@@ -103,7 +103,7 @@ fn arguments() -> Outcome {
     }; 4];
     bad[0].bcr[6] = CONTROL;
     bad[1].wcr[4] = CONTROL;
-    bad[2].bcr[0] = CONTROL | 1 << 32;
+    bad[2].bcr[0] = CONTROL | (1 << 32);
     (bad[3].bcr[0], bad[3].bvr[0]) = (CONTROL, 1 << 32);
     for (n, request) in bad.iter().enumerate() {
         fails(format!("request {n}"), set(request), &[libc::EINVAL])?;
@@ -133,7 +133,7 @@ fn bkpt() -> Outcome {
     for _ in 0..2 {
         let exit = expect(&guest, BKPT, BASE + 4)?;
         equal("the immediate", exit.hsr & 0xffff, 0x1234)?;
-        equal("IL", exit.hsr >> 25 & 1, 1)?;
+        equal("IL", (exit.hsr >> 25) & 1, 1)?;
     }
     guest.set(uapi::CORE_PC, BASE + 8)?;
     expect(&guest, BKPT, BASE + 8)?;
@@ -141,7 +141,7 @@ fn bkpt() -> Outcome {
     guest.set(uapi::CORE_PC, BASE + 12)?;
     let exit = expect(&guest, BKPT, BASE + 14)?;
     equal("the immediate", exit.hsr & 0xffff, 0xab)?;
-    equal("IL", exit.hsr >> 25 & 1, 0)
+    equal("IL", (exit.hsr >> 25) & 1, 0)
 }
 
 /// A guest whose vectors are at its start; the one of prefetch aborts reports IFSR, DBGDSCR and the
@@ -191,7 +191,7 @@ fn bkpt_of_the_guest() -> Outcome {
     let guest = reporting(&[NOP, BKPT_0, code::LOOP])?;
     let [ifsr, dscr, address] = reported(&guest)?;
     equal("IFSR", ifsr & 0x40f, 2)?;
-    equal("DBGDSCR.MOE", dscr >> 2 & 15, 3)?;
+    equal("DBGDSCR.MOE", (dscr >> 2) & 15, 3)?;
     equal("the address", address, BASE + 4 * 17)?;
     // The same again, after the monitor has debugged and gone.
     guest.set(uapi::CORE_PC, BASE + 4 * 17)?;
@@ -268,7 +268,7 @@ fn watchpoints() -> Outcome {
             };
             let exit = expect(&guest, WATCHPOINT, pc)?;
             equal("far", exit.far, u64::from(BASE) + 0x800)?;
-            equal("WnR", exit.hsr >> 6 & 1, write)?;
+            equal("WnR", (exit.hsr >> 6) & 1, write)?;
         }
     }
     Ok(())
@@ -329,7 +329,7 @@ fn step_thumb() -> Outcome {
     ];
     let mut words: Vec<u32> = halves
         .chunks(2)
-        .map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16)
+        .map(|pair| u32::from(pair[0]) | (u32::from(pair[1]) << 16))
         .collect();
     // ldr.w is at 0x18, so its word is at Align(0x1c, 4) + 4.
     words[8] = BASE + 0x2d;
@@ -401,7 +401,7 @@ fn own_points_rest() -> Outcome {
     set_own(&guest.vcpu, own)?;
     let [ifsr, dscr, address] = reported(&guest)?;
     equal("IFSR", ifsr & 0x40f, 2)?;
-    equal("MOE, and MDBGen", dscr, 1 << 15 | 1 << 2)?;
+    equal("MOE, and MDBGen", dscr, (1 << 15) | (1 << 2))?;
     equal("the address", address, own)?;
     // While the monitor debugs, its own points stop the guest, and the guest's do not.
     let mut request = GuestDebug {
@@ -425,7 +425,7 @@ fn saved() -> Outcome {
         .reg_list()
         .works("KVM_GET_REG_LIST")?
         .into_iter()
-        .filter(|id| id >> 16 & 0xfff == 14)
+        .filter(|id| (id >> 16) & 0xfff == 14)
         .collect();
     equal("number of debug registers", ids.len(), 24)?;
     for id in &ids {
@@ -446,7 +446,7 @@ fn saved() -> Outcome {
         guest.vcpu.set_reg(unknown, 0),
         &[libc::ENOENT],
     )?;
-    let other = uapi::cp14_reg(0, 0, 4) | 1 << 3;
+    let other = uapi::cp14_reg(0, 0, 4) | (1 << 3);
     fails("with opc1", guest.vcpu.reg(other), &[libc::ENOENT])
 }
 
