@@ -218,6 +218,15 @@ impl Place {
         Ok(())
     }
 
+    /// Makes all as it was, without a look. The kernel may have written what belongs to another call.
+    pub(crate) fn clear(&self, placed: &Placed) {
+        let Some(offset) = placed.offset else { return };
+        let end = (offset + placed.input.len() + 4 * NEAR).min(self.room.size);
+        for place in offset.saturating_sub(NEAR)..end {
+            self.room.set(place, CANARY);
+        }
+    }
+
     /// Looks at all of the room, between two calls.
     pub(crate) fn check_all(&self) -> Result<(), String> {
         match (0..self.room.size).find(|place| self.room.byte(*place) != CANARY) {

@@ -18,6 +18,7 @@ use crate::layout::{
 };
 use crate::random::Random;
 use crate::shared::Shared;
+use crate::waker::wake;
 
 /// What all threads of a process share.
 pub(crate) struct Scene {
@@ -237,7 +238,9 @@ impl<'a> Caller<'a> {
         };
         let errno = errno_of(result);
         shared.calls.fetch_add(1, Ordering::Relaxed);
-        if kind == call.kind {
+        // Another thread may have closed the file, and its number may be another file's now.
+        let is_ours = kind == call.kind && self.scene.files.get(kind, place) == fd;
+        if is_ours {
             shared.coverage.count(n, errno);
         }
         if errno == 0 && kind == call.kind {
@@ -252,10 +255,21 @@ impl<'a> Caller<'a> {
         }
         let what = |why| format!("{call}, errno {errno}: {why}");
         // On a file of another kind the number may mean another call.
-        let any = kind != call.kind;
+        if !is_ours {
+            if let Argument::Memory { placed, .. } = &argument {
+                self.places.argument.clear(placed);
+            }
+            return match &value {
+                Value::Some { placed, .. } => {
+                    self.places.value.clear(placed);
+                    Ok(())
+                }
+                Value::Bitmap(placed) => self.places.bitmap.check_bitmap(placed).map_err(what),
+                Value::None => Ok(()),
+            };
+        }
         if let Argument::Memory { placed, written } = &argument {
-            let written = if any { usize::MAX } else { *written };
-            self.places.argument.check(placed, written).map_err(what)?;
+            self.places.argument.check(placed, *written).map_err(what)?;
         }
         match &value {
             Value::None => Ok(()),
@@ -263,7 +277,6 @@ impl<'a> Caller<'a> {
                 let written = match argument {
                     // A copy that fails may have begun.
                     Argument::System(_) if errno == 0 => result as usize,
-                    _ if any => usize::MAX,
                     _ => *written,
                 };
                 self.places.value.check(placed, written)
@@ -720,21 +733,6 @@ impl<'a> Caller<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a thread is about to run a vCPU, or does.
-pub(crate) fn runs_vcpu(shared: &Shared, thread: usize) -> bool {
-    let call = shared.now[thread].call.load(Ordering::Relaxed) as usize;
-    CALLS.get(call).is_some_and(|call| call.name == "RUN")
-}
-
-/// Sends the signal that ends KVM_RUN to a thread.
-pub(crate) fn wake(thread: &AtomicI32) {
-    let id = thread.load(Ordering::Relaxed);
-    if id != 0 {
-        // SAFETY: The handler of the signal does nothing.
-        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, libc::SIGUSR1) };
     }
 }
 

@@ -747,6 +747,21 @@ mod tests {
         assert_eq!(found("RUN", Kind::Vcpu), uapi::RUN() as u32);
     }
 
+    /// The table has all ioctls of the module.
+    #[test]
+    fn all_of_the_module() {
+        let source = include_str!("../../../src/kvm/abi.rs");
+        let names = source.lines().filter_map(|line| {
+            let (name, _) = line.trim().strip_prefix("pub(crate) const ")?.split_once(": u32 =")?;
+            Some(name)
+        });
+        let names: Vec<&str> = names.collect();
+        assert!(names.len() > 35, "{names:?}");
+        for name in names {
+            assert!(CALLS.iter().any(|call| call.name == name), "{name} is missing");
+        }
+    }
+
     /// No slot reaches the program's memory.
     #[test]
     fn slots_keep_off() {

@@ -44,11 +44,47 @@ impl Memory {
     }
 }
 
+const VMS: &str = "/sys/kernel/debug/kvm_arm";
+
+/// A file of the statistics of the VM of this process that has run.
+pub(crate) fn vm_file(name: &str) -> String {
+    let mine = format!("{}-", std::process::id());
+    let entries = fs::read_dir(VMS).into_iter().flatten().flatten();
+    let is_mine = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&mine);
+    let found = entries.filter(is_mine).next();
+    found.map_or(String::new(), |entry| {
+        fs::read_to_string(entry.path().join(name)).unwrap_or_default()
+    })
+}
+
 /// How many VMs there are that have run.
 pub(crate) fn vms() -> usize {
-    fs::read_dir("/sys/kernel/debug/kvm_arm").map_or(0, |entries| {
+    fs::read_dir(VMS).map_or(0, |entries| {
         entries.flatten().filter(|entry| entry.path().is_dir()).count()
     })
+}
+
+/// The registers with which the kernel runs, of each CPU, as a module shows them. Nothing without it.
+pub(crate) fn registers() -> Vec<String> {
+    let mut all = Vec::new();
+    for cpu in 0..8 {
+        // SAFETY: An empty set is zero, and the kernel reads it.
+        let result = unsafe {
+            let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut cpus);
+            libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus)
+        };
+        if result == 0 {
+            all.extend(fs::read_to_string("/proc/host_registers").ok());
+        }
+    }
+    // SAFETY: A set of all CPUs, which the kernel reads.
+    unsafe {
+        let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+        (0..8).for_each(|cpu| libc::CPU_SET(cpu, &mut cpus));
+        libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus);
+    }
+    all
 }
 
 /// Where the threads of a process are in the kernel, and the stacks of all CPUs and tasks in the kernel's

@@ -65,7 +65,7 @@ fn value(random: &mut Random) -> u32 {
         0 => random.one(&FUNCTIONS),
         1 => random.number() as u32,
         2 => random.word(),
-        _ => random.one(&ADDRESSES) + (random.below(64) * 4) as u32,
+        _ => random.one(&ADDRESSES).wrapping_add(random.below(64) as u32 * 4),
     }
 }
 
@@ -73,12 +73,12 @@ fn value(random: &mut Random) -> u32 {
 /// program counter (`gen_pc_plus_diff`). That is MRRC, in either instruction set, and a word can be
 /// either half of one.
 fn spare_emulator(word: u32) -> u32 {
-    let is_mrrc = |half: u32| half & 0x0ff0 == 0x0c50;
     let mut word = word;
-    if is_mrrc(word >> 16) {
+    if (word >> 16) & 0x0ff0 == 0x0c50 {
         word &= !0x0040_0000;
     }
-    if is_mrrc(word & 0xffff) {
+    // This half is the first of an instruction in Thumb state only.
+    if word & 0xeff0 == 0xec50 {
         word &= !0x40;
     }
     word
@@ -231,6 +231,12 @@ pub(crate) fn stream(size: usize, random: &mut Random) -> Vec<u8> {
     }
     words.truncate(size / 4 - 1);
     words.push(0xea00_0000 | ((words.len() as u32 + 2).wrapping_neg() & 0x00ff_ffff));
+    // In Thumb state an MRRC goes on in the next word, which names the first register.
+    for n in 1..words.len() {
+        if (words[n - 1] >> 16) & 0x0ff0 == 0x0c50 {
+            words[n] &= !0x8000;
+        }
+    }
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
@@ -242,7 +248,7 @@ pub(crate) fn descriptor(random: &mut Random) -> u32 {
         0 => (address & 0xfff0_0000) | 0x402 | (random.word() & 0x1_fdec),
         1 => address | 1,
         2 => address | (random.word() & 0xfff),
-        _ => random.word(),
+        _ => spare_emulator(random.word()),
     }
 }
 
@@ -261,7 +267,7 @@ mod tests {
                 let is_read = word & 0x0ff0_0000 == 0x0c50_0000;
                 reads += u32::from(is_read);
                 assert!(!is_read || word >> 12 & 15 < 13 && word >> 16 & 15 < 13, "{word:#x}");
-                assert!(word & 0x0ff0 != 0x0c50, "{word:#x}");
+                assert!(word & 0xeff0 != 0xec50, "{word:#x}");
             }
         }
         assert!(reads > 100, "{reads}");

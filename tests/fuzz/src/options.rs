@@ -5,11 +5,13 @@
 use crate::layout::THREADS;
 
 const USAGE: &str =
-    "usage: fuzz ioctls --seed NUMBER [--calls NUMBER] [--seconds NUMBER] [--threads NUMBER] [--steps NUMBER] [--round NUMBER]";
+    "usage: fuzz ioctls|guests --seed NUMBER [--calls NUMBER] [--seconds NUMBER] [--threads NUMBER] [--steps NUMBER] [--round NUMBER]";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// Random guests, not random calls.
+    pub(crate) guests: bool,
     pub(crate) seed: u64,
     /// The end comes after so many calls, or so many seconds.
     pub(crate) calls: u32,
@@ -24,17 +26,23 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Self {
+            guests: false,
             seed: 1,
             calls: u32::MAX,
             seconds: u64::MAX,
             threads: 4,
-            steps: 3000,
+            steps: 1200,
             round: None,
         };
         let [what, rest @ ..] = arguments else {
             return Err(USAGE.into());
         };
-        if what != "ioctls" || rest.len() % 2 != 0 {
+        options.guests = match what.as_str() {
+            "ioctls" => false,
+            "guests" => true,
+            _ => return Err(USAGE.into()),
+        };
+        if rest.len() % 2 != 0 {
             return Err(USAGE.into());
         }
         for pair in rest.chunks_exact(2) {
@@ -68,7 +76,7 @@ mod tests {
         let options = parse("ioctls --seed 18446744073709551615 --round 3").unwrap();
         assert_eq!((options.seed, options.round), (u64::MAX, Some(3)));
         assert_eq!(parse("ioctls --threads 100").unwrap().threads, THREADS);
-        for wrong in ["", "ioctls --seed", "ioctls --seed x", "ioctls --calls -1", "guests"] {
+        for wrong in ["", "ioctls --seed", "ioctls --seed x", "ioctls --calls -1", "hosts"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

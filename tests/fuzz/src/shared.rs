@@ -28,6 +28,9 @@ pub(crate) struct Shared {
     pub(crate) interrupted: AtomicU32,
     /// Passes of the VM that checks itself.
     pub(crate) passes: AtomicU32,
+    /// Traps of random guests by their class, and those that HYP mode answered.
+    pub(crate) traps: [AtomicU32; 64],
+    pub(crate) answered: [AtomicU32; 4],
     /// The threads have to end.
     pub(crate) stop: AtomicU32,
 }

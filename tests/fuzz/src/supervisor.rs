@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::caller::task_name;
-use crate::host::{explain, vms, Memory};
+use crate::guest;
+use crate::host::{explain, registers, vms, Memory};
 use crate::neighbour;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -78,13 +79,18 @@ impl Drop for Process {
 }
 
 /// Waits for a round. It may end by itself, or by SIGKILL, which some send to themselves.
-fn finish(shared: &Shared, process: &Process, round: Round) -> Result<(), String> {
+fn finish(
+    shared: &Shared,
+    process: &Process,
+    round: Round,
+    by_signal: bool,
+) -> Result<(), String> {
     let patience = kvm::patience(STILL);
     let (mut pulse, mut moved) = (shared.pulse(), Instant::now());
     loop {
         if let Some(status) = process.status() {
             let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
-            if status == 0 || killed && round.number % 4 == 3 {
+            if status == 0 || killed && by_signal {
                 return Ok(());
             }
             return Err(format!("status {status:#x}"));
@@ -129,6 +135,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Ok(())
     };
     is_well(0)?;
+    let host = registers();
+    println!("registers of {} CPUs of the host are looked at", host.len());
     let start = Instant::now();
     let mut before = None;
     for number in options.round.map_or(0.., |round| round..) {
@@ -140,10 +148,21 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         };
         let passes = shared.passes.load(Ordering::Relaxed);
         shared.begin();
-        let process = Process::start(|| worker::play(shared, round))?;
+        let process = Process::start(|| match options.guests {
+            true => guest::play(shared, round),
+            false => worker::play(shared, round),
+        })?;
+        let by_signal = !options.guests && worker::ends_by_signal(round);
         let name = format!("round {number} of seed {}", options.seed);
-        finish(shared, &process, round).map_err(|why| format!("{name}: {why}"))?;
+        finish(shared, &process, round, by_signal).map_err(|why| format!("{name}: {why}"))?;
         is_well(passes).map_err(|why| format!("{name}: {why}"))?;
+        for (old, new) in host.iter().zip(registers()) {
+            for (old, new) in old.lines().zip(new.lines()) {
+                if old != new {
+                    return Err(format!("{name}: the host's {old} is {new} now"));
+                }
+            }
+        }
         let calls = shared.calls.load(Ordering::Relaxed);
         println!(
             "{name}: {calls} calls, {} exits, {} runs ended by signals, {} passes of the neighbour, {} s",
@@ -163,7 +182,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             before = Some(Memory::settled(None));
         }
     }
-    print!("{}", shared.coverage.table());
+    let missing = if options.guests {
+        let (table, missing) = guest::table(&shared.traps, &shared.answered);
+        print!("{table}");
+        missing
+    } else {
+        print!("{}", shared.coverage.table());
+        shared.coverage.missing()
+    };
     if let Some(before) = before {
         let limit = Memory {
             kernel: before.kernel + GROWTH,
@@ -178,7 +204,6 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if left != 1 {
         return Err(format!("{left} VMs are left, with the neighbour's"));
     }
-    let missing = shared.coverage.missing();
     if !missing.is_empty() && options.round.is_none() {
         return Err(missing.join("; "));
     }

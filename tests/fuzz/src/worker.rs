@@ -8,7 +8,7 @@ use std::thread;
 
 use kvm::Kvm;
 
-use crate::caller::{runs_vcpu, wake, Caller, Scene};
+use crate::caller::{Caller, Scene};
 use crate::calls::CALLS;
 use crate::files::{Files, Kind};
 use crate::layout::{
@@ -16,6 +16,7 @@ use crate::layout::{
 };
 use crate::random::Random;
 use crate::shared::Shared;
+use crate::waker::{be_urgent, catch_signals, wake_all};
 
 /// What a round is.
 #[derive(Clone, Copy)]
@@ -27,19 +28,9 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    fn key(&self) -> u64 {
+    /// The number from which all of the round follows.
+    pub(crate) fn key(&self) -> u64 {
         Random::of(&[self.seed, self.number.into()]).long()
-    }
-}
-
-/// Signals that come all the time do nothing but end system calls.
-fn catch_signals() {
-    extern "C" fn nothing(_: i32) {}
-    // SAFETY: The handler does nothing; without SA_RESTART the call that it interrupts fails.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as *const () as usize;
-        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
     }
 }
 
@@ -77,29 +68,11 @@ fn scene(shared: &'static Shared) -> io::Result<Scene> {
     })
 }
 
-/// Lets this thread run as soon as it wants to: it ends what others would do for ever.
-fn be_urgent() {
-    let urgent = libc::sched_param { sched_priority: 1 };
-    // SAFETY: The kernel reads one number.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const urgent) };
-}
-
-/// Wakes the threads that are in KVM_RUN, a little later each, and pauses.
-fn wake_all(scene: &Scene, random: &mut Random) {
-    for (n, thread) in scene.threads.iter().enumerate() {
-        if runs_vcpu(scene.shared, n) && random.per_mille(500) {
-            wake(thread);
-        }
-    }
-    // SAFETY: It has no memory argument.
-    unsafe { libc::usleep(200 + random.below(800) as u32) };
-}
-
 /// Wakes threads that are in KVM_RUN, and collects children, until all threads have ended.
 fn keep_awake(scene: &Scene, running: &AtomicI32) -> Result<(), String> {
     let mut random = Random::of(&[1]);
     while running.load(Ordering::Relaxed) > 0 {
-        wake_all(scene, &mut random);
+        wake_all(scene.shared, &scene.threads, &mut random);
         let mut status = 0;
         // SAFETY: The kernel writes one number.
         while unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } > 0 {
@@ -109,6 +82,11 @@ fn keep_awake(scene: &Scene, running: &AtomicI32) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a round ends by SIGKILL, which the process sends to itself.
+pub(crate) fn ends_by_signal(round: Round) -> bool {
+    round.number % 4 == 3
 }
 
 /// Plays a round. The process ends with it.
@@ -135,12 +113,12 @@ pub(crate) fn play(shared: &'static Shared, round: Round) -> Result<(), String> 
         be_urgent();
         let mut random = Random::of(&[2]);
         // Some rounds end by a signal, while vCPUs run.
-        if round.number % 4 == 3 {
+        if ends_by_signal(round) {
             let half = round.steps / 2;
             while shared.now[0].step.load(Ordering::Relaxed) < half
                 && running.load(Ordering::Relaxed) == round.threads as i32
             {
-                wake_all(&scene, &mut random);
+                wake_all(shared, &scene.threads, &mut random);
             }
             if running.load(Ordering::Relaxed) == round.threads as i32 {
                 // SAFETY: It is this process.
