@@ -170,11 +170,22 @@ impl<'a> Caller<'a> {
         argument: &T,
     ) -> Result<(), String> {
         let bytes = bytes_of(argument);
-        let written = if name == "CREATE_DEVICE" { bytes.len() } else { 0 };
+        let written = if name == "CREATE_DEVICE" {
+            bytes.len()
+        } else {
+            0
+        };
         let placed = self.places.argument.good(bytes, &mut self.random);
         let argument = Argument::Memory { placed, written };
         let fd = self.scene.files.get(kind, place);
-        self.carry_out(Self::find(name, kind), kind, place, fd, argument, Value::None)
+        self.carry_out(
+            Self::find(name, kind),
+            kind,
+            place,
+            fd,
+            argument,
+            Value::None,
+        )
     }
 
     fn call_with_number(
@@ -186,7 +197,14 @@ impl<'a> Caller<'a> {
     ) -> Result<(), String> {
         let fd = self.scene.files.get(kind, place);
         let argument = Argument::Number(number);
-        self.carry_out(Self::find(name, kind), kind, place, fd, argument, Value::None)
+        self.carry_out(
+            Self::find(name, kind),
+            kind,
+            place,
+            fd,
+            argument,
+            Value::None,
+        )
     }
 
     /// An attribute or a register that is set to a good value.
@@ -222,7 +240,9 @@ impl<'a> Caller<'a> {
     ) -> Result<(), String> {
         let call = &CALLS[n];
         let shared = self.scene.shared;
-        shared.now[self.thread].call.store(n as u32, Ordering::Relaxed);
+        shared.now[self.thread]
+            .call
+            .store(n as u32, Ordering::Relaxed);
         let target = match &value {
             Value::Some { placed, .. } | Value::Bitmap(placed) => placed.address,
             Value::None => 0,
@@ -297,8 +317,14 @@ impl<'a> Caller<'a> {
                 System::Seek { offset, whence } => libc::lseek64(fd, offset, whence),
                 System::Map { size, offset } => {
                     let protection = libc::PROT_READ | libc::PROT_WRITE;
-                    let address =
-                        libc::mmap64(ptr::null_mut(), size, protection, libc::MAP_SHARED, fd, offset);
+                    let address = libc::mmap64(
+                        ptr::null_mut(),
+                        size,
+                        protection,
+                        libc::MAP_SHARED,
+                        fd,
+                        offset,
+                    );
                     if address == libc::MAP_FAILED {
                         return -1;
                     }
@@ -441,8 +467,13 @@ impl<'a> Caller<'a> {
 
     /// Gives a vCPU new registers, and lets it begin somewhere in the code.
     fn start_at(&mut self, place: usize, base: u32) -> Result<(), String> {
-        let mut values = vec![(uapi::core_reg(uapi::CORE_PC), base + (self.random.below(32) * 0x80) as u32)];
-        let mode = self.random.one(&[0x10, 0x11, 0x12, 0x13, 0x13, 0x13, 0x17, 0x1b, 0x1f]);
+        let mut values = vec![(
+            uapi::core_reg(uapi::CORE_PC),
+            base + (self.random.below(32) * 0x80) as u32,
+        )];
+        let mode = self
+            .random
+            .one(&[0x10, 0x11, 0x12, 0x13, 0x13, 0x13, 0x17, 0x1b, 0x1f]);
         let state = self.random.one(&[0, 0, 0, 0x20, 0x200, 0xc0]);
         values.push((uapi::core_reg(uapi::CORE_CPSR), mode | state));
         for n in 0..13 {
@@ -462,6 +493,9 @@ impl<'a> Caller<'a> {
     /// Writes random code to a guest's memory, and translation tables behind it.
     fn fill(&mut self, part: usize) -> Result<(), String> {
         layout::poke(part, &instructions::stream(PAGE, &mut self.random));
+        if self.random.per_mille(700) {
+            layout::poke(part, &instructions::vectors(0x8000_0080));
+        }
         let tables: Vec<u8> = (0..256)
             .flat_map(|_| instructions::descriptor(&mut self.random).to_le_bytes())
             .collect();
@@ -555,7 +589,11 @@ impl<'a> Caller<'a> {
         self.task(1);
         let pages = self.random.one(&[1, 1, 4, 16, 64, 512, 1024]);
         let start = GUEST + self.random.below(GUEST_SIZE / PAGE - pages) * PAGE;
-        let start = if pages >= 512 { start & !0x1f_ffff } else { start };
+        let start = if pages >= 512 {
+            start & !0x1f_ffff
+        } else {
+            start
+        };
         let size = pages * PAGE;
         // What is small enough does not cover a huge page: the stock kernel warns about one that nobody may
         // access (`mm/huge_memory.c`).
@@ -587,7 +625,11 @@ impl<'a> Caller<'a> {
                 unsafe { libc::madvise(address, size, advice) };
             }
             4 => {
-                let protection = if is_small { libc::PROT_NONE } else { libc::PROT_READ };
+                let protection = if is_small {
+                    libc::PROT_NONE
+                } else {
+                    libc::PROT_READ
+                };
                 // SAFETY: As above.
                 unsafe { libc::mprotect(address, size, protection) };
             }

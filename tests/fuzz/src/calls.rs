@@ -56,7 +56,10 @@ pub(crate) enum System {
 pub(crate) enum Value {
     None,
     /// The kernel may write so many bytes.
-    Some { placed: Placed, written: usize },
+    Some {
+        placed: Placed,
+        written: usize,
+    },
     Bitmap(Placed),
 }
 
@@ -138,7 +141,7 @@ impl Maker<'_> {
         let address = placed.address as u64;
         self.value = Value::Some { placed, written };
         if self.random.per_mille(5) {
-            return address | 1 << 32;
+            return address | (1 << 32);
         }
         address
     }
@@ -183,7 +186,9 @@ impl Maker<'_> {
     }
 
     fn intid(&mut self) -> u32 {
-        self.word(&[0, 1, 16, 23, 26, 27, 27, 30, 31, 32, 33, 63, 255, 1019, 1020])
+        self.word(&[
+            0, 1, 16, 23, 26, 27, 27, 30, 31, 32, 33, 63, 255, 1019, 1020,
+        ])
     }
 }
 
@@ -202,7 +207,16 @@ pub(crate) fn keep_off(region: &mut uapi::UserspaceMemoryRegion) {
 }
 
 fn region(m: &mut Maker<'_>) -> uapi::UserspaceMemoryRegion {
-    let size = m.number(&[0, 0, 0x1000, 0x2000, 0x4_0000, 0x20_0000, 0x40_0000, 0x1000_0000]);
+    let size = m.number(&[
+        0,
+        0,
+        0x1000,
+        0x2000,
+        0x4_0000,
+        0x20_0000,
+        0x40_0000,
+        0x1000_0000,
+    ]);
     let offset = m.random.below(GUEST_SIZE) as u64;
     let mask = m.number(&[!0xfff, !0xfff, !0x1f_ffff, !0]);
     let mut region = uapi::UserspaceMemoryRegion {
@@ -564,6 +578,39 @@ fn signal_mask(m: &mut Maker<'_>) -> Argument {
     m.place(bytes, 0, false)
 }
 
+/// `struct kvm_guest_debug`: control, padding, and four arrays of 16 registers, if the caller knows of them.
+fn guest_debug(m: &mut Maker<'_>, points: usize) -> Argument {
+    const HARDWARE: u64 = 1 << 17;
+    let control = m.word(&[
+        0,
+        1,
+        3,
+        1 | (1 << 16),
+        1 | HARDWARE,
+        1 | HARDWARE,
+        3 | (1 << 16) | HARDWARE,
+    ]);
+    let mut bytes = control.to_le_bytes().to_vec();
+    bytes.extend(m.word(&[0]).to_le_bytes());
+    for n in 0..points {
+        // Control registers of points that are on, for all accesses or some, and addresses.
+        let value = match n / 16 % 2 {
+            0 => m.number(&[0, 0, 0x1e5, 0x1e7, 0x1f5, 0x1ff]),
+            _ => m.number(&[0, 0x8000_0000, 0x8000_0010, 0x1000, 0x1000_0000]),
+        };
+        bytes.extend(value.to_le_bytes());
+    }
+    m.mutate(&mut bytes, 0..0);
+    m.place(bytes, 0, true)
+}
+
+fn debug(m: &mut Maker<'_>) -> Argument {
+    guest_debug(m, 64)
+}
+fn debug_without_arch(m: &mut Maker<'_>) -> Argument {
+    guest_debug(m, 0)
+}
+
 fn set_mp_state(m: &mut Maker<'_>) -> Argument {
     let state = m.word(&[0, 0, 0, 5, 10]);
     m.input(&state, 0..0)
@@ -669,56 +716,244 @@ pub(crate) const CALLS: &[Call] = &[
     },
     call("GET_VCPU_MMAP_SIZE", Kind::Kvm, io(0x04), 2, zero),
     call("CREATE_VCPU", Kind::Vm, io(0x41), 8, vcpu_id),
-    call("GET_DIRTY_LOG", Kind::Vm, iow::<uapi::DirtyLog>(0x42), 16, get_dirty_log),
-    call("CLEAR_DIRTY_LOG", Kind::Vm, iowr::<uapi::ClearDirtyLog>(0xc0), 16, clear_dirty_log),
-    call("SET_USER_MEMORY_REGION", Kind::Vm, iow::<uapi::UserspaceMemoryRegion>(0x46), 16, set_region),
-    call("SET_USER_MEMORY_REGION2", Kind::Vm, iow::<uapi::UserspaceMemoryRegion2>(0x49), 8, set_region2),
+    call(
+        "GET_DIRTY_LOG",
+        Kind::Vm,
+        iow::<uapi::DirtyLog>(0x42),
+        16,
+        get_dirty_log,
+    ),
+    call(
+        "CLEAR_DIRTY_LOG",
+        Kind::Vm,
+        iowr::<uapi::ClearDirtyLog>(0xc0),
+        16,
+        clear_dirty_log,
+    ),
+    call(
+        "SET_USER_MEMORY_REGION",
+        Kind::Vm,
+        iow::<uapi::UserspaceMemoryRegion>(0x46),
+        16,
+        set_region,
+    ),
+    call(
+        "SET_USER_MEMORY_REGION2",
+        Kind::Vm,
+        iow::<uapi::UserspaceMemoryRegion2>(0x49),
+        8,
+        set_region2,
+    ),
     call("CREATE_IRQCHIP", Kind::Vm, io(0x60), 3, zero),
-    call("IRQ_LINE", Kind::Vm, iow::<uapi::IrqLevel>(0x61), 20, irq_line),
-    call("IRQ_LINE_STATUS", Kind::Vm, iowr::<uapi::IrqLevel>(0x67), 8, irq_line_status),
-    call("REGISTER_COALESCED_MMIO", Kind::Vm, iow::<uapi::CoalescedZone>(0x67), 6, zone),
-    call("UNREGISTER_COALESCED_MMIO", Kind::Vm, iow::<uapi::CoalescedZone>(0x68), 6, zone),
+    call(
+        "IRQ_LINE",
+        Kind::Vm,
+        iow::<uapi::IrqLevel>(0x61),
+        20,
+        irq_line,
+    ),
+    call(
+        "IRQ_LINE_STATUS",
+        Kind::Vm,
+        iowr::<uapi::IrqLevel>(0x67),
+        8,
+        irq_line_status,
+    ),
+    call(
+        "REGISTER_COALESCED_MMIO",
+        Kind::Vm,
+        iow::<uapi::CoalescedZone>(0x67),
+        6,
+        zone,
+    ),
+    call(
+        "UNREGISTER_COALESCED_MMIO",
+        Kind::Vm,
+        iow::<uapi::CoalescedZone>(0x68),
+        6,
+        zone,
+    ),
     call("SET_GSI_ROUTING", Kind::Vm, iow::<u64>(0x6a), 6, routing),
     call("IRQFD", Kind::Vm, iow::<uapi::Irqfd>(0x76), 12, irqfd),
-    call("IOEVENTFD", Kind::Vm, iow::<uapi::IoEventFd>(0x79), 12, ioeventfd),
-    call("ENABLE_CAP", Kind::Vm, iow::<uapi::EnableCap>(0xa3), 6, enable_cap),
-    call("ARM_SET_DEVICE_ADDR", Kind::Vm, iow::<uapi::ArmDeviceAddr>(0xab), 4, device_addr),
-    call("ARM_PREFERRED_TARGET", Kind::Vm, ior::<uapi::VcpuInit>(0xaf), 4, preferred_target),
+    call(
+        "IOEVENTFD",
+        Kind::Vm,
+        iow::<uapi::IoEventFd>(0x79),
+        12,
+        ioeventfd,
+    ),
+    call(
+        "ENABLE_CAP",
+        Kind::Vm,
+        iow::<uapi::EnableCap>(0xa3),
+        6,
+        enable_cap,
+    ),
+    call(
+        "ARM_SET_DEVICE_ADDR",
+        Kind::Vm,
+        iow::<uapi::ArmDeviceAddr>(0xab),
+        4,
+        device_addr,
+    ),
+    call(
+        "ARM_PREFERRED_TARGET",
+        Kind::Vm,
+        ior::<uapi::VcpuInit>(0xaf),
+        4,
+        preferred_target,
+    ),
     call("GET_STATS_FD", Kind::Vm, io(0xce), 2, zero),
-    call("CREATE_DEVICE", Kind::Vm, iowr::<uapi::CreateDevice>(0xe0), 6, create_device),
+    call(
+        "CREATE_DEVICE",
+        Kind::Vm,
+        iowr::<uapi::CreateDevice>(0xe0),
+        6,
+        create_device,
+    ),
     Call {
         fails: false,
         ..call("CHECK_EXTENSION", Kind::Vm, io(0x03), 3, extension)
     },
     call("RUN", Kind::Vcpu, io(0x80), 24, zero),
-    call("SET_SIGNAL_MASK", Kind::Vcpu, iow::<u32>(0x8b), 6, signal_mask),
+    call(
+        "SET_SIGNAL_MASK",
+        Kind::Vcpu,
+        iow::<u32>(0x8b),
+        6,
+        signal_mask,
+    ),
     call("GET_MP_STATE", Kind::Vcpu, ior::<u32>(0x98), 6, mp_state),
-    call("SET_MP_STATE", Kind::Vcpu, iow::<u32>(0x99), 8, set_mp_state),
-    call("GET_VCPU_EVENTS", Kind::Vcpu, ior::<uapi::VcpuEvents>(0x9f), 6, events),
-    call("SET_VCPU_EVENTS", Kind::Vcpu, iow::<uapi::VcpuEvents>(0xa0), 8, set_events),
-    call("GET_ONE_REG", Kind::Vcpu, iow::<uapi::OneReg>(0xab), 24, get_one_reg),
-    call("SET_ONE_REG", Kind::Vcpu, iow::<uapi::OneReg>(0xac), 24, set_one_reg),
-    call("ARM_VCPU_INIT", Kind::Vcpu, iow::<uapi::VcpuInit>(0xae), 10, vcpu_init),
+    call(
+        "SET_MP_STATE",
+        Kind::Vcpu,
+        iow::<u32>(0x99),
+        8,
+        set_mp_state,
+    ),
+    call(
+        "SET_GUEST_DEBUG",
+        Kind::Vcpu,
+        iow::<[u64; 65]>(0x9b),
+        8,
+        debug,
+    ),
+    call(
+        "SET_GUEST_DEBUG_WITHOUT_ARCH",
+        Kind::Vcpu,
+        iow::<u64>(0x9b),
+        4,
+        debug_without_arch,
+    ),
+    call(
+        "GET_VCPU_EVENTS",
+        Kind::Vcpu,
+        ior::<uapi::VcpuEvents>(0x9f),
+        6,
+        events,
+    ),
+    call(
+        "SET_VCPU_EVENTS",
+        Kind::Vcpu,
+        iow::<uapi::VcpuEvents>(0xa0),
+        8,
+        set_events,
+    ),
+    call(
+        "GET_ONE_REG",
+        Kind::Vcpu,
+        iow::<uapi::OneReg>(0xab),
+        24,
+        get_one_reg,
+    ),
+    call(
+        "SET_ONE_REG",
+        Kind::Vcpu,
+        iow::<uapi::OneReg>(0xac),
+        24,
+        set_one_reg,
+    ),
+    call(
+        "ARM_VCPU_INIT",
+        Kind::Vcpu,
+        iow::<uapi::VcpuInit>(0xae),
+        10,
+        vcpu_init,
+    ),
     call("GET_REG_LIST", Kind::Vcpu, iowr::<u64>(0xb0), 6, reg_list),
     call("GET_STATS_FD", Kind::Vcpu, io(0xce), 2, zero),
-    call("SET_DEVICE_ATTR", Kind::Vcpu, iow::<uapi::DeviceAttr>(0xe1), 8, vcpu_set),
-    call("GET_DEVICE_ATTR", Kind::Vcpu, iow::<uapi::DeviceAttr>(0xe2), 8, vcpu_get),
-    call("HAS_DEVICE_ATTR", Kind::Vcpu, iow::<uapi::DeviceAttr>(0xe3), 4, vcpu_has),
+    call(
+        "SET_DEVICE_ATTR",
+        Kind::Vcpu,
+        iow::<uapi::DeviceAttr>(0xe1),
+        8,
+        vcpu_set,
+    ),
+    call(
+        "GET_DEVICE_ATTR",
+        Kind::Vcpu,
+        iow::<uapi::DeviceAttr>(0xe2),
+        8,
+        vcpu_get,
+    ),
+    call(
+        "HAS_DEVICE_ATTR",
+        Kind::Vcpu,
+        iow::<uapi::DeviceAttr>(0xe3),
+        4,
+        vcpu_has,
+    ),
     call("mmap", Kind::Vcpu, 0, 4, map),
-    call("SET_DEVICE_ATTR", Kind::Vgic, iow::<uapi::DeviceAttr>(0xe1), 16, vgic_set),
-    call("GET_DEVICE_ATTR", Kind::Vgic, iow::<uapi::DeviceAttr>(0xe2), 16, vgic_get),
-    call("HAS_DEVICE_ATTR", Kind::Vgic, iow::<uapi::DeviceAttr>(0xe3), 4, vgic_has),
+    call(
+        "SET_DEVICE_ATTR",
+        Kind::Vgic,
+        iow::<uapi::DeviceAttr>(0xe1),
+        16,
+        vgic_set,
+    ),
+    call(
+        "GET_DEVICE_ATTR",
+        Kind::Vgic,
+        iow::<uapi::DeviceAttr>(0xe2),
+        16,
+        vgic_get,
+    ),
+    call(
+        "HAS_DEVICE_ATTR",
+        Kind::Vgic,
+        iow::<uapi::DeviceAttr>(0xe3),
+        4,
+        vgic_has,
+    ),
     // It takes a file of VFIO, for which the host needs an IOMMU.
     Call {
         succeeds: false,
-        ..call("SET_DEVICE_ATTR", Kind::Vfio, iow::<uapi::DeviceAttr>(0xe1), 4, vfio_set)
+        ..call(
+            "SET_DEVICE_ATTR",
+            Kind::Vfio,
+            iow::<uapi::DeviceAttr>(0xe1),
+            4,
+            vfio_set,
+        )
     },
     // There is no attribute to read.
     Call {
         succeeds: false,
-        ..call("GET_DEVICE_ATTR", Kind::Vfio, iow::<uapi::DeviceAttr>(0xe2), 2, vfio_get)
+        ..call(
+            "GET_DEVICE_ATTR",
+            Kind::Vfio,
+            iow::<uapi::DeviceAttr>(0xe2),
+            2,
+            vfio_get,
+        )
     },
-    call("HAS_DEVICE_ATTR", Kind::Vfio, iow::<uapi::DeviceAttr>(0xe3), 2, vfio_has),
+    call(
+        "HAS_DEVICE_ATTR",
+        Kind::Vfio,
+        iow::<uapi::DeviceAttr>(0xe3),
+        2,
+        vfio_has,
+    ),
     call("read", Kind::VmStats, 0, 3, read),
     call("pread", Kind::VmStats, 0, 3, read_at),
     call("lseek", Kind::VmStats, 0, 2, seek),
@@ -739,11 +974,26 @@ mod tests {
     /// The table has the numbers of the ABI.
     #[test]
     fn numbers() {
-        assert_eq!(found("SET_USER_MEMORY_REGION", Kind::Vm), uapi::SET_USER_MEMORY_REGION() as u32);
-        assert_eq!(found("GET_REG_LIST", Kind::Vcpu), uapi::GET_REG_LIST() as u32);
-        assert_eq!(found("CREATE_DEVICE", Kind::Vm), uapi::CREATE_DEVICE() as u32);
-        assert_eq!(found("SET_DEVICE_ATTR", Kind::Vgic), uapi::SET_DEVICE_ATTR() as u32);
-        assert_eq!(found("ARM_PREFERRED_TARGET", Kind::Vm), uapi::ARM_PREFERRED_TARGET() as u32);
+        assert_eq!(
+            found("SET_USER_MEMORY_REGION", Kind::Vm),
+            uapi::SET_USER_MEMORY_REGION() as u32
+        );
+        assert_eq!(
+            found("GET_REG_LIST", Kind::Vcpu),
+            uapi::GET_REG_LIST() as u32
+        );
+        assert_eq!(
+            found("CREATE_DEVICE", Kind::Vm),
+            uapi::CREATE_DEVICE() as u32
+        );
+        assert_eq!(
+            found("SET_DEVICE_ATTR", Kind::Vgic),
+            uapi::SET_DEVICE_ATTR() as u32
+        );
+        assert_eq!(
+            found("ARM_PREFERRED_TARGET", Kind::Vm),
+            uapi::ARM_PREFERRED_TARGET() as u32
+        );
         assert_eq!(found("RUN", Kind::Vcpu), uapi::RUN() as u32);
     }
 
@@ -752,20 +1002,34 @@ mod tests {
     fn all_of_the_module() {
         let source = include_str!("../../../src/kvm/abi.rs");
         let names = source.lines().filter_map(|line| {
-            let (name, _) = line.trim().strip_prefix("pub(crate) const ")?.split_once(": u32 =")?;
+            let (name, _) = line
+                .trim()
+                .strip_prefix("pub(crate) const ")?
+                .split_once(": u32 =")?;
             Some(name)
         });
         let names: Vec<&str> = names.collect();
-        assert!(names.len() > 35, "{names:?}");
+        assert!(names.len() >= 35, "{names:?}");
         for name in names {
-            assert!(CALLS.iter().any(|call| call.name == name), "{name} is missing");
+            assert!(
+                CALLS.iter().any(|call| call.name == name),
+                "{name} is missing"
+            );
         }
     }
 
     /// No slot reaches the program's memory.
     #[test]
     fn slots_keep_off() {
-        for start in [0, 0x1_0000, 0x4800_0000, GUEST as u64, 0x7fff_f000, 0x9000_0000, 0xb6f0_0000] {
+        for start in [
+            0,
+            0x1_0000,
+            0x4800_0000,
+            GUEST as u64,
+            0x7fff_f000,
+            0x9000_0000,
+            0xb6f0_0000,
+        ] {
             for size in [0u64, 0x1000, 0x1000_0000, 0x4000_0000] {
                 let mut region = uapi::UserspaceMemoryRegion {
                     memory_size: size,

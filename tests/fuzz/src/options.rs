@@ -76,7 +76,13 @@ mod tests {
         let options = parse("ioctls --seed 18446744073709551615 --round 3").unwrap();
         assert_eq!((options.seed, options.round), (u64::MAX, Some(3)));
         assert_eq!(parse("ioctls --threads 100").unwrap().threads, THREADS);
-        for wrong in ["", "ioctls --seed", "ioctls --seed x", "ioctls --calls -1", "hosts"] {
+        for wrong in [
+            "",
+            "ioctls --seed",
+            "ioctls --seed x",
+            "ioctls --calls -1",
+            "hosts",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

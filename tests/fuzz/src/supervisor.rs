@@ -62,7 +62,6 @@ impl Process {
         self.ended.set(ended == self.id);
         (ended == self.id).then_some(status)
     }
-
 }
 
 impl Drop for Process {
@@ -79,12 +78,7 @@ impl Drop for Process {
 }
 
 /// Waits for a round. It may end by itself, or by SIGKILL, which some send to themselves.
-fn finish(
-    shared: &Shared,
-    process: &Process,
-    round: Round,
-    by_signal: bool,
-) -> Result<(), String> {
+fn finish(shared: &Shared, process: &Process, round: Round, by_signal: bool) -> Result<(), String> {
     let patience = kvm::patience(STILL);
     let (mut pulse, mut moved) = (shared.pulse(), Instant::now());
     loop {
@@ -207,6 +201,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if !missing.is_empty() && options.round.is_none() {
         return Err(missing.join("; "));
     }
-    println!("{} calls, and all is well", shared.calls.load(Ordering::Relaxed));
+    println!(
+        "{} calls, and all is well",
+        shared.calls.load(Ordering::Relaxed)
+    );
     Ok(())
 }

@@ -11,9 +11,7 @@ use kvm::Kvm;
 use crate::caller::{Caller, Scene};
 use crate::calls::CALLS;
 use crate::files::{Files, Kind};
-use crate::layout::{
-    self, map_anonymous, GUEST, GUEST_SIZE, RUN_PAGES, RUN_SIZE, THREADS,
-};
+use crate::layout::{self, map_anonymous, GUEST, GUEST_SIZE, RUN_PAGES, RUN_SIZE, THREADS};
 use crate::random::Random;
 use crate::shared::Shared;
 use crate::waker::{be_urgent, catch_signals, wake_all};
@@ -140,7 +138,13 @@ pub(crate) fn play(shared: &'static Shared, round: Round) -> Result<(), String> 
     })?;
     // Some rounds close their files in order, the others leave that to the kernel.
     if round.number % 2 == 0 {
-        for kind in [Kind::Vm, Kind::Vgic, Kind::Vcpu, Kind::VmStats, Kind::VcpuStats] {
+        for kind in [
+            Kind::Vm,
+            Kind::Vgic,
+            Kind::Vcpu,
+            Kind::VmStats,
+            Kind::VcpuStats,
+        ] {
             for place in 0..crate::files::EACH {
                 scene.files.put(kind, place, -1);
             }
