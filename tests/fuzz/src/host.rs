@@ -50,6 +50,11 @@ impl Memory {
     }
 }
 
+/// Whether kmemleak is there, whose records grow.
+pub(crate) fn looks_for_leaks() -> bool {
+    fs::exists("/sys/kernel/debug/kmemleak").unwrap_or(false)
+}
+
 const VMS: &str = "/sys/kernel/debug/kvm_arm";
 
 /// A file of the statistics of the VM of this process that has run.
