@@ -4,8 +4,9 @@
 # (Kbuild), and the scripts that do the work are under tools/.
 
 export SUITE BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
-export ADD RUN TIMEOUT ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS ROOT_DISK
+export ADD RUN TIMEOUT STILL ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS ROOT_DISK
 export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS NAME JOBS TIMEOUT_FACTOR
+export FUZZ_SEED FUZZ_CALLS FUZZ_RUNS FUZZ_SECONDS FUZZ_ROUND
 
 # The steps follow each other; each uses all CPUs by itself.
 .NOTPARALLEL:
@@ -31,6 +32,9 @@ test-debug: kernel vendor programs
 
 test-long: module programs qemu
 	@tools/test-long
+
+test-fuzz: module programs
+	@tools/test-fuzz
 
 test-pressure: module programs
 	@tools/test-pressure
@@ -106,4 +110,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure qemu deb test-qemu test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure test-fuzz qemu deb test-qemu test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

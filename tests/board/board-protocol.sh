@@ -31,6 +31,17 @@ status=0
 LOAD=0 TIMEOUT=3 RUN='sleep 100' LOG=$work/host.log "$tree/tools/board" || status=$?
 [ "$status" = 124 ] || fail "status $status instead of 124 after a time-out"
 
+# A board that stands still is asked what it does, and ended.
+status=0
+STILL=30 LOAD=0 RUN='sleep 1000' TIMEOUT=600 LOG=$work/still.log "$tree/tools/board" 2>"$work/still.output" || status=$?
+[ "$status" = 124 ] || fail "status $status instead of 124 of a board that stands still"
+still=$work/still.log.still
+grep -Eq 'R15=[0-9a-f]{8} +<.*idle' "$still" || fail "no CPU is idle, or its function has no name: $still"
+grep -q "the host's console answers to l" "$still" || fail "the console does not answer: $still"
+grep -aq 'Show backtrace of all active CPUs' "$work/still.log" || fail "the console's answer is not in its log"
+cmp -s "$still" <(sed -n '/^== the emulator.s threads/,/^board: it stood/{ /^board: it stood/!p }' "$work/still.output") ||
+	fail "the explanation is not in the output"
+
 status=0
 CHECK_LOG=1 DEFECTS='swap is (lost|gone)' LOAD=0 RUN='echo "swap is gone" >/dev/kmsg' LOG=$work/host.log \
 	"$tree/tools/board" || status=$?

@@ -2,7 +2,8 @@
 /*
  * /proc/host_registers: the registers of CP14 and CP15 that the host's kernel runs with, of the CPU
  * that reads the file. Those that a guest's exit need not leave alone are not among them: fault
- * status and address, PAR, and the virtual timer's compare value.
+ * status and address, PAR, and the virtual timer's compare value. Nor is MOE of DBGDSCR, the reason of
+ * the last debug exception: a guest's BKPT, which traps, is one.
  *
  * /proc/hyp_owner: whose HYP mode is on the CPU that reads the file.
  */
@@ -17,6 +18,8 @@
 		asm volatile("mrc " encoding : "=r" (value));			\
 		seq_printf(m, "%s %08x\n", name, value);			\
 	} while (0)
+
+#define DBGDSCR_MOE	(0xf << 2)
 
 static int show(struct seq_file *m, void *unused)
 {
@@ -55,7 +58,8 @@ static int show(struct seq_file *m, void *unused)
 	REGISTER("CNTFRQ", "p15, 0, %0, c14, c0, 0");
 	REGISTER("CNTKCTL", "p15, 0, %0, c14, c1, 0");
 	REGISTER("CNTV_CTL", "p15, 0, %0, c14, c3, 1");
-	REGISTER("DBGDSCR", "p14, 0, %0, c0, c1, 0");
+	asm volatile("mrc p14, 0, %0, c0, c1, 0" : "=r" (low));
+	seq_printf(m, "DBGDSCR %08x\n", low & ~DBGDSCR_MOE);
 	REGISTER("DBGVCR", "p14, 0, %0, c0, c7, 0");
 	REGISTER("TEECR", "p14, 6, %0, c0, c0, 0");
 	REGISTER("TEEHBR", "p14, 6, %0, c1, c0, 0");
