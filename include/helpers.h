@@ -65,6 +65,8 @@ unsigned int kvm_arm_irq_to_hwirq(unsigned int irq);
 bool kvm_arm_log_allowed(void);
 bool kvm_arm_fault_log_allowed(void);
 bool kvm_arm_debug_allowed(void);
+void kvm_arm_log_symbol(const char *what, unsigned long address);
+bool kvm_arm_is_own_text(unsigned long address);
 
 /* mmu_notifier.c */
 bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);
@@ -93,6 +95,7 @@ unsigned int kvm_arm_halt_poll_ns_grow_start(void);
 unsigned int kvm_arm_halt_poll_ns_shrink(void);
 #ifdef CONFIG_KVM_ARM_PRETEND
 unsigned int kvm_arm_pretended_midr(unsigned int cpu);
+bool kvm_arm_pretends_hyp_fault(void);
 #endif
 
 /* perf.c */

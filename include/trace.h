@@ -1,35 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The tracepoints, for ftrace and perf. A tracepoint that another
- * architecture's KVM has, too, has the same name and format here. Rust reaches
+ * The tracepoints, for ftrace and perf. They are in the trace system of KVM, as
+ * nothing else on this architecture has it. A tracepoint that KVM has, too, has
+ * the name, the fields and the text here that KVM gives it on arm64, or gave it
+ * on arm (Linux 5.6); our own fields and words come behind those. Rust reaches
  * the tracepoints through src/trace.rs.
  */
 #undef TRACE_SYSTEM
-#define TRACE_SYSTEM kvm_arm
+#define TRACE_SYSTEM kvm
 
 #if !defined(KVM_ARM_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define KVM_ARM_TRACE_H
 
 #include <linux/kvm.h>
+#include <linux/string_choices.h>
 #include <linux/tracepoint.h>
 
 #ifndef KVM_ARM_TRACE_SYMBOLS
 #define KVM_ARM_TRACE_SYMBOLS
 
-/* Why the guest was left. */
-#define KVM_ARM_TRACE_TRAP		0
-#define KVM_ARM_TRACE_INTERRUPT		1
-#define KVM_ARM_TRACE_RETRY		2
-#define KVM_ARM_TRACE_HYP_FAULT		3
+/* Why the guest was left. The first two are numbers of arm64 (ARM_EXCEPTION_IRQ, ARM_EXCEPTION_TRAP), which perf knows. */
+#define KVM_ARM_TRACE_INTERRUPT		0
+#define KVM_ARM_TRACE_TRAP		2
+#define KVM_ARM_TRACE_RETRY		16
+#define KVM_ARM_TRACE_HYP_FAULT		17
 
 #define kvm_arm_trace_exits			\
-	{ KVM_ARM_TRACE_TRAP,		"TRAP" },	\
 	{ KVM_ARM_TRACE_INTERRUPT,	"IRQ" },	\
+	{ KVM_ARM_TRACE_TRAP,		"TRAP" },	\
 	{ KVM_ARM_TRACE_RETRY,		"RETRY" },	\
-	{ KVM_ARM_TRACE_HYP_FAULT,	"HYP FAULT" }
+	{ KVM_ARM_TRACE_HYP_FAULT,	"HYP_FAULT" }
 
 /* HSR.EC, Arm ARM B3.13.6. */
 #define KVM_ARM_TRACE_EC(hsr)	((hsr) >> 26)
+#define KVM_ARM_TRACE_EC_SMC	0x13
 
 #define kvm_arm_trace_classes			\
 	{ 0x00,	"UNKNOWN" },			\
@@ -59,15 +63,13 @@
 	{ KVM_ARM_TRACE_MMIO_READ,		"read" },		\
 	{ KVM_ARM_TRACE_MMIO_WRITE,		"write" }
 
-#define kvm_arm_trace_irq_types			\
-	{ 0,	"CPU" },			\
-	{ 1,	"SPI" },			\
-	{ 2,	"PPI" }
-
+/* KVM_RUN returns for no other reason here. */
 #define kvm_arm_trace_reasons			\
+	{ KVM_EXIT_UNKNOWN,		"KVM_EXIT_UNKNOWN" },		\
+	{ KVM_EXIT_DEBUG,		"KVM_EXIT_DEBUG" },		\
 	{ KVM_EXIT_MMIO,		"KVM_EXIT_MMIO" },		\
-	{ KVM_EXIT_INTR,		"KVM_EXIT_INTR" },		\
 	{ KVM_EXIT_FAIL_ENTRY,		"KVM_EXIT_FAIL_ENTRY" },	\
+	{ KVM_EXIT_INTR,		"KVM_EXIT_INTR" },		\
 	{ KVM_EXIT_INTERNAL_ERROR,	"KVM_EXIT_INTERNAL_ERROR" },	\
 	{ KVM_EXIT_SYSTEM_EVENT,	"KVM_EXIT_SYSTEM_EVENT" },	\
 	{ KVM_EXIT_ARM_NISV,		"KVM_EXIT_ARM_NISV" }
@@ -77,48 +79,50 @@
 /* Into the guest, and out of it. */
 
 TRACE_EVENT(kvm_entry,
-	TP_PROTO(unsigned int vcpu_id, u32 vcpu_pc),
-	TP_ARGS(vcpu_id, vcpu_pc),
+	TP_PROTO(u32 vcpu_pc, u32 vcpu_id),
+	TP_ARGS(vcpu_pc, vcpu_id),
 
 	TP_STRUCT__entry(
+		__field(unsigned long,	vcpu_pc)
 		__field(unsigned int,	vcpu_id)
-		__field(u32,		vcpu_pc)
 	),
 
 	TP_fast_assign(
-		__entry->vcpu_id	= vcpu_id;
 		__entry->vcpu_pc	= vcpu_pc;
+		__entry->vcpu_id	= vcpu_id;
 	),
 
-	TP_printk("vcpu: %u, PC: 0x%08x", __entry->vcpu_id, __entry->vcpu_pc)
+	TP_printk("PC: 0x%08lx, vcpu: %u", __entry->vcpu_pc, __entry->vcpu_id)
 );
 
 TRACE_EVENT(kvm_exit,
-	TP_PROTO(unsigned int vcpu_id, u32 ret, u32 hsr, u32 vcpu_pc),
-	TP_ARGS(vcpu_id, ret, hsr, vcpu_pc),
+	TP_PROTO(u32 ret, u32 hsr, u32 vcpu_pc, u32 vcpu_id),
+	TP_ARGS(ret, hsr, vcpu_pc, vcpu_id),
 
 	TP_STRUCT__entry(
+		__field(int,		ret)
+		__field(unsigned int,	esr_ec)
+		__field(unsigned long,	vcpu_pc)
+		__field(unsigned long,	hsr)
 		__field(unsigned int,	vcpu_id)
-		__field(u32,		ret)
-		__field(u32,		hsr)
-		__field(u32,		vcpu_pc)
 	),
 
 	TP_fast_assign(
-		__entry->vcpu_id	= vcpu_id;
-		__entry->ret		= ret;
 		/* Only a trap has a syndrome. */
-		__entry->hsr		= ret == KVM_ARM_TRACE_TRAP ? hsr : 0;
+		u32 syndrome = ret == KVM_ARM_TRACE_TRAP ? hsr : 0;
+
+		__entry->ret		= ret;
+		__entry->esr_ec		= KVM_ARM_TRACE_EC(syndrome);
 		__entry->vcpu_pc	= vcpu_pc;
+		__entry->hsr		= syndrome;
+		__entry->vcpu_id	= vcpu_id;
 	),
 
-	TP_printk("vcpu: %u, %s: HSR_EC: 0x%02x (%s), HSR: 0x%08x, PC: 0x%08x",
-		  __entry->vcpu_id,
+	TP_printk("%s: HSR_EC: 0x%04x (%s), PC: 0x%08lx, HSR: 0x%08lx, vcpu: %u",
 		  __print_symbolic(__entry->ret, kvm_arm_trace_exits),
-		  KVM_ARM_TRACE_EC(__entry->hsr),
-		  __print_symbolic(KVM_ARM_TRACE_EC(__entry->hsr),
-				   kvm_arm_trace_classes),
-		  __entry->hsr, __entry->vcpu_pc)
+		  __entry->esr_ec,
+		  __print_symbolic(__entry->esr_ec, kvm_arm_trace_classes),
+		  __entry->vcpu_pc, __entry->hsr, __entry->vcpu_id)
 );
 
 TRACE_EVENT(kvm_userspace_exit,
@@ -126,7 +130,7 @@ TRACE_EVENT(kvm_userspace_exit,
 	TP_ARGS(reason, errno),
 
 	TP_STRUCT__entry(
-		__field(u32,	reason)
+		__field(__u32,	reason)
 		__field(int,	errno)
 	),
 
@@ -135,9 +139,11 @@ TRACE_EVENT(kvm_userspace_exit,
 		__entry->errno		= errno;
 	),
 
-	TP_printk("reason %s (%u), errno %d",
+	TP_printk("reason %s (%d)",
+		  __entry->errno < 0 ?
+		  (__entry->errno == -EINTR ? "restart" : "error") :
 		  __print_symbolic(__entry->reason, kvm_arm_trace_reasons),
-		  __entry->reason, __entry->errno)
+		  __entry->errno < 0 ? -__entry->errno : __entry->reason)
 );
 
 /* Requests of the guest. */
@@ -147,21 +153,37 @@ TRACE_EVENT(kvm_guest_fault,
 	TP_ARGS(vcpu_pc, hsr, hxfar, ipa),
 
 	TP_STRUCT__entry(
-		__field(u64,	ipa)
-		__field(u32,	vcpu_pc)
-		__field(u32,	hsr)
-		__field(u32,	hxfar)
+		__field(unsigned long,		vcpu_pc)
+		__field(unsigned long,		hsr)
+		__field(unsigned long,		hxfar)
+		__field(unsigned long long,	ipa)
 	),
 
 	TP_fast_assign(
-		__entry->ipa		= ipa;
 		__entry->vcpu_pc	= vcpu_pc;
 		__entry->hsr		= hsr;
 		__entry->hxfar		= hxfar;
+		__entry->ipa		= ipa;
 	),
 
-	TP_printk("ipa %#llx, hsr %#08x, hxfar %#08x, pc %#08x",
+	TP_printk("ipa %#llx, hsr %#08lx, hxfar %#08lx, pc %#08lx",
 		  __entry->ipa, __entry->hsr, __entry->hxfar, __entry->vcpu_pc)
+);
+
+/* The guest has used a page again that the host had made old. */
+TRACE_EVENT(kvm_access_fault,
+	TP_PROTO(u64 ipa),
+	TP_ARGS(ipa),
+
+	TP_STRUCT__entry(
+		__field(unsigned long long,	ipa)
+	),
+
+	TP_fast_assign(
+		__entry->ipa	= ipa;
+	),
+
+	TP_printk("IPA: %llx", __entry->ipa)
 );
 
 TRACE_EVENT(kvm_mmio,
@@ -169,17 +191,17 @@ TRACE_EVENT(kvm_mmio,
 	TP_ARGS(type, len, gpa, val),
 
 	TP_STRUCT__entry(
-		__field(u64,	gpa)
-		__field(u64,	val)
 		__field(u32,	type)
 		__field(u32,	len)
+		__field(u64,	gpa)
+		__field(u64,	val)
 	),
 
 	TP_fast_assign(
-		__entry->gpa	= gpa;
-		__entry->val	= val;
 		__entry->type	= type;
 		__entry->len	= len;
+		__entry->gpa	= gpa;
+		__entry->val	= val;
 	),
 
 	TP_printk("mmio %s len %u gpa 0x%llx val 0x%llx",
@@ -187,13 +209,34 @@ TRACE_EVENT(kvm_mmio,
 		  __entry->len, __entry->gpa, __entry->val)
 );
 
+/* An access whose syndrome does not tell the registers: the instruction is fetched and decoded. */
+TRACE_EVENT(kvm_mmio_emulate,
+	TP_PROTO(u32 vcpu_pc, u32 instr, u32 cpsr),
+	TP_ARGS(vcpu_pc, instr, cpsr),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	vcpu_pc)
+		__field(unsigned long,	instr)
+		__field(unsigned long,	cpsr)
+	),
+
+	TP_fast_assign(
+		__entry->vcpu_pc	= vcpu_pc;
+		__entry->instr		= instr;
+		__entry->cpsr		= cpsr;
+	),
+
+	TP_printk("Emulate MMIO at: 0x%08lx (instr: %08lx, cpsr: %08lx)",
+		  __entry->vcpu_pc, __entry->instr, __entry->cpsr)
+);
+
 TRACE_EVENT(kvm_wfx,
 	TP_PROTO(u32 vcpu_pc, bool is_wfe),
 	TP_ARGS(vcpu_pc, is_wfe),
 
 	TP_STRUCT__entry(
-		__field(u32,	vcpu_pc)
-		__field(bool,	is_wfe)
+		__field(unsigned long,	vcpu_pc)
+		__field(bool,		is_wfe)
 	),
 
 	TP_fast_assign(
@@ -201,26 +244,32 @@ TRACE_EVENT(kvm_wfx,
 		__entry->is_wfe		= is_wfe;
 	),
 
-	TP_printk("guest executed wf%c at: 0x%08x",
+	TP_printk("guest executed wf%c at: 0x%08lx",
 		  __entry->is_wfe ? 'e' : 'i', __entry->vcpu_pc)
 );
 
+/* By HVC, or by SMC, whose immediate the syndrome does not have. */
 TRACE_EVENT(kvm_hvc,
-	TP_PROTO(u32 vcpu_pc, u32 r0),
-	TP_ARGS(vcpu_pc, r0),
+	TP_PROTO(u32 vcpu_pc, u32 r0, u32 imm, u32 hsr),
+	TP_ARGS(vcpu_pc, r0, imm, hsr),
 
 	TP_STRUCT__entry(
-		__field(u32,	vcpu_pc)
-		__field(u32,	r0)
+		__field(unsigned long,	vcpu_pc)
+		__field(unsigned long,	r0)
+		__field(unsigned long,	imm)
+		__field(bool,		is_smc)
 	),
 
 	TP_fast_assign(
 		__entry->vcpu_pc	= vcpu_pc;
 		__entry->r0		= r0;
+		__entry->imm		= imm;
+		__entry->is_smc		= KVM_ARM_TRACE_EC(hsr) == KVM_ARM_TRACE_EC_SMC;
 	),
 
-	TP_printk("call at 0x%08x (r0: 0x%08x)",
-		  __entry->vcpu_pc, __entry->r0)
+	TP_printk("%s at 0x%08lx (r0: 0x%08lx, imm: 0x%lx)",
+		  __entry->is_smc ? "SMC" : "HVC",
+		  __entry->vcpu_pc, __entry->r0, __entry->imm)
 );
 
 /* An access to CP15 or CP14. The syndrome tells the register. */
@@ -248,19 +297,91 @@ TRACE_EVENT(kvm_coprocessor,
 		  __entry->hsr >> 5 & 15, __entry->vcpu_pc)
 );
 
-TRACE_EVENT(kvm_vcpu_wakeup,
-	TP_PROTO(u64 ns),
-	TP_ARGS(ns),
+/* Cache maintenance by set and way, and what follows from it and from caches that go on or off. */
+TRACE_EVENT(kvm_set_way_flush,
+	TP_PROTO(u32 vcpu_pc, bool cache),
+	TP_ARGS(vcpu_pc, cache),
 
 	TP_STRUCT__entry(
-		__field(u64,	ns)
+		__field(unsigned long,	vcpu_pc)
+		__field(bool,		cache)
+	),
+
+	TP_fast_assign(
+		__entry->vcpu_pc	= vcpu_pc;
+		__entry->cache		= cache;
+	),
+
+	TP_printk("S/W flush at 0x%08lx (cache %s)",
+		  __entry->vcpu_pc, str_on_off(__entry->cache))
+);
+
+TRACE_EVENT(kvm_toggle_cache,
+	TP_PROTO(u32 vcpu_pc, bool was, bool now),
+	TP_ARGS(vcpu_pc, was, now),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	vcpu_pc)
+		__field(bool,		was)
+		__field(bool,		now)
+	),
+
+	TP_fast_assign(
+		__entry->vcpu_pc	= vcpu_pc;
+		__entry->was		= was;
+		__entry->now		= now;
+	),
+
+	TP_printk("VM op at 0x%08lx (cache was %s, now %s)",
+		  __entry->vcpu_pc, str_on_off(__entry->was),
+		  str_on_off(__entry->now))
+);
+
+/* A wait in WFI has ended, asleep or not. */
+TRACE_EVENT(kvm_vcpu_wakeup,
+	TP_PROTO(u64 ns, bool waited),
+	TP_ARGS(ns, waited),
+
+	TP_STRUCT__entry(
+		__field(__u64,	ns)
+		__field(bool,	waited)
+		__field(bool,	valid)
 	),
 
 	TP_fast_assign(
 		__entry->ns	= ns;
+		__entry->waited	= waited;
+		/* No poll ends for an event that turns out to be none. */
+		__entry->valid	= true;
 	),
 
-	TP_printk("wait time %lld ns", __entry->ns)
+	TP_printk("%s time %lld ns, polling %s",
+		  __entry->waited ? "wait" : "poll", __entry->ns,
+		  __entry->valid ? "valid" : "invalid")
+);
+
+/* The time for which a vCPU stays awake in WFI has changed. */
+TRACE_EVENT(kvm_halt_poll_ns,
+	TP_PROTO(u32 vcpu_id, u32 new, u32 old),
+	TP_ARGS(vcpu_id, new, old),
+
+	TP_STRUCT__entry(
+		__field(bool,		grow)
+		__field(unsigned int,	vcpu_id)
+		__field(unsigned int,	new)
+		__field(unsigned int,	old)
+	),
+
+	TP_fast_assign(
+		__entry->grow		= new > old;
+		__entry->vcpu_id	= vcpu_id;
+		__entry->new		= new;
+		__entry->old		= old;
+	),
+
+	TP_printk("vcpu %u: halt_poll_ns %u (%s %u)",
+		  __entry->vcpu_id, __entry->new,
+		  __entry->grow ? "grow" : "shrink", __entry->old)
 );
 
 /* Interrupts. */
@@ -270,10 +391,10 @@ TRACE_EVENT(kvm_irq_line,
 	TP_ARGS(type, vcpu_idx, irq_num, level),
 
 	TP_STRUCT__entry(
-		__field(u32,	type)
-		__field(u32,	vcpu_idx)
-		__field(u32,	irq_num)
-		__field(bool,	level)
+		__field(unsigned int,	type)
+		__field(int,		vcpu_idx)
+		__field(int,		irq_num)
+		__field(int,		level)
 	),
 
 	TP_fast_assign(
@@ -283,20 +404,44 @@ TRACE_EVENT(kvm_irq_line,
 		__entry->level		= level;
 	),
 
-	TP_printk("Inject %s interrupt (%u), vcpu->idx: %u, num: %u, level: %d",
-		  __print_symbolic(__entry->type, kvm_arm_trace_irq_types),
+	TP_printk("Inject %s interrupt (%d), vcpu->idx: %d, num: %d, level: %d",
+		  (__entry->type == KVM_ARM_IRQ_TYPE_CPU) ? "CPU" :
+		  (__entry->type == KVM_ARM_IRQ_TYPE_PPI) ? "VGIC PPI" :
+		  (__entry->type == KVM_ARM_IRQ_TYPE_SPI) ? "VGIC SPI" : "UNKNOWN",
 		  __entry->type, __entry->vcpu_idx, __entry->irq_num,
 		  __entry->level)
 );
 
-TRACE_EVENT(kvm_vgic_set_level,
+/* An eventfd is signalled, or a level that it has raised falls. */
+TRACE_EVENT(kvm_set_irq,
+	TP_PROTO(u32 gsi, bool level, u32 irq_source_id),
+	TP_ARGS(gsi, level, irq_source_id),
+
+	TP_STRUCT__entry(
+		__field(unsigned int,	gsi)
+		__field(int,		level)
+		__field(int,		irq_source_id)
+	),
+
+	TP_fast_assign(
+		__entry->gsi		= gsi;
+		__entry->level		= level;
+		__entry->irq_source_id	= irq_source_id;
+	),
+
+	TP_printk("gsi %u level %d source %d",
+		  __entry->gsi, __entry->level, __entry->irq_source_id)
+);
+
+/* An input of the vGIC: user space drives it, or a device of the vCPU. */
+TRACE_EVENT(vgic_update_irq_pending,
 	TP_PROTO(u32 vcpu_id, u32 irq, bool level),
 	TP_ARGS(vcpu_id, irq, level),
 
 	TP_STRUCT__entry(
-		__field(u32,	vcpu_id)
-		__field(u32,	irq)
-		__field(bool,	level)
+		__field(unsigned long,	vcpu_id)
+		__field(__u32,		irq)
+		__field(bool,		level)
 	),
 
 	TP_fast_assign(
@@ -305,7 +450,7 @@ TRACE_EVENT(kvm_vgic_set_level,
 		__entry->level		= level;
 	),
 
-	TP_printk("VCPU: %u, IRQ %u, level: %d",
+	TP_printk("VCPU: %ld, IRQ %d, level: %d",
 		  __entry->vcpu_id, __entry->irq, __entry->level)
 );
 
@@ -338,24 +483,25 @@ DEFINE_EVENT(kvm_vgic_lrs, kvm_vgic_fold,
 	TP_ARGS(vcpu_id, used)
 );
 
-TRACE_EVENT(kvm_timer_lines,
-	TP_PROTO(u32 vcpu_id, bool virt, bool phys),
-	TP_ARGS(vcpu_id, virt, phys),
+/* The output of a timer changes, as the vGIC sees it. */
+TRACE_EVENT(kvm_timer_update_irq,
+	TP_PROTO(u32 vcpu_id, u32 irq, bool level),
+	TP_ARGS(vcpu_id, irq, level),
 
 	TP_STRUCT__entry(
-		__field(u32,	vcpu_id)
-		__field(bool,	virt)
-		__field(bool,	phys)
+		__field(unsigned long,	vcpu_id)
+		__field(__u32,		irq)
+		__field(int,		level)
 	),
 
 	TP_fast_assign(
 		__entry->vcpu_id	= vcpu_id;
-		__entry->virt		= virt;
-		__entry->phys		= phys;
+		__entry->irq		= irq;
+		__entry->level		= level;
 	),
 
-	TP_printk("VCPU: %u, virtual: %d, physical: %d",
-		  __entry->vcpu_id, __entry->virt, __entry->phys)
+	TP_printk("VCPU: %ld, IRQ %d, level %d",
+		  __entry->vcpu_id, __entry->irq, __entry->level)
 );
 
 /* Memory. */
@@ -401,6 +547,59 @@ TRACE_EVENT(kvm_unmap,
 	),
 
 	TP_printk("ipa 0x%llx to 0x%llx", __entry->start, __entry->end)
+);
+
+/* The host's notices about the process's memory, by its own addresses. */
+
+TRACE_EVENT(kvm_unmap_hva_range,
+	TP_PROTO(u32 start, u32 end),
+	TP_ARGS(start, end),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	start)
+		__field(unsigned long,	end)
+	),
+
+	TP_fast_assign(
+		__entry->start	= start;
+		__entry->end	= end;
+	),
+
+	TP_printk("mmu notifier unmap range: %#08lx -- %#08lx",
+		  __entry->start, __entry->end)
+);
+
+TRACE_EVENT(kvm_age_hva,
+	TP_PROTO(u32 start, u32 end),
+	TP_ARGS(start, end),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	start)
+		__field(unsigned long,	end)
+	),
+
+	TP_fast_assign(
+		__entry->start	= start;
+		__entry->end	= end;
+	),
+
+	TP_printk("mmu notifier age hva: %#08lx -- %#08lx",
+		  __entry->start, __entry->end)
+);
+
+TRACE_EVENT(kvm_test_age_hva,
+	TP_PROTO(u32 hva),
+	TP_ARGS(hva),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	hva)
+	),
+
+	TP_fast_assign(
+		__entry->hva	= hva;
+	),
+
+	TP_printk("mmu notifier test age hva: %#08lx", __entry->hva)
 );
 
 #endif /* KVM_ARM_TRACE_H */

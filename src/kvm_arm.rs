@@ -46,6 +46,9 @@
 //! 11. `VmGic::distributor`: the state machine of the interrupt controller, and inside of it that
 //!     state machine's `HypLock`, which HYP mode takes alone
 //!
+//! Inside of any mutex, and with nothing of ours inside: the two locks of `glue::debugfs::Group`. With its `names`
+//! held, files of debugfs are made; those who read its files hold `first`.
+//!
 //! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::numbers`,
 //! which waits for all CPUs when numbers run out. Inside of anything, and with nothing inside:
 //! `Vcpu::power`, `Vm::counter_offset`.

@@ -2,6 +2,8 @@
 
 //! The HYP syndrome register: why the guest was left (B3.13.6).
 
+use core::fmt;
+
 use crate::{
     cond::Cond,
     exception::Direction, //
@@ -439,6 +441,114 @@ impl Hsr {
     }
 }
 
+// --- In words ---------------------------------------------------------------------
+
+impl fmt::Display for FaultStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Translation(level) => write!(f, "translation fault at level {level}"),
+            Self::AccessFlag(level) => write!(f, "access flag fault at level {level}"),
+            Self::Permission(level) => write!(f, "permission fault at level {level}"),
+            Self::External => f.write_str("external abort"),
+            Self::Parity => f.write_str("parity error"),
+            Self::AsyncExternal => f.write_str("asynchronous external abort"),
+            Self::AsyncParity => f.write_str("asynchronous parity error"),
+            Self::ExternalOnWalk(level) => {
+                write!(f, "external abort on a table walk at level {level}")
+            }
+            Self::ParityOnWalk(level) => {
+                write!(f, "parity error on a table walk at level {level}")
+            }
+            Self::Alignment => f.write_str("alignment fault"),
+            Self::Debug => f.write_str("debug event"),
+            Self::TlbConflict => f.write_str("TLB conflict"),
+            Self::Other(bits) => write!(f, "fault status {bits:#04x}"),
+        }
+    }
+}
+
+impl Hsr {
+    fn write_abort(self, f: &mut fmt::Formatter<'_>, what: &str, is_data: bool) -> fmt::Result {
+        let iss = self.abort();
+        write!(f, "{what}: {}", iss.status())?;
+        if iss.is_of_walk() {
+            f.write_str(", on a walk of the guest's tables")?;
+        }
+        f.write_str(match (is_data, iss.is_maintenance(), iss.is_write()) {
+            (false, ..) => "",
+            (true, true, _) => ", by cache maintenance",
+            (true, false, true) => ", by a write",
+            (true, false, false) => ", by a read",
+        })
+    }
+
+    fn write_cp(self, f: &mut fmt::Formatter<'_>, number: u32) -> fmt::Result {
+        let Cp32Access {
+            crn,
+            opc1,
+            crm,
+            opc2,
+            rt,
+            is_read,
+        } = self.cp_access();
+        let name = if is_read { "MRC" } else { "MCR" };
+        write!(
+            f,
+            "trapped {name} p{number}, {opc1}, r{rt}, c{crn}, c{crm}, {opc2}"
+        )
+    }
+
+    fn write_cp64(self, f: &mut fmt::Formatter<'_>, number: u32) -> fmt::Result {
+        let Cp64Access {
+            opc1,
+            crm,
+            rt,
+            rt2,
+            is_read,
+        } = self.cp64_access();
+        let name = if is_read { "MRRC" } else { "MCRR" };
+        write!(f, "trapped {name} p{number}, {opc1}, r{rt}, r{rt2}, c{crm}")
+    }
+}
+
+/// What happened, in words.
+impl fmt::Display for Hsr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ec() {
+            ExceptionClass::UnknownReason => f.write_str("unknown reason"),
+            ExceptionClass::Wfx => f.write_str(match self.wfx() {
+                Wfx::Wfi => "trapped WFI",
+                Wfx::Wfe => "trapped WFE",
+            }),
+            ExceptionClass::Cp15 => self.write_cp(f, 15),
+            ExceptionClass::Cp15Double => self.write_cp64(f, 15),
+            ExceptionClass::Cp14 => self.write_cp(f, 14),
+            ExceptionClass::Cp14LoadStore => f.write_str("trapped LDC or STC of CP14"),
+            ExceptionClass::Coprocessor => {
+                f.write_str("trapped access to the VFP or to CP0 to CP13")
+            }
+            ExceptionClass::VfpId => f.write_str("trapped VMRS of an ID register"),
+            ExceptionClass::Bxj => f.write_str("trapped BXJ"),
+            ExceptionClass::Cp14Double => self.write_cp64(f, 14),
+            ExceptionClass::Svc => write!(f, "SVC {:#x}", self.immediate()),
+            ExceptionClass::Hvc => write!(f, "HVC {:#x}", self.immediate()),
+            ExceptionClass::Smc => f.write_str("trapped SMC"),
+            ExceptionClass::PrefetchAbort => {
+                self.write_abort(f, "prefetch abort of a guest", false)
+            }
+            ExceptionClass::HypPrefetchAbort => {
+                self.write_abort(f, "prefetch abort in HYP mode", false)
+            }
+            ExceptionClass::DataAbort => self.write_abort(f, "data abort of a guest", true),
+            ExceptionClass::HypDataAbort => self.write_abort(f, "data abort in HYP mode", true),
+            ExceptionClass::Breakpoint => f.write_str("breakpoint of a guest"),
+            ExceptionClass::Watchpoint => f.write_str("watchpoint of a guest"),
+            ExceptionClass::Bkpt => write!(f, "BKPT {:#x}", self.immediate()),
+            ExceptionClass::Unknown(class) => write!(f, "exception class {class:#04x}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -576,6 +686,61 @@ mod tests {
             prop_assert_eq!(abort.is_of_walk(), bit(7));
             prop_assert_eq!(abort.is_write(), bit(6));
             prop_assert_eq!(abort.status().bits(), iss & 0x3f);
+        }
+    }
+
+    #[test]
+    fn in_words() {
+        use std::string::ToString;
+        for (hsr, words) in [
+            (0x0200_0000, "unknown reason"),
+            (0x07e0_0000, "trapped WFI"),
+            (0x07e0_0001, "trapped WFE"),
+            // MRC p15, 0, r3, c1, c0, 1: ACTLR.
+            (0x0fe2_0461, "trapped MRC p15, 0, r3, c1, c0, 1"),
+            // MCR p15, 0, r7, c9, c12, 5: PMSELR.
+            (0x0fea_24f8, "trapped MCR p15, 0, r7, c9, c12, 5"),
+            // MCRR p15, 2, r4, r5, c14: CNTP_CVAL.
+            (0x13e2_149c, "trapped MCRR p15, 2, r4, r5, c14"),
+            (0x17e0_0001, "trapped MRC p14, 0, r0, c0, c0, 0"),
+            (0x1be0_0000, "trapped LDC or STC of CP14"),
+            (0x1fe0_000a, "trapped access to the VFP or to CP0 to CP13"),
+            (0x2200_0000, "trapped VMRS of an ID register"),
+            (0x2be0_0000, "trapped BXJ"),
+            (0x33e0_0001, "trapped MRRC p14, 0, r0, r0, c0"),
+            (0x4600_0012, "SVC 0x12"),
+            (0x4a00_4a48, "HVC 0x4a48"),
+            (0x4e00_0000, "trapped SMC"),
+            (
+                0x8200_0087,
+                "prefetch abort of a guest: translation fault at level 3, on a walk of the guest's tables",
+            ),
+            (
+                0x8600_000f,
+                "prefetch abort in HYP mode: permission fault at level 3",
+            ),
+            (
+                0x9382_0046,
+                "data abort of a guest: translation fault at level 2, by a write",
+            ),
+            (
+                0x9200_0146,
+                "data abort of a guest: translation fault at level 2, by cache maintenance",
+            ),
+            (
+                0x9600_0005,
+                "data abort in HYP mode: translation fault at level 1, by a read",
+            ),
+            (
+                0x9600_0010,
+                "data abort in HYP mode: external abort, by a read",
+            ),
+            (0x9600_0021, "data abort in HYP mode: alignment fault, by a read"),
+            (0x9600_0030, "data abort in HYP mode: TLB conflict, by a read"),
+            (0x9600_003f, "data abort in HYP mode: fault status 0x3f, by a read"),
+            (0xfe00_0000, "exception class 0x3f"),
+        ] {
+            assert_eq!(Hsr(hsr).to_string(), words, "{hsr:#010x}");
         }
     }
 }

@@ -231,6 +231,11 @@ impl NewFile {
         Ok(Self { fd, file })
     }
 
+    /// The descriptor that the file will have.
+    pub(crate) fn number(&self) -> i32 {
+        self.fd.reserved_fd() as i32
+    }
+
     /// Gives the file to the process, and returns its descriptor. Another thread can use and close it
     /// before this function returns.
     pub(crate) fn install(self) -> isize {
@@ -238,11 +243,6 @@ impl NewFile {
         self.fd.fd_install(self.file);
         number as isize
     }
-}
-
-/// Makes a file descriptor for `object` in the current process, as [`NewFile`] does.
-pub(crate) fn new_descriptor<T: FileObject>(name: &CStr, object: Arc<T>) -> Result<isize> {
-    NewFile::new(name, object).map(NewFile::install)
 }
 
 /// Makes a file descriptor for `object` that can only be read, at any position (`pread`).

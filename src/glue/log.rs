@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Log lines that a guest or a process can cause at will.
+//! Log lines that a guest or a process can cause at will, and those for which the kernel crate has no
+//! formats.
+
+use kernel::prelude::*;
+use kvm_bindings as glue;
 
 use super::safe;
 
@@ -24,6 +28,22 @@ pub(crate) fn debugging(print: impl FnOnce()) {
     if safe::kvm_arm_debug_allowed() {
         print();
     }
+}
+
+/// Logs an address of code as a symbol.
+pub(crate) fn symbol(what: &CStr, address: u32) {
+    // SAFETY: The string ends with a zero. The address is printed alone.
+    unsafe { glue::kvm_arm_log_symbol(what.as_char_ptr(), address as usize) };
+}
+
+/// Whether an address is in the code of this module.
+pub(crate) fn is_own_text(address: u32) -> bool {
+    safe::kvm_arm_is_own_text(address as usize)
+}
+
+/// Logs who has called the caller.
+pub(crate) fn backtrace() {
+    safe::dump_stack();
 }
 
 /// Logs something unusual that is nobody's fault, if the module parameter `debug` is on.

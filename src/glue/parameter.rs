@@ -11,6 +11,12 @@ pub(crate) fn pretended_midr(irqs: &super::cpu::IrqsOff) -> u32 {
     safe::kvm_arm_pretended_midr(irqs.cpu() as kernel::ffi::c_uint)
 }
 
+/// Whether the next entry of a guest has to fault inside HYP mode, as the tester wants.
+#[cfg(CONFIG_KVM_ARM_PRETEND)]
+pub(crate) fn pretends_hyp_fault() -> bool {
+    safe::kvm_arm_pretends_hyp_fault()
+}
+
 /// Whether HYP mode is the module's as long as that is loaded, and not just while there are VMs.
 pub(crate) fn enable_virt_at_load() -> bool {
     safe::kvm_arm_enable_virt_at_load()

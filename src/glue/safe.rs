@@ -68,6 +68,7 @@ safe_functions! {
         fn kvm_arm_log_allowed() -> bool;
         fn kvm_arm_fault_log_allowed() -> bool;
         fn kvm_arm_debug_allowed() -> bool;
+        fn kvm_arm_is_own_text(address: ffi::c_ulong) -> bool;
         fn kvm_arm_enable_virt_at_load() -> bool;
         fn kvm_arm_hyp_vgic() -> bool;
         fn kvm_arm_halt_poll_ns() -> ffi::c_uint;
@@ -83,6 +84,10 @@ safe_functions! {
         fn kvm_arm_perf_monitors(cpu: ffi::c_int, config: u64, interrupts: bool) -> ffi::c_int;
         fn eventfd_ctx_fdget(fd: ffi::c_int) -> *mut kvm_bindings::eventfd_ctx;
     }
+    // The log.
+    bindings::{
+        fn dump_stack();
+    }
     // Allocations.
     kvm_bindings::{
         fn kvm_arm_alloc_percpu_ptr() -> *mut ffi::c_void;
@@ -95,5 +100,6 @@ safe_functions! {
     // The module's own variables.
     kvm_bindings::{
         fn kvm_arm_pretended_midr(cpu: ffi::c_uint) -> ffi::c_uint;
+        fn kvm_arm_pretends_hyp_fault() -> bool;
     }
 }

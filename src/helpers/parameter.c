@@ -75,4 +75,19 @@ unsigned int kvm_arm_pretended_midr(unsigned int cpu)
 {
 	return cpu < NR_CPUS ? pretend_midr[cpu] : 0;
 }
+
+/* For tests: HYP mode has no known fault. */
+static unsigned int pretend_hyp_fault;
+module_param(pretend_hyp_fault, uint, 0600);
+MODULE_PARM_DESC(pretend_hyp_fault, "How many of the next entries of guests fault inside HYP mode");
+
+bool kvm_arm_pretends_hyp_fault(void)
+{
+	unsigned int rest = READ_ONCE(pretend_hyp_fault);
+
+	if (!rest)
+		return false;
+	WRITE_ONCE(pretend_hyp_fault, rest - 1);
+	return true;
+}
 #endif

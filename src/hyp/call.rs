@@ -72,6 +72,13 @@ impl HypCpuRef<'_> {
     /// be used.
     #[inline]
     pub(crate) unsafe fn run(&self, entry: Entry, context: *mut VcpuContext) -> Exit {
+        #[cfg(CONFIG_KVM_ARM_PRETEND)]
+        let context = if crate::glue::parameter::pretends_hyp_fault() {
+            // Nothing is mapped there in HYP mode.
+            core::ptr::without_provenance_mut(0x1000)
+        } else {
+            context
+        };
         // SAFETY: HYP mode is ours by the type's invariant; the rest is the caller's promise.
         let code = unsafe { __hyp_call(entry as u32, context as u32, 0, 0) };
         match code & layout::EXIT_HYP_FAULT_MASK {
@@ -118,20 +125,23 @@ impl HypCpuRef<'_> {
     }
 
     /// Cleans and invalidates some pages of a page or block to the point of coherency. `desc` maps
-    /// the page or block. Returns false after a fault.
+    /// the page or block. After a fault, the error is the number of its vector.
     ///
     /// # Safety
     ///
     /// `desc` must map RAM that stays in use during the call, with the kernel's own attributes for
     /// RAM. `pages` must not be empty, and must lie in it.
     #[inline]
-    pub(super) unsafe fn flush_ram(&self, desc: HypDesc, pages: Range<u32>) -> bool {
+    pub(super) unsafe fn flush_ram(&self, desc: HypDesc, pages: Range<u32>) -> Result<(), u8> {
         let part = pages.start << PAGE_SHIFT & layout::FLUSH_OFFSET_MASK
             | (pages.end - pages.start) & layout::FLUSH_PAGES_MASK;
         let (low, high) = (desc.0 as u32, (desc.0 >> 32) as u32);
         // SAFETY: HYP mode is ours by the type's invariant, and nobody else uses this CPU's windows
         // while interrupts are off. Maintenance changes no contents.
-        unsafe { __hyp_call(layout::HVC_FLUSH_RAM, low, high, part) == 0 }
+        match unsafe { __hyp_call(layout::HVC_FLUSH_RAM, low, high, part) } {
+            0 => Ok(()),
+            code => Err((code >> 8) as u8),
+        }
     }
 
     /// Gives HYP mode back to the kernel's stub.

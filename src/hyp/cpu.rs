@@ -2,8 +2,8 @@
 
 //! One host CPU in HYP mode: its saved registers, its stack, and the registers at its last fault.
 
+use armv7::hsr::Hsr;
 use kernel::fmt;
-
 use kvm_bindings as layout;
 
 use super::{
@@ -29,15 +29,41 @@ pub(crate) struct HypFault {
     hpfar: u32,
 }
 
+impl HypFault {
+    /// The instruction that faulted.
+    pub(super) fn pc(&self) -> u32 {
+        self.pc
+    }
+
+    /// LR, which HYP mode shares with User mode: a return address of HYP mode's, or the guest's.
+    pub(super) fn lr(&self) -> u32 {
+        self.lr
+    }
+
+    /// The syndrome.
+    pub(super) fn hsr(&self) -> Hsr {
+        Hsr(self.hsr)
+    }
+}
+
 impl fmt::Display for HypFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "pc {:#010x} spsr {:#010x} hsr {:#010x} hdfar {:#010x} hifar {:#010x} hpfar {:#010x} \
-             lr_usr {:#010x}",
+             lr {:#010x}",
             self.pc, self.spsr, self.hsr, self.hdfar, self.hifar, self.hpfar, self.lr
         )?;
-        for (n, value) in self.r.iter().enumerate() {
+        fmt::Display::fmt(&Numbered(&self.r), f)
+    }
+}
+
+/// The registers R0 to Rn, each behind a space.
+pub(super) struct Numbered<'a>(pub(super) &'a [u32]);
+
+impl fmt::Display for Numbered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, value) in self.0.iter().enumerate() {
             write!(f, " r{n} {value:#010x}")?;
         }
         Ok(())
@@ -86,6 +112,79 @@ pub(crate) struct HypCpu {
     pub(super) block_window: Window,
     vfp: Vfp,
     stack: [u32; STACK_WORDS],
+}
+
+impl HypCpu {
+    /// PC and CPSR of the host: where the last call of HYP mode returns to.
+    pub(super) fn host_pc(&self) -> (u32, u32) {
+        (self.elr, self.spsr)
+    }
+
+    /// The words of HYP mode's stack, the outermost first.
+    pub(super) fn stack(&self) -> impl Iterator<Item = u32> + '_ {
+        self.stack.iter().rev().copied()
+    }
+
+    /// The host's core registers, as the last call of HYP mode has saved them. Those that a function may
+    /// change are not among them.
+    pub(super) fn host(&self) -> impl fmt::Display + '_ {
+        /// In the order of `HOST_SAVED`.
+        const NAMES: [&str; 14] = [
+            "sp_usr", "lr_usr", "sp_svc", "sp_abt", "sp_und", "sp_irq", "r8_fiq", "r9_fiq",
+            "r10_fiq", "r11_fiq", "r12_fiq", "sp_fiq", "lr_fiq", "spsr_fiq",
+        ];
+        Named {
+            names: &NAMES,
+            values: &self.saved,
+        }
+    }
+
+    /// The host's registers of CP15.
+    pub(super) fn host_cp15(&self) -> impl fmt::Display + '_ {
+        /// In the order of `save_host_cp15`.
+        const NAMES: [&str; layout::HOST_CP15_COUNT as usize] = [
+            "Csselr",
+            "Sctlr",
+            "Cpacr",
+            "Ttbcr",
+            "Dacr",
+            "Ttbr0Lo",
+            "Ttbr0Hi",
+            "Ttbr1Lo",
+            "Ttbr1Hi",
+            "Prrr",
+            "Nmrr",
+            "Vbar",
+            "Contextidr",
+            "Tpidrurw",
+            "Tpidruro",
+            "Tpidrprw",
+            "Cntkctl",
+            "Amair0",
+            "Amair1",
+            "Teecr",
+            "Teehbr",
+        ];
+        Named {
+            names: &NAMES,
+            values: &self.cp15,
+        }
+    }
+}
+
+/// Registers with their names, each behind a space.
+struct Named<'a> {
+    names: &'static [&'static str],
+    values: &'a [u32],
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in self.names.iter().zip(self.values) {
+            write!(f, " {name} {value:#010x}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The rest of the page.

@@ -53,7 +53,6 @@ use machine::vgic::{
 use super::{
     answer::is_at_hand,
     context::VcpuContext,
-    cpu::HypFault,
     doorbell::{
         request,
         Bell,
@@ -289,7 +288,7 @@ impl VcpuContext {
     /// Frees the distributor if the vCPU had it when HYP mode met a fault. Others may wait for it with
     /// a spinlock held, so no spinlock is taken here.
     #[cold]
-    pub(crate) fn free_distributor(&self, _fault: &HypFault) {
+    pub(crate) fn free_distributor(&self) {
         // SAFETY: The vCPU has just run: there was a fault.
         if let Some(shared) = unsafe { self.gic.shared() } {
             shared.gic.break_of(self.answers.vcpu());

@@ -23,6 +23,7 @@ use armv7::{
         HypMemory, //
     },
 };
+
 use kernel::prelude::*;
 
 use super::{
@@ -88,22 +89,19 @@ impl Lowvisor {
             }
             // SAFETY: The caller promises what `HypCpuRef::flush_ram` requires.
             let done = unsafe { hyp.flush_ram(desc, pages) };
-            if !done {
-                self.lose_windows(&irqs);
-            }
-            done
+            done.inspect_err(|&vector| self.lose_windows(&irqs, vector))
+                .is_ok()
         })
     }
 
     #[cold]
-    fn lose_windows(&self, irqs: &IrqsOff) {
+    fn lose_windows(&self, irqs: &IrqsOff, vector: u8) {
         self.no_windows.store(true, Ordering::Relaxed);
-        if let Some(fault) = self.fault(irqs) {
-            pr_err!(
-                "fault inside HYP mode while cleaning RAM on CPU {}: please report this with the \
-                 registers: {fault}\n",
-                irqs.cpu()
-            );
-        }
+        self.report_fault(
+            irqs,
+            fmt!("fault inside HYP mode while cleaning RAM (vector {vector})"),
+            vector,
+            None,
+        );
     }
 }

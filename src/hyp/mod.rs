@@ -9,6 +9,7 @@ pub(crate) mod cpu;
 pub(crate) mod debug_registers;
 pub(crate) mod distributor;
 pub(crate) mod doorbell;
+pub(crate) mod fault;
 pub(crate) mod flush;
 mod id_register;
 pub(crate) mod identity;

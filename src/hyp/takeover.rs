@@ -49,10 +49,7 @@ use machine::{
 use super::{
     call::HypCpuRef,
     context::assert_layout,
-    cpu::{
-        HypCpu,
-        HypFault, //
-    },
+    cpu::HypCpu,
     identity::{
         core_of_this_cpu,
         midr,
@@ -369,11 +366,12 @@ impl Lowvisor {
         }
     }
 
-    /// The registers at the last fault inside HYP mode on this CPU.
-    pub(crate) fn fault(&self, irqs: &IrqsOff) -> Option<HypFault> {
+    /// The state of this CPU in HYP mode.
+    pub(super) fn hyp_cpu<'a>(&'a self, irqs: &'a IrqsOff) -> Option<&'a HypCpu> {
         let page = self.cpus.get(irqs.cpu())?.as_ref()?;
-        // SAFETY: The page is a `HypCpu`; this CPU is not in HYP mode.
-        Some(unsafe { (*page.as_ptr().cast::<HypCpu>()).fault })
+        // SAFETY: The page is a `HypCpu`. HYP mode of this CPU alone writes to it, and nobody on this CPU
+        // calls HYP mode as long as this is borrowed.
+        Some(unsafe { &*page.as_ptr().cast::<HypCpu>() })
     }
 
     /// Maps pages of the host in HYP mode, read-write.

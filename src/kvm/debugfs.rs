@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The statistics as text: `kvm_arm/<pid>-<n>/` in debugfs for each VM of which a vCPU has run. (Monitors make
-//! VMs just to see what they can have. Files would be a quarter of the cost of such a VM.)
+//! The files of KVM in debugfs: `kvm/PID-FD/` for each VM of which a vCPU has run. (Monitors make VMs
+//! just to see what they can have. Files would cost more than such a VM.)
 //!
-//! `stats` has the counters of the VM, and the sums over its vCPUs; `vcpus` has a column for each
-//! vCPU. The directory is part of the VM. It is removed before the objects that its files show, and
+//! As in the KVM of other architectures, there is a file for each statistic that is one number: in the
+//! directory of a VM the VM's own, or the sum over its vCPUs, and in `kvm` the sum over all VMs. Beside
+//! those of a VM there are `vgic-state`, as on arm64, and two of our own: `stats` has all numbers of the
+//! VM, and `vcpus` a column for each vCPU.
+//!
+//! The directory is part of the VM. It is removed before the objects that its files show, and
 //! its removal waits for readers.
 
 use core::sync::atomic::{
+    AtomicI32,
     AtomicU32,
     Ordering, //
 };
@@ -22,15 +27,21 @@ use machine::stats::Decimal;
 
 use super::{
     stats::{
+        Numbers,
         VcpuStats,
         EXIT_CLASSES,
+        VCPU_NUMBERS,
         VCPU_STATISTICS,
+        VM_NUMBERS,
         VM_STATISTICS, //
     },
-    vcpus::Vcpus, //
+    vcpus::Vcpus,
+    vm_gic::VmGic, //
 };
 use crate::{
     glue::debugfs::{
+        Group,
+        Member,
         Shown,
         TextFile, //
     },
@@ -38,44 +49,51 @@ use crate::{
 };
 
 /// The parts of a VM that its files show.
+#[pin_data]
 pub(crate) struct Members {
     pub(crate) vcpus: Vcpus,
     memory: Arc<AddressSpace>,
+    #[pin]
+    pub(crate) gic: VmGic,
 }
 
 impl Members {
     /// The parts of a new VM.
-    pub(crate) fn new(memory: Arc<AddressSpace>) -> Self {
-        Self {
+    pub(crate) fn new(memory: Arc<AddressSpace>, gic: impl PinInit<VmGic>) -> impl PinInit<Self> {
+        pin_init!(Self {
             vcpus: Vcpus::new(),
             memory,
-        }
+            gic <- gic,
+        })
     }
 
-    fn show_stats(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in VM_STATISTICS.numbers() {
-            writeln!(f, "{name} {}", Decimal(value(&self.memory.stats, 0)))?;
+    fn show_vm_number(&self, index: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", Decimal(self.vm_number(index)))
+    }
+
+    fn show_vcpu_number(&self, index: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", Decimal(self.vcpu_number(index)))
+    }
+
+    fn show_stats(&self, _: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in VM_STATISTICS.numbers() {
+            writeln!(f, "{name} {}", Decimal(self.vm_number(index)))?;
         }
-        for (name, value) in VCPU_STATISTICS.numbers() {
-            let sum = self
-                .vcpus
-                .iter()
-                .map(|vcpu| value(&vcpu.stats, 0))
-                .fold(0, u64::wrapping_add);
-            writeln!(f, "{name} {}", Decimal(sum))?;
+        for (index, name) in VCPU_STATISTICS.numbers() {
+            writeln!(f, "{name} {}", Decimal(self.vcpu_number(index)))?;
         }
         Ok(())
     }
 
-    fn show_vcpus(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn show_vcpus(&self, _: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("statistic")?;
         for vcpu in self.vcpus.iter() {
             write!(f, " vcpu{}", vcpu.id)?;
         }
         f.write_str("\n")?;
-        for (name, value) in VCPU_STATISTICS.numbers() {
+        for (index, name) in VCPU_STATISTICS.numbers() {
             f.write_str(name)?;
-            self.show_row(f, |stats| value(stats, 0))?;
+            self.show_row(f, |stats| VCPU_STATISTICS.number(index, stats))?;
         }
         // Traps by the class in HSR. Classes without a trap are left out.
         for class in 0..EXIT_CLASSES {
@@ -97,38 +115,128 @@ impl Members {
         }
         f.write_str("\n")
     }
+
+    fn show_vgic(&self, _: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gic.show(f)
+    }
+}
+
+impl Numbers for Members {
+    fn vm_number(&self, index: usize) -> u64 {
+        VM_STATISTICS.number(index, &self.memory.stats)
+    }
+
+    fn vcpu_number(&self, index: usize) -> u64 {
+        self.vcpus
+            .iter()
+            .map(|vcpu| VCPU_STATISTICS.number(index, &vcpu.stats))
+            .fold(0, u64::wrapping_add)
+    }
+}
+
+impl Member for Members {
+    type Side = dyn Numbers;
+
+    fn side(&self) -> &(dyn Numbers + 'static) {
+        self
+    }
+}
+
+/// The files of some numbers.
+const fn files<T, const N: usize>(
+    numbers: [(usize, &'static CStr); N],
+    write: fn(&T, usize, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> [TextFile<T>; N] {
+    let mut files = [TextFile {
+        name: c"",
+        write,
+        number: 0,
+    }; N];
+    let mut n = 0;
+    while n < N {
+        (files[n].number, files[n].name) = numbers[n];
+        n += 1;
+    }
+    files
 }
 
 impl Shown for Members {
-    const FILES: &'static [TextFile<Self>] = &[
-        TextFile {
-            name: c"stats",
-            write: Self::show_stats,
-        },
-        TextFile {
-            name: c"vcpus",
-            write: Self::show_vcpus,
-        },
+    const FILES: &'static [&'static [TextFile<Self>]] = &[
+        &[
+            TextFile {
+                name: c"stats",
+                write: Self::show_stats,
+                number: 0,
+            },
+            TextFile {
+                name: c"vcpus",
+                write: Self::show_vcpus,
+                number: 0,
+            },
+            TextFile {
+                name: c"vgic-state",
+                write: Self::show_vgic,
+                number: 0,
+            },
+        ],
+        &files(VM_NUMBERS, Self::show_vm_number),
+        &files(VCPU_NUMBERS, Self::show_vcpu_number),
     ];
 }
 
-/// The name of a VM's directory.
+fn show_vm_total(
+    vms: &Group<dyn Numbers>,
+    index: usize,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    writeln!(f, "{}", Decimal(vms.sum(|vm| vm.vm_number(index))))
+}
+
+fn show_vcpu_total(
+    vms: &Group<dyn Numbers>,
+    index: usize,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    writeln!(f, "{}", Decimal(vms.sum(|vm| vm.vcpu_number(index))))
+}
+
+impl Shown for Group<dyn Numbers> {
+    const FILES: &'static [&'static [TextFile<Self>]] = &[
+        &files(VM_NUMBERS, show_vm_total),
+        &files(VCPU_NUMBERS, show_vcpu_total),
+    ];
+}
+
+/// The name of a VM's directory: the thread that made the VM, and the VM's descriptor there.
 pub(crate) struct Name {
     pid: i32,
-    number: u32,
+    descriptor: AtomicI32,
 }
 
 impl Name {
     /// The name of the directory of a new VM of a thread.
-    pub(crate) fn new(pid: i32) -> Self {
-        /// A process can have many VMs.
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { pid, number }
+    pub(crate) const fn new(pid: i32) -> Self {
+        Self {
+            pid,
+            descriptor: AtomicI32::new(-1),
+        }
     }
 
-    /// As text.
-    pub(crate) fn text(&self) -> Result<CString> {
-        CString::try_from_fmt(fmt!("{}-{}", self.pid, self.number))
+    /// The VM gets a descriptor.
+    pub(crate) fn set_descriptor(&self, descriptor: i32) {
+        self.descriptor.store(descriptor, Ordering::Relaxed);
+    }
+
+    /// As text. A descriptor can be passed on, closed, and given again to the thread's next VM. If another
+    /// VM has the name, a number tells this one from it.
+    pub(crate) fn text(&self, is_taken: bool) -> Result<CString> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let descriptor = self.descriptor.load(Ordering::Relaxed);
+        Ok(if is_taken {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            CString::try_from_fmt(fmt!("{}-{descriptor}-{number}", self.pid))?
+        } else {
+            CString::try_from_fmt(fmt!("{}-{descriptor}", self.pid))?
+        })
     }
 }

@@ -225,6 +225,7 @@ fn finish_cp(running: &mut Running<'_>, outcome: Cp15Outcome, access: CpAccess) 
         Cp15Outcome::Read(value) => access.load(running.state, value),
         Cp15Outcome::Written => (),
         Cp15Outcome::CachesTurned { on } => {
+            trace!(kvm_toggle_cache(running.state.context.core.pc, !on, on));
             // Data that the guest wrote, or the host for it, on one side of the caches has to be
             // on the other side, too. While the caches are on, the guest need not trap (HCR.TVM).
             running.vm.memory.flush_to_poc();
@@ -233,6 +234,10 @@ fn finish_cp(running: &mut Running<'_>, outcome: Cp15Outcome, access: CpAccess) 
             }
         }
         Cp15Outcome::SetWay => {
+            trace!(kvm_set_way_flush(
+                running.state.context.core.pc,
+                running.state.caches_on()
+            ));
             // If nobody watches SCTLR, the guest can be about to turn its caches off. SCTLR is
             // watched from now on, so that this happens once only.
             if running.state.context.control.hcr & Hcr::TVM.bits() == 0 {

@@ -135,7 +135,12 @@ fn set_results(state: &mut VcpuState, results: [u32; 4]) {
 /// with another immediate is not supported.
 pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
     let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| running.state.context.reg(n));
-    trace!(kvm_hvc(running.state.context.core.pc, r0));
+    trace!(kvm_hvc(
+        running.state.context.core.pc,
+        r0,
+        immediate.into(),
+        running.state.context.fault.hsr
+    ));
     if immediate != 0 {
         running.state.context.set_reg(0, smccc::NOT_SUPPORTED);
         return Ok(Next::Resume);

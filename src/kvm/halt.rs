@@ -23,6 +23,7 @@ use armv7::{
 };
 use kernel::prelude::*;
 use kvm_bindings as uapi;
+use machine::halt::PollWindow;
 
 use super::{
     lines::Lines,
@@ -40,7 +41,12 @@ use crate::{
         },
         task::yield_to, //
     },
-    hyp::register, //
+    hyp::register,
+    trace::{
+        kvm_halt_poll_ns,
+        kvm_vcpu_wakeup,
+        trace, //
+    },
 };
 
 /// Whether something ends a wait for an interrupt now. `lines` are the levels of the vCPU's own
@@ -71,10 +77,25 @@ pub(super) fn wait_for_interrupt(running: &mut Running<'_>) {
             sleep(running, lines);
             waited = since_start();
         }
+        let old = running.state.halt_window;
         running.state.halt_window.learn(waited, &limits);
+        if kvm_vcpu_wakeup::is_on() || kvm_halt_poll_ns::is_on() {
+            trace_wait(running, old, waited, found);
+        }
     }
     // `is_ready` has told the distributor of the lines, so the next entry sees no change of them.
     running.state.look_at_interrupts = true;
+}
+
+/// Traces a wait, and the change of the vCPU's window that came of it.
+#[cold]
+fn trace_wait(running: &Running<'_>, old: PollWindow, waited: u64, found: bool) {
+    let new = running.state.halt_window.duration(u32::MAX);
+    let old = old.duration(u32::MAX);
+    if new != old {
+        trace!(kvm_halt_poll_ns(running.vcpu.id as u32, new, old));
+    }
+    trace!(kvm_vcpu_wakeup(waited, !found));
 }
 
 /// Stays awake for the time of the vCPU's window. Says whether there is something to do by then.

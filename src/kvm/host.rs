@@ -25,7 +25,8 @@ use machine::timer::Frequency;
 use super::{
     kick_sgi,
     loaded::Loaded,
-    pmu::HostPmus, //
+    pmu::HostPmus,
+    stats::Numbers, //
 };
 use crate::{
     glue::{
@@ -37,7 +38,7 @@ use crate::{
             ThisCpu,
             MAX_CPUS, //
         },
-        debugfs::Directory,
+        debugfs::Group,
         device_tree::Node,
         irq::{
             PercpuHandler,
@@ -125,8 +126,8 @@ pub(crate) struct Host {
     pub(crate) pmus: HostPmus,
     #[pin]
     pub(crate) vmids: VmidAllocator,
-    /// The directory of VMs in debugfs.
-    pub(crate) debugfs: Directory,
+    /// The VMs that have files in debugfs.
+    pub(crate) debugfs: Arc<Group<dyn Numbers>>,
     /// The largest number of vCPUs that a VM may have: `max_vcpus=`.
     pub(crate) max_vcpus: usize,
 }
@@ -404,7 +405,7 @@ impl HostGuard {
                 timer,
                 pmus: HostPmus::new(),
                 vmids <- VmidAllocator::new(),
-                debugfs: Directory::at_top(c"kvm_arm"),
+                debugfs: Group::at_top(c"kvm")?,
                 max_vcpus,
             }),
             GFP_KERNEL,

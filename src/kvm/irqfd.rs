@@ -31,16 +31,19 @@ use super::{
     abi,
     vm::Vm, //
 };
-use crate::glue::{
-    cpu::{
-        new_irq_spinlock,
-        IrqSpinLock, //
+use crate::{
+    glue::{
+        cpu::{
+            new_irq_spinlock,
+            IrqSpinLock, //
+        },
+        eventfd::{
+            EventFd,
+            Listener,
+            Listening, //
+        },
     },
-    eventfd::{
-        EventFd,
-        Listener,
-        Listening, //
-    },
+    trace::trace, //
 };
 
 /// How many pins the interrupt controller has: its SPIs.
@@ -68,11 +71,30 @@ impl Listener for Irqfd {
         let Some(intid) = self.vm.irqfds.intid_of(self.gsi) else {
             return;
         };
-        self.vm.set_spi(intid, true);
+        let source = if self.resample.is_none() {
+            source::EDGE
+        } else {
+            source::LEVEL
+        };
+        drive(&self.vm, self.gsi, intid, true, source);
         if self.resample.is_none() {
-            self.vm.set_spi(intid, false);
+            drive(&self.vm, self.gsi, intid, false, source);
         }
     }
+}
+
+/// The numbers by which KVM tells the sources of a level from each other (`<linux/kvm_host.h>`).
+mod source {
+    /// KVM_USERSPACE_IRQ_SOURCE_ID.
+    pub(super) const EDGE: u32 = 0;
+    /// KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID.
+    pub(super) const LEVEL: u32 = 1;
+}
+
+/// Drives the SPI that a GSI is.
+fn drive(vm: &Vm, gsi: u32, intid: u32, level: bool, source: u32) {
+    trace!(kvm_set_irq(gsi, level, source));
+    vm.set_spi(intid, level);
 }
 
 /// Where a GSI goes: to a pin, or nowhere (a message, which nothing here takes).
@@ -251,7 +273,7 @@ impl Irqfds {
                     })
                 });
             if let (true, Some(intid)) = (lowers, self.intid_of(gsi)) {
-                vm.set_spi(intid, false);
+                drive(vm, gsi, intid, false, source::LEVEL);
             }
         }
     }
@@ -284,16 +306,16 @@ impl Irqfds {
                     };
                     if table.intid_of(irqfd.gsi) == Some(intid) {
                         next = irqfd.number + 1;
-                        return Some(resample.clone());
+                        return Some((irqfd.gsi, resample.clone()));
                     }
                 }
                 None
             });
-            let Some(resample) = resample else {
+            let Some((gsi, resample)) = resample else {
                 break;
             };
             if !is_lowered {
-                vm.set_spi(intid, false);
+                drive(vm, gsi, intid, false, source::LEVEL);
                 is_lowered = true;
             }
             resample.signal();

@@ -212,6 +212,11 @@ fn fetch_transfer(running: &Running<'_>, abort: &Abort) -> Result<Fetched> {
     let Some(instruction) = fetch(running)? else {
         return Ok(Fetched::Other);
     };
+    trace!(kvm_mmio_emulate(
+        running.state.context.core.pc,
+        instruction.bits(),
+        cpsr
+    ));
     let Ok(decoded) = insn::decode(instruction) else {
         return Ok(Fetched::Unknown);
     };

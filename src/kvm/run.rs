@@ -333,8 +333,8 @@ fn run_guest(
     running.state.has_woken = false;
     let stay = loop {
         trace!(kvm_entry(
-            running.vcpu.id as u32,
-            running.state.context.core.pc
+            running.state.context.core.pc,
+            running.vcpu.id as u32
         ));
         let context = running.state.context.as_mut_ptr();
         // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode as long as
@@ -555,17 +555,18 @@ fn report_lines(running: &Running<'_>) -> bool {
 
 /// Logs the registers of a fault inside HYP mode, which has just returned. Such a fault is a bug of
 /// this module; the VM stops.
-#[cold]
+// Not cold, so that the backtrace goes through it (`Lowvisor::report_fault`).
+#[inline(never)]
 fn report_fault(running: &Running<'_>, vector: u8, irqs: &IrqsOff) {
-    let Some(fault) = running.vm.host.lowvisor.fault(irqs) else {
-        return;
-    };
-    running.state.context.free_distributor(&fault);
+    let context = &running.state.context;
+    context.free_distributor();
     log::ratelimited_fault(|| {
-        pr_err!(
-            "fault inside HYP mode (vector {vector}) on CPU {}: please report this with the \
-             registers: {fault}\n",
-            irqs.cpu()
+        let lowvisor = &running.vm.host.lowvisor;
+        lowvisor.report_fault(
+            irqs,
+            fmt!("fault inside HYP mode (vector {vector})"),
+            vector,
+            Some(context),
         );
     });
 }

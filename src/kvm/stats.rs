@@ -40,8 +40,7 @@ use crate::{
         call::Exit,
         shared::FromZeroes, //
     },
-    mem::stats::MemoryStats,
-    trace::trace, //
+    mem::stats::MemoryStats, //
 };
 
 const_assert_eq!(
@@ -203,7 +202,6 @@ impl Drop for Sleep<'_> {
         self.stats.blocking.store(false, Ordering::Relaxed);
         self.stats.wakeups.count();
         self.stats.wait_ns.add(ns);
-        trace!(kvm_vcpu_wakeup(ns));
         self.stats.wait_histogram.count(ns);
     }
 }
@@ -215,14 +213,19 @@ pub(crate) struct Statistics<T: 'static> {
 }
 
 impl<T> Statistics<T> {
-    /// The statistics of one number each, and the functions that give the numbers.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, fn(&T, usize) -> u64)> {
+    /// The places and names of the statistics of one number each.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (usize, &'static str)> {
         self.file
             .descriptors()
             .iter()
-            .zip(self.values)
-            .filter(|(descriptor, _)| descriptor.kind.size() == 1)
-            .map(|(descriptor, value)| (descriptor.name, *value))
+            .enumerate()
+            .filter(|(_, descriptor)| descriptor.kind.size() == 1)
+            .map(|(index, descriptor)| (index, descriptor.name))
+    }
+
+    /// The number of the statistic in a place.
+    pub(crate) fn number(&self, index: usize, of: &T) -> u64 {
+        self.values.get(index).map_or(0, |value| value(of, 0))
     }
 
     /// The size of the file in bytes.
@@ -259,12 +262,48 @@ impl<T> Statistics<T> {
     }
 }
 
+/// The places and names of those statistics that are one number each. There are `N` of them.
+const fn numbers<const N: usize>(all: &[(Kind, &'static CStr)]) -> [(usize, &'static CStr); N] {
+    let mut numbers = [(0, c""); N];
+    let (mut n, mut index) = (0, 0);
+    while index < all.len() {
+        let (kind, name) = all[index];
+        if kind.size() == 1 {
+            numbers[n] = (index, name);
+            n += 1;
+        }
+        index += 1;
+    }
+    numbers
+}
+
+/// A VM's numbers.
+pub(crate) trait Numbers: Sync {
+    /// A number of the VM, by its place among [`VM_STATISTICS`].
+    fn vm_number(&self, index: usize) -> u64;
+
+    /// The sum of a number over the vCPUs, by its place among [`VCPU_STATISTICS`].
+    fn vcpu_number(&self, index: usize) -> u64;
+}
+
 macro_rules! statistics {
     (
         $(#[$attribute:meta])*
-        $table:ident: $type:ty;
+        $table:ident, $numbers:ident: $type:ty;
         $($name:ident: $kind:ident = $value:expr,)*
     ) => {
+        /// The places and names of those that are one number each.
+        pub(crate) const $numbers: [
+            (usize, &CStr);
+            0 $(+ (Kind::$kind.size() == 1) as usize)*
+        ] = numbers(&[$((
+            Kind::$kind,
+            match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!(),
+            },
+        )),*]);
+
         $(#[$attribute])*
         pub(crate) static $table: Statistics<$type> = Statistics {
             file: StatsFile::new(&[$(Descriptor {
@@ -281,7 +320,7 @@ macro_rules! statistics {
 
 statistics! {
     /// The statistics of a VM. All architectures have the first two.
-    VM_STATISTICS: MemoryStats;
+    VM_STATISTICS, VM_NUMBERS: MemoryStats;
     remote_tlb_flush: Count = |s, _| s.tlb_flushes.get(),
     // Each request is one broadcast of the hardware.
     remote_tlb_flush_requests: Count = |s, _| s.tlb_flushes.get(),
@@ -297,7 +336,7 @@ statistics! {
 
 statistics! {
     /// The statistics of a vCPU: first those of all architectures, then those of arm64, then ours.
-    VCPU_STATISTICS: VcpuStats;
+    VCPU_STATISTICS, VCPU_NUMBERS: VcpuStats;
     halt_successful_poll: Count = |s, _| s.poll_successes.get(),
     halt_attempted_poll: Count =
         |s, _| s.poll_successes.get().wrapping_add(s.poll_failures.get()),

@@ -259,10 +259,10 @@ impl Vcpu {
     pub(crate) fn note_exit(&self, exit: Exit, state: &mut VcpuState) {
         let hsr = state.context.fault.hsr;
         trace!(kvm_exit(
-            self.id as u32,
             trace::why(exit),
             hsr,
-            state.context.core.pc
+            state.context.core.pc,
+            self.id as u32
         ));
         self.stats.count_exit(exit, hsr);
         // Only interrupts take the counts of HYP mode, so traps stay fast. The host's tick

@@ -2,9 +2,12 @@
 
 //! A virtual machine: everything that its vCPUs share.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering, //
+use core::{
+    ops::Deref,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
 
 use kernel::{
@@ -49,7 +52,8 @@ use crate::{
     mem::address_space::AddressSpace, //
 };
 
-/// A virtual machine.
+/// A virtual machine. Those of its parts that files of debugfs show are its [`Members`], to which it
+/// dereferences.
 ///
 /// The file of the VM and those of its vCPUs and devices each hold a reference.
 ///
@@ -70,8 +74,6 @@ pub(crate) struct Vm {
     #[pin]
     places: Mutex<()>,
     #[pin]
-    pub(crate) gic: VmGic,
-    #[pin]
     pub(crate) irqfds: Irqfds,
     #[pin]
     pub(crate) bus: Bus,
@@ -80,7 +82,7 @@ pub(crate) struct Vm {
     #[pin]
     members: WithFiles<Members>,
     /// The name of the directory of its files.
-    name: Name,
+    pub(super) name: Name,
     pub(crate) firmware: VmFirmware,
     pub(crate) halt: VmHalt,
     /// CNTVOFF: the guest's counter starts at zero, unless user space sets it.
@@ -103,6 +105,15 @@ impl PinnedDrop for Vm {
     }
 }
 
+impl Deref for Vm {
+    type Target = Members;
+
+    #[inline]
+    fn deref(&self) -> &Members {
+        &self.members
+    }
+}
+
 impl Vm {
     /// Makes a VM for the current process.
     pub(crate) fn new(host: &Arc<Host>) -> Result<Arc<Self>> {
@@ -111,7 +122,7 @@ impl Vm {
         let task = kernel::current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let pid = task.pid();
-        let members = Members::new(memory.clone());
+        let members = Members::new(memory.clone(), VmGic::new(host.clone()));
         Arc::pin_init(
             try_pin_init!(Self {
                 notifier <- MmuNotifier::register(memory.clone(), mm),
@@ -120,7 +131,6 @@ impl Vm {
                 pid,
                 has_vfio: AtomicBool::new(false),
                 places <- new_mutex!((), "kvm_arm_places"),
-                gic <- VmGic::new(host.clone()),
                 irqfds <- Irqfds::new(),
                 bus <- Bus::new(),
                 nisv_to_user: AtomicBool::new(false),
@@ -208,7 +218,8 @@ impl Vm {
         state.context.gic = self.gic.access(vcpu);
         state.set_counter_offset(self.counter_offset());
         self.firmware.fix();
-        self.members.show(&self.host.debugfs, || self.name.text());
+        self.members
+            .show(&self.host.debugfs, |is_taken| self.name.text(is_taken));
         state.look_at_interrupts = true;
         state.has_run = true;
         Ok(())

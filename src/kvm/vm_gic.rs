@@ -22,7 +22,7 @@ use armv7::addr::{
     PAGE_SIZE, //
 };
 use kernel::{
-    new_mutex,
+    fmt, new_mutex,
     prelude::*,
     sync::{
         Arc,
@@ -32,7 +32,9 @@ use kernel::{
 };
 use machine::vgic::{
     is_ppi,
-    Vmcr, //
+    Irq,
+    Vmcr,
+    MOST_IRQS, //
 };
 
 use super::{
@@ -81,7 +83,11 @@ use crate::{
         SharedDistributor, //
     },
     mem::address_space::AddressSpace,
-    trace::trace, //
+    trace::{
+        kvm_timer_update_irq,
+        trace,
+        vgic_update_irq_pending, //
+    },
 };
 
 /// How far the vGIC is made. Each step includes those before.
@@ -437,7 +443,7 @@ impl VmGic {
             Line::Ppi(cpu, intid) => (cpu, intid),
             Line::Spi(intid) => (0, intid),
         };
-        trace!(kvm_vgic_set_level(cpu as u32, intid, level));
+        trace!(vgic_update_irq_pending(cpu as u32, intid, level));
         let mask = self.with_distributor(vcpus, |gic| {
             gic.has(intid)
                 .then(|| gic.set_user_level(cpu, intid, level))
@@ -448,12 +454,25 @@ impl VmGic {
 
     /// Drives an SPI, if it exists and no device in the kernel has it. Any context.
     pub(super) fn set_spi(&self, vcpus: &Vcpus, intid: u32, level: bool) {
-        trace!(kvm_vgic_set_level(0, intid, level));
+        trace!(vgic_update_irq_pending(0, intid, level));
         let mask = self.with(|gic| match gic {
             Some(gic) if gic.has(intid) => gic.set_user_level(0, intid, level),
             _ => 0,
         });
         vcpus.request(mask, request::INTERRUPT);
+    }
+
+    /// Writes the state as text.
+    pub(super) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_initialized() {
+            return f.write_str("vgic_model:\tnone yet\n");
+        }
+        let room = KVec::from_elem(Irq::default(), MOST_IRQS, GFP_KERNEL);
+        let room = room.map_err(|_| fmt::Error)?;
+        match self.with(|gic| gic.map(|gic| gic.snapshot(room))) {
+            Some(snapshot) => write!(f, "{snapshot}"),
+            None => Ok(()),
+        }
     }
 
     // --- A vCPU's entry and exit ------------------------------------------------------
@@ -483,9 +502,6 @@ impl VmGic {
         };
         let mut held = shared.lock(&guard);
         let gic = &mut *held;
-        if lines != told {
-            trace!(kvm_timer_lines(vcpu.id as u32, lines.virt(), lines.phys()));
-        }
         let mut kick = set_lines(gic, vcpu, state, told, lines);
         kick |= gic.flush_with(vcpu.id, &mut state.context.interface, || {
             hardware.vmcr(irqs)
@@ -732,6 +748,9 @@ fn set_lines(
     if !must_tell(told, lines) {
         return 0;
     }
+    if kvm_timer_update_irq::is_on() || vgic_update_irq_pending::is_on() {
+        trace_lines(vcpu, state, told, lines);
+    }
     let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt());
     if lines.phys() != told.phys() {
         kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys());
@@ -742,4 +761,23 @@ fn set_lines(
         }
     }
     kick
+}
+
+/// Traces those lines of a vCPU's own devices that change.
+#[cold]
+fn trace_lines(vcpu: &Vcpu, state: &VcpuState, told: Lines, lines: Lines) {
+    let Intids { virt, phys, pmu } = state.intids;
+    let id = vcpu.id as u32;
+    for (intid, was, level) in [
+        (virt, told.virt(), lines.virt()),
+        (phys, told.phys(), lines.phys()),
+    ] {
+        if level != was {
+            trace!(kvm_timer_update_irq(id, intid, level));
+            trace!(vgic_update_irq_pending(id, intid, level));
+        }
+    }
+    if let Some(intid) = pmu.filter(|_| lines.pmu() != told.pmu()) {
+        trace!(vgic_update_irq_pending(id, intid, lines.pmu()));
+    }
 }

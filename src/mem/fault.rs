@@ -47,7 +47,8 @@ use crate::{
             MOST_AHEAD, //
         },
     },
-    hyp::register::invalidate_icache, //
+    hyp::register::invalidate_icache,
+    trace::trace, //
 };
 
 /// The things that a vCPU's fault takes over from the fault before it, and leaves for the next.
@@ -438,6 +439,7 @@ impl AddressSpace {
                 found = true;
                 if !desc.accessed() {
                     self.stats.access_flag_faults.count();
+                    trace!(kvm_access_fault(ipa.0));
                 }
                 Some(desc.with_accessed(true))
             });

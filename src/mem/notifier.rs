@@ -15,9 +15,12 @@ use super::address_space::{
     AddressSpace,
     Region, //
 };
-use crate::glue::{
-    cpu::cond_resched,
-    mmu_notifier::MmuCallbacks, //
+use crate::{
+    glue::{
+        cpu::cond_resched,
+        mmu_notifier::MmuCallbacks, //
+    },
+    trace::trace, //
 };
 
 /// The work that was done on a region for the host.
@@ -99,6 +102,7 @@ impl AddressSpace {
 
 impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
+        trace!(kvm_unmap_hva_range(range.start as u32, range.end as u32));
         self.invalidations.begin(&range);
         self.stats.invalidations.count();
         // The caller that must not sleep is the reaper, after the host has run out of memory
@@ -123,6 +127,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
+        trace!(kvm_age_hva(range.start as u32, range.end as u32));
         let mut young = false;
         self.for_each_range(&range, false, |region, ipas| {
             // Software manages the access flag: a page without the flag faults when it is used.
@@ -143,6 +148,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
     }
 
     fn test_young(&self, range: Range<usize>) -> bool {
+        trace!(kvm_test_age_hva(range.start as u32));
         let mut young = false;
         self.for_each_range(&range, false, |region, ipas| {
             let _ = region.update(ipas, |_, desc| {

@@ -78,7 +78,7 @@ board='
 	# The directory of a VM begins with the number of the thread that made it.
 	tell_statistics() {
 		sed -nE "/^((pages|blocks)_mapped|mmu_invalidations|pages_aged|access_flag_faults) /s/^/vm $1: /p" \
-			/sys/kernel/debug/kvm_arm/$(cat monitor$1)-*/stats
+			/sys/kernel/debug/kvm/$(cat monitor$1)-*/stats
 	}
 
 	uptime() { cut -d. -f1 /proc/uptime; }

@@ -36,7 +36,7 @@ LOAD=0 ADD="$module $work/pretend/pretend.ko $registers $programs/monitor $progr
 	start() {
 		monitor payload --payload payload --only timer --timer-interrupts 100000000 >/dev/null 2>&1 &
 		vm=$!
-		until [ -d /sys/kernel/debug/kvm_arm/$vm-* ]; do kill -0 $vm || fail "the monitor ended"; done
+		until [ -d /sys/kernel/debug/kvm/$vm-* ]; do kill -0 $vm || fail "the monitor ended"; done
 	}
 	stop() {
 		kill -KILL $1

@@ -39,8 +39,8 @@ MORE="$firmware/u-boot.bin $disk" TIMEOUT=${TIMEOUT:-1800} HOST_CMDLINE=damon_st
 	power_on
 	asks flinfo
 	must answers "Bank # 2: CFI conformant flash"
-	echo "gpa < 0x8000000" >$trace/events/kvm_arm/kvm_mmio/filter
-	echo 1 >$trace/events/kvm_arm/kvm_mmio/enable
+	echo "gpa < 0x8000000" >$trace/events/kvm/kvm_mmio/filter
+	echo 1 >$trace/events/kvm/kvm_mmio/enable
 	# The flash of the program, where the drive permits no writes, and that of the variables
 	for flash in 00000000 04000000; do
 		counts "md.l $flash 1"
@@ -61,7 +61,7 @@ MORE="$firmware/u-boot.bin $disk" TIMEOUT=${TIMEOUT:-1800} HOST_CMDLINE=damon_st
 		must [ $accesses = 0 ]
 		must [ "$(last_answer)" = "$was" ]
 	done
-	echo 0 >$trace/events/kvm_arm/kvm_mmio/enable
+	echo 0 >$trace/events/kvm/kvm_mmio/enable
 	echo "memory and device"
 
 	asks "printenv where"

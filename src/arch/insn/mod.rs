@@ -90,6 +90,15 @@ impl Instruction {
             },
         }
     }
+
+    /// Its bits, as a number.
+    #[inline]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Thumb16(half) => half as u32,
+            Self::Arm(word) | Self::Thumb32(word) => word,
+        }
+    }
 }
 
 /// The instruction is no load or store, or none that is emulated.

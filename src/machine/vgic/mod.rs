@@ -65,6 +65,7 @@ mod in_place;
 mod irq;
 mod irq_set;
 mod list_register;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +83,8 @@ pub use irq::MAX_IRQS;
 pub use irq::NR_PRIVATE;
 pub use irq::NR_SGIS;
 pub use list_register::ListRegister;
+pub use snapshot::Snapshot;
+pub use snapshot::MOST_IRQS;
 
 use crate::nospec;
 use core::ops::DerefMut;

@@ -9,6 +9,7 @@ mod hostile;
 mod model;
 mod reference;
 mod registers;
+mod snapshot;
 
 use super::Config;
 use super::Cpu;

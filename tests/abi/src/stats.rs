@@ -32,6 +32,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("stats: the file outlives the VM's", outlives),
     ("stats: another process reads", another_process),
     ("stats: read while the guest runs", concurrently),
+    (
+        "debugfs: a directory for each VM, and sums over all",
+        directories,
+    ),
     ("tracepoints: perf counts what the statistics count", perf),
 ];
 
@@ -747,7 +751,7 @@ pub(crate) fn open_event(attr: &PerfEventAttr) -> Result<File, String> {
 /// Counts how often this thread passes a tracepoint.
 fn open_tracepoint(name: &str) -> Result<File, String> {
     const DIRECTORY: &CStr = c"/sys/kernel/tracing";
-    let path = format!("{}/events/kvm_arm/{name}/id", DIRECTORY.to_string_lossy());
+    let path = format!("{}/events/kvm/{name}/id", DIRECTORY.to_string_lossy());
     if fs::metadata(&path).is_err() {
         // SAFETY: The strings end in zero.
         let result = unsafe {
@@ -788,4 +792,77 @@ fn perf() -> Outcome {
         equal(name, count(event)?, expected)?;
     }
     Ok(())
+}
+
+/// A VM's directory in debugfs has its descriptor in its name. Here a vCPU keeps a VM whose descriptor is
+/// closed, and the next VM gets a descriptor of the same number.
+fn directories() -> Outcome {
+    const ALL: &str = "/sys/kernel/debug/kvm";
+    let program = code::psci(PSCI_SYSTEM_OFF);
+    let first = Guest::new(&program)?;
+    let number = first.vm.as_raw_fd();
+    // SAFETY: It has no arguments, and cannot fail.
+    let name = format!("{}-{number}", unsafe { libc::gettid() });
+    let found = || -> Result<Vec<String>, String> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(ALL).works(ALL)? {
+            let entry = entry.works(ALL)?;
+            if entry.file_type().works(ALL)?.is_dir() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    };
+    let value = |path: &str| -> Result<u64, String> {
+        let path = format!("{ALL}/{path}");
+        let text = std::fs::read_to_string(&path).works(&path)?;
+        text.trim_end().parse().map_err(|e| format!("{path}: {e}"))
+    };
+    equal("before the first run", found()?, vec![])?;
+    equal("exits of no VM", value("exits")?, 0)?;
+    first.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+    equal("of one VM", found()?, vec![name.clone()])?;
+    let of_first = Stats::new(first.vcpu.stats_fd().works("KVM_GET_STATS_FD")?)?;
+    let exits = of_first.value("exits")?;
+    ensure(exits > 0, "no exits")?;
+    equal("exits of one VM", value(&format!("{name}/exits"))?, exits)?;
+    equal("exits of all", value("exits")?, exits)?;
+    drop(of_first);
+
+    let Guest {
+        vcpu,
+        vm,
+        kvm,
+        memory,
+    } = first;
+    drop((vm, kvm));
+    let second = Guest::new(&program)?;
+    equal("the descriptor", second.vm.as_raw_fd(), number)?;
+    second.run_to(uapi::EXIT_SYSTEM_EVENT)?;
+    let names = found()?;
+    equal("VMs", names.len(), 2)?;
+    equal("the first", &names[0], &name)?;
+    ensure(
+        names[1].starts_with(&format!("{name}-")),
+        format!("the second is {}", names[1]),
+    )?;
+    let others = value(&format!("{}/exits", names[1]))?;
+    ensure(others > 0, "no exits of the second VM")?;
+    equal("exits of both", value("exits")?, exits + others)?;
+    let mapped = value(&format!("{name}/pages_mapped"))?
+        + value(&format!("{}/pages_mapped", names[1]))?
+        + value(&format!("{name}/blocks_mapped"))?
+        + value(&format!("{}/blocks_mapped", names[1]))?;
+    let all = value("pages_mapped")? + value("blocks_mapped")?;
+    ensure(mapped > 0, "nothing is mapped")?;
+    equal("pages of both", all, mapped)?;
+
+    // The first goes before the second; then none is left.
+    drop((vcpu, memory));
+    equal("without the first", found()?, vec![names[1].clone()])?;
+    equal("exits of the second", value("exits")?, others)?;
+    drop(second);
+    equal("in the end", found()?, vec![])?;
+    equal("exits in the end", value("exits")?, 0)
 }

@@ -403,7 +403,7 @@ fn ksm(name: &str) -> Result<u64, String> {
 
 /// A statistic of the VM of this process (Documentation/debugging.md).
 fn vm_statistic(name: &str) -> Result<u64, String> {
-    const ALL: &str = "/sys/kernel/debug/kvm_arm";
+    const ALL: &str = "/sys/kernel/debug/kvm";
     let prefix = format!("{}-", std::process::id());
     let directory = fs::read_dir(ALL)
         .works(ALL)?
