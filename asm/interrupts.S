@@ -653,9 +653,9 @@ guest_trap:
 guest_trap_exit:
 	str	r1, [sp, #CTX_HSR]
 	mov	r0, #EXIT_TRAP
-	and	r3, r2, #0x3b			@ IABT and DABT differ in bit 2
+	and	r3, r2, #HSR_EC_ABORTS		@ these have an address
 	cmp	r3, #HSR_EC_IABT
-	bne	guest_no_abort
+	bne	guest_exit
 
 	@ An abort at stage 2: find the IPA now, in the guest's translation.
 	mrc	p15, 4, r3, c6, c0, 0		@ HDFAR
@@ -788,13 +788,6 @@ host_lazy:
 1:	add	r12, r0, #HOST_VFP
 	load_vfp r12, r5, r6, r7
 	b	host_lazy_done
-
-/* Out of line: the emulator's class for a watchpoint has an address as a data abort has. */
-guest_no_abort:
-	cmp	r2, #HSR_EC_WATCHPOINT
-	mrceq	p15, 4, r3, c6, c0, 0		@ HDFAR
-	streq	r3, [sp, #CTX_HDFAR]
-	b	guest_exit
 
 /*
  * Out of line: an asynchronous abort is pending, and HCR.AMO routes it to HYP

@@ -140,7 +140,7 @@
 #define HSR_EC_CP_0_13		0x07
 #define HSR_EC_IABT		0x20
 #define HSR_EC_DABT		0x24
-#define HSR_EC_WATCHPOINT	0x34
+#define HSR_EC_ABORTS		0x2b	/* what IABT, DABT and the emulator's watchpoint have in common */
 #define HSR_S1PTW		0x80
 #define HSR_FSC_TYPE		0x3c
 #define HSR_FSC_PERMISSION	0x0c

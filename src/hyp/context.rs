@@ -271,9 +271,19 @@ assert_class!(HSR_EC_CP15, Cp15);
 assert_class!(HSR_EC_CP_0_13, Coprocessor);
 assert_class!(HSR_EC_IABT, PrefetchAbort);
 assert_class!(HSR_EC_DABT, DataAbort);
-assert_class!(HSR_EC_WATCHPOINT, Watchpoint);
-// It compares all but the bit in which the two differ.
-const_assert_eq!(layout::HSR_EC_IABT ^ layout::HSR_EC_DABT, !0x3b & 0x3f);
+// It takes these classes for aborts, and no others that there are but the breakpoint beside the watchpoint.
+const_assert_eq!(
+    layout::HSR_EC_DABT & layout::HSR_EC_ABORTS,
+    layout::HSR_EC_IABT
+);
+const_assert_eq!(
+    ExceptionClass::Watchpoint.bits() & layout::HSR_EC_ABORTS,
+    layout::HSR_EC_IABT
+);
+const_assert_eq!(
+    !layout::HSR_EC_ABORTS & 0x3f,
+    (ExceptionClass::Watchpoint.bits() ^ layout::HSR_EC_IABT)
+);
 const_assert!(Hsr(layout::HSR_S1PTW).abort().is_of_walk());
 const_assert!(!Hsr(!layout::HSR_S1PTW).abort().is_of_walk());
 const_assert!(matches!(

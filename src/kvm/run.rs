@@ -291,11 +291,25 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
         gic.load(cpu, &running.state.context.interface);
     }
     running.state.pmu.enter(&cpu);
-    if !running.state.debug.is_switched() {
-        return run_guest(running, guest, cpu, &hyp, gic, Entry::Plain);
+    if running.state.debug.is_switched() {
+        return run_debugged(running, guest, cpu, &hyp, gic);
     }
+    run_guest(running, guest, cpu, &hyp, gic, Entry::Plain)
+}
+
+/// Runs the guest with the host's debug registers at rest. It has a copy of [`run_guest`] of its own, so
+/// that the others pay nothing for it.
+#[cold]
+#[inline(never)]
+fn run_debugged(
+    running: &mut Running<'_>,
+    guest: &GuestTime<'_>,
+    cpu: ThisCpu<'_>,
+    hyp: &HypCpuRef<'_>,
+    gic: Option<&HostGic>,
+) -> Stay {
     let (entry, host_debug) = vcpu_debug::enter(running, cpu);
-    let stay = run_guest(running, guest, cpu, &hyp, gic, entry);
+    let stay = run_guest(running, guest, cpu, hyp, gic, entry);
     vcpu_debug::leave(running.state, entry);
     drop(host_debug);
     stay
@@ -319,7 +333,7 @@ fn refuse(lowvisor: &Lowvisor, cpu: ThisCpu<'_>) -> Stay {
 }
 
 /// Runs the guest with its GIC, timer and performance monitors in the hardware, then saves these.
-#[inline]
+#[inline(always)]
 fn run_guest(
     running: &mut Running<'_>,
     guest: &GuestTime<'_>,

@@ -129,7 +129,7 @@ ADD="$module $programs/abi $programs/monitor $programs/payload" TIMEOUT=600 on_b
 		echo 1 >$events/$event/enable
 	done
 	monitor payload --payload payload --cpus 2 --only SGI --only SPI --only "timer: the" \
-		>/tmp/payload || fail "payload"
+		>/tmp/payload || fail "payload: $(grep -v "^ok" /tmp/payload)"
 	grep -q "^not ok" /tmp/payload && fail "payload: $(grep "^not ok" /tmp/payload)"
 	echo 0 >$events/enable
 	cp $trace /tmp/trace
