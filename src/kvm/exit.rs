@@ -42,12 +42,12 @@ use machine::{
 
 use super::{
     firmware,
+    guest_debug,
     guest_memory,
     halt,
     mmio,
     next::Next,
     running::Running,
-    vcpu_debug,
     vcpu_state::VcpuState, //
 };
 use crate::{
@@ -94,7 +94,7 @@ fn handle_any(running: &mut Running<'_>) -> Result<Next> {
         Trap::Cp15(access) => cp15_32(running, access),
         Trap::Cp15Double(access) => cp15_64(running, access),
         Trap::Cp14(access) => cp14_32(running.state, access),
-        Trap::Debug(exception) => return vcpu_debug::handle(running, exception),
+        Trap::Debug(exception) => return guest_debug::handle(running, exception),
         Trap::Cp14Double(access) => {
             let outcome = cp14::access64(access);
             finish_cp14(running.state, outcome, CpAccess::of64(&access));
@@ -339,7 +339,7 @@ fn cp14_32(state: &mut VcpuState, trapped: Cp32Access) {
     let unit = state.identity.debug;
     let outcome = (state.debug.regs).access32(unit, trapped, privileged, value);
     if outcome == Cp14Outcome::Written {
-        vcpu_debug::settle(state);
+        guest_debug::settle(state);
     }
     finish_cp14(state, outcome, access);
 }

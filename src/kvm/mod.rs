@@ -11,6 +11,7 @@ pub(crate) mod devices;
 pub(crate) mod exit;
 pub(crate) mod firmware;
 pub(crate) mod gic;
+pub(crate) mod guest_debug;
 mod guest_memory;
 pub(crate) mod halt;
 pub(crate) mod host;

@@ -17,8 +17,8 @@ use machine::{
 };
 
 use super::{
-    running::Running,
-    vcpu_debug, //
+    guest_debug,
+    running::Running, //
 };
 
 /// KVM_ARM_VCPU_INIT: puts the registers of a vCPU into the state after reset (Arm ARM B1.9.1), and
@@ -84,5 +84,5 @@ pub(super) fn restart(running: &mut Running<'_>) {
     running.state.pmu.reset();
     running.state.mmio = None;
     running.state.refetched_at = None;
-    vcpu_debug::reset(running.state);
+    guest_debug::reset(running.state);
 }

@@ -13,6 +13,7 @@ use kvm_bindings as uapi;
 use super::{
     exit,
     firmware,
+    guest_debug,
     halt,
     host::HostGic,
     mmio,
@@ -26,7 +27,6 @@ use super::{
         Start,
         Vcpu, //
     },
-    vcpu_debug,
     vm::Vm,
     vm_halt::wfe_trap, //
 };
@@ -117,9 +117,6 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
     let mut alarm = None;
     let result = running.vcpu.with_task(|| loop {
         // Most often there is nothing to look at, and all that is seldom is out of line.
-        if running.state.debug.steps() && vcpu_debug::step(running)? == Next::ToUser {
-            return Ok(0);
-        }
         if (running.vcpu.doorbell.is_rung() || running.state.off || running.state.suspended)
             && handle_requests(running)? == Next::ToUser
         {
@@ -161,6 +158,7 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
     match stay {
         Stay::Trapped => exit::handle(running),
         Stay::Over => Ok(Next::Resume),
+        Stay::Unplanned => guest_debug::step(running),
         Stay::HasWork => {
             // The kernel has work for this task on its way to user space. That work must not wait
             // for as long as the guest runs.
@@ -214,6 +212,8 @@ enum Stay {
     Trapped,
     /// An exit needs no more work, or a request came before the entry.
     Over,
+    /// The monitor steps the guest, and the end of the step is not known yet.
+    Unplanned,
     /// The kernel has something to do before the entry.
     HasWork,
     /// The VM's VMID is of an old generation.
@@ -238,12 +238,23 @@ enum Stay {
 #[inline(never)]
 fn enter(running: &mut Running<'_>) -> Stay {
     // An entry that does not come about counts as the guest's time, too: it is short.
-    IrqsOff::with(|irqs| guest_time::account(irqs, |guest| enter_with_irqs_off(running, guest)))
+    IrqsOff::with(|irqs| {
+        guest_time::account(irqs, |guest| {
+            if running.state.debug.is_switched() {
+                enter_debugged(running, guest)
+            } else {
+                enter_with_irqs_off::<false>(running, guest)
+            }
+        })
+    })
 }
 
 /// The part of [`enter`] that no interrupt may come into.
-#[inline]
-fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
+#[inline(always)]
+fn enter_with_irqs_off<const IS_DEBUGGED: bool>(
+    running: &mut Running<'_>,
+    guest: &GuestTime<'_>,
+) -> Stay {
     let (vm, vcpu) = (running.vm, running.vcpu);
     let host = &vm.host;
     let cpu = guest.irqs().this_cpu();
@@ -291,16 +302,26 @@ fn enter_with_irqs_off(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay
         gic.load(cpu, &running.state.context.interface);
     }
     running.state.pmu.enter(&cpu);
-    if running.state.debug.is_switched() {
-        return run_debugged(running, guest, cpu, &hyp, gic);
+    if IS_DEBUGGED {
+        run_debugged(running, guest, cpu, &hyp, gic)
+    } else {
+        run_guest(running, guest, cpu, &hyp, gic, Entry::Plain)
     }
-    run_guest(running, guest, cpu, &hyp, gic, Entry::Plain)
 }
 
-/// Runs the guest with the host's debug registers at rest. It has a copy of [`run_guest`] of its own, so
-/// that the others pay nothing for it.
+/// [`enter_with_irqs_off`] of a vCPU with breakpoints and the like. It is a copy of its own, so that the
+/// others pay nothing for it.
 #[cold]
 #[inline(never)]
+fn enter_debugged(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
+    if running.state.debug.wants_plan() {
+        return Stay::Unplanned;
+    }
+    enter_with_irqs_off::<true>(running, guest)
+}
+
+/// Runs the guest with the host's debug registers at rest.
+#[inline]
 fn run_debugged(
     running: &mut Running<'_>,
     guest: &GuestTime<'_>,
@@ -308,9 +329,9 @@ fn run_debugged(
     hyp: &HypCpuRef<'_>,
     gic: Option<&HostGic>,
 ) -> Stay {
-    let (entry, host_debug) = vcpu_debug::enter(running, cpu);
+    let (entry, host_debug) = guest_debug::enter(running, cpu);
     let stay = run_guest(running, guest, cpu, hyp, gic, entry);
-    vcpu_debug::leave(running.state, entry);
+    guest_debug::leave(running.state, entry);
     drop(host_debug);
     stay
 }

@@ -20,6 +20,7 @@ use super::{
         ioctl, //
     },
     capabilities,
+    guest_debug,
     registers,
     reset::{
         count_cpus,
@@ -37,7 +38,6 @@ use super::{
         self,
         Use, //
     },
-    vcpu_debug,
     vcpu_events,
     vcpu_state::VcpuState,
     vm::Vm, //
@@ -205,13 +205,13 @@ impl VcpuFile {
     fn set_guest_debug(&self, arg: usize) -> Result {
         let request: uapi::kvm_guest_debug = abi::read_user(arg)?;
         let mut state = self.vcpu.lock()?;
-        vcpu_debug::set(&mut state, request.control, Some(&request.arch))
+        guest_debug::set(&mut state, request.control, Some(&request.arch))
     }
 
     /// KVM_SET_GUEST_DEBUG of a monitor that was built against Linux 5.6.
     fn set_guest_debug_without_arch(&self, arg: usize) -> Result {
         let control: u32 = abi::read_user(arg)?;
-        vcpu_debug::set(&mut *self.vcpu.lock()?, control, None)
+        guest_debug::set(&mut *self.vcpu.lock()?, control, None)
     }
 
     /// KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR.

@@ -682,7 +682,7 @@ mod tests {
     fn moe_is_that_of_the_hardware() {
         let mut regs = DebugRegs::RESET;
         write(&mut regs, UNIT, DSCR_EXT, dscr::MDBGEN);
-        regs.set_moe(!0 & !dscr::MOE | dscr::MOE_BKPT);
+        regs.set_moe(!dscr::MOE | dscr::MOE_BKPT);
         assert_eq!(read(&mut regs, UNIT, DSCR_INT), dscr::MDBGEN | 0b1100);
         regs.set_moe(0);
         assert_eq!(read(&mut regs, UNIT, DSCR_INT), dscr::MDBGEN);

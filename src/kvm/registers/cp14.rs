@@ -18,8 +18,8 @@ use super::{
     Id, //
 };
 use crate::kvm::{
-    running::Running,
-    vcpu_debug, //
+    guest_debug,
+    running::Running, //
 };
 
 pub(super) const GROUP: u32 = coprocessor(14);
@@ -65,6 +65,6 @@ pub(super) fn set(running: &mut Running<'_>, id: Id, value: u64) -> Result {
     if !(state.debug.regs).set(state.identity.debug, register, value as u32) {
         return Err(ENOENT);
     }
-    vcpu_debug::settle(state);
+    guest_debug::settle(state);
     Ok(())
 }

@@ -86,8 +86,10 @@ fn follows_an_interrupt() {
         lines(&text(&gic), 40),
         ["       SPI   40      1 0101010        0        2   0 160       1  -"]
     );
-    let mut interface = CpuInterface::default();
-    interface.vmcr = Vmcr(0xf800_0001).0;
+    let mut interface = CpuInterface {
+        vmcr: Vmcr(0xf800_0001).0,
+        ..CpuInterface::default()
+    };
     gic.flush_with(1, &mut interface, || Vmcr(0xf800_0001));
     assert_eq!(
         lines(&text(&gic), 40),
