@@ -55,7 +55,7 @@ pub(crate) fn looks_for_leaks() -> bool {
     fs::exists("/sys/kernel/debug/kmemleak").unwrap_or(false)
 }
 
-const VMS: &str = "/sys/kernel/debug/kvm_arm";
+const VMS: &str = "/sys/kernel/debug/kvm";
 
 /// A file of the statistics of the VM of this process that has run.
 pub(crate) fn vm_file(name: &str) -> String {
