@@ -511,7 +511,7 @@ impl Hsr {
     }
 }
 
-/// What happened, in words.
+/// The event in words.
 impl fmt::Display for Hsr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ec() {

@@ -70,7 +70,7 @@ impl fmt::Display for Numbered<'_> {
     }
 }
 
-/// Whose those registers are that are not always switched. All bytes are zero if they are the host's.
+/// The owners of the registers that are not always switched. All bytes are zero if the host owns them.
 #[repr(C)]
 struct Lazy {
     /// Who has the VFP: a `VFP_` value.

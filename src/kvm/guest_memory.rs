@@ -85,23 +85,19 @@ pub(super) fn read(
     cached: bool,
 ) -> Result<bool> {
     let result = running.vm.memory.read(ipa, bytes, cached);
-    result.inspect_err(|_| {
-        running
-            .vcpu
-            .run_page
-            .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
-    })
+    result.inspect_err(|_| tell_of_missing(running, ipa))
 }
 
 /// Writes to memory of the guest, as [`read`] reads.
 pub(super) fn write(running: &Running<'_>, ipa: Ipa, bytes: &[u8], cached: bool) -> Result<bool> {
     let result = running.vm.memory.write(ipa, bytes, cached);
-    result.inspect_err(|_| {
-        running
-            .vcpu
-            .run_page
-            .set_memory_fault(ipa.page_align_down().0, PAGE_SIZE)
-    })
+    result.inspect_err(|_| tell_of_missing(running, ipa))
+}
+
+/// Tells user space where the host has no memory although it should.
+fn tell_of_missing(running: &Running<'_>, ipa: Ipa) {
+    let run_page = &running.vcpu.run_page;
+    run_page.set_memory_fault(ipa.page_align_down().0, PAGE_SIZE);
 }
 
 /// Loads bytes of a virtual address, without regard to rights, for a debugger. Says whether there is

@@ -24,7 +24,7 @@ pub(crate) struct VcpuDebug {
     is_switched: bool,
 }
 
-/// What the monitor has set.
+/// The monitor's debugging.
 pub(super) struct Monitor {
     pub(super) points: Points,
     pub(super) steps: bool,

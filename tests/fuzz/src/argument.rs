@@ -239,14 +239,14 @@ impl Place {
 /// The rooms of one thread.
 pub(crate) struct Places {
     pub(crate) argument: Place,
-    /// For what the argument points to.
+    /// The place of the value to which an argument points.
     pub(crate) value: Place,
     /// The same for a dirty log.
     pub(crate) bitmap: Place,
 }
 
 impl Places {
-    /// Those of a thread.
+    /// The places of a thread.
     pub(crate) fn map(thread: usize) -> io::Result<Self> {
         let start = ARGUMENTS + thread * ARGUMENTS_EACH;
         Ok(Self {

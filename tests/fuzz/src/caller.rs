@@ -20,7 +20,7 @@ use crate::random::Random;
 use crate::shared::Shared;
 use crate::waker::wake;
 
-/// What all threads of a process share.
+/// The things that all threads of a process share.
 pub(crate) struct Scene {
     pub(crate) shared: &'static Shared,
     pub(crate) files: Files,
@@ -595,8 +595,8 @@ impl<'a> Caller<'a> {
             start
         };
         let size = pages * PAGE;
-        // What is small enough does not cover a huge page: the stock kernel warns about one that nobody may
-        // access (`mm/huge_memory.c`).
+        // A small range covers no huge page: the stock kernel warns about a huge page that nobody may access
+        // (`mm/huge_memory.c`).
         let is_small = pages <= 64;
         let advice = [
             libc::MADV_DONTNEED,
@@ -731,7 +731,7 @@ impl<'a> Caller<'a> {
         unsafe { libc::_exit(wrong.min(1)) }
     }
 
-    /// What else programs do with such files, and numbers that no file knows.
+    /// Other uses of such files, and numbers that no file knows.
     fn other(&mut self) -> Result<(), String> {
         self.task(8);
         let (_, _, fd) = self.scene.files.any_kind(&mut self.random);

@@ -63,7 +63,7 @@ pub(crate) enum Value {
     Bitmap(Placed),
 }
 
-/// What arguments are made of.
+/// The means by which arguments are made.
 pub(crate) struct Maker<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) places: &'a Places,
@@ -192,7 +192,7 @@ impl Maker<'_> {
     }
 }
 
-/// What a slot must not reach is the memory of this program: its guest could write there.
+/// A slot must not reach the memory of this program: its guest could write there.
 pub(crate) fn keep_off(region: &mut uapi::UserspaceMemoryRegion) {
     let start = region.userspace_addr;
     let end = start.saturating_add(region.memory_size);
