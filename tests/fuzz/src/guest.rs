@@ -131,7 +131,7 @@ impl Machine {
             // A word that is a PSR refuses some values.
             let _ = vcpu.set_reg(uapi::core_reg(n), value);
         }
-        // What the guest's translation and its exceptions depend on.
+        // The guest's translation and its exceptions depend on these.
         let tables = BASE + TABLES as u32;
         let sctlr = random.one(&[
             0x00c5_0078,

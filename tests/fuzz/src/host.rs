@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the host's kernel tells about itself: its memory, its VMs, and where threads are.
+//! The host's kernel, as it tells about itself: its memory, its VMs, and where threads are.
 
 use std::fs;
 use std::thread;

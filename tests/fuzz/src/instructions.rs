@@ -235,7 +235,7 @@ fn access(random: &mut Random) -> u32 {
     }
 }
 
-/// What changes the mode, or leaves it.
+/// Instructions that change the mode, or leave it.
 fn system(random: &mut Random) -> u32 {
     let fields = random.word();
     let mode = random.one(&[0x10, 0x11, 0x12, 0x13, 0x16, 0x17, 0x1a, 0x1b, 0x1f]);
@@ -310,7 +310,7 @@ pub(crate) fn append(words: &mut Vec<u32>, random: &mut Random) {
             let distance = (random.below(64) as u32).wrapping_sub(40);
             (condition << 28) | 0x0a00_0000 | (distance & 0x00ff_ffff)
         }
-        // What is most often a computation.
+        // Most of these are computations.
         82..90 => ALWAYS | (random.word() & 0x03ff_7fff),
         90..95 => random.word() | ALWAYS,
         _ => random.word(),

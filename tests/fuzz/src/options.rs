@@ -7,7 +7,7 @@ use crate::layout::THREADS;
 const USAGE: &str =
     "usage: fuzz ioctls|guests --seed NUMBER [--calls NUMBER] [--seconds NUMBER] [--threads NUMBER] [--steps NUMBER] [--round NUMBER]";
 
-/// What to do.
+/// The options of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Random guests, not random calls.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::coverage::Coverage;
 use crate::layout::THREADS;
 
-/// What a thread does at the moment.
+/// The call that a thread makes at the moment.
 pub(crate) struct Now {
     /// Its step.
     pub(crate) step: AtomicU32,

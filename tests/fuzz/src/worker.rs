@@ -16,7 +16,7 @@ use crate::random::Random;
 use crate::shared::Shared;
 use crate::waker::{be_urgent, catch_signals, wake_all};
 
-/// What a round is.
+/// The settings of a round.
 #[derive(Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) seed: u64,
