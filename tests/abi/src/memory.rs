@@ -2,7 +2,8 @@
 
 //! Memory slots.
 
-use std::fs::File;
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -47,6 +48,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "memory: a file that is truncated under the guest",
         truncated,
+    ),
+    (
+        "memory: a file on a file system that is full",
+        full_file_system,
     ),
     ("memory: KVM_EXIT_MEMORY_FAULT", memory_fault),
     ("memory: huge pages of hugetlbfs", hugetlbfs),
@@ -897,6 +902,68 @@ fn memory_file() -> Outcome {
         let run = runner.join().map_err(|_| "the vCPU's thread panicked")?;
         result.and(run.map(drop))
     })
+}
+
+/// A tmpfs of so many pages, until the value is dropped.
+struct Tmpfs(&'static CStr);
+
+impl Tmpfs {
+    fn new(path: &'static CStr, pages: usize) -> Result<Self, String> {
+        fs::create_dir_all(path.to_string_lossy().as_ref()).works("mkdir")?;
+        let options = CString::new(format!("size={}", pages * PAGE)).works("options")?;
+        // SAFETY: Strings that end with a zero.
+        let result = unsafe {
+            libc::mount(
+                c"none".as_ptr(),
+                path.as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                options.as_ptr().cast(),
+            )
+        };
+        ensure(result == 0, "there is no tmpfs to mount")?;
+        Ok(Self(path))
+    }
+
+    /// A new file there of so many pages, none of which is there.
+    fn file(&self, name: &str, pages: usize) -> Result<File, String> {
+        let path = format!("{}/{name}", self.0.to_string_lossy());
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true);
+        let file = file.open(&path).works(path)?;
+        file.set_len((pages * PAGE) as u64).works("ftruncate")?;
+        Ok(file)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // SAFETY: A string that ends with a zero.
+        unsafe { libc::umount2(self.0.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+/// A page of the guest's memory for which there is no room, as in a /dev/shm that is full. The monitor is
+/// told, and the guest goes on once there is room.
+fn full_file_system() -> Outcome {
+    const PAGES: usize = 4;
+    let address = BASE + HUGE as u32;
+    let guest = Guest::new(&store_program(address, 0x1234))?;
+    let tmpfs = Tmpfs::new(c"/tmp/full", PAGES)?;
+    let other = tmpfs.file("other", PAGES)?;
+    other.write_all_at(&[1; PAGES * PAGE], 0).works("write")?;
+    let file = tmpfs.file("memory", PAGES)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let fd = file.as_raw_fd();
+    let memory = Memory::map(PAGES * PAGE, libc::MAP_SHARED, fd, protection, 0)?;
+    let region = slot(1, address.into(), &memory, PAGES * PAGE);
+    guest.vm.set_user_memory_region(&region).works("make")?;
+    for _ in 0..3 {
+        expect_memory_fault(&guest, address)?;
+    }
+    other.set_len(0).works("ftruncate")?;
+    guest.run_to(uapi::EXIT_MMIO)?;
+    equal("word", memory.word(0), 0x1234)
 }
 
 /// Fails unless KVM_RUN fails with the given `KVM_EXIT_MEMORY_FAULT`.
