@@ -262,10 +262,13 @@ pub(crate) fn step(running: &mut Running<'_>) -> Result<Next> {
         Some(next) => Some(next),
         None => Some(svc),
     };
-    let mut ends = [undefined, prefetch, data, irq, fiq, svc].map(Point::at);
-    if let (Some(last), Some(next)) = (ends.last_mut(), next) {
-        *last = Point::at(next);
-    }
+    let last = next.unwrap_or(svc);
+    // A breakpoint where the step begins would end it there. So an exception that leads to its own
+    // instruction, at the vector, goes without notice.
+    let ends = [undefined, prefetch, data, irq, fiq, last].map(|end| match end == pc {
+        true => Point::OFF,
+        false => Point::at(end),
+    });
     if let Some(monitor) = &mut running.state.debug.monitor {
         monitor.stepped = Some(pc);
         monitor.ends = ends;

@@ -87,6 +87,12 @@ pub struct Point {
 }
 
 impl Point {
+    /// One that is not enabled.
+    pub const OFF: Self = Self {
+        value: 0,
+        control: 0,
+    };
+
     /// A breakpoint at the instruction at an address, in all modes of a guest.
     ///
     /// It need not be known whether the instruction is a Thumb one: none begins at the third byte of
@@ -149,14 +155,8 @@ pub struct Points {
 impl Points {
     /// None.
     pub const NONE: Self = Self {
-        breakpoints: [Point {
-            value: 0,
-            control: 0,
-        }; MAX_BREAKPOINTS],
-        watchpoints: [Point {
-            value: 0,
-            control: 0,
-        }; MAX_WATCHPOINTS],
+        breakpoints: [Point::OFF; MAX_BREAKPOINTS],
+        watchpoints: [Point::OFF; MAX_WATCHPOINTS],
     };
 
     /// Whether one is enabled.

@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
         "SET_GUEST_DEBUG: a step into an exception",
         step_into_exception,
     ),
+    ("SET_GUEST_DEBUG: steps at the vectors", step_at_vectors),
     (
         "SET_GUEST_DEBUG: the guest's own points rest",
         own_points_rest,
@@ -381,6 +382,17 @@ fn step_into_exception() -> Outcome {
     // BKPT stops where it is.
     guest.set(uapi::CORE_PC, BASE + 4 * 11)?;
     expect(&guest, BKPT, BASE + 4 * 11).map(drop)
+}
+
+/// The first instruction of a handler: an exception, which would lead there, too, ends steps.
+fn step_at_vectors() -> Outcome {
+    let mut program = vec![NOP; 8];
+    program.push(code::LOOP);
+    let guest = Guest::new(&program)?;
+    let vbar = uapi::cp15_reg(0, 12, 0, 0);
+    guest.vcpu.set_reg(vbar, BASE).works("VBAR")?;
+    let offsets = [0x04, 0x08, 0x0c, 0x10, 0x14, 0x18, 0x1c, 0x20, 0x20];
+    expect_steps(&guest, &offsets.map(|offset| BASE + offset))
 }
 
 const DSCR: u64 = uapi::cp14_reg(0, 2, 2);

@@ -910,7 +910,7 @@ struct Tmpfs(&'static CStr);
 impl Tmpfs {
     fn new(path: &'static CStr, pages: usize) -> Result<Self, String> {
         fs::create_dir_all(path.to_string_lossy().as_ref()).works("mkdir")?;
-        let options = CString::new(format!("size={}", pages * PAGE)).works("options")?;
+        let options = CString::new(format!("size={}", pages * PAGE)).map_err(|e| e.to_string())?;
         // SAFETY: Strings that end with a zero.
         let result = unsafe {
             libc::mount(
