@@ -9,7 +9,7 @@
 # Functions for the board. Times are in hundredths of a second.
 # shellcheck disable=SC2034 # used by those who source this
 clock='
-	fail() { cat /tmp/console; echo "FAILED: $*"; exit 1; }
+	fail() { tail -n 20 /tmp/console; echo "FAILED: $*"; exit 1; }
 	host_time() { cut -d " " -f 1 /proc/uptime | tr -d .; }
 	guest_time() { sed -n "s/^guest: clock \([0-9]*\)\.\([0-9]*\).*/\1\2/p" /tmp/console | tail -n 1; }
 	# wait_until WHAT CONDITION…: until it is fulfilled, but not for ever.

@@ -485,7 +485,7 @@ impl Drop for Quiet {
 }
 
 /// A guest's vGIC, and programs that use it.
-pub(crate) struct Gic(Device);
+pub(crate) struct Gic(pub(crate) Device);
 
 impl Gic {
     pub(crate) const DIST: u32 = 0x3fff_0000;

@@ -6,7 +6,7 @@
 //! other. Without arguments all of them run; with arguments, those whose names contain one, in
 //! capital letters or not. With `--without-vgic` before them, the host is one without a virtual GIC: a
 //! test that makes a vGIC then has to fail at that by ENODEV, and is counted apart. `--big-little` runs
-//! the tests of hosts with two kinds of cores instead. The expected results are those of Documentation/virt/kvm/api.rst in the
+//! the tests of hosts with two kinds of cores instead, `--faults` those of a kernel that has calls fail. The expected results are those of Documentation/virt/kvm/api.rst in the
 //! kernel. Where that is silent, they are the answers of Linux 5.6 on this architecture.
 
 mod accounting;
@@ -16,6 +16,7 @@ mod coprocessor;
 mod cores;
 mod dirty_log;
 mod eventfd;
+mod faults;
 mod firmware;
 mod gic;
 mod guest;
@@ -64,6 +65,10 @@ const WITHOUT_VGIC_VARIABLE: &str = "ABI_WITHOUT_VGIC";
 const BIG_LITTLE: &str = "--big-little";
 const BIG_LITTLE_VARIABLE: &str = "ABI_BIG_LITTLE";
 
+/// The variable by which the processes of the tests of [`faults`] get to know that these are to run, and no
+/// others.
+const FAULTS_VARIABLE: &str = "ABI_FAULTS";
+
 /// Whether the host has a virtual GIC, as whoever started this program says.
 pub(crate) fn has_vgic() -> bool {
     std::env::var_os(WITHOUT_VGIC_VARIABLE).is_none()
@@ -79,6 +84,9 @@ fn needs_vgic(why: &str) -> bool {
 fn tests() -> Vec<Test> {
     if std::env::var_os(BIG_LITTLE_VARIABLE).is_some() {
         return cores::TESTS.to_vec();
+    }
+    if std::env::var_os(FAULTS_VARIABLE).is_some() {
+        return faults::TESTS.to_vec();
     }
     [
         system::TESTS,
@@ -140,6 +148,7 @@ fn main() -> ExitCode {
     for (option, variable) in [
         (WITHOUT_VGIC, WITHOUT_VGIC_VARIABLE),
         (BIG_LITTLE, BIG_LITTLE_VARIABLE),
+        (faults::FAULTS, FAULTS_VARIABLE),
     ] {
         if arguments.first().is_some_and(|first| first == option) {
             arguments.remove(0);
