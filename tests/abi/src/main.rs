@@ -23,6 +23,7 @@ mod guest;
 mod guest_debug;
 mod halt;
 mod irq_line;
+mod leaks;
 mod lifetime;
 mod mapping;
 mod memory;
@@ -112,6 +113,7 @@ fn tests() -> Vec<Test> {
         stats::TESTS,
         userfault::TESTS,
         lifetime::TESTS,
+        leaks::TESTS,
         accounting::TESTS,
     ]
     .concat()
