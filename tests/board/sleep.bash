@@ -14,7 +14,7 @@ clock='
 	guest_time() { sed -n "s/^guest: clock \([0-9]*\)\.\([0-9]*\).*/\1\2/p" /tmp/console | tail -n 1; }
 	# wait_until WHAT CONDITION…: until it is fulfilled, but not for ever.
 	wait_until() {
-		tries=$((600 * TIMEOUT_FACTOR)) what=$1
+		tries=$((1800 * TIMEOUT_FACTOR)) what=$1
 		shift
 		until "$@"; do
 			tries=$((tries - 1))

@@ -24,6 +24,7 @@ ADD="$programs/monitor $zimage $guest_initrd" HOST_MEM=768 HOST_CMDLINE=damon_st
 		echo "$1: $before KiB free before, $after KiB after"
 		on_time "$1"
 	}
+	is_killed() { dmesg | grep -q "Out of memory: Killed process"; }
 	# eat: a guest that wants more memory than there is.
 	eat() {
 		echo 1000 >/proc/self/oom_score_adj
@@ -53,13 +54,10 @@ ADD="$programs/monitor $zimage $guest_initrd" HOST_MEM=768 HOST_CMDLINE=damon_st
 	before=$(free_kib)
 	(eat) </dev/null >/tmp/first 2>&1 & first=$!
 	(eat) </dev/null >/tmp/second 2>&1 & second=$!
-	killed=0
-	for eater in $first $second; do
-		wait $eater
-		status=$?
-		[ $status != 137 ] || killed=$((killed + 1))
-	done
-	[ $killed -gt 0 ] || { cat /tmp/first /tmp/second; fail "nobody was killed for want of memory"; }
+	wait_until "nobody was killed for want of memory" is_killed
+	# The other one has the room now.
+	kill -KILL $first $second
+	wait $first $second
 	dmesg | grep "Out of memory: Killed process" | grep -v "(monitor)" && fail "another process was killed"
 	over "killed by the OOM killer"
 	end
