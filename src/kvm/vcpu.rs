@@ -3,7 +3,6 @@
 //! A virtual CPU: its state, and the requests that other threads make while it runs.
 
 use core::sync::atomic::{
-    AtomicPtr,
     AtomicU32,
     Ordering, //
 };
@@ -39,6 +38,7 @@ use kernel::{
 use kvm_bindings as uapi;
 use machine::{
     cp15,
+    doorbell::Runner,
     psci, //
 };
 
@@ -138,7 +138,7 @@ pub(crate) struct Vcpu {
     /// MPIDR. PSCI finds a vCPU by its MPIDR.
     mpidr: AtomicU32,
     /// The thread that is in KVM_RUN.
-    task: AtomicPtr<bindings::task_struct>,
+    runner: Runner<bindings::task_struct>,
     /// HCR.VI and HCR.VF as a monitor's own interrupt controller sets them.
     irq_lines: AtomicU32,
     /// The interrupt of the performance monitors that user space chose, or [`NO_INTID`]. Writers
@@ -200,7 +200,7 @@ impl Vcpu {
                 doorbell: page.doorbell,
                 home: Home::new()?,
                 mpidr: AtomicU32::new(cp15::mpidr(*id as u32)),
-                task: AtomicPtr::new(core::ptr::null_mut()),
+                runner: Runner::default(),
                 irq_lines: AtomicU32::new(0),
                 pmu_intid: AtomicU32::new(NO_INTID),
                 waker,
@@ -218,20 +218,14 @@ impl Vcpu {
 
     /// Asks something of the vCPU and makes sure that it notices soon. Any context.
     pub(crate) fn request(&self, what: u32) {
-        let is_in_guest = self.doorbell.ring(what);
+        let is_in_guest = self.doorbell.ring(what).is_some();
         self.waker.queue.wake_up();
         if is_in_guest {
             let _rcu = rcu::read_lock();
-            // `with_task` does not order the task before the place. What is seen is the task of the
-            // thread that is in the guest, or that of none; and the task comes, or the place goes.
-            let mut task = self.task.load(Ordering::Relaxed);
-            while task.is_null() && self.doorbell.is_in_guest() {
-                core::hint::spin_loop();
-                task = self.task.load(Ordering::Relaxed);
-            }
+            let task = self.runner.task();
             if !task.is_null() {
                 // SAFETY: A task that was published here is freed a grace period after its thread
-                // has left KVM_RUN. The thread clears `task` before it leaves.
+                // has left KVM_RUN. The thread clears `runner` before it leaves.
                 unsafe { bindings::kick_process(task) };
             }
         }
@@ -245,13 +239,7 @@ impl Vcpu {
 
     /// Publishes the thread that runs the vCPU for the time of `f`.
     pub(crate) fn with_task<R>(&self, f: impl FnOnce() -> R) -> R {
-        // `request` is the only one that has to see the task in time, and waits for it. All that the
-        // thread before has written here is visible: the mutex of the vCPU came in between.
-        self.task
-            .store(kernel::current!().as_ptr(), Ordering::Relaxed);
-        let result = f();
-        self.task.store(core::ptr::null_mut(), Ordering::Relaxed);
-        result
+        self.runner.with(kernel::current!().as_ptr(), f)
     }
 
     /// Counts and traces an exit of the guest.
@@ -293,9 +281,9 @@ impl Vcpu {
     /// The thread that is in KVM_RUN.
     pub(crate) fn task(&self) -> Option<ARef<Task>> {
         let _rcu = rcu::read_lock();
-        let task = self.task.load(Ordering::Relaxed);
+        let task = self.runner.task();
         // SAFETY: A task that was published here is freed a grace period after its thread has left
-        // KVM_RUN. The thread clears `task` before it leaves.
+        // KVM_RUN. The thread clears `runner` before it leaves.
         let task = unsafe { task.cast::<Task>().as_ref() }?;
         Some(task.into())
     }

@@ -15,9 +15,11 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod atomics;
 pub mod core;
 pub mod cp14;
 pub mod cp15;
+pub mod doorbell;
 pub mod errata;
 pub mod fault;
 pub mod firmware;
