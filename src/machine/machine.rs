@@ -25,6 +25,7 @@ pub mod fault;
 pub mod firmware;
 pub mod halt;
 pub mod history;
+pub mod invalidations;
 pub mod nospec;
 pub mod pmu;
 pub mod psci;

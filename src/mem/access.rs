@@ -18,8 +18,11 @@ use kernel::{
     },
 };
 
+use machine::invalidations::Protocol;
+
 use super::address_space::{
     AddressSpace,
+    Region,
     UserAddress, //
 };
 use crate::glue::{
@@ -87,15 +90,18 @@ impl AddressSpace {
             let range = hva..hva + data.len();
             // As when a mapping is made: with the region's lock held, the page is the guest's, and
             // a task that deletes the slot or starts a log waits.
-            let written = self.with_region(ipa, |_| {
-                let written =
-                    self.invalidations.is_current(&range, sequence) && write_resident(hva, data);
+            let write = |_: &mut Region<'_>| {
+                let written = write_resident(hva, data);
                 if let (true, Some(log)) = (written, &slot.log) {
                     log.mark(ipa.gfn() - slot.gfn);
                 }
                 written
+            };
+            let written = self.with_region(ipa, |region| {
+                self.invalidations
+                    .if_current(region, &range, sequence, write)
             });
-            if written == Some(true) {
+            if written.flatten() == Some(true) {
                 if !caches_on {
                     self.flush_user_page(hva, false);
                 }

@@ -40,6 +40,7 @@ use kernel::{
 };
 use kvm_bindings as uapi;
 use machine::{
+    invalidations::Protocol,
     slot::{
         Found,
         Place, //
@@ -131,7 +132,7 @@ pub(super) struct Gap {
 pub(super) struct UserAddress {
     pub(super) slot: Slot,
     pub(super) hva: usize,
-    /// The number of changes ([`Invalidations::count`]) from before the slot was looked up.
+    /// The number of changes ([`Protocol::look`]) from before the slot was looked up.
     pub(super) sequence: u64,
     /// A slot that is being unmapped has some of the address's region.
     pub(super) is_going: bool,
@@ -213,7 +214,7 @@ impl AddressSpace {
             room = more_room.map(Room::new).transpose()?;
         }
         // Nothing is allocated or freed with the lock held: the caller drops what comes back.
-        let (_old, _room, _rejected) = {
+        let (_old, _room, _rejected) = self.invalidations.change_slots(|| {
             let slots = &mut *self.slots.lock();
             let room = room.map(|room| slots.table.move_to(room));
             let old = slots.table.remove(request.id);
@@ -225,10 +226,7 @@ impl AddressSpace {
             let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
             self.generation.store(generation, Ordering::Relaxed);
             (old, room, rejected)
-        };
-        // From here on faults see the new slots. A fault that looked at the old ones finds the
-        // number of changes different when it comes to map its page.
-        self.invalidations.note_slots();
+        });
         match after {
             After::Nothing => (),
             After::Unmap(gone) => {
@@ -290,11 +288,23 @@ impl AddressSpace {
 
     /// The same. If the address is in no slot, the result is the gap that it is in.
     pub(super) fn locate(&self, ipa: Ipa) -> Result<UserAddress, Gap> {
-        let sequence = self.invalidations.count();
-        let gfn = ipa.gfn();
+        let (sequence, found) = self.invalidations.look(|| self.look_up_slot(ipa));
+        let (slot, is_going) = found?;
+        let hva = slot.hva_of(ipa.gfn()) + ipa.page_offset() as usize;
+        Ok(UserAddress {
+            slot,
+            hva,
+            sequence,
+            is_going,
+        })
+    }
+
+    /// The slot of an address, and whether a slot that is being unmapped has some of its region.
+    #[inline]
+    fn look_up_slot(&self, ipa: Ipa) -> Result<(Slot, bool), Gap> {
         let region = ipa.0 & !(MapSize::Block.bytes() - 1);
         let slots = self.slots.lock();
-        let slot = match slots.table.look_up(gfn) {
+        let slot = match slots.table.look_up(ipa.gfn()) {
             Found::Slot(slot) => slot.clone(),
             Found::Nothing(frames) => {
                 // INVARIANT: With the lock held, the number belongs to the slots.
@@ -306,13 +316,7 @@ impl AddressSpace {
             let gone = going.ipas();
             gone.start.0 < region + MapSize::Block.bytes() && region < gone.end.0
         });
-        let hva = slot.hva_of(gfn) + ipa.page_offset() as usize;
-        Ok(UserAddress {
-            slot,
-            hva,
-            sequence,
-            is_going,
-        })
+        Ok((slot, is_going))
     }
 
     /// Whether an address is known to be in no slot, without a look at them.
@@ -345,7 +349,7 @@ impl AddressSpace {
             self.in_pieces(place.ipas(), |region, range| self.unmap(region, range));
         }
         // A fault that has cleaned its page before this, and not mapped it yet, begins again.
-        self.invalidations.note_slots();
+        self.invalidations.change_slots(|| ());
     }
 
     /// Unmaps memory that is mapped by pages and could be mapped by blocks: the guest's next use

@@ -22,6 +22,7 @@ use machine::{
         Plan,
         Terms, //
     },
+    invalidations::Protocol,
     slot::Place,
     stage2::MapSize, //
 };
@@ -315,34 +316,50 @@ impl AddressSpace {
         stock: &mut TableStock,
     ) -> Result<bool> {
         let mapped = self.with_region(plan.ipa, |region| {
-            if !self.invalidations.is_current(&plan.hvas(), at.sequence) {
-                return Ok(false);
-            }
-            // With the region's lock, and without an invalidation, the host's mapping stays as it
-            // is.
-            if plan.size == MapSize::Block && !is_huge_mapping(plan.hva) {
-                return Ok(false);
-            }
-            let old = region.lookup(plan.ipa);
-            // The old mapping went, and the process may have written to the page since then: the
-            // page has to be cleaned after all.
-            if cleanness == Cleanness::CleanIfMapped
-                && !old.is_some_and(|old| plan.is_mapped_by(old))
-            {
-                return Ok(false);
-            }
-            let attrs = plan.attrs(old);
-            self.map_in(region, plan.ipa, plan.pa, plan.size, attrs, stock)?;
-            if plan.writable {
-                if let Some(log) = &at.slot.log {
-                    log.mark(plan.ipa.gfn() - at.slot.gfn);
-                }
-                // The lock is still held, so no invalidation can come before this.
-                host.mark_dirty();
-            }
-            Ok(true)
+            let make = |region: &mut Region<'_>| {
+                self.map_current(region, plan, cleanness, host, at, stock)
+            };
+            let hvas = plan.hvas();
+            let made = self
+                .invalidations
+                .if_current(region, &hvas, at.sequence, make);
+            made.unwrap_or(Ok(false))
         });
         mapped.unwrap_or(Err(EFAULT))
+    }
+
+    /// The same, with the region's lock held and no invalidation since the look-up.
+    #[inline]
+    fn map_current(
+        &self,
+        region: &mut Region<'_>,
+        plan: &Plan,
+        cleanness: Cleanness,
+        host: &HostMapping,
+        at: &UserAddress,
+        stock: &mut TableStock,
+    ) -> Result<bool> {
+        // With the region's lock, and without an invalidation, the host's mapping stays as it
+        // is.
+        if plan.size == MapSize::Block && !is_huge_mapping(plan.hva) {
+            return Ok(false);
+        }
+        let old = region.lookup(plan.ipa);
+        // The old mapping went, and the process may have written to the page since then: the
+        // page has to be cleaned after all.
+        if cleanness == Cleanness::CleanIfMapped && !old.is_some_and(|old| plan.is_mapped_by(old)) {
+            return Ok(false);
+        }
+        let attrs = plan.attrs(old);
+        self.map_in(region, plan.ipa, plan.pa, plan.size, attrs, stock)?;
+        if plan.writable {
+            if let Some(log) = &at.slot.log {
+                log.mark(plan.ipa.gfn() - at.slot.gfn);
+            }
+            // The lock is still held, so no invalidation can come before this.
+            host.mark_dirty();
+        }
+        Ok(true)
     }
 
     /// A page was just mapped. This maps the pages behind it that the host has already, up to a
@@ -405,10 +422,7 @@ impl AddressSpace {
             // SAFETY: `page` holds a reference, so its RAM stays in use.
             unsafe { self.flush_ram_to_poc(page.pa(), MapSize::Page.bytes()) };
         }
-        self.with_region(Ipa::from_gfn(first), |region| {
-            if !self.invalidations.is_current(&hvas, at.sequence) {
-                return;
-            }
+        let map = |region: &mut Region<'_>| {
             for (gfn, page) in pages() {
                 let ipa = Ipa::from_gfn(gfn);
                 // Another vCPU's fault may have been faster.
@@ -424,6 +438,10 @@ impl AddressSpace {
                     page.mark_dirty();
                 }
             }
+        };
+        self.with_region(Ipa::from_gfn(first), |region| {
+            self.invalidations
+                .if_current(region, &hvas, at.sequence, map);
         });
     }
 

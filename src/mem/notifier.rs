@@ -6,9 +6,12 @@ use core::ops::Range;
 
 use armv7::addr::Ipa;
 use kernel::sync::Arc;
-use machine::stage2::{
-    self,
-    MapSize, //
+use machine::{
+    invalidations::Protocol,
+    stage2::{
+        self,
+        MapSize, //
+    },
 };
 
 use super::address_space::{
@@ -103,26 +106,22 @@ impl AddressSpace {
 impl MmuCallbacks for Arc<AddressSpace> {
     fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
         trace!(kvm_unmap_hva_range(range.start as u32, range.end as u32));
-        self.invalidations.begin(&range);
         self.stats.invalidations.count();
         // The caller that must not sleep is the reaper, after the host has run out of memory
         // (mm/oom_kill.c). It takes private memory of a process that is killed, for good, and is in
         // a hurry. Nobody reads that memory again, so it need not be cleaned.
-        self.for_each_range(&range, may_sleep, |region, ipas| Done {
-            stale: false,
-            cleaned: self.unmap_as(region, ipas, may_sleep),
+        self.invalidations.start(&range, || {
+            self.for_each_range(&range, may_sleep, |region, ipas| Done {
+                stale: false,
+                cleaned: self.unmap_as(region, ipas, may_sleep),
+            });
         });
     }
 
     fn invalidate_end(&self, range: Range<usize>) {
         // Most changes in a process are not about its guest, and are no reason for a fault to begin
         // again.
-        //
-        // It is enough to look for a slot now, although there can have been one at the start, or be
-        // one in a moment. Let a fault find a slot with one of these addresses. If the fault found
-        // it before now, the slot is gone completely, and its going was counted. If the fault finds
-        // it later, the fault looks the page up after the host has changed it.
-        let is_guest = self.slots.lock().ipas_of(&range).next().is_some();
+        let is_guest = || self.slots.lock().ipas_of(&range).next().is_some();
         self.invalidations.end(&range, is_guest);
     }
 

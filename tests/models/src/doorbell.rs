@@ -73,7 +73,7 @@ impl<C: Care> System<C> {
     fn take(&self) -> u32 {
         let taken = self.bell.take_requests();
         for (n, news) in self.news.iter().enumerate() {
-            if taken >> n & 1 != 0 {
+            if (taken >> n) & 1 != 0 {
                 assert_eq!(news.load(Ordering::Relaxed), 1, "no news with the request");
             }
         }

@@ -12,3 +12,4 @@
 
 mod checked;
 mod doorbell;
+mod invalidations;
