@@ -3,7 +3,21 @@
 //! VMIDs: eight bits, for all VMs of the machine.
 //!
 //! Each VM has a number, and the generation in which it was given. When the numbers run out, a new
-//! generation begins, and VMs get new numbers as they run again. Number 0 is the host's.
+//! generation begins: every guest is made to exit, all TLBs are flushed, and VMs get new numbers as
+//! they run again. Number 0 is the host's.
+//!
+//! `tests/models` tries all orders of the steps of [`Protocol`].
+
+use core::{
+    ops::DerefMut,
+    sync::atomic::Ordering, //
+};
+
+use crate::atomics::{
+    Atomics,
+    Native,
+    Word, //
+};
 
 const NUMBER_BITS: u32 = 8;
 
@@ -117,6 +131,103 @@ impl<const LAST: u64> Numbers<LAST> {
         // INVARIANT: The number before `next` was just given.
         self.next += 1;
         Some(vmid)
+    }
+}
+
+/// The number of one VM, for all threads.
+#[derive(Debug)]
+pub struct VmidCell<A: Atomics = Native>(A::U64);
+
+impl<A: Atomics> Default for VmidCell<A> {
+    /// No number yet.
+    fn default() -> Self {
+        Self(A::U64::new(Vmid::NONE.bits()))
+    }
+}
+
+impl<A: Atomics> VmidCell<A> {
+    #[inline]
+    fn get(&self) -> Vmid {
+        Vmid::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// The number, which may be of an old generation.
+    #[inline]
+    pub fn number(&self) -> u8 {
+        self.get().number()
+    }
+}
+
+/// The present generation, for all threads.
+///
+/// # Invariants
+///
+/// It is that of the [`Numbers`] of the same [`Protocol`], and is written with their lock held.
+#[derive(Debug)]
+pub struct GenerationCell<A: Atomics = Native>(A::U64);
+
+impl<A: Atomics> GenerationCell<A> {
+    /// That of `numbers`.
+    pub fn of(numbers: &Numbers) -> Self {
+        // INVARIANT: The generation of these numbers.
+        Self(A::U64::new(numbers.generation().bits()))
+    }
+}
+
+/// Giving numbers to VMs.
+pub trait Protocol {
+    /// The atomics of the words.
+    type A: Atomics;
+
+    /// The present generation.
+    fn generation(&self) -> &GenerationCell<Self::A>;
+
+    /// The numbers that are left, with their lock held.
+    fn lock(&self) -> impl DerefMut<Target = Numbers>;
+
+    /// Whether the number may be used.
+    ///
+    /// The caller asks this with interrupts off before a guest is entered: a roll-over afterwards
+    /// makes that guest exit, and waits for that. The number and its generation are in one word, so
+    /// nothing has to be ordered here.
+    #[inline]
+    fn is_current(&self, vmid: &VmidCell<Self::A>) -> bool {
+        let generation = Generation::from_bits(self.generation().0.load(Ordering::Relaxed));
+        vmid.get().number_of(generation).is_some()
+    }
+
+    /// Makes sure that `vmid` has a number of this generation, unless there are no more.
+    ///
+    /// In a roll-over `stop` makes all guests exit, and waits until each CPU had interrupts on. Then
+    /// `flush` empties all TLBs.
+    #[inline]
+    fn ensure(&self, vmid: &VmidCell<Self::A>, stop: impl FnOnce(), flush: impl FnOnce()) {
+        if !self.is_current(vmid) {
+            self.give(vmid, stop, flush);
+        }
+    }
+
+    /// The part of [`ensure`](Self::ensure) that is seldom needed.
+    #[cold]
+    fn give(&self, vmid: &VmidCell<Self::A>, stop: impl FnOnce(), flush: impl FnOnce()) {
+        let mut numbers = self.lock();
+        // Another vCPU of the VM may have been here.
+        if self.is_current(vmid) {
+            return;
+        }
+        let given = numbers.give(|generation| {
+            // A guest that is entered from here on has a number of the new generation. Those that run
+            // with an old one stop doing so.
+            self.generation()
+                .0
+                .store(generation.bits(), Ordering::Relaxed);
+            stop();
+            flush();
+        });
+        // Without a number, the guest is never entered.
+        if let Some(given) = given {
+            vmid.0.store(given.bits(), Ordering::Relaxed);
+        }
     }
 }
 

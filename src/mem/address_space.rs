@@ -146,7 +146,7 @@ impl AddressSpace {
         let mut stripes = stripes.into_iter();
         Arc::pin_init(
             try_pin_init!(Self {
-                vmid: VmidCell::new(),
+                vmid: VmidCell::default(),
                 last_ran: LastRan::new(),
                 stats: MemoryStats::default(),
                 lowvisor: lowvisor.clone(),

@@ -6,12 +6,16 @@
 //! In the model the guest has one page, in one region of its table. The process has two. Each step of
 //! the kernel is a turn with the lock that the kernel takes for it.
 
-use std::ops::{
-    DerefMut,
-    Range, //
+use std::{
+    ops::{
+        DerefMut,
+        Range, //
+    },
+    sync::atomic::Ordering,
 };
 
 use loom::sync::{
+    atomic::AtomicU32,
     Arc,
     Mutex, //
 };
@@ -56,8 +60,8 @@ struct Memory<C: Care> {
     slots: Mutex<Slots>,
     /// The region: the page that the guest has.
     region: Mutex<Option<Page>>,
-    /// The process's mappings, by user address. Their lock is that of the host's tables.
-    host: [Mutex<Page>; 2],
+    /// The process's mappings, by user address. The host may look a page up without a lock.
+    host: [AtomicU32; 2],
 }
 
 /// The order of a fault's steps.
@@ -110,12 +114,12 @@ impl<C: Care> Memory<C> {
                 going: None,
             }),
             region: Mutex::new(None),
-            host: [Mutex::new(10), Mutex::new(20)],
+            host: [AtomicU32::new(10), AtomicU32::new(20)],
         })
     }
 
     fn host_page(&self, hva: usize) -> Page {
-        *self.host[hva].lock().unwrap()
+        self.host[hva].load(Ordering::Relaxed)
     }
 
     /// A fault, as in `src/mem/fault.rs`, tried once. Says whether the page was mapped.
@@ -168,7 +172,7 @@ impl<C: Care> Memory<C> {
                 *self.region.lock().unwrap() = None;
             }
         };
-        let change = || *self.host[hva].lock().unwrap() = new;
+        let change = || self.host[hva].store(new, Ordering::Relaxed);
         match order {
             Host::Right | Host::IgnoresGoing => {
                 self.start(&hvas, unmap);

@@ -13,3 +13,4 @@
 mod checked;
 mod doorbell;
 mod invalidations;
+mod vmid;
