@@ -9,11 +9,10 @@ use kvm_bindings as uapi;
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lines(u32);
 
-/// The INTIDs of the lines. They are fixed when a vCPU runs for the first time. Each vCPU has a copy,
+/// The INTIDs of the lines, but for the virtual timer's, which `TimerIrq` has. They are fixed when a vCPU runs for the first time. Each vCPU has a copy,
 /// so an entry need not look them up.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Intids {
-    pub(crate) virt: u32,
     pub(crate) phys: u32,
     /// A PPI, or an SPI of this vCPU's own.
     pub(crate) pmu: Option<u32>,

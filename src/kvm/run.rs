@@ -386,7 +386,9 @@ fn run_guest(
         }
         // Requests and the host's interrupts end the guest's next run by themselves. The guest may
         // have made its timer's interrupt pending; the physical interrupt follows outside the loop.
-        if running.state.timer_active || need_resched() && !halt::may_go_on(running, &mut grace) {
+        if running.state.timer_irq.is_active()
+            || need_resched() && !halt::may_go_on(running, &mut grace)
+        {
             break Stay::Over;
         }
     };
@@ -440,14 +442,10 @@ fn note_relayed(running: &mut Running<'_>, cpu: ThisCpu<'_>) {
         running.state.context.relayed = 0;
         running.vcpu.stats.relayed.add(relayed.into());
         running.vm.host.timer.note_active(cpu, true);
-        running
-            .state
-            .context
-            .interface
-            .use_register(running.state.timer_register);
+        let state = &mut *running.state;
+        state.timer_irq.relayed(&mut state.context.interface);
         let told = running.state.told_lines.get_mut();
         *told = told.with_virt(true);
-        running.state.timer_rose = true;
     }
 }
 
@@ -468,7 +466,7 @@ fn reenters(running: &mut Running<'_>, cpu: ThisCpu<'_>) -> bool {
     };
     note_relayed(running, cpu);
     let mut lines = running.state.told_lines.get();
-    let timer_was_due = lines.virt() || running.state.timer_active;
+    let timer_was_due = lines.virt() || running.state.timer_irq.is_active();
     let mut still_active = true;
     if running.state.context.interface.used != 0 {
         gic.save(cpu, &mut running.state.context.interface);

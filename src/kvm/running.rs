@@ -27,7 +27,7 @@ impl Running<'_> {
         // Most entries are of this kind.
         let is_told = lines == self.state.told_lines.get() && !lines.virt();
         if is_told && !self.state.look_at_interrupts && vm.gic.exists() {
-            return self.state.timer_active;
+            return self.state.timer_irq.is_active();
         }
         vm.gic.flush(irqs, vm.vcpus(), self.vcpu, self.state, lines)
     }

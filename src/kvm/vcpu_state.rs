@@ -20,7 +20,8 @@ use kernel::prelude::*;
 use kvm_bindings as uapi;
 use machine::{
     cp15::Cp15State,
-    halt, //
+    halt,
+    relay::TimerIrq, //
 };
 
 use super::{
@@ -81,12 +82,8 @@ pub(crate) struct VcpuState {
     pub(crate) told_lines: Cell<Lines>,
     /// The monitor's choice of the firmware by which HYP mode answers.
     pub(crate) told_firmware: Choice,
-    /// The virtual timer's physical interrupt is to be active while the guest runs.
-    pub(crate) timer_active: bool,
-    /// The list register for the virtual timer's interrupt, which HYP mode fills if it may.
-    pub(crate) timer_register: usize,
-    /// HYP mode has filled it, and the vGIC does not know yet.
-    pub(crate) timer_rose: bool,
+    /// The virtual timer's interrupt on its way through HYP mode.
+    pub(crate) timer_irq: TimerIrq,
     /// A store to the distributor has woken another vCPU, and the host did not want the CPU before.
     pub(crate) has_woken: bool,
 }
@@ -120,9 +117,7 @@ impl VcpuState {
             intids: Intids::default(),
             told_lines: Cell::new(Lines::LOW),
             told_firmware: Choice::NONE,
-            timer_active: false,
-            timer_register: 0,
-            timer_rose: false,
+            timer_irq: TimerIrq::default(),
             has_woken: false,
         }))
     }

@@ -403,8 +403,8 @@ impl VmGic {
         config.intids_fixed = true;
         // Whoever asked for registers of the distributor before has told it of other lines.
         state.told_lines.set(Lines::LOW);
+        state.timer_irq.set_intid(timers.virt);
         state.intids = Intids {
-            virt: timers.virt,
             phys: timers.phys,
             pmu,
         };
@@ -494,7 +494,7 @@ impl VmGic {
         let told = state.told_lines.replace(lines);
         let tell = must_tell(told, lines);
         if !state.look_at_interrupts && !tell {
-            return state.timer_active;
+            return state.timer_irq.is_active();
         }
         let guard = self.distributor.lock(irqs);
         let Some(shared) = (*guard).as_ref() else {
@@ -508,17 +508,19 @@ impl VmGic {
         });
         trace!(kvm_vgic_flush(vcpu.id as u32, state.context.interface.used));
         state.look_at_interrupts = false;
-        state.timer_active = gic.hw_needs_phys_active(vcpu.id, state.intids.virt);
-        let reserved = gic.reserve(vcpu.id, &state.context.interface, state.intids.virt);
+        let (n, value) = state
+            .timer_irq
+            .flushed(gic, vcpu.id, &state.context.interface);
         drop(held);
         drop(guard);
-        let (n, value) = reserved.unwrap_or_default();
-        if state.timer_register != n || !state.context.relay.gives(value) {
-            state.timer_register = n;
+        if state
+            .timer_irq
+            .takes(n, || state.context.relay.gives(value))
+        {
             state.context.relay = hardware.relay(n, value, self.host.timer.intid);
         }
         vcpus.request(kick & !(1 << vcpu.id), request::INTERRUPT);
-        state.timer_active
+        state.timer_irq.is_active()
     }
 
     /// Takes the list registers back after an exit. Says whether the virtual timer's physical
@@ -545,11 +547,9 @@ impl VmGic {
         } else {
             None
         };
-        if core::mem::take(&mut state.timer_rose) {
-            gic.rose(vcpu.id, state.intids.virt);
-        }
-        let kick = gic.fold(vcpu.id, &mut state.context.interface);
-        let deactivated = gic.take_hw_deactivated(vcpu.id, state.intids.virt);
+        let (kick, deactivated) = state
+            .timer_irq
+            .fold(gic, vcpu.id, &mut state.context.interface);
         drop(held);
         drop(guard);
         state.look_at_interrupts = true;
@@ -751,7 +751,7 @@ fn set_lines(
     if kvm_timer_update_irq::is_on() || vgic_update_irq_pending::is_on() {
         trace_lines(vcpu, state, told, lines);
     }
-    let mut kick = gic.set_level(vcpu.id, state.intids.virt, lines.virt());
+    let mut kick = gic.set_level(vcpu.id, state.timer_irq.intid(), lines.virt());
     if lines.phys() != told.phys() {
         kick |= gic.set_level(vcpu.id, state.intids.phys, lines.phys());
     }
@@ -766,10 +766,10 @@ fn set_lines(
 /// Traces those lines of a vCPU's own devices that change.
 #[cold]
 fn trace_lines(vcpu: &Vcpu, state: &VcpuState, told: Lines, lines: Lines) {
-    let Intids { virt, phys, pmu } = state.intids;
+    let Intids { phys, pmu } = state.intids;
     let id = vcpu.id as u32;
     for (intid, was, level) in [
-        (virt, told.virt(), lines.virt()),
+        (state.timer_irq.intid(), told.virt(), lines.virt()),
         (phys, told.phys(), lines.phys()),
     ] {
         if level != was {

@@ -29,6 +29,7 @@ pub mod invalidations;
 pub mod nospec;
 pub mod pmu;
 pub mod psci;
+pub mod relay;
 pub mod slot;
 pub mod smccc;
 pub mod stage2;

@@ -136,7 +136,7 @@ impl Config {
 /// An interrupt with `State::IN_LR` is in no set. The invariants of [`Cpu`] say
 /// which interrupts are in its sets. The `owner` of an SPI in a set or in a list
 /// register is the CPU that has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Vgic<S, C> {
     spis: S,
     cpus: C,

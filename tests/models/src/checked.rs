@@ -127,7 +127,7 @@ pub(crate) fn breaks(
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     if let Some(message) = panic.downcast_ref::<&str>() {
         (*message).into()
     } else if let Some(message) = panic.downcast_ref::<String>() {

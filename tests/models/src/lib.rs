@@ -13,4 +13,6 @@
 mod checked;
 mod doorbell;
 mod invalidations;
+mod relay;
+mod vectors;
 mod vmid;
