@@ -81,6 +81,15 @@ impl Target {
     const fn plain(value: u32) -> Self {
         Self::At(value & !1)
     }
+
+    /// RFE: two words, the PC in the lower one. With the PC as its base it is UNPREDICTABLE (B9.3.13), and
+    /// is taken for an instruction that does nothing.
+    fn of_rfe(word: u32, regs: &impl ModeRegisters, up: bool, before: bool) -> Self {
+        match field(word, 16, 4) as usize {
+            15 => Self::Behind,
+            n => Self::InMemory(word_of_multiple(regs.get(n), up, before, 0, 2)),
+        }
+    }
 }
 
 /// The target in a word of memory.
@@ -208,11 +217,10 @@ fn arm_unconditional(word: u32, regs: &impl ModeRegisters) -> Target {
         let halfword = field(word, 24, 1) << 1;
         return Target::At(pc_value(regs).wrapping_add(signed(word << 2, 26) | halfword));
     }
-    // RFE: two words, the PC in the lower one.
+    // RFE.
     if word & 0xfe50_0000 == 0xf810_0000 {
         let (up, before) = (word & 1 << 23 != 0, word & 1 << 24 != 0);
-        let base = regs.get(field(word, 16, 4) as usize);
-        return Target::InMemory(word_of_multiple(base, up, before, 0, 2));
+        return Target::of_rfe(word, regs, up, before);
     }
     Target::Behind
 }
@@ -339,10 +347,9 @@ fn thumb32(word: u32, regs: &impl ModeRegisters) -> Target {
         return thumb_branch(word, regs);
     }
     // RFE, decrement before and increment after.
-    let base = || regs.get(field(word, 16, 4) as usize);
     match word & 0xffd0_0000 {
-        0xe810_0000 => Target::InMemory(word_of_multiple(base(), false, true, 0, 2)),
-        0xe990_0000 => Target::InMemory(word_of_multiple(base(), true, false, 0, 2)),
+        0xe810_0000 => Target::of_rfe(word, regs, false, true),
+        0xe990_0000 => Target::of_rfe(word, regs, true, false),
         _ => Target::ByLoad,
     }
 }
@@ -648,6 +655,18 @@ mod tests {
                 result & !3
             };
             assert_eq!(arm_at(word, &with_carry), Some(target), "{opcode:#b}");
+        }
+    }
+
+    /// RFE that takes its address from the PC.
+    #[test]
+    fn unpredictable_returns_go_on() {
+        for word in [0xf81f_0a00, 0xf89f_0a00, 0xf91f_0a00, 0xf99f_0a00] {
+            assert_eq!(arm_at(word, &regs(ARM)), Some(0x8004), "{word:#x}");
+        }
+        for word in [0xe81f_c000, 0xe99f_c000, 0xe99f_0000] {
+            let next = successor(Instruction::Thumb32(word), &regs(THUMB), memory);
+            assert_eq!(next, Ok(Some(0x8004)), "{word:#x}");
         }
     }
 
