@@ -15,7 +15,6 @@
 #include <linux/of_irq.h>
 #include <linux/reboot.h>
 #include <linux/sched/stat.h>
-#include <linux/vmalloc.h>
 #include "world_switch.h"
 #include "helpers.h"
 #include "trace.h"

@@ -16,6 +16,7 @@
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
+#include <linux/of.h>
 #include <linux/poll.h>
 #include <linux/perf_event.h>
 #include <linux/types.h>
@@ -39,6 +40,9 @@ void kvm_arm_on_each_cpu_if(bool (*wants)(int, void *), void (*func)(void *), vo
 bool kvm_arm_has_vfp(void);
 bool kvm_arm_has_vfp_d32(void);
 
+/* device_tree.c */
+void kvm_arm_of_node_put(struct device_node *node);
+
 /* eventfd.c: somebody who hears of it when an eventfd is signalled. */
 struct kvm_arm_listener {
 	struct wait_queue_entry entry;
@@ -56,6 +60,20 @@ void kvm_arm_guest_timing_exit_irqoff(void);
 void kvm_arm_guest_state_enter_irqoff(void);
 void kvm_arm_guest_state_exit_irqoff(void);
 
+/* image.c: what HYP mode maps of this code. */
+#define KVM_ARM_IMAGE_TEXT		0
+#define KVM_ARM_IMAGE_RODATA		1
+#define KVM_ARM_IMAGE_RO_AFTER_INIT	2
+#define KVM_ARM_IMAGE_PARTS		3
+struct kvm_arm_range {
+	unsigned long start;
+	unsigned long end;
+};
+
+struct kvm_arm_range kvm_arm_image(unsigned int part);
+bool kvm_arm_is_own_text(unsigned long address);
+phys_addr_t kvm_arm_image_pa(unsigned long address);
+
 /* irq.c */
 void __percpu *kvm_arm_alloc_percpu_ptr(void);
 void kvm_arm_free_percpu_ptr(void __percpu *ptr);
@@ -66,7 +84,6 @@ bool kvm_arm_log_allowed(void);
 bool kvm_arm_fault_log_allowed(void);
 bool kvm_arm_debug_allowed(void);
 void kvm_arm_log_symbol(const char *what, unsigned long address);
-bool kvm_arm_is_own_text(unsigned long address);
 
 /* mmu_notifier.c */
 bool kvm_arm_range_blockable(const struct mmu_notifier_range *range);

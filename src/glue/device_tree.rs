@@ -95,6 +95,6 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // SAFETY: This value holds a reference, by the type's invariant.
-        unsafe { bindings::of_node_put(self.0.as_ptr()) };
+        unsafe { glue::kvm_arm_of_node_put(self.0.as_ptr()) };
     }
 }

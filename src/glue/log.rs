@@ -36,11 +36,6 @@ pub(crate) fn symbol(what: &CStr, address: u32) {
     unsafe { glue::kvm_arm_log_symbol(what.as_char_ptr(), address as usize) };
 }
 
-/// Whether an address is in the code of this module.
-pub(crate) fn is_own_text(address: u32) -> bool {
-    safe::kvm_arm_is_own_text(address as usize)
-}
-
 /// Logs who has called the caller.
 pub(crate) fn backtrace() {
     safe::dump_stack();

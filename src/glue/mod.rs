@@ -21,6 +21,7 @@ pub(crate) mod device_tree;
 pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod guest_time;
+pub(crate) mod image;
 pub(crate) mod irq;
 pub(crate) mod log;
 pub(crate) mod mmio;

@@ -113,13 +113,6 @@ pub(crate) fn lowmem_ptr(pa: Pa) -> *mut u8 {
     safe::kvm_arm_phys_to_virt(pa.0 as bindings::phys_addr_t).cast()
 }
 
-/// The physical address of something in the vmalloc or module area.
-pub(crate) fn vmalloc_pa(va: usize) -> Pa {
-    // SAFETY: Walks the kernel's page table; the caller gives mapped addresses of the module.
-    let pfn = unsafe { bindings::vmalloc_to_pfn(va as *const kernel::ffi::c_void) };
-    Pa((pfn as u64) << 12 | (va as u64 & 0xfff))
-}
-
 /// Cleans and invalidates the data cache lines of a kernel range to the point of coherency.
 ///
 /// # Safety

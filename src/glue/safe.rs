@@ -68,7 +68,6 @@ safe_functions! {
         fn kvm_arm_log_allowed() -> bool;
         fn kvm_arm_fault_log_allowed() -> bool;
         fn kvm_arm_debug_allowed() -> bool;
-        fn kvm_arm_is_own_text(address: ffi::c_ulong) -> bool;
         fn kvm_arm_enable_virt_at_load() -> bool;
         fn kvm_arm_hyp_vgic() -> bool;
         fn kvm_arm_halt_poll_ns() -> ffi::c_uint;
@@ -78,6 +77,9 @@ safe_functions! {
     }
     // Numbers and addresses. If they are not the kernel's, the result means nothing or is an error.
     kvm_bindings::{
+        fn kvm_arm_image(part: ffi::c_uint) -> kvm_bindings::kvm_arm_range;
+        fn kvm_arm_is_own_text(address: ffi::c_ulong) -> bool;
+        fn kvm_arm_image_pa(address: ffi::c_ulong) -> bindings::phys_addr_t;
         fn kvm_arm_virt_to_phys(va: *const ffi::c_void) -> bindings::phys_addr_t;
         fn kvm_arm_phys_to_virt(pa: bindings::phys_addr_t) -> *mut ffi::c_void;
         fn kvm_arm_irq_to_hwirq(irq: ffi::c_uint) -> ffi::c_uint;

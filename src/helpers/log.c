@@ -5,7 +5,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/kconfig.h>
-#include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
@@ -44,9 +43,4 @@ bool kvm_arm_debug_allowed(void)
 void kvm_arm_log_symbol(const char *what, unsigned long address)
 {
 	pr_err("%s %pS (0x%08lx)\n", what, (void *)address, address);
-}
-
-bool kvm_arm_is_own_text(unsigned long address)
-{
-	return within_module_mem_type(address, THIS_MODULE, MOD_TEXT);
 }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::glue::{
     cpu::IrqsOff,
+    image::is_own_text,
     log, //
 };
 
@@ -121,11 +122,11 @@ impl Lowvisor {
             Cause { vector, fault }
         );
         log::symbol(c"HYP mode was at", fault.pc());
-        if log::is_own_text(fault.lr()) {
+        if is_own_text(fault.lr()) {
             log::symbol(c"HYP mode: lr is", fault.lr());
         }
         // A word that was left by an earlier call can be among them.
-        let frames = cpu.stack().filter(|&word| log::is_own_text(word));
+        let frames = cpu.stack().filter(|&word| is_own_text(word));
         for word in frames.take(MOST_FRAMES) {
             log::symbol(c"HYP mode: on its stack is", word);
         }

@@ -9,7 +9,6 @@
 //! HYP table maps at its physical address.
 
 use core::{
-    ptr::NonNull,
     sync::atomic::{
         AtomicBool,
         AtomicU32,
@@ -28,7 +27,7 @@ use armv7::{
     regs, //
 };
 use kernel::{
-    bindings, fmt, new_mutex,
+    fmt, new_mutex,
     prelude::*,
     sync::{
         Arc,
@@ -67,10 +66,10 @@ use crate::glue::{
         ThisCpu,
         MAX_CPUS, //
     },
+    image::Part,
     mmio::Registers,
     page::{
         flush_dcache_to_poc,
-        vmalloc_pa,
         LowmemPages,
         PAGE_SIZE, //
     },
@@ -241,7 +240,7 @@ impl Lowvisor {
     pub(crate) fn new() -> Result<Arc<Self>> {
         check_cpus()?;
         let mut table = HypPageTable::new()?;
-        map_module(&mut table)?;
+        map_image(&mut table)?;
 
         let identity = LowmemPages::of_host(0)?;
         // SAFETY: The symbols delimit code of ours. It fits into the page, as is checked, and the
@@ -529,23 +528,15 @@ impl Lowvisor {
     }
 }
 
-/// Maps the module's code and data at their kernel addresses.
-fn map_module(table: &mut HypPageTable) -> Result {
-    let module = NonNull::new(crate::THIS_MODULE.as_ptr()).ok_or(ENODEV)?;
-    for (kind, access) in [
-        (bindings::mod_mem_type_MOD_TEXT, HypAccess::ReadExecute),
-        (bindings::mod_mem_type_MOD_RODATA, HypAccess::ReadOnly),
-        (
-            bindings::mod_mem_type_MOD_RO_AFTER_INIT,
-            HypAccess::ReadOnly,
-        ),
-        (bindings::mod_mem_type_MOD_DATA, HypAccess::ReadWrite),
-    ] {
-        // SAFETY: The module stays loaded while its code runs, and `kind` is an index of the array.
-        let memory = unsafe { (*module.as_ptr()).mem[kind as usize] };
-        let base = memory.base as usize;
-        for va in (base..base + memory.size as usize).step_by(PAGE_SIZE) {
-            table.map_page(va, vmalloc_pa(va), HypMemory::Normal, access)?;
+/// Maps this code, and the constants that it uses, at their kernel addresses.
+fn map_image(table: &mut HypPageTable) -> Result {
+    for part in Part::ALL {
+        let access = match part {
+            Part::Text => HypAccess::ReadExecute,
+            Part::RoData | Part::RoAfterInit => HypAccess::ReadOnly,
+        };
+        for (va, pa) in part.pages() {
+            table.map_page(va, pa, HypMemory::Normal, access)?;
         }
     }
     Ok(())
