@@ -829,7 +829,10 @@ guest_aborted:					@ r12: HypCpu
 	strd	r6, r7, [sp, #CTX_PC]		@ with CTX_CPSR
 .endm
 
-/* Calls a function, which may be Thumb code, on the stack of the host's CPU. LR is the guest's LR_usr. */
+/*
+ * Calls a function, which may be Thumb code, on the stack of the host's CPU. LR
+ * is the guest's LR_usr.
+ */
 .macro	ask function
 	ldr	r12, =\function
 	mov	r4, sp

@@ -19,7 +19,10 @@
 #ifndef KVM_ARM_TRACE_SYMBOLS
 #define KVM_ARM_TRACE_SYMBOLS
 
-/* Why the guest was left. The first two are numbers of arm64 (ARM_EXCEPTION_IRQ, ARM_EXCEPTION_TRAP), which perf knows. */
+/*
+ * Why the guest was left. The first two are numbers of arm64 (ARM_EXCEPTION_IRQ,
+ * ARM_EXCEPTION_TRAP), which perf knows.
+ */
 #define KVM_ARM_TRACE_INTERRUPT		0
 #define KVM_ARM_TRACE_TRAP		2
 #define KVM_ARM_TRACE_RETRY		16

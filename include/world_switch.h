@@ -43,11 +43,11 @@
 #define CTX_ANSWERS		(CTX_VFP + 8 + 32 * 8)	/* what src/hyp/answer.rs has to know */
 #define CTX_ANSWERED		(CTX_ANSWERS + 4 * 4)	/* what it has counted */
 #define CTX_RELAY		(CTX_ANSWERED + 3 * 4)	/* hyp::relay::Relay */
-#define CTX_RELAYED		(CTX_RELAY + 4 * 4)	/* how often the guest was given its interrupt */
+#define CTX_RELAYED		(CTX_RELAY + 4 * 4)	/* how often it gave the interrupt */
 #define CTX_INTERFACE		(CTX_RELAYED + 4)	/* machine::vgic::CpuInterface */
 #define CTX_DIST_PAGE		(CTX_INTERFACE + 20 * 4)	/* hyp::distributor::GicAccess */
 #define CTX_MISSED		(CTX_DIST_PAGE + 6 * 4)	/* whom to wake */
-#define CTX_CNTV_CTL		(CTX_MISSED + 4)	/* of the virtual timer, which is off otherwise */
+#define CTX_CNTV_CTL		(CTX_MISSED + 4)	/* the virtual timer's, off otherwise */
 #define CTX_SIZE		(CTX_CNTV_CTL + 4)
 
 /* --- HypCpu: one host CPU -------------------------------------------- */
@@ -59,16 +59,20 @@
 #define HOST_RESET_PA		(HOST_STUB_HSCTLR + 4)	/* identity address of __hyp_reset */
 #define HOST_FLAGS		(HOST_RESET_PA + 4)
 #define HOST_MPIDR		(HOST_FLAGS + 4)
-#define HOST_FAULT		(HOST_MPIDR + 4)	/* r0-r12, lr, pc, spsr, hsr, hdfar, hifar, hpfar */
-#define HOST_SAVED		(HOST_FAULT + 20 * 4)	/* sp_usr, lr_usr, sp_{svc,abt,und,irq}, fiq[8] */
+/* r0-r12, lr, pc, spsr, hsr, hdfar, hifar, hpfar */
+#define HOST_FAULT		(HOST_MPIDR + 4)
+/* sp_usr, lr_usr, sp_{svc,abt,und,irq}, fiq[8] */
+#define HOST_SAVED		(HOST_FAULT + 20 * 4)
 #define HOST_CP15		(HOST_SAVED + 14 * 4)
 #define HOST_CP15_COUNT		21	/* with TEECR and TEEHBR */
-#define HOST_GUEST_VECTORS	(HOST_CP15 + HOST_CP15_COUNT * 4)	/* HVBAR while a guest runs */
-#define HOST_LAZY		(HOST_GUEST_VECTORS + 4)	/* the four bytes from here, 0 if all is the host's */
+/* HVBAR while a guest runs */
+#define HOST_GUEST_VECTORS	(HOST_CP15 + HOST_CP15_COUNT * 4)
+/* The four bytes from here, 0 if all is the host's. */
+#define HOST_LAZY		(HOST_GUEST_VECTORS + 4)
 #define HOST_VFP_STATE		HOST_LAZY	/* a byte, whose the VFP is: VFP_ below */
 #define HOST_DEBUG_STATE	(HOST_LAZY + 1)	/* a byte, whether DBGDSCR is the guest's */
 #define HOST_DRAINS		(HOST_LAZY + 4)	/* an asynchronous abort is expected now */
-#define HOST_PAGE_WINDOW	(HOST_DRAINS + 4)	/* the place of its descriptor, its address */
+#define HOST_PAGE_WINDOW	(HOST_DRAINS + 4)	/* its descriptor's place, its address */
 #define HOST_BLOCK_WINDOW	(HOST_PAGE_WINDOW + 8)
 #define HOST_VFP		(HOST_BLOCK_WINDOW + 8)	/* FPEXC, FPSCR, then d0-d31 */
 #define HOST_STACK		(HOST_VFP + 8 + 32 * 8)
@@ -98,7 +102,7 @@
 #define HVC_TLB_FLUSH_LOCAL	0x105	/* r1, r2: VTTBR */
 #define HVC_FLUSH_RAM		0x106	/* r1, r2: HypDesc; r3: FLUSH_ below */
 #define HVC_IDENTIFY		0x107	/* returns HVC_IDENTITY */
-#define HVC_RUN_DEBUG		0x108	/* r1: VcpuContext, with CTX_DSCR: HVC_RUN with debug registers */
+#define HVC_RUN_DEBUG		0x108	/* r1: VcpuContext: HVC_RUN, with debug registers */
 #define HVC_PROBE_DEBUG		0x109	/* returns 0 if the debug registers can be used */
 #define HVC_IDENTITY		0x6b766d32
 
@@ -140,7 +144,8 @@
 #define HSR_EC_CP_0_13		0x07
 #define HSR_EC_IABT		0x20
 #define HSR_EC_DABT		0x24
-#define HSR_EC_ABORTS		0x2b	/* what IABT, DABT and the emulator's watchpoint have in common */
+/* What IABT, DABT and the emulator's watchpoint have in common. */
+#define HSR_EC_ABORTS		0x2b
 #define HSR_S1PTW		0x80
 #define HSR_FSC_TYPE		0x3c
 #define HSR_FSC_PERMISSION	0x0c

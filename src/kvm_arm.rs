@@ -28,8 +28,8 @@
 //!    and the table of HYP mode; nothing is taken under them
 //! 7. the process's mmap lock, which is the kernel's; MMU notifiers come with it held
 //!
-//! With none of these held, and nothing of ours inside: `Host::users`, and in it the kernel's lock of CPU
-//! hotplug.
+//! With none of these held, and nothing of ours inside: `Host::users`, and in it the kernel's lock
+//! of CPU hotplug.
 //!
 //! Spinlocks of memory, under which nothing is allocated, as notifiers can come from reclaim:
 //!
@@ -46,8 +46,8 @@
 //! 11. `VmGic::distributor`: the state machine of the interrupt controller, and inside of it that
 //!     state machine's `HypLock`, which HYP mode takes alone
 //!
-//! Inside of any mutex, and with nothing of ours inside: the two locks of `glue::debugfs::Group`. With its `names`
-//! held, files of debugfs are made; those who read its files hold `first`.
+//! Inside of any mutex, and with nothing of ours inside: the two locks of `glue::debugfs::Group`.
+//! With its `names` held, files of debugfs are made; those who read its files hold `first`.
 //!
 //! Inside of any mutex, with interrupts on, and with no spinlock of ours: `VmidAllocator::numbers`,
 //! which waits for all CPUs when numbers run out. Inside of anything, and with nothing inside:
@@ -81,8 +81,8 @@ module! {
     authors: ["The kvm_arm developers"],
     description: "KVM for 32-bit Arm",
     license: "GPL",
-    // Whoever opens `/dev/kvm` loads the module: the first makes kmod and systemd put the node there
-    // at boot, the second is what the kernel asks for when that node is opened.
+    // Whoever opens `/dev/kvm` loads the module: the first makes kmod and systemd put the node
+    // there at boot, the second is what the kernel asks for when that node is opened.
     alias: ["devname:kvm", "char-major-10-232"],
     params: {
         max_vcpus: u32 {

@@ -50,7 +50,8 @@ pub enum ExceptionClass {
     DataAbort,
     /// Data abort in HYP mode.
     HypDataAbort,
-    /// A breakpoint. Armv7 has a prefetch abort for it; the emulator uses Armv8's class for all cores.
+    /// A breakpoint. Armv7 has a prefetch abort for it; the emulator uses Armv8's class for all
+    /// cores.
     Breakpoint,
     /// A watchpoint. Armv7 has a data abort for it.
     Watchpoint,

@@ -79,12 +79,12 @@ pub const HCPTR_GUEST_VFP: Hcptr = Hcptr::TTA;
 /// The bits of HDCR that are set while a guest runs. HPMN is kept: it divides the counters between
 /// HYP mode and the others, and its reset value is the number of counters.
 ///
-/// - TDRA, TDOSA, TDA: the registers of a guest are in `machine::cp14`, and in the hardware only while
-///   they have an effect. TDE requires the three, and TDA the other two.
+/// - TDRA, TDOSA, TDA: the registers of a guest are in `machine::cp14`, and in the hardware only
+///   while they have an effect. TDE requires the three, and TDA the other two.
 /// - TPM, TPMCR: so are the performance counters.
 /// - TDE: the host's breakpoints can match while a guest runs, and are none of its business. So all
-///   debug exceptions come to HYP mode, until the guest's own breakpoints are in the hardware in place
-///   of the host's. BKPT of a guest costs an exit.
+///   debug exceptions come to HYP mode, until the guest's own breakpoints are in the hardware in
+///   place of the host's. BKPT of a guest costs an exit.
 ///
 /// Left out: HPME, as HYP mode counts nothing.
 pub const HDCR_GUEST: Hdcr = HDCR_GUEST_DEBUGS.union(Hdcr::TDE);

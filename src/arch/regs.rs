@@ -222,8 +222,8 @@ const ROOT_SHIFT: u32 = 30;
 /// Entries of the first level of stage 2.
 ///
 /// A table has 512. A walk may start one level lower, in several tables one behind the other
-/// (B3.6.5). Here these are two, in place of a level 0 with two entries, so every TLB miss of a guest
-/// reads one descriptor less.
+/// (B3.6.5). Here these are two, in place of a level 0 with two entries, so every TLB miss of a
+/// guest reads one descriptor less.
 pub const STAGE2_ROOT_ENTRIES: usize = 1 << (IPA_BITS - ROOT_SHIFT);
 
 /// The size of the first level in bytes. It has to be aligned to that.
@@ -235,8 +235,8 @@ pub const STAGE2_ROOT_ORDER: u32 = STAGE2_ROOT_SIZE.trailing_zeros() - PAGE_SHIF
 const_assert_eq!(STAGE2_ROOT_SIZE, 2 * PAGE_SIZE as usize);
 const_assert_eq!(STAGE2_ROOT_ORDER, 1);
 
-/// The attributes of table walks: fields that TTBCR, HTCR and VTCR have at the same place. They have
-/// to be those of the kernel's own mapping of the tables, Write-Back Write-Allocate and Inner
+/// The attributes of table walks: fields that TTBCR, HTCR and VTCR have at the same place. They
+/// have to be those of the kernel's own mapping of the tables, Write-Back Write-Allocate and Inner
 /// Shareable. Then walks snoop the caches, and no table needs cleaning.
 pub mod walk {
     /// IRGN0: inner Write-Back Write-Allocate.

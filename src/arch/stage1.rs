@@ -72,8 +72,8 @@ pub struct Stage1 {
 struct Leaf {
     ipa: u64,
     level: u32,
-    /// `AP[2:0]` of the short-descriptor format (table B3-8), `AP[0]` being set where it is the access
-    /// flag.
+    /// `AP[2:0]` of the short-descriptor format (table B3-8), `AP[0]` being set where it is the
+    /// access flag.
     ap: u32,
     /// The domain, and the rights that it gives.
     domain_number: u32,

@@ -64,8 +64,8 @@ pub enum Trap {
 /// A debug exception (C3.1). PC is the address of its instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DebugException {
-    /// At the instruction: it is BKPT, or a breakpoint or a vector catch matches it. Armv7's syndrome
-    /// does not tell which.
+    /// At the instruction: it is BKPT, or a breakpoint or a vector catch matches it. Armv7's
+    /// syndrome does not tell which.
     Instruction,
     /// A watchpoint matches an access of the instruction.
     Watchpoint {
@@ -114,8 +114,8 @@ impl Abort {
         Ipa(self.page().0 | self.offset() as u64)
     }
 
-    /// Whether an access with a syndrome can be of bytes in two pages: an unaligned one. The address
-    /// may be that of its first byte, or that of the second page.
+    /// Whether an access with a syndrome can be of bytes in two pages: an unaligned one. The
+    /// address may be that of its first byte, or that of the second page.
     #[inline]
     pub const fn may_cross_pages(&self) -> bool {
         let offset = self.offset();
@@ -129,14 +129,14 @@ impl Abort {
     /// in the page before, by the registers R0 to R12 of the guest.
     ///
     /// The instruction would tell for certain, but costs a walk of the guest's tables, and devices
-    /// have much used registers at the beginning of a page. One register has their address then, and
-    /// none is so near before it that an access by an immediate offset could begin one to three bytes
-    /// before.
+    /// have much used registers at the beginning of a page. One register has their address then,
+    /// and none is so near before it that an access by an immediate offset could begin one to three
+    /// bytes before.
     ///
     /// It fails for an unaligned access that crosses from memory into a device, if its base is far
-    /// away, an index register leads to it, and a register without any part in it has the address of
-    /// the page. Such an access is UNPREDICTABLE unless the guest has mapped the device as memory
-    /// (A3.5.7).
+    /// away, an index register leads to it, and a register without any part in it has the address
+    /// of the page. Such an access is UNPREDICTABLE unless the guest has mapped the device as
+    /// memory (A3.5.7).
     #[inline]
     pub fn seems_to_begin_page(&self, registers: &[u32]) -> bool {
         self.offset() == 0 && seems_to_begin_here(self.address, registers)
@@ -214,8 +214,8 @@ impl Trap {
     }
 }
 
-/// The abort of a load or store where nothing is mapped, if its syndrome describes the access: the most
-/// frequent of what [`Trap::of`] finds.
+/// The abort of a load or store where nothing is mapped, if its syndrome describes the access: the
+/// most frequent of what [`Trap::of`] finds.
 #[inline]
 pub fn unmapped_access(hsr: Hsr, addresses: &FaultAddresses) -> Option<Abort> {
     let iss = hsr.abort();
@@ -230,8 +230,8 @@ pub fn unmapped_access(hsr: Hsr, addresses: &FaultAddresses) -> Option<Abort> {
     })
 }
 
-/// The access of a trap that is one of an MCR or MRC of CP15, if it is executed: what [`Trap::Cp15`] has,
-/// for HYP mode, which answers no others and has looked at the class already.
+/// The access of a trap that is one of an MCR or MRC of CP15, if it is executed: what
+/// [`Trap::Cp15`] has, for HYP mode, which answers no others and has looked at the class already.
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
 #[inline(always)]
 pub fn cp15(hsr: Hsr, cpsr: u32) -> Option<Cp32Access> {
@@ -398,8 +398,8 @@ mod tests {
         assert!(Hsr(hsr) != Hsr::CALL || trap == Trap::Hvc(0));
     }
 
-    /// All of the upper half of HSR, which has the class and the condition, in Arm state and in an IT
-    /// block; the lower half, whose fields are plain, by a walking pattern.
+    /// All of the upper half of HSR, which has the class and the condition, in Arm state and in an
+    /// IT block; the lower half, whose fields are plain, by a walking pattern.
     #[test]
     fn every_class_and_condition() {
         for upper in 0..=u16::MAX {
@@ -460,8 +460,8 @@ mod tests {
         for near in 1..=0xfff + 3 {
             assert!(!seems(0x4000, &[(2, 0x4000 - near), (3, 0x4000)]));
         }
-        // The case in which it is wrong: ldr r0, [r2, r4] begins at 0x3ffe, and R3 has nothing to do
-        // with it.
+        // The case in which it is wrong: ldr r0, [r2, r4] begins at 0x3ffe, and R3 has nothing to
+        // do with it.
         assert!(seems(0x4000, &[(2, 0x100e), (3, 0x4000), (4, 0x2ff0)]));
     }
 

@@ -11,8 +11,8 @@ use kernel::prelude::*;
 ///
 /// # Invariants
 ///
-/// All that safe code can do with a `&T` may be done by several threads at once, and all that it can
-/// do with a `T` by another thread than the one that made it.
+/// All that safe code can do with a `&T` may be done by several threads at once, and all that it
+/// can do with a `T` by another thread than the one that made it.
 #[pin_data]
 #[repr(transparent)]
 pub(crate) struct AnyThread<T> {

@@ -219,8 +219,8 @@ pub(crate) fn possible_cpus() -> impl Iterator<Item = usize> {
         .map(|cpu| cpu as usize)
 }
 
-/// Runs `f` on every online CPU with interrupts disabled, and waits for the last one. Interrupts must
-/// be on.
+/// Runs `f` on every online CPU with interrupts disabled, and waits for the last one. Interrupts
+/// must be on.
 pub(crate) fn on_each_cpu<F: Fn(&IrqsOff) + Sync>(f: F) {
     on_each_cpu_if(|_| true, f);
 }
@@ -274,8 +274,8 @@ where
 
 /// Runs `f` while no CPU comes online or goes offline. May sleep.
 pub(crate) fn with_fixed_cpus<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: Released below, by the same task: kernel code does not unwind, so `f` has no other way
-    // out.
+    // SAFETY: Released below, by the same task: kernel code does not unwind, so `f` has no other
+    // way out.
     unsafe { kernel::bindings::cpus_read_lock() };
     let result = f();
     // SAFETY: Taken above.
@@ -334,7 +334,8 @@ impl<T: CpuCallbacks> CpuHotplug<T> {
 
 impl<T: CpuCallbacks> Drop for CpuHotplug<T> {
     fn drop(&mut self) {
-        // SAFETY: The state is ours by the type's invariant, and its callbacks are those of `register`.
+        // SAFETY: The state is ours by the type's invariant, and its callbacks are those of
+        // `register`.
         unsafe {
             glue::__cpuhp_remove_state(kernel::bindings::cpuhp_state_CPUHP_AP_KVM_ONLINE, true)
         };

@@ -3,8 +3,8 @@
 //! Text files in debugfs that show a value, in a directory of its own.
 //!
 //! The kernel crate has such files, too, but they do not hold the module: if one is still open when
-//! the module goes, functions that are gone would close it. The files here hold the module while they
-//! are open.
+//! the module goes, functions that are gone would close it. The files here hold the module while
+//! they are open.
 
 use core::{
     cell::UnsafeCell,
@@ -56,8 +56,8 @@ pub(crate) trait Member: Shown {
     fn side(&self) -> &Self::Side;
 }
 
-/// A file: its name, and the function that writes its text. The function is given a number, which tells
-/// the files of one function from each other.
+/// A file: its name, and the function that writes its text. The function is given a number, which
+/// tells the files of one function from each other.
 pub(crate) struct TextFile<T> {
     pub(crate) name: &'static CStr,
     pub(crate) write: fn(&T, usize, &mut fmt::Formatter<'_>) -> fmt::Result,
@@ -72,11 +72,11 @@ impl<T> Clone for TextFile<T> {
 
 impl<T> Copy for TextFile<T> {}
 
-/// A directory. When the value is dropped, the directory goes with all its files: the drop waits for
-/// reads of them, and later reads fail.
+/// A directory. When the value is dropped, the directory goes with all its files: the drop waits
+/// for reads of them, and later reads fail.
 ///
-/// Nothing depends on debugfs, so an error is as good as a directory. Files in an error do not come to
-/// be, and that is no error.
+/// Nothing depends on debugfs, so an error is as good as a directory. Files in an error do not come
+/// to be, and that is no error.
 ///
 /// # Invariants
 ///
@@ -86,16 +86,16 @@ struct Directory(AnyThread<*mut bindings::dentry>);
 impl Directory {
     /// Makes a directory in a parent; at the top of debugfs if that is null.
     fn inside(parent: *mut bindings::dentry, name: &CStr) -> Self {
-        // SAFETY: The parent is null, an error or an entry. The callee copies the name. debugfs has its
-        // own locks.
+        // SAFETY: The parent is null, an error or an entry. The callee copies the name. debugfs has
+        // its own locks.
         Self(unsafe { AnyThread::new(bindings::debugfs_create_dir(name.as_char_ptr(), parent)) })
     }
 
     /// Whether it has an entry of that name.
     fn has(&self, name: &CStr) -> bool {
-        // SAFETY: By the type's invariants. `debugfs_lookup` returns null if the directory is an error, and
-        // would look at the top of debugfs if it were null. It gives a reference, or null, which `dput`
-        // ignores.
+        // SAFETY: By the type's invariants. `debugfs_lookup` returns null if the directory is an
+        // error, and would look at the top of debugfs if it were null. It gives a reference, or
+        // null, which `dput` ignores.
         unsafe {
             let entry = bindings::debugfs_lookup(name.as_char_ptr(), *self.0);
             bindings::dput(entry);
@@ -111,8 +111,8 @@ impl Directory {
     unsafe fn fill<T: Shown>(&self, value: &T) {
         for file in T::FILES.iter().copied().flatten() {
             // SAFETY: The directory may be an error. The callee copies the name. The operations are
-            // 'static. Their private data is the value, to which they have shared references alone. By
-            // the requirement it outlives the files. Their `aux` is 'static.
+            // 'static. Their private data is the value, to which they have shared references alone.
+            // By the requirement it outlives the files. Their `aux` is 'static.
             unsafe {
                 bindings::debugfs_create_file_full(
                     file.name.as_char_ptr(),
@@ -134,13 +134,13 @@ impl Drop for Directory {
     }
 }
 
-/// Values that have files: each has a directory of its own inside of the group's, which has files about
-/// all of them.
+/// Values that have files: each has a directory of its own inside of the group's, which has files
+/// about all of them.
 ///
 /// # Invariants
 ///
-/// `directory` has files that show this value, and goes first. `first` begins a list of links of values
-/// that live: each takes its link out before it goes. The lock is that of all links, too.
+/// `directory` has files that show this value, and goes first. `first` begins a list of links of
+/// values that live: each takes its link out before it goes. The lock is that of all links, too.
 #[pin_data]
 pub(crate) struct Group<S: ?Sized> {
     directory: SetOnce<Directory>,
@@ -201,8 +201,8 @@ impl<S: ?Sized> Group<S> {
         let first = self.first.lock();
         let (mut sum, mut next) = (0_u64, first.0);
         while !next.is_null() {
-            // SAFETY: By the type's invariants, with the lock held, this is the link of a value that
-            // lives.
+            // SAFETY: By the type's invariants, with the lock held, this is the link of a value
+            // that lives.
             let (side, after) = unsafe {
                 let link = &*(*next).get();
                 (link.side.map(|side| side.as_ref()), link.next.0)
@@ -218,8 +218,8 @@ impl<S: ?Sized> Group<S> {
 ///
 /// # Invariants
 ///
-/// The files show `value`. It goes after them, since fields are dropped in their order. It is pinned, as only
-/// `new` makes one. Once `group` is there, `link` is in the group's list.
+/// The files show `value`. It goes after them, since fields are dropped in their order. It is
+/// pinned, as only `new` makes one. Once `group` is there, `link` is in the group's list.
 #[pin_data(PinnedDrop)]
 pub(crate) struct WithFiles<T: Member> {
     directory: SetOnce<Directory>,
@@ -232,11 +232,11 @@ pub(crate) struct WithFiles<T: Member> {
     _pin: PhantomPinned,
 }
 
-// SAFETY: `link` is reached with the group's lock held only, in any thread; the other fields are `Send`
-// if the value is.
+// SAFETY: `link` is reached with the group's lock held only, in any thread; the other fields are
+// `Send` if the value is.
 unsafe impl<T: Member + Send> Send for WithFiles<T> {}
-// SAFETY: `link` is reached with the group's lock held only; the other fields are `Sync`, as the value
-// is.
+// SAFETY: `link` is reached with the group's lock held only; the other fields are `Sync`, as the
+// value is.
 unsafe impl<T: Member> Sync for WithFiles<T> {}
 
 impl<T: Member> WithFiles<T> {
@@ -255,9 +255,9 @@ impl<T: Member> WithFiles<T> {
         })
     }
 
-    /// Makes the value one of the group, with files in a directory of its own, the first time that this
-    /// is called. `name` gives the directory's name. It is asked again, with `true`, if the name is
-    /// taken, and gives another name then, which is not.
+    /// Makes the value one of the group, with files in a directory of its own, the first time that
+    /// this is called. `name` gives the directory's name. It is asked again, with `true`, if the
+    /// name is taken, and gives another name then, which is not.
     pub(crate) fn show(&self, group: &Arc<Group<T::Side>>, name: impl Fn(bool) -> Result<CString>) {
         if self.is_shown.swap(true, Ordering::Relaxed) {
             return;
@@ -270,7 +270,8 @@ impl<T: Member> WithFiles<T> {
             };
             // SAFETY: The lock is held, and the link is in no list yet.
             unsafe { *self.link.get() = link };
-            // INVARIANT: The value is pinned, and takes the link out of the list when it is dropped.
+            // INVARIANT: The value is pinned, and takes the link out of the list when it is
+            // dropped.
             first.0 = &self.link;
         }
         self.group.populate(group.clone());
@@ -303,8 +304,8 @@ impl<T: Member> PinnedDrop for WithFiles<T> {
         };
         let mut first = group.first.lock();
         let mut place: *mut Next<T::Side> = &mut *first;
-        // SAFETY: With the lock held, the links of the list are valid, and nobody else reaches them.
-        // This one is among them.
+        // SAFETY: With the lock held, the links of the list are valid, and nobody else reaches
+        // them. This one is among them.
         unsafe {
             while (*place).0 != &raw const self.link {
                 place = &raw mut (*(*(*place).0).get()).next;
@@ -336,15 +337,15 @@ impl<T: Shown> TextFileOperations<T> {
     };
 
     extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
-        // SAFETY: debugfs calls this for a file that was made with `STATIC`, and does not remove the
-        // file meanwhile.
+        // SAFETY: debugfs calls this for a file that was made with `STATIC`, and does not remove
+        // the file meanwhile.
         unsafe { bindings::single_open(file, Some(Self::show), (*inode).i_private) }
     }
 
     extern "C" fn show(seq: *mut bindings::seq_file, _: *mut ffi::c_void) -> ffi::c_int {
-        // SAFETY: `open` has passed the value on, and it lives: debugfs lets no read begin after the
-        // begin of a removal, which waits for the others. `Directory::fill` has set `aux`. The caller has locked
-        // `seq`.
+        // SAFETY: `open` has passed the value on, and it lives: debugfs lets no read begin after
+        // the begin of a removal, which waits for the others. `Directory::fill` has set `aux`. The
+        // caller has locked `seq`.
         let (value, file, seq) = unsafe {
             (
                 &*(*seq).private.cast_const().cast::<T>(),

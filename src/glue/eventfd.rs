@@ -76,8 +76,8 @@ impl Drop for EventFd {
 
 /// The reaction to a signal of an eventfd.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// Called in any context, with interrupts off and the eventfd's lock held: it must not drop its own
-    /// [`Listening`], which takes that lock.
+    /// Called in any context, with interrupts off and the eventfd's lock held: it must not drop its
+    /// own [`Listening`], which takes that lock.
     fn signalled(&self);
 }
 
@@ -113,9 +113,9 @@ impl<T: Listener> Listening<T> {
                 event,
                 closed: AtomicBool::new(false),
                 listener,
-                // SAFETY: The slot is pinned, and leaves the queue when it is dropped. Between that and
-                // this, only the queue uses it, under its lock. A callback finds the whole value
-                // initialised, as this field is the last one.
+                // SAFETY: The slot is pinned, and leaves the queue when it is dropped. Between that
+                // and this, only the queue uses it, under its lock. A callback finds the whole
+                // value initialised, as this field is the last one.
                 raw <- unsafe {
                     AnyThread::pin_init(Opaque::ffi_init(|slot| {
                         events.set(glue::kvm_arm_listen(slot, file, Some(Self::wake)));
@@ -156,8 +156,8 @@ impl<T: Listener> Listening<T> {
         _flags: ffi::c_int,
         key: *mut c_void,
     ) -> ffi::c_int {
-        // SAFETY: The entry is the first field of the first field of a `Self`. That is in the queue, so
-        // it is not dropped.
+        // SAFETY: The entry is the first field of the first field of a `Self`. That is in the
+        // queue, so it is not dropped.
         let this = unsafe { &*entry.cast::<Self>() };
         if key as usize as u32 & bindings::POLLIN != 0 {
             let mut count = 0;

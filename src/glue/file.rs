@@ -99,9 +99,11 @@ impl<T: FileObject> FileOperations<T> {
 
     /// # Safety
     ///
-    /// `file` must be an open file made with [`Self::TABLE`], and stay open as long as the result lives.
+    /// `file` must be an open file made with [`Self::TABLE`], and stay open as long as the result
+    /// lives.
     unsafe fn object<'a>(file: *mut bindings::file) -> ArcBorrow<'a, T> {
-        // SAFETY: The private data of such a file is an `Arc<T>` from `into_foreign` until `release`.
+        // SAFETY: The private data of such a file is an `Arc<T>` from `into_foreign` until
+        // `release`.
         unsafe { Arc::<T>::borrow((*file).private_data.cast()) }
     }
 
@@ -169,7 +171,8 @@ impl<T: FileObject> FileOperations<T> {
         offset: bindings::loff_t,
         whence: ffi::c_int,
     ) -> bindings::loff_t {
-        // SAFETY: The kernel calls this for open files made with `TABLE`. The callee has its own locks.
+        // SAFETY: The kernel calls this for open files made with `TABLE`. The callee has its own
+        // locks.
         unsafe {
             let size = T::size(Self::object(file));
             bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t)
@@ -236,8 +239,8 @@ impl NewFile {
         self.fd.reserved_fd() as i32
     }
 
-    /// Gives the file to the process, and returns its descriptor. Another thread can use and close it
-    /// before this function returns.
+    /// Gives the file to the process, and returns its descriptor. Another thread can use and close
+    /// it before this function returns.
     pub(crate) fn install(self) -> isize {
         let number = self.fd.reserved_fd();
         self.fd.fd_install(self.file);

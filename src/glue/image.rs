@@ -18,7 +18,8 @@ pub(crate) enum Part {
     Text = glue::KVM_ARM_IMAGE_TEXT as isize,
     /// Constants.
     RoData = glue::KVM_ARM_IMAGE_RODATA as isize,
-    /// Data that nobody writes after initialisation. If they are built in, they are among the constants.
+    /// Data that nobody writes after initialisation. If they are built in, they are among the
+    /// constants.
     RoAfterInit = glue::KVM_ARM_IMAGE_RO_AFTER_INIT as isize,
 }
 
@@ -37,8 +38,8 @@ impl Part {
     }
 }
 
-/// Whether an address is in the code of this module, or, if that is built in, in the part of the kernel's
-/// code that HYP mode runs.
+/// Whether an address is in the code of this module, or, if that is built in, in the part of the
+/// kernel's code that HYP mode runs.
 pub(crate) fn is_own_text(address: u32) -> bool {
     safe::kvm_arm_is_own_text(address as usize)
 }

@@ -51,8 +51,8 @@ impl PercpuIrq {
         if cookie.is_null() {
             return Err(ENOMEM);
         }
-        // SAFETY: The handler and the name are 'static. The cookie lives as long as the request. Nobody
-        // dereferences it, as it only identifies the request.
+        // SAFETY: The handler and the name are 'static. The cookie lives as long as the request.
+        // Nobody dereferences it, as it only identifies the request.
         let (ret, cookie) = unsafe {
             let ret = glue::request_percpu_irq_affinity(
                 irq,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Log lines that a guest or a process can cause at will, and those for which the kernel crate has no
-//! formats.
+//! Log lines that a guest or a process can cause at will, and those for which the kernel crate has
+//! no formats.
 
 use kernel::prelude::*;
 use kvm_bindings as glue;

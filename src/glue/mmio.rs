@@ -28,8 +28,8 @@ pub(crate) struct Registers {
 impl Registers {
     /// Maps the registers at `pa`.
     pub(crate) fn map(pa: Pa, size: usize) -> Result<Self> {
-        // SAFETY: The callee makes a new mapping of type Device. Accesses are single loads and stores,
-        // which any thread may make; the device defines their order.
+        // SAFETY: The callee makes a new mapping of type Device. Accesses are single loads and
+        // stores, which any thread may make; the device defines their order.
         let base = unsafe {
             let base = bindings::ioremap(pa.0 as bindings::phys_addr_t, size);
             AnyThread::new(NonNull::new(base.cast()).ok_or(ENOMEM)?)
@@ -60,7 +60,8 @@ impl Registers {
     #[inline]
     pub(crate) fn read(&self, offset: usize) -> u32 {
         let register = self.register(offset);
-        // SAFETY: `register` has found the register in the mapping, which lives by the type's invariant.
+        // SAFETY: `register` has found the register in the mapping, which lives by the type's
+        // invariant.
         register.map_or(0, |register| unsafe { register.read_volatile() })
     }
 

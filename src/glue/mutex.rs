@@ -15,8 +15,8 @@ use kernel::{
 use kvm_bindings as glue;
 use static_assertions::const_assert_eq;
 
-// A mutex of the kernel crate is `repr(C)` and begins with the mutex of C. Its own `from_raw` relies
-// on that, too.
+// A mutex of the kernel crate is `repr(C)` and begins with the mutex of C. Its own `from_raw`
+// relies on that, too.
 const_assert_eq!(size_of::<Mutex<()>>(), size_of::<bindings::mutex>());
 
 /// Takes a mutex. `EINTR` if this task is killed while it waits: a task that is killed should not
@@ -33,8 +33,8 @@ pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
 #[cold]
 fn wait_for<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
     let raw = ptr::from_ref(mutex).cast::<bindings::mutex>().cast_mut();
-    // SAFETY: `raw` is the initialised C mutex at the beginning of `mutex`. It is in an `Opaque`, so it
-    // may change behind a shared reference.
+    // SAFETY: `raw` is the initialised C mutex at the beginning of `mutex`. It is in an `Opaque`,
+    // so it may change behind a shared reference.
     if unsafe { glue::kvm_arm_mutex_lock_killable(raw) } != 0 {
         return Err(EINTR);
     }

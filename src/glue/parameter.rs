@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parameters of the module that user space can read or write while it is loaded. Those of the kernel
-//! crate are fixed and unseen after that, so `src/helpers/parameter.c` defines these.
+//! Parameters of the module that user space can read or write while it is loaded. Those of the
+//! kernel crate are fixed and unseen after that, so `src/helpers/parameter.c` defines these.
 
 use super::safe;
 

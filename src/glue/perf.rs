@@ -23,14 +23,14 @@ use super::{
     safe, //
 };
 
-/// The performance monitors of some CPUs, as the perf core knows them: machines with CPUs of different
-/// cores have several. An event that is for those of other CPUs never counts.
+/// The performance monitors of some CPUs, as the perf core knows them: machines with CPUs of
+/// different cores have several. An event that is for those of other CPUs never counts.
 #[derive(Clone, Copy)]
 pub(crate) struct Monitors(u32);
 
 impl Monitors {
-    /// Gives those of a CPU, if it is online and they count an event with this number, with an interrupt at an
-    /// overflow if that is asked for. May sleep.
+    /// Gives those of a CPU, if it is online and they count an event with this number, with an
+    /// interrupt at an overflow if that is asked for. May sleep.
     pub(crate) fn of_cpu(cpu: usize, number: u64, interrupts: bool) -> Result<Self> {
         let found = safe::kvm_arm_perf_monitors(cpu as ffi::c_int, number, interrupts);
         // Numbers of the perf core are small, and errors are negative.
@@ -45,8 +45,8 @@ impl Monitors {
 /// Only this value uses `event`, from its creation to its release on drop.
 pub(crate) struct PerfEvent {
     event: AnyThread<NonNull<bindings::perf_event>>,
-    /// The address of the task, which is only compared. The event keeps the task from being freed, so
-    /// no other task has this address.
+    /// The address of the task, which is only compared. The event keeps the task from being freed,
+    /// so no other task has this address.
     task: usize,
     /// The event's count when it was resumed.
     before: u64,

@@ -90,8 +90,8 @@ impl<T: PowerCallbacks> PowerNotifier<T> {
                     to_result(glue::cpu_pm_register_notifier(slot.cast()))
                 }))
             },
-            // SAFETY: The slot is like that of `cpu_pm`. That is registered, and does not come to be if
-            // this registration fails.
+            // SAFETY: The slot is like that of `cpu_pm`. That is registered, and does not come to
+            // be if this registration fails.
             reboot <- unsafe {
                 AnyThread::pin_init(Opaque::try_ffi_init(|slot: *mut glue::notifier_block| {
                     slot.write(Self::block(Self::on_reboot));

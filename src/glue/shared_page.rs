@@ -15,8 +15,8 @@ use super::{
 
 /// A page with a `T` at its begin, which user space can map and write to at any moment.
 ///
-/// So there is no reference to the `T`. [`read!`] and [`write!`] access one field of it at a time, by
-/// a single volatile access, and the module checks each value before it uses it.
+/// So there is no reference to the `T`. [`read!`] and [`write!`] access one field of it at a time,
+/// by a single volatile access, and the module checks each value before it uses it.
 ///
 /// # Invariants
 ///
@@ -31,7 +31,8 @@ impl<T> SharedPage<T> {
     pub(crate) fn new() -> Result<Self> {
         const { assert!(size_of::<T>() <= PAGE_SIZE) };
         let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-        // SAFETY: The flags give lowmem, which always has an address. Safe code has only the pointer.
+        // SAFETY: The flags give lowmem, which always has an address. Safe code has only the
+        // pointer.
         let start = unsafe { AnyThread::new(glue::kvm_arm_page_address(page.as_ptr()).cast()) };
         // INVARIANT: As asserted and allocated above.
         Ok(Self { page, start })
@@ -75,7 +76,8 @@ macro_rules! read {
         let start = $crate::glue::shared_page::SharedPage::as_ptr(&$page);
         // SAFETY: By the invariants of the page, the field is within mapped memory. Its type is
         // `Plain`, for which all bits are valid.
-        $crate::glue::shared_page::is_plain(unsafe { (&raw const (*start).$($field)+).read_volatile() })
+        let value = unsafe { (&raw const (*start).$($field)+).read_volatile() };
+        $crate::glue::shared_page::is_plain(value)
     }};
 }
 
@@ -101,13 +103,17 @@ pub(crate) const fn are_words(offset: usize) -> bool {
     offset % size_of::<u32>() == 0
 }
 
-/// Reads a field of eight bytes of a [`SharedPage`], by words: the least significant byte comes first.
+/// Reads a field of eight bytes of a [`SharedPage`], by words: the least significant byte comes
+/// first.
 macro_rules! read_words {
     ($page:expr, $($field:ident).+) => {{
         let start = $crate::glue::shared_page::SharedPage::as_ptr(&$page);
-        const { assert!($crate::glue::shared_page::are_words(core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+))) };
-        // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned, as
-        // asserted, and all bits are valid.
+        const {
+            let offset = core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+);
+            assert!($crate::glue::shared_page::are_words(offset));
+        };
+        // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned,
+        // as asserted, and all bits are valid.
         let [low, high] = unsafe {
             let [low, high] = $crate::glue::shared_page::words(&raw mut (*start).$($field).+);
             [low.read_volatile(), high.read_volatile()]
@@ -116,14 +122,18 @@ macro_rules! read_words {
     }};
 }
 
-/// Writes a field of eight bytes of a [`SharedPage`], by words: the least significant byte comes first.
+/// Writes a field of eight bytes of a [`SharedPage`], by words: the least significant byte comes
+/// first.
 macro_rules! write_words {
     ($page:expr, $($field:ident).+ = $value:expr) => {{
         let start = $crate::glue::shared_page::SharedPage::as_ptr(&$page);
-        const { assert!($crate::glue::shared_page::are_words(core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+))) };
+        const {
+            let offset = core::mem::offset_of!(kvm_bindings::kvm_run, $($field).+);
+            assert!($crate::glue::shared_page::are_words(offset));
+        };
         let value: u64 = $value;
-        // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned, as
-        // asserted.
+        // SAFETY: By the invariants of the page, the field is within mapped memory. It is aligned,
+        // as asserted.
         unsafe {
             let [low, high] = $crate::glue::shared_page::words(&raw mut (*start).$($field).+);
             low.write_volatile((value as u32).to_le());

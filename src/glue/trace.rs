@@ -7,8 +7,8 @@
 
 /// Declares tracepoints, each with the types of its arguments.
 ///
-/// Each has a module of its name with two functions for [`trace!`](crate::trace::trace). `is_on` is a
-/// static branch, which costs one `nop` while it is off. `hit` tells those who listen.
+/// Each has a module of its name with two functions for [`trace!`](crate::trace::trace). `is_on` is
+/// a static branch, which costs one `nop` while it is off. `hit` tells those who listen.
 macro_rules! tracepoints {
     ($($(#[$attribute:meta])* $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {$(
         $(#[$attribute])*

@@ -2,8 +2,8 @@
 
 //! A wait queue for a condition that is not under a lock.
 //!
-//! A condition of `kernel::sync::CondVar` changes under a lock. The condition for which a vCPU waits
-//! changes without one, in hard interrupt context, too.
+//! A condition of `kernel::sync::CondVar` changes under a lock. The condition for which a vCPU
+//! waits changes without one, in hard interrupt context, too.
 
 use kernel::{
     bindings,
@@ -44,8 +44,8 @@ impl WaitQueue {
         unsafe { glue::kvm_arm_wake_up(self.inner.get()) };
     }
 
-    /// Sleeps until `ready` returns true or a signal is pending. The error is then the form of `EINTR`
-    /// that only the kernel knows.
+    /// Sleeps until `ready` returns true or a signal is pending. The error is then the form of
+    /// `EINTR` that only the kernel knows.
     pub(crate) fn wait_interruptible<F: Fn() -> bool>(&self, ready: F) -> Result {
         extern "C" fn call<F: Fn() -> bool>(arg: *mut ffi::c_void) -> bool {
             // SAFETY: `arg` points to the `ready` of `wait_interruptible`, which has not returned.

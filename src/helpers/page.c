@@ -2,10 +2,10 @@
 /*
  * The kernel's own pages: for src/glue/page.rs.
  */
+#include <linux/cacheflush.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
-#include <asm/cacheflush.h>
 #include <asm/memory.h>
 #include "helpers.h"
 

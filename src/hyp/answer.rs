@@ -2,10 +2,10 @@
 
 //! Traps that are answered in HYP mode, without a world switch.
 //!
-//! [`kvm_arm_hyp_call`] and [`kvm_arm_hyp_register`] run in HYP mode with the guest's world loaded. The
-//! module's code and data are mapped there, and nothing of the kernel is: they may reach nothing else.
-//! They must not panic or take a lock, and all their state is in the context. `tools/check-hyp-calls`
-//! follows their calls in the built module and refuses any that leave it.
+//! [`kvm_arm_hyp_call`] and [`kvm_arm_hyp_register`] run in HYP mode with the guest's world loaded.
+//! The module's code and data are mapped there, and nothing of the kernel is: they may reach
+//! nothing else. They must not panic or take a lock, and all their state is in the context.
+//! `tools/check-hyp-calls` follows their calls in the built module and refuses any that leave it.
 //!
 //! They decline a trap that has side effects, or needs anything that is not at hand: they change
 //! nothing then, and the host answers.
@@ -116,13 +116,13 @@ enum Answer {
     Declined,
 }
 
-/// Answers a hypercall, if that is simple. Returns `ANSWER_DECLINED` if the host has to answer it, else
-/// `ANSWER_DONE`.
+/// Answers a hypercall, if that is simple. Returns `ANSWER_DECLINED` if the host has to answer it,
+/// else `ANSWER_DONE`.
 ///
 /// # Safety
 ///
-/// The CPU is in HYP mode. `context` is that of the vCPU whose world is loaded. R0 to R12 are saved in
-/// it, and nobody else uses it.
+/// The CPU is in HYP mode. `context` is that of the vCPU whose world is loaded. R0 to R12 are saved
+/// in it, and nobody else uses it.
 #[no_mangle]
 // Where the kernel puts no probes.
 #[link_section = ".kprobes.text"]

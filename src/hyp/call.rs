@@ -68,8 +68,8 @@ impl HypCpuRef<'_> {
     ///
     /// `context` must be mapped in HYP mode and belong to the caller alone until the call
     /// returns; its `control` must name a live stage-2 table. No other vCPU of its VM may have run
-    /// on this CPU since `flush_tlb_local`. [`Entry::WithDebug`] is for CPUs whose debug registers can
-    /// be used.
+    /// on this CPU since `flush_tlb_local`. [`Entry::WithDebug`] is for CPUs whose debug registers
+    /// can be used.
     #[inline]
     pub(crate) unsafe fn run(&self, entry: Entry, context: *mut VcpuContext) -> Exit {
         #[cfg(CONFIG_KVM_ARM_PRETEND)]
@@ -91,8 +91,8 @@ impl HypCpuRef<'_> {
 
     /// Whether software can use the debug registers of this CPU.
     pub(super) fn can_debug(&self) -> bool {
-        // SAFETY: HYP mode is ours by the type's invariant. The function leaves the registers as they
-        // are. It may fault, and the result is not zero then.
+        // SAFETY: HYP mode is ours by the type's invariant. The function leaves the registers as
+        // they are. It may fault, and the result is not zero then.
         unsafe { __hyp_call(layout::HVC_PROBE_DEBUG, 0, 0, 0) == 0 }
     }
 
@@ -108,7 +108,8 @@ impl HypCpuRef<'_> {
         self.maintain(Maintenance::Vmid, vttbr);
     }
 
-    /// Invalidates all entries for the VMID in `vttbr` in this CPU's TLBs, and its instruction cache.
+    /// Invalidates all entries for the VMID in `vttbr` in this CPU's TLBs, and its instruction
+    /// cache.
     #[cold]
     pub(crate) fn flush_tlb_local(&self, vttbr: u64) {
         self.maintain(Maintenance::Local, vttbr);

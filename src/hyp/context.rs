@@ -144,7 +144,8 @@ pub(crate) struct VcpuContext {
     pub(crate) fault: Fault,
     /// TEECR and TEEHBR: the ThumbEE registers of CP14.
     pub(crate) thumbee: [u32; 2],
-    /// DBGDSCR of the guest while it runs with debug registers in the hardware. An exit leaves MOE here.
+    /// DBGDSCR of the guest while it runs with debug registers in the hardware. An exit leaves MOE
+    /// here.
     pub(crate) dscr: u32,
     pub(crate) vfp: Vfp,
     pub(crate) answers: Answers,
@@ -153,12 +154,12 @@ pub(crate) struct VcpuContext {
     /// How often the interrupt of `relay` was given to the guest. The highvisor takes this count at
     /// each exit.
     pub(crate) relayed: u32,
-    /// The virtual CPU interface. While the guest runs, its registers are in the hardware, and here is
-    /// what they were loaded with.
+    /// The virtual CPU interface. While the guest runs, its registers are in the hardware, and here
+    /// is what they were loaded with.
     pub(crate) interface: CpuInterface,
     pub(crate) gic: GicAccess,
-    /// The vCPUs that HYP mode has given an interrupt and that have left the guest before its kick. The
-    /// highvisor wakes them.
+    /// The vCPUs that HYP mode has given an interrupt and that have left the guest before its kick.
+    /// The highvisor wakes them.
     pub(crate) missed: u32,
     /// CNTV_CTL of the guest. The timer is on only while the guest runs, as the counter has the
     /// guest's offset only then. An exit switches it off and leaves its value here, with ISTATUS.
@@ -271,7 +272,8 @@ assert_class!(HSR_EC_CP15, Cp15);
 assert_class!(HSR_EC_CP_0_13, Coprocessor);
 assert_class!(HSR_EC_IABT, PrefetchAbort);
 assert_class!(HSR_EC_DABT, DataAbort);
-// It takes these classes for aborts, and no others that there are but the breakpoint beside the watchpoint.
+// It takes these classes for aborts, and no others that there are but the breakpoint beside the
+// watchpoint.
 const_assert_eq!(
     layout::HSR_EC_DABT & layout::HSR_EC_ABORTS,
     layout::HSR_EC_IABT

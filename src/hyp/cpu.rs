@@ -70,7 +70,8 @@ impl fmt::Display for Numbered<'_> {
     }
 }
 
-/// The owners of the registers that are not always switched. All bytes are zero if the host owns them.
+/// The owners of the registers that are not always switched. All bytes are zero if the host owns
+/// them.
 #[repr(C)]
 struct Lazy {
     /// Who has the VFP: a `VFP_` value.
@@ -80,13 +81,13 @@ struct Lazy {
     unused: [u8; 2],
 }
 
-/// The state that the lowvisor keeps for one host CPU. HTPIDR points to it, and the stack is its upper
-/// end.
+/// The state that the lowvisor keeps for one host CPU. HTPIDR points to it, and the stack is its
+/// upper end.
 ///
 /// # Invariants
 ///
-/// The layout is that of `include/world_switch.h`, checked below. While HYP mode is ours on the CPU,
-/// only the assembly writes to it.
+/// The layout is that of `include/world_switch.h`, checked below. While HYP mode is ours on the
+/// CPU, only the assembly writes to it.
 #[repr(C)]
 pub(crate) struct HypCpu {
     /// The vCPU whose world is loaded, or null.
@@ -125,8 +126,8 @@ impl HypCpu {
         self.stack.iter().rev().copied()
     }
 
-    /// The host's core registers, as the last call of HYP mode has saved them. Those that a function may
-    /// change are not among them.
+    /// The host's core registers, as the last call of HYP mode has saved them. Those that a
+    /// function may change are not among them.
     pub(super) fn host(&self) -> impl fmt::Display + '_ {
         /// In the order of `HOST_SAVED`.
         const NAMES: [&str; 14] = [

@@ -3,8 +3,8 @@
 //! The debug registers of this CPU (CP14), and their loan to a guest.
 //!
 //! Breakpoints match by virtual address, so those of a guest would match in the host's kernel, too,
-//! and the host's in a guest. DBGDSCR.MDBGen is clear from before the registers change until they are
-//! the host's again. Only the world switch sets MDBGen in between, for the time in the guest.
+//! and the host's in a guest. DBGDSCR.MDBGen is clear from before the registers change until they
+//! are the host's again. Only the world switch sets MDBGen in between, for the time in the guest.
 
 use core::arch::asm;
 
@@ -44,8 +44,8 @@ macro_rules! mcr {
     ($value:expr, $crm:literal, $opc2:literal) => {{
         let value: u32 = $value;
         // SAFETY: Writes a debug register of this CPU, which the caller knows to be accessible.
-        // MDBGen is clear, or is set to the host's own value while the points are the host's, so that
-        // no debug exception comes that the host does not expect.
+        // MDBGen is clear, or is set to the host's own value while the points are the host's, so
+        // that no debug exception comes that the host does not expect.
         unsafe {
             asm!(
                 concat!("mcr p14, 0, {}, c0, c", $crm, ", ", $opc2),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The distributor of a VM in memory that both halves reach, and the guest's accesses to it that are
-//! answered in HYP mode.
+//! The distributor of a VM in memory that both halves reach, and the guest's accesses to it that
+//! are answered in HYP mode.
 //!
 //! The state machine is `machine::vgic`; its `in_place` says which accesses these are. The list
 //! registers stay in the hardware, and nothing of the vCPU's world is switched. A declined access
@@ -130,8 +130,8 @@ impl SharedDistributor {
         let spis = align_up::<Irq>(cpus + config.nr_cpus * size_of::<Cpu>());
         let pages = HypPages::zeroed(lowvisor, spis + config.nr_spis() * size_of::<Irq>())?;
         let base = pages.as_ptr();
-        // SAFETY: The pages are aligned, and have room for all three. Zeroes are valid elements of both
-        // slices, as these have integers and `bool`s only. Nobody else has the pages.
+        // SAFETY: The pages are aligned, and have room for all three. Zeroes are valid elements of
+        // both slices, as these have integers and `bool`s only. Nobody else has the pages.
         // INVARIANT: The slices do not overlap, and live as long as the pages, in which the only
         // user of the parts lies, too.
         unsafe {
@@ -173,8 +173,8 @@ impl SharedDistributor {
     /// How vCPUs reach the distributor in HYP mode, at the guest's page `page`, and GICC_DIR at
     /// `dir_page`.
     ///
-    /// `kick_sgi` is the physical SGI that makes another CPU look up, and `gicd` the distributor that
-    /// sends it.
+    /// `kick_sgi` is the physical SGI that makes another CPU look up, and `gicd` the distributor
+    /// that sends it.
     pub(crate) fn access(
         &self,
         (page, dir_page): (u32, u32),
@@ -201,8 +201,8 @@ impl SharedDistributor {
         }
     }
 
-    /// Lets the other vCPUs ring the doorbell of vCPU number `vcpu` in HYP mode. The doorbell lives as
-    /// long as the VM.
+    /// Lets the other vCPUs ring the doorbell of vCPU number `vcpu` in HYP mode. The doorbell lives
+    /// as long as the VM.
     pub(crate) fn install(&self, vcpu: usize, doorbell: &Doorbell) {
         if let Some(bell) = self.shared().bells.get(vcpu) {
             bell.store(doorbell.address(), Ordering::Release);
@@ -226,8 +226,8 @@ impl Shared {
     #[inline(always)]
     fn bell(&self, vcpu: usize) -> Option<&Bell> {
         let bell = self.bells.get(vcpu)?.load(Ordering::Relaxed);
-        // SAFETY: Zero or valid, by the field's invariant, and a vCPU runs that has got us. A bell is
-        // never taken back, and was valid before its address was stored.
+        // SAFETY: Zero or valid, by the field's invariant, and a vCPU runs that has got us. A bell
+        // is never taken back, and was valid before its address was stored.
         unsafe { (bell as *const Bell).as_ref() }
     }
 }
@@ -244,8 +244,8 @@ pub(crate) const GICH_LR: usize = 0x100;
 /// # Invariants
 ///
 /// `shared` is zero, or the address of a [`Shared`] that is mapped in HYP mode whenever
-/// the vCPU runs. In the second case `gich` is the address of GICH, with [`MAX_LRS`] list registers, and
-/// `gicd` that of the physical distributor, which are mapped there, too.
+/// the vCPU runs. In the second case `gich` is the address of GICH, with [`MAX_LRS`] list
+/// registers, and `gicd` that of the physical distributor, which are mapped there, too.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct GicAccess {
@@ -285,8 +285,8 @@ impl GicAccess {
 }
 
 impl VcpuContext {
-    /// Frees the distributor if the vCPU had it when HYP mode met a fault. Others may wait for it with
-    /// a spinlock held, so no spinlock is taken here.
+    /// Frees the distributor if the vCPU had it when HYP mode met a fault. Others may wait for it
+    /// with a spinlock held, so no spinlock is taken here.
     #[cold]
     pub(crate) fn free_distributor(&self) {
         // SAFETY: The vCPU has just run: there was a fault.
@@ -362,8 +362,8 @@ impl Here<'_> {
         Device((self.access.gicd as usize).wrapping_add(offset) as *mut u32)
     }
 
-    /// Makes the vCPUs in `kick` look at their interrupts. Gives those of them that have left the guest
-    /// meanwhile, which the host has to wake.
+    /// Makes the vCPUs in `kick` look at their interrupts. Gives those of them that have left the
+    /// guest meanwhile, which the host has to wake.
     #[inline(always)]
     fn kick(&self, mut kick: u32) -> u32 {
         let (mut missed, mut interfaces) = (0, 0);
@@ -419,8 +419,9 @@ impl InPlace for Here<'_> {
     }
 }
 
-/// Carries out the access of `context.fault` to the distributor or to GICC_DIR, if that can be done in place. Returns
-/// `ANSWER_DONE`, `ANSWER_LEAVE` if the host has to wake other vCPUs, or `ANSWER_DECLINED`.
+/// Carries out the access of `context.fault` to the distributor or to GICC_DIR, if that can be done
+/// in place. Returns `ANSWER_DONE`, `ANSWER_LEAVE` if the host has to wake other vCPUs, or
+/// `ANSWER_DECLINED`.
 ///
 /// # Safety
 ///
@@ -469,8 +470,9 @@ fn carry_out(context: &mut VcpuContext, mut here: Here<'_>) -> Option<u32> {
         return None;
     }
     let is_dir = context.fault.ipa_page != here.access.page;
-    // HDFAR may be that of the second page of an unaligned access. One that ends at GICC_DIR begins in
-    // another page of devices, or in memory of another type: both are UNPREDICTABLE (A3.2.1, A3.5.7).
+    // HDFAR may be that of the second page of an unaligned access. One that ends at GICC_DIR begins
+    // in another page of devices, or in memory of another type: both are UNPREDICTABLE (A3.2.1,
+    // A3.5.7).
     let may_begin_before = offset == 0 && size > 1 && !is_dir;
     if may_begin_before && !trap::seems_to_begin_here(address, &context.core.r) {
         return None;

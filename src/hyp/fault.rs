@@ -101,8 +101,8 @@ impl fmt::Display for SystemRegisters<'_> {
 }
 
 impl Lowvisor {
-    /// Reports the last fault inside HYP mode on this CPU, which has just returned: the registers of
-    /// both worlds, and the ways to the fault in both halves. `what` begins the first line.
+    /// Reports the last fault inside HYP mode on this CPU, which has just returned: the registers
+    /// of both worlds, and the ways to the fault in both halves. `what` begins the first line.
     // Not cold: the kernel does not know the unwind tables of `.text.unlikely` in a module of Rust.
     #[inline(never)]
     pub(crate) fn report_fault(

@@ -2,9 +2,9 @@
 
 //! Cleaning RAM to the point of coherency, in HYP mode.
 //!
-//! Most RAM of a large host has no kernel address, and giving each page one costs more than cleaning
-//! it. So each CPU has two windows in HYP mode's addresses, one for a page and one for a block of
-//! 2 MiB: a guest is given RAM in these two sizes.
+//! Most RAM of a large host has no kernel address, and giving each page one costs more than
+//! cleaning it. So each CPU has two windows in HYP mode's addresses, one for a page and one for a
+//! block of 2 MiB: a guest is given RAM in these two sizes.
 
 use core::{
     ops::Range,
@@ -43,14 +43,14 @@ impl Lowvisor {
     /// CPUs.
     ///
     /// The window's mapping has the kernel's attributes for RAM. One of them is Inner Shareable, so
-    /// the maintenance reaches the caches of all CPUs (B2.2, multiprocessor effects of maintenance);
-    /// and the window is no mismatched alias (A3.5.7). A single page is mapped as a page, because
-    /// its neighbours may be no RAM, or have other attributes.
+    /// the maintenance reaches the caches of all CPUs (B2.2, multiprocessor effects of
+    /// maintenance); and the window is no mismatched alias (A3.5.7). A single page is mapped as a
+    /// page, because its neighbours may be no RAM, or have other attributes.
     ///
     /// # Safety
     ///
-    /// `size` must be that of a page or a block, and `pa` a multiple of it. The RAM there must be the
-    /// host's, and stay in use during the call.
+    /// `size` must be that of a page or a block, and `pa` a multiple of it. The RAM there must be
+    /// the host's, and stay in use during the call.
     pub(crate) unsafe fn flush_ram_to_poc(&self, pa: Pa, size: u64) {
         // Maintenance needs no permission to write.
         let (memory, access) = (HypMemory::Normal, HypAccess::ReadOnly);
@@ -72,9 +72,9 @@ impl Lowvisor {
         }
     }
 
-    /// Cleans some pages of the page or block that `desc` maps, by this CPU's window. Returns false if
-    /// that was not possible: HYP mode is not ours during a reboot, and a fault leaves a window in an
-    /// unknown state, so that no window is used any more.
+    /// Cleans some pages of the page or block that `desc` maps, by this CPU's window. Returns false
+    /// if that was not possible: HYP mode is not ours during a reboot, and a fault leaves a window
+    /// in an unknown state, so that no window is used any more.
     ///
     /// # Safety
     ///

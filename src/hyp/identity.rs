@@ -2,8 +2,8 @@
 
 //! The registers that identify a core, as a CPU of that core has them.
 //!
-//! A thread that asks for them need not run on such a CPU (big.LITTLE). So each CPU that is the first
-//! of its core leaves a copy, and each vCPU gets one when it is initialised.
+//! A thread that asks for them need not run on such a CPU (big.LITTLE). So each CPU that is the
+//! first of its core leaves a copy, and each vCPU gets one when it is initialised.
 
 use machine::{
     core::Core,

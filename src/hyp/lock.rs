@@ -2,9 +2,9 @@
 
 //! A lock for state that both halves change.
 //!
-//! A lock of the kernel cannot do this: its code, and its debugging, are not mapped in HYP mode. HYP
-//! mode never waits here for long: it gives up, and the host does the work. The host waits for HYP
-//! mode, which holds the lock for some hundred instructions and cannot be interrupted.
+//! A lock of the kernel cannot do this: its code, and its debugging, are not mapped in HYP mode.
+//! HYP mode never waits here for long: it gives up, and the host does the work. The host waits for
+//! HYP mode, which holds the lock for some hundred instructions and cannot be interrupted.
 
 use core::{
     cell::UnsafeCell,
@@ -30,8 +30,8 @@ const TRIES: u32 = 64;
 ///
 /// # Invariants
 ///
-/// `value` is reached by the guard alone. There is one guard at most while `holder` is not [`FREE`],
-/// and none while it is.
+/// `value` is reached by the guard alone. There is one guard at most while `holder` is not
+/// [`FREE`], and none while it is.
 pub(crate) struct HypLock<T> {
     holder: AtomicU32,
     /// The host waits. HYP mode stays away, or guests could make the host wait for ever.

@@ -44,8 +44,8 @@ pub(crate) const BLOCK_SIZE: u64 = 2 << 20;
 const ENTRIES: usize = 512;
 const ROOT_ENTRIES: usize = 4;
 
-/// A place in HYP mode's addresses for one page or block of RAM at a time. HYP mode itself maps it and
-/// takes it away again (`flush_ram` in `asm/interrupts.S`).
+/// A place in HYP mode's addresses for one page or block of RAM at a time. HYP mode itself maps it
+/// and takes it away again (`flush_ram` in `asm/interrupts.S`).
 ///
 /// # Invariants
 ///
@@ -65,8 +65,8 @@ assert_layout!(Window at 0, ends at 8;
 
 /// The windows of all CPUs.
 ///
-/// They lie in blocks of addresses that a [`HypPageTable`] uses for nothing else. The windows for pages
-/// are in the first block; each of the others is a window for blocks.
+/// They lie in blocks of addresses that a [`HypPageTable`] uses for nothing else. The windows for
+/// pages are in the first block; each of the others is a window for blocks.
 pub(crate) struct Windows {
     va: u32,
     second: *mut u64,
@@ -132,8 +132,8 @@ impl HypPageTable {
     }
 
     fn write(table: *mut u64, index: usize, desc: HypDesc) {
-        // SAFETY: `table` is a page of ours, and `index` is below 512. The table is borrowed mutably,
-        // or not in use yet.
+        // SAFETY: `table` is a page of ours, and `index` is below 512. The table is borrowed
+        // mutably, or not in use yet.
         unsafe { table_entry::write(table.add(index % ENTRIES), desc.0) };
     }
 

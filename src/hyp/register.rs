@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registers and operations of this CPU's CP15 that SVC code may use, by their names in the Arm ARM.
+//! Registers and operations of this CPU's CP15 that SVC code may use, by their names in the Arm
+//! ARM.
 
 use core::arch::asm;
 
@@ -96,8 +97,8 @@ pub(crate) fn cntpct() -> u64 {
     early_cntpct()
 }
 
-/// Sets the Performance Monitors User Enable Register. The caller sets it back before interrupts are
-/// on again.
+/// Sets the Performance Monitors User Enable Register. The caller sets it back before interrupts
+/// are on again.
 #[inline]
 pub(crate) fn set_pmuserenr(_irqs: &IrqsOff, value: u32) {
     // SAFETY: The register only says what user mode may do. No user code of the host runs while
@@ -109,14 +110,16 @@ pub(crate) fn set_pmuserenr(_irqs: &IrqsOff, value: u32) {
 /// timer.
 #[inline]
 pub(crate) fn set_cntv_ctl(_irqs: &IrqsOff, value: u32) {
-    // SAFETY: The timer does nothing but raise its own interrupt, which is requested by this module.
+    // SAFETY: The timer does nothing but raise its own interrupt, which is requested by this
+    // module.
     unsafe { asm!("mcr p15, 0, {}, c14, c3, 1", in(reg) value, options(nostack, preserves_flags)) };
 }
 
 /// Sets the virtual timer's compare value.
 #[inline]
 pub(crate) fn set_cntv_cval(_irqs: &IrqsOff, value: u64) {
-    // SAFETY: The timer does nothing but raise its own interrupt, which is requested by this module.
+    // SAFETY: The timer does nothing but raise its own interrupt, which is requested by this
+    // module.
     unsafe {
         asm!(
             "mcrr p15, 3, {}, {}, c14",
@@ -127,8 +130,8 @@ pub(crate) fn set_cntv_cval(_irqs: &IrqsOff, value: u64) {
     };
 }
 
-/// An operation of CP15 on barriers, caches, TLBs and predictors, by its encoding: rustc's target is ARMv6,
-/// whose assembler lacks the newer names.
+/// An operation of CP15 on barriers, caches, TLBs and predictors, by its encoding: rustc's target
+/// is ARMv6, whose assembler lacks the newer names.
 macro_rules! operation {
     ($(#[$doc:meta])* $name:ident, $crn:literal, $crm:literal, $opc2:literal) => {
         $(#[$doc])*

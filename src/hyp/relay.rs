@@ -3,9 +3,9 @@
 //! The interrupt of a guest's virtual timer on its way to the guest without an exit.
 //!
 //! When the timer fires while the guest runs, its physical interrupt is taken to HYP mode. The
-//! highvisor has laid down beforehand which list register the guest gets for it. So `guest_timer` in
-//! `asm/interrupts.S` makes the physical interrupt active, fills the list register, and goes back
-//! into the guest, some 30 instructions later. At the next exit the highvisor sees in
+//! highvisor has laid down beforehand which list register the guest gets for it. So `guest_timer`
+//! in `asm/interrupts.S` makes the physical interrupt active, fills the list register, and goes
+//! back into the guest, some 30 instructions later. At the next exit the highvisor sees in
 //! `VcpuContext::relayed` that this happened, and tells the vGIC.
 
 use armv7::regs::TimerCtl;
@@ -26,7 +26,8 @@ pub(crate) struct Relay {
     lr: u32,
     /// The address of the list register.
     lr_address: u32,
-    /// The address at which the physical interrupt is made active: GICD_ISACTIVER0 (IHI 0048B 4.3.9).
+    /// The address at which the physical interrupt is made active: GICD_ISACTIVER0 (IHI 0048B
+    /// 4.3.9).
     set_active_address: u32,
     /// The interrupt's bit there.
     set_active_bit: u32,
@@ -51,8 +52,8 @@ const_assert_eq!(
 const GICD_ISACTIVER0: usize = 0x300;
 
 impl Relay {
-    /// Puts `value` into the list register at `offset` in `gich`, or takes the interrupt to the host if
-    /// `value` is zero. The physical interrupt is `intid`, a PPI.
+    /// Puts `value` into the list register at `offset` in `gich`, or takes the interrupt to the
+    /// host if `value` is zero. The physical interrupt is `intid`, a PPI.
     #[inline]
     pub(crate) fn new(
         value: ListRegister,

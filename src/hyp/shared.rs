@@ -28,8 +28,8 @@ use crate::glue::{
     }, //
 };
 
-/// Values that different parts of the code use do not share a line of the cache: each begins at a multiple
-/// of this.
+/// Values that different parts of the code use do not share a line of the cache: each begins at a
+/// multiple of this.
 pub(super) const LINE: usize = 64;
 
 /// Pages that are mapped in HYP mode while the value lives. They hold nothing else, so nothing else
@@ -137,7 +137,8 @@ impl<T: FromZeroes + Sync> HypShared<T> {
         // INVARIANT: Zeroes are a valid `T`. Pages have an address.
         let value = NonNull::new(value).unwrap_or(NonNull::dangling());
         Self {
-            // SAFETY: A `T` is `Sync`, so threads can share it, and safe code gets no more than that.
+            // SAFETY: A `T` is `Sync`, so threads can share it, and safe code gets no more than
+            // that.
             value: unsafe { AnyThread::new(value) },
             _pages: pages.clone(),
         }

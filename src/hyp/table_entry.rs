@@ -3,8 +3,8 @@
 //! Entries of translation tables, for stage 2 and for HYP mode.
 //!
 //! Table walks read an entry at any time, and must not see half of one. A core with the Large
-//! Physical Address Extension reads and writes an aligned doubleword at once by LDRD and STRD, and by
-//! no two smaller accesses (A3.5.3). A compiler may choose those, so the instructions are here.
+//! Physical Address Extension reads and writes an aligned doubleword at once by LDRD and STRD, and
+//! by no two smaller accesses (A3.5.3). A compiler may choose those, so the instructions are here.
 
 use core::arch::asm;
 

@@ -8,14 +8,12 @@
 //! `__hyp_init` lies there, cleaned to the point of coherency, in a page that the
 //! HYP table maps at its physical address.
 
-use core::{
-    sync::atomic::{
-        AtomicBool,
-        AtomicU32,
-        AtomicU8,
-        AtomicUsize,
-        Ordering, //
-    },
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    AtomicU8,
+    AtomicUsize,
+    Ordering, //
 };
 
 use armv7::{
@@ -134,8 +132,8 @@ enum HypOwner {
 
 impl HypOwner {
     fn find(_irqs: &IrqsOff) -> Self {
-        // SAFETY: Interrupts are off. `__hyp_probe` survives an undefined `hvc`, and every documented
-        // owner of HYP mode refuses a function that it does not know.
+        // SAFETY: Interrupts are off. `__hyp_probe` survives an undefined `hvc`, and every
+        // documented owner of HYP mode refuses a function that it does not know.
         match unsafe { __hyp_probe(layout::HVC_IDENTIFY) } {
             u32::MAX => Self::None,
             layout::HVC_STUB_ERROR => Self::Stub,
@@ -154,7 +152,8 @@ pub(crate) struct Lowvisor {
     identity: LowmemPages,
     cpus: [Option<LowmemPages>; MAX_CPUS],
     pub(super) tlb_repairs: TlbRepairs,
-    /// The number of the core of each CPU on which HYP mode is ours, and [`NOT_OURS`] for the others.
+    /// The number of the core of each CPU on which HYP mode is ours, and [`NOT_OURS`] for the
+    /// others.
     owned: [AtomicU8; MAX_CPUS],
     /// The cores of which a CPU was ours.
     identities: [SetOnce<Identity>; Core::ALL.len()],
@@ -162,8 +161,8 @@ pub(crate) struct Lowvisor {
     can_debug: [AtomicBool; MAX_CPUS],
     /// The CPUs on which it is to be ours again after a loss of power.
     wanted: [AtomicBool; MAX_CPUS],
-    /// A CPU did not get HYP mode back. TLB maintenance from there cannot reach other CPUs' TLBs, so
-    /// no guest is entered any more.
+    /// A CPU did not get HYP mode back. TLB maintenance from there cannot reach other CPUs' TLBs,
+    /// so no guest is entered any more.
     is_lost: AtomicBool,
     /// The CPUs' windows for cleaning RAM cannot be used.
     pub(super) no_windows: AtomicBool,
@@ -334,8 +333,8 @@ impl Lowvisor {
     #[inline]
     pub(crate) fn this_cpu<'a>(&self, irqs: &'a IrqsOff) -> Option<HypCpuRef<'a>> {
         let owned = self.owned.get(irqs.cpu())?;
-        // INVARIANT: HYP mode is ours here. The CPU itself gives it back, with interrupts off, so not
-        // while `irqs` lives.
+        // INVARIANT: HYP mode is ours here. The CPU itself gives it back, with interrupts off, so
+        // not while `irqs` lives.
         (owned.load(Ordering::Relaxed) != NOT_OURS).then_some(HypCpuRef { _irqs: irqs })
     }
 
@@ -368,8 +367,8 @@ impl Lowvisor {
     /// The state of this CPU in HYP mode.
     pub(super) fn hyp_cpu<'a>(&'a self, irqs: &'a IrqsOff) -> Option<&'a HypCpu> {
         let page = self.cpus.get(irqs.cpu())?.as_ref()?;
-        // SAFETY: The page is a `HypCpu`. HYP mode of this CPU alone writes to it, and nobody on this CPU
-        // calls HYP mode as long as this is borrowed.
+        // SAFETY: The page is a `HypCpu`. HYP mode of this CPU alone writes to it, and nobody on
+        // this CPU calls HYP mode as long as this is borrowed.
         Some(unsafe { &*page.as_ptr().cast::<HypCpu>() })
     }
 
@@ -465,9 +464,9 @@ impl Lowvisor {
             stub_hvbar: 0,
             stub_hsctlr: 0,
         };
-        // SAFETY: The page is this CPU's, and HYP mode does not use it yet. `HypOwner::find` has just
-        // found the stub. The identity page, the tables and the vectors are in place, and stay until
-        // HYP mode is given back.
+        // SAFETY: The page is this CPU's, and HYP mode does not use it yet. `HypOwner::find` has
+        // just found the stub. The identity page, the tables and the vectors are in place, and stay
+        // until HYP mode is given back.
         unsafe {
             let (vfp, d32) = (layout::kvm_arm_has_vfp(), layout::kvm_arm_has_vfp_d32());
             (*host).reset_pa = (self.identity.pa().0 as usize + reset) as u32;

@@ -28,8 +28,8 @@ use crate::glue::cpu::{
 ///
 /// # Invariants
 ///
-/// Only the CPU itself writes its element, with interrupts off. While it runs one of the VM's vCPUs,
-/// the element is that vCPU. Ids of vCPUs are below `FINISHED - 1`.
+/// Only the CPU itself writes its element, with interrupts off. While it runs one of the VM's
+/// vCPUs, the element is that vCPU. Ids of vCPUs are below `FINISHED - 1`.
 pub(crate) struct LastRan([AtomicU8; MAX_CPUS]);
 
 /// No vCPU ran. This includes [`FINISHED`].
@@ -78,12 +78,12 @@ impl LastRan {
     }
 }
 
-/// The work that errata of the host's CPUs ask for after TLB maintenance: the most that one of them asks
-/// for. The CPU that does the maintenance does that work, too, and it may be of another core.
+/// The work that errata of the host's CPUs ask for after TLB maintenance: the most that one of them
+/// asks for. The CPU that does the maintenance does that work, too, and it may be of another core.
 ///
 /// A CPU's own wish is there before the CPU runs a guest: a DSB is between, in
-/// [`LastRan::comes_after_another`]. So who invalidates a translation that such a guest uses, and then
-/// looks here, finds the wish.
+/// [`LastRan::comes_after_another`]. So who invalidates a translation that such a guest uses, and
+/// then looks here, finds the wish.
 pub(super) struct TlbRepairs {
     repeat: AtomicBool,
     interrupt: AtomicBool,
@@ -153,8 +153,8 @@ impl Lowvisor {
         };
         if !IrqsOff::with(|irqs| on_this_cpu(&irqs)) {
             // HYP mode is not ours on this CPU: it is going offline, or the machine down, or the
-            // firmware did not give it back. Other CPUs have it still; or the guests there have just
-            // exited to answer this, and are not entered again.
+            // firmware did not give it back. Other CPUs have it still; or the guests there have
+            // just exited to answer this, and are not entered again.
             on_each_cpu(|irqs| {
                 on_this_cpu(irqs);
             });

@@ -76,8 +76,9 @@ pub(crate) mod ioctl {
 ///
 /// # Safety
 ///
-/// All bytes are valid: the type consists of integers and of pointers of user space, which the kernel
-/// takes for numbers. No byte is padding without a name: such a byte could leak other memory.
+/// All bytes are valid: the type consists of integers and of pointers of user space, which the
+/// kernel takes for numbers. No byte is padding without a name: such a byte could leak other
+/// memory.
 pub(crate) unsafe trait UserStruct: Copy {}
 
 macro_rules! user_structs {

@@ -118,7 +118,8 @@ impl Entries {
 
     /// The eventfd that a store signals. At most one can be it.
     fn event_for(&self, address: u64, len: usize, value: u64) -> Option<&IoEventFd> {
-        // Few addresses have two eventfds, so the search is by the address alone. Memory comes first.
+        // Few addresses have two eventfds, so the search is by the address alone. Memory comes
+        // first.
         let place = self
             .events
             .partition_point(|event| event.stores.address < address);

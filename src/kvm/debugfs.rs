@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files of KVM in debugfs: `kvm/PID-FD/` for each VM of which a vCPU has run. (Monitors make VMs
-//! just to see what they can have. Files would cost more than such a VM.)
+//! The files of KVM in debugfs: `kvm/PID-FD/` for each VM of which a vCPU has run. (Monitors make
+//! VMs just to see what they can have. Files would cost more than such a VM.)
 //!
-//! As in the KVM of other architectures, there is a file for each statistic that is one number: in the
-//! directory of a VM the VM's own, or the sum over its vCPUs, and in `kvm` the sum over all VMs. Beside
-//! those of a VM there are `vgic-state`, as on arm64, and two of our own: `stats` has all numbers of the
-//! VM, and `vcpus` a column for each vCPU.
+//! As in the KVM of other architectures, there is a file for each statistic that is one number: in
+//! the directory of a VM the VM's own, or the sum over its vCPUs, and in `kvm` the sum over all
+//! VMs. Beside those of a VM there are `vgic-state`, as on arm64, and two of our own: `stats` has
+//! all numbers of the VM, and `vcpus` a column for each vCPU.
 //!
 //! The directory is part of the VM. It is removed before the objects that its files show, and
 //! its removal waits for readers.
@@ -227,8 +227,8 @@ impl Name {
         self.descriptor.store(descriptor, Ordering::Relaxed);
     }
 
-    /// As text. A descriptor can be passed on, closed, and given again to the thread's next VM. If another
-    /// VM has the name, a number tells this one from it.
+    /// As text. A descriptor can be passed on, closed, and given again to the thread's next VM. If
+    /// another VM has the name, a number tells this one from it.
     pub(crate) fn text(&self, is_taken: bool) -> Result<CString> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let descriptor = self.descriptor.load(Ordering::Relaxed);

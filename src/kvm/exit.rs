@@ -62,8 +62,8 @@ use crate::{
 /// Deals with the trap for which the guest was left.
 #[inline]
 pub(crate) fn handle(running: &mut Running<'_>) -> Result<Next> {
-    // No slot can be where a device of the kernel is, so memory need not be asked. Nor if it was asked
-    // before, as for most accesses that the monitor answers.
+    // No slot can be where a device of the kernel is, so memory need not be asked. Nor if it was
+    // asked before, as for most accesses that the monitor answers.
     if let Some(abort) = running.state.context.unmapped_access() {
         let ipa = abort.ipa();
         let register = running.vm.gic.register(ipa.0);
@@ -101,8 +101,8 @@ fn handle_any(running: &mut Running<'_>) -> Result<Next> {
         }
         Trap::Hvc(immediate) => return firmware::call(running, immediate),
         Trap::Smc => {
-            // Only HVC's preferred return address is behind the instruction. The immediate of SMC is
-            // not in the syndrome: it counts as zero, the one of the calling convention.
+            // Only HVC's preferred return address is behind the instruction. The immediate of SMC
+            // is not in the syndrome: it counts as zero, the one of the calling convention.
             running.state.skip_instruction();
             return firmware::call(running, 0);
         }
@@ -180,8 +180,8 @@ fn handle_abort(running: &mut Running<'_>, abort: Abort) -> Result<Next> {
             running.state.inject_abort(&abort, DataFault::DECODE_ERROR);
         }
         Faulted::NoMemory if iss.is_maintenance() => {
-            // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15 are
-            // of four bytes.
+            // A device has no cache lines. HSR.IL says nothing here, but all instructions of CP15
+            // are of four bytes.
             let core = &mut running.state.context.core;
             (core.pc, core.cpsr) = cond::next_pc(core.pc, core.cpsr, true);
         }

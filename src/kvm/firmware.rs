@@ -66,8 +66,8 @@ fn of_vcpu(running: &Running<'_>) -> Firmware {
     }
 }
 
-/// Tells HYP mode what it needs to answer calls of a vCPU by itself, if the monitor has chosen anew. All
-/// else is fixed when the vCPU runs for the first time.
+/// Tells HYP mode what it needs to answer calls of a vCPU by itself, if the monitor has chosen
+/// anew. All else is fixed when the vCPU runs for the first time.
 #[inline]
 pub(super) fn follow(running: &mut Running<'_>) {
     let choice = running.vm.firmware.choice();
@@ -163,8 +163,8 @@ pub(super) fn call(running: &mut Running<'_>, immediate: u16) -> Result<Next> {
         },
         smccc::SmcccOutcome::Clock(counter) => clock_and_counter(running.state, counter),
         smccc::SmcccOutcome::HardenPredictor => {
-            // All CPUs flush, as the vCPU may go on on any CPU of its core. The guest gains no power by
-            // this: its own maintenance reaches all CPUs, too (HCR.FB).
+            // All CPUs flush, as the vCPU may go on from any CPU of its core. The guest gains no
+            // power by this: its own maintenance reaches all CPUs, too (HCR.FB).
             register::flush_predictors(running.state.identity.core.description().predictor);
             [0; 4]
         }

@@ -90,7 +90,8 @@ impl HostGic {
         }
     }
 
-    /// Sends GICH_VMCR and GICH_APR of the vCPU that ran on this CPU last home, if they are still here.
+    /// Sends GICH_VMCR and GICH_APR of the vCPU that ran on this CPU last home, if they are still
+    /// here.
     pub(crate) fn evict(&self, irqs: &IrqsOff) {
         let Some(loaded) = self.loaded.get(irqs.cpu()) else {
             return;
@@ -100,7 +101,8 @@ impl HostGic {
         }
     }
 
-    /// Reads GICH_VMCR and GICH_APR of the vCPU with this home, which is the guest of this CPU no more.
+    /// Reads GICH_VMCR and GICH_APR of the vCPU with this home, which is the guest of this CPU no
+    /// more.
     fn send_home(&self, irqs: &IrqsOff, loaded: &Loaded, home: &Home) {
         let kept = self.kept(irqs);
         loaded.vmcr.store(kept.vmcr, Ordering::Relaxed);
@@ -108,8 +110,8 @@ impl HostGic {
         home.comes_back(kept);
     }
 
-    /// Has GICH_VMCR and GICH_APR of the vCPU that is about to run on this CPU in the hardware. False
-    /// if they are in that of another CPU, from where [`fetch`](Self::fetch) brings them.
+    /// Has GICH_VMCR and GICH_APR of the vCPU that is about to run on this CPU in the hardware.
+    /// False if they are in that of another CPU, from where [`fetch`](Self::fetch) brings them.
     #[inline]
     pub(crate) fn settle(&self, cpu: ThisCpu<'_>, home: &Arc<Home>) -> bool {
         let loaded = self.loaded.get(cpu.number());
@@ -124,7 +126,8 @@ impl HostGic {
         if let Some(old) = loaded.replace(Some(home.clone())) {
             self.send_home(&cpu, loaded, &old);
         }
-        // Nothing of the guest before is left: the values of both are known here, and become this one's.
+        // Nothing of the guest before is left: the values of both are known here, and become this
+        // one's.
         let Kept { vmcr, apr } = home.get();
         self.write(GICH_VMCR, &loaded.vmcr, vmcr);
         self.write(GICH_APR, &loaded.apr, apr);
@@ -132,8 +135,8 @@ impl HostGic {
         true
     }
 
-    /// GICH_VMCR of a vCPU whose mutex is held. It stays where it is, if that is this CPU or none; else
-    /// it comes home. Interrupts must be on.
+    /// GICH_VMCR of a vCPU whose mutex is held. It stays where it is, if that is this CPU or none;
+    /// else it comes home. Interrupts must be on.
     pub(super) fn look_at(&self, home: &Home) -> Vmcr {
         let here = IrqsOff::with(|irqs| self.vmcr_of(&irqs, home));
         here.unwrap_or_else(|| Vmcr(self.fetch(home).vmcr))
@@ -141,8 +144,8 @@ impl HostGic {
 
     /// Brings GICH_VMCR and GICH_APR of a vCPU whose mutex is held home. Interrupts must be on.
     pub(super) fn fetch(&self, home: &Home) -> Kept {
-        // An interface is reached by its own CPU only. If that is about to go offline, it sends them
-        // home by itself.
+        // An interface is reached by its own CPU only. If that is about to go offline, it sends
+        // them home by itself.
         while let Some(cpu) = home.cpu() {
             on_cpu(cpu, |irqs| {
                 let loaded = self.loaded.get(irqs.cpu());
@@ -154,8 +157,8 @@ impl HostGic {
         home.get()
     }
 
-    /// Sends GICH_VMCR and GICH_APR of a vCPU whose thread is about to sleep home: it may wake up on another
-    /// CPU, which would have to interrupt this one for them.
+    /// Sends GICH_VMCR and GICH_APR of a vCPU whose thread is about to sleep home: it may wake up
+    /// on another CPU, which would have to interrupt this one for them.
     pub(super) fn leave(&self, home: &Home) {
         IrqsOff::with(|irqs| {
             let loaded = self.loaded.get(irqs.cpu());
@@ -301,8 +304,8 @@ impl GicConfig {
         }
     }
 
-    /// How many INTIDs there are (KVM_DEV_ARM_VGIC_GRP_NR_IRQS). Until user space has set the number,
-    /// or initialisation takes the default, there are only those private to a CPU.
+    /// How many INTIDs there are (KVM_DEV_ARM_VGIC_GRP_NR_IRQS). Until user space has set the
+    /// number, or initialisation takes the default, there are only those private to a CPU.
     pub(crate) fn nr_irqs(&self) -> u32 {
         self.nr_irqs.unwrap_or(NR_PRIVATE)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Debugging of a guest: its own debug registers, and the monitor's breakpoints, watchpoints and steps
-//! (`KVM_SET_GUEST_DEBUG`, api.rst 4.87, with arm64's structures and meaning).
+//! Debugging of a guest: its own debug registers, and the monitor's breakpoints, watchpoints and
+//! steps (`KVM_SET_GUEST_DEBUG`, api.rst 4.87, with arm64's structures and meaning).
 //!
 //! | debug exceptions in the guest | go to | the hardware has |
 //! |---|---|---|
@@ -81,8 +81,8 @@ pub(crate) fn reset(state: &mut VcpuState) {
     settle(state);
 }
 
-/// Carries out `KVM_SET_GUEST_DEBUG`. `arch` has the breakpoints and watchpoints, unless the monitor
-/// was built for Linux 5.6, which had no place for them.
+/// Carries out `KVM_SET_GUEST_DEBUG`. `arch` has the breakpoints and watchpoints, unless the
+/// monitor was built for Linux 5.6, which had no place for them.
 pub(crate) fn set(
     state: &mut VcpuState,
     control: u32,
@@ -157,8 +157,9 @@ fn fill(points: Option<&mut [Point]>, values: &[u64], controls: &[u64]) -> Resul
     Ok(())
 }
 
-/// Puts points into the hardware before an entry, and has the host's rest. The guest is entered that
-/// way, and then [`leave`] is called before the host's points come back, when the other value is dropped.
+/// Puts points into the hardware before an entry, and has the host's rest. The guest is entered
+/// that way, and then [`leave`] is called before the host's points come back, when the other value
+/// is dropped.
 #[cold]
 pub(crate) fn enter<'a>(
     running: &mut Running<'_>,

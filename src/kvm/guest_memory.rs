@@ -64,14 +64,14 @@ pub(super) fn translate(
     })
 }
 
-/// The abort of an access, or a fetch, whose walk by the hardware met a table of the guest in a place
-/// without memory.
+/// The abort of an access, or a fetch, whose walk by the hardware met a table of the guest in a
+/// place without memory.
 pub(super) fn walk_fault(running: &Running<'_>, address: u32) -> Result<DataFault> {
     match translate(running, address, None) {
         Err(WalkError::Fault(fault)) => Ok(fault),
         Err(WalkError::Read(e)) => Err(e),
-        // Another vCPU has changed the tables since. The abort was true when it was taken, most likely
-        // for a table of the second level.
+        // Another vCPU has changed the tables since. The abort was true when it was taken, most
+        // likely for a table of the second level.
         Ok(_) => Ok(DataFault::on_walk(2)),
     }
 }
@@ -100,8 +100,8 @@ fn tell_of_missing(running: &Running<'_>, ipa: Ipa) {
     run_page.set_memory_fault(ipa.page_align_down().0, PAGE_SIZE);
 }
 
-/// Loads bytes of a virtual address, without regard to rights, for a debugger. Says whether there is
-/// memory.
+/// Loads bytes of a virtual address, without regard to rights, for a debugger. Says whether there
+/// is memory.
 pub(super) fn load(running: &Running<'_>, address: u32, bytes: &mut [u8]) -> Result<bool> {
     fetch_bytes(running, address, bytes)
 }

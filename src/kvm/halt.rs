@@ -182,9 +182,9 @@ const GRACE_NS: u64 = 20_000;
 /// Time that a guest has been given to go on. An interrupt ends the guest's run at its end.
 pub(super) type Grace = Option<WakerHandle>;
 
-/// The host wants the CPU of a guest that has just stored to the distributor. Says whether the guest
-/// may go on first: if it has woken another vCPU, which is why the host wants the CPU, and has its
-/// interrupts masked, which tells that it holds locks.
+/// The host wants the CPU of a guest that has just stored to the distributor. Says whether the
+/// guest may go on first: if it has woken another vCPU, which is why the host wants the CPU, and
+/// has its interrupts masked, which tells that it holds locks.
 #[cold]
 pub(super) fn may_go_on(running: &mut Running<'_>, grace: &mut Grace) -> bool {
     let has_woken = core::mem::take(&mut running.state.has_woken);
@@ -205,8 +205,8 @@ pub(super) fn wait_for_event(running: &mut Running<'_>) {
     }
 }
 
-/// Gives the CPU to another vCPU of the VM that could run and does not. The vCPU that got a CPU last
-/// in this way is asked last.
+/// Gives the CPU to another vCPU of the VM that could run and does not. The vCPU that got a CPU
+/// last in this way is asked last.
 fn yield_to_other(running: &Running<'_>) -> bool {
     let last = running.vm.halt.boosted();
     for step in 1..=MAX_VCPUS {

@@ -69,7 +69,8 @@ pub(crate) struct HostGic {
     pub(crate) virtual_interface: Pa,
     /// The number of list registers.
     pub(crate) list_registers: usize,
-    /// The bit of each CPU's interface in the distributor, once the CPU was ours. Zero is not known.
+    /// The bit of each CPU's interface in the distributor, once the CPU was ours. Zero is not
+    /// known.
     interfaces: [AtomicU32; MAX_CPUS],
     /// The values that each CPU's interface has now.
     pub(super) loaded: [Loaded; MAX_CPUS],
@@ -89,9 +90,9 @@ pub(crate) struct HostTimer {
     quiet: [AtomicBool; MAX_CPUS],
 }
 
-/// The way in which the interrupt of the virtual timer is kept from interrupting the guest again and
-/// again, while its level is high and the guest knows of it. The guest sees neither: a mask in CNTV_CTL
-/// it would see, and might leave it there.
+/// The way in which the interrupt of the virtual timer is kept from interrupting the guest again
+/// and again, while its level is high and the guest knows of it. The guest sees neither: a mask in
+/// CNTV_CTL it would see, and might leave it there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quieting {
     /// It is active in the interrupt controller. A GIC can do that.
@@ -105,8 +106,8 @@ struct Users {
     count: usize,
     /// The machine goes down: HYP mode was given back for good.
     goes_down: bool,
-    /// The log has told why HYP mode cannot be taken over, and nothing was better since then. Programs
-    /// that try again and again do not fill the log.
+    /// The log has told why HYP mode cannot be taken over, and nothing was better since then.
+    /// Programs that try again and again do not fill the log.
     is_failure_told: bool,
 }
 
@@ -142,7 +143,8 @@ const GICS: [&CStr; 4] = [
 
 /// GICH_VTR (IHI 0048B 5.3.2).
 const GICH_VTR: usize = 0x4;
-/// GICD_ISACTIVER0, GICD_ICACTIVER0, which have the PPIs, and GICD_ITARGETSR0 (IHI 0048B table 4-1).
+/// GICD_ISACTIVER0, GICD_ICACTIVER0, which have the PPIs, and GICD_ITARGETSR0 (IHI 0048B table
+/// 4-1).
 const GICD_ISACTIVER: usize = 0x300;
 const GICD_ICACTIVER: usize = 0x380;
 const GICD_ITARGETSR: usize = 0x800;
@@ -150,16 +152,16 @@ const GICD_ITARGETSR: usize = 0x800;
 struct MaintenanceIrq;
 
 impl PercpuHandler for MaintenanceIrq {
-    /// The interrupt has done its work: it made the guest exit. The exit path empties the list registers
-    /// and no longer asks for the interrupt, which goes away by that.
+    /// The interrupt has done its work: it made the guest exit. The exit path empties the list
+    /// registers and no longer asks for the interrupt, which goes away by that.
     fn handle() {}
 }
 
 struct VirtualTimer;
 
 impl PercpuHandler for VirtualTimer {
-    /// The interrupt has done its work: it made the guest exit. The exit path has disabled the timer
-    /// and looks at its state.
+    /// The interrupt has done its work: it made the guest exit. The exit path has disabled the
+    /// timer and looks at its state.
     fn handle() {}
 }
 
@@ -248,8 +250,8 @@ impl HostGic {
         interface.map_or(0, |interface| interface.load(Ordering::Relaxed))
     }
 
-    /// Makes a PPI of this CPU active or inactive. The host's driver does no more for that, but looks
-    /// for the interrupt's description first, which takes hundreds of instructions.
+    /// Makes a PPI of this CPU active or inactive. The host's driver does no more for that, but
+    /// looks for the interrupt's description first, which takes hundreds of instructions.
     #[inline]
     fn set_active(&self, _irqs: &IrqsOff, intid: u32, active: bool) {
         let register = if active {
@@ -260,8 +262,9 @@ impl HostGic {
         self.distributor.write(register, 1 << (intid & 31));
     }
 
-    /// Finds out the bit of this CPU's interface: GICD_ITARGETSR0 to 7 have it in each byte, but for
-    /// those of interrupts that there are not (IHI 0048B 4.3.12). With one CPU they may read as zero.
+    /// Finds out the bit of this CPU's interface: GICD_ITARGETSR0 to 7 have it in each byte, but
+    /// for those of interrupts that there are not (IHI 0048B 4.3.12). With one CPU they may read as
+    /// zero.
     fn find_interface(&self, irqs: &IrqsOff) {
         let words = (0..8).map(|n| self.distributor.read(GICD_ITARGETSR + 4 * n));
         let [a, b, c, d] = words.fold(0, |all, word| all | word).to_le_bytes();
@@ -332,9 +335,9 @@ impl HostTimer {
         }
     }
 
-    /// Switches the timer of this CPU off, and makes its interrupt inactive. A loss of power, or the
-    /// software that ran before this kernel, may have left anything there. Which interrupts are masked,
-    /// the kernel sees to.
+    /// Switches the timer of this CPU off, and makes its interrupt inactive. A loss of power, or
+    /// the software that ran before this kernel, may have left anything there. Which interrupts are
+    /// masked, the kernel sees to.
     fn reset(&self, irqs: &IrqsOff, gic: Option<&HostGic>) {
         register::set_cntv_ctl(irqs, 0);
         if self.quieting == Quieting::Active {
@@ -359,8 +362,8 @@ impl HostTimer {
         }
     }
 
-    /// Takes note that the interrupt of this CPU is active or not, without a change of it: while the
-    /// guest ran, HYP mode has made it active, or the guest has deactivated it.
+    /// Takes note that the interrupt of this CPU is active or not, without a change of it: while
+    /// the guest ran, HYP mode has made it active, or the guest has deactivated it.
     #[inline]
     pub(crate) fn note_active(&self, cpu: ThisCpu<'_>, active: bool) {
         if let Some(known) = self.quiet.get(cpu.number()) {
@@ -437,8 +440,8 @@ impl Host {
     }
 
     fn with_current(f: impl FnOnce(&Host) -> Result) -> Result {
-        // SAFETY: The guard that set the pointer has a reference as long as it lives. `f` is called by
-        // callbacks, whose registrations end before the guard is dropped.
+        // SAFETY: The guard that set the pointer has a reference as long as it lives. `f` is called
+        // by callbacks, whose registrations end before the guard is dropped.
         let host = unsafe { CURRENT.load(Ordering::Acquire).as_ref() };
         f(host.ok_or(ENODEV)?)
     }
@@ -534,8 +537,8 @@ impl HypUser {
         Ok(Self(host.clone()))
     }
 
-    /// Takes HYP mode over when the module is loaded: to keep it, or (`None`) just to see that it works,
-    /// so that the first VM does not find out.
+    /// Takes HYP mode over when the module is loaded: to keep it, or (`None`) just to see that it
+    /// works, so that the first VM does not find out.
     pub(crate) fn at_load() -> Result<Option<Self>> {
         let host = Host::current().ok_or(ENODEV)?;
         let user = Self::new(&host)?;

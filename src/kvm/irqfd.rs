@@ -5,8 +5,8 @@
 //! A global system interrupt (GSI) is a number of the monitor's choice. Until the monitor sets a
 //! routing, GSI n is pin n of the interrupt controller, which is SPI n + 32.
 //!
-//! Locking: `changes`; then an eventfd's own lock, then `table`, then that of the vGIC. No eventfd is
-//! signalled with `table` locked.
+//! Locking: `changes`; then an eventfd's own lock, then `table`, then that of the vGIC. No eventfd
+//! is signalled with `table` locked.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -239,7 +239,8 @@ impl Irqfds {
         Ok(())
     }
 
-    /// Takes away the irqfds of an eventfd and a GSI. Their callback runs no more when this returns.
+    /// Takes away the irqfds of an eventfd and a GSI. Their callback runs no more when this
+    /// returns.
     fn remove(&self, vm: &Vm, event: &EventFd, gsi: u32) {
         let _changes = self.changes.lock();
         self.remove_all(vm, |irqfd| {

@@ -3,8 +3,8 @@
 //! The software-generated interrupt (SGI) by which the host's kernel kicks another CPU.
 //!
 //! HYP mode sends it to make a vCPU on another CPU leave the guest. Its number is the kernel's own
-//! affair: no function tells it. So one CPU kicks another, which has interrupts disabled, and sees in
-//! the interrupt controller which SGI becomes pending there (GICD_SPENDSGIRn, IHI 0048B 4.3.17).
+//! affair: no function tells it. So one CPU kicks another, which has interrupts disabled, and sees
+//! in the interrupt controller which SGI becomes pending there (GICD_SPENDSGIRn, IHI 0048B 4.3.17).
 
 use core::{
     ptr::null_mut,
@@ -39,8 +39,9 @@ const PATIENCE: Delta = Delta::from_millis(5);
 
 /// How often is tried: other SGIs can come in between.
 const TRIES: usize = 100;
-/// How often nothing may be seen. A CPU that is itself emulated, on a machine with other work, can be away for
-/// tens of milliseconds, so there is a pause after each of these tries, twice as long as the last one.
+/// How often nothing may be seen. A CPU that is itself emulated, on a machine with other work, can
+/// be away for tens of milliseconds, so there is a pause after each of these tries, twice as long
+/// as the last one.
 const PATIENT_TRIES: usize = 10;
 /// So many times in a row it has to be the same one.
 const AGREEING: usize = 3;
@@ -85,9 +86,9 @@ fn observe(distributor: &HypRegisters) -> (u32, u32) {
             let task =
                 wait_for(|| Some(task.load(Ordering::SeqCst)).filter(|task| !task.is_null()));
             if let Some(task) = task {
-                // SAFETY: The task ran during this `on_each_cpu`, whose caller does not let itself be
-                // preempted. If the task has ended since, it is freed a grace period later, and no grace
-                // period ends before that call.
+                // SAFETY: The task ran during this `on_each_cpu`, whose caller does not let itself
+                // be preempted. If the task has ended since, it is freed a grace period later, and
+                // no grace period ends before that call.
                 unsafe { bindings::kick_process(task) };
             }
         }
@@ -96,8 +97,8 @@ fn observe(distributor: &HypRegisters) -> (u32, u32) {
     (new.into_inner(), arrived.into_inner())
 }
 
-/// Finds the number of the SGI. `None` if there is but one CPU, or if it cannot be seen, which takes about a
-/// second.
+/// Finds the number of the SGI. `None` if there is but one CPU, or if it cannot be seen, which
+/// takes about a second.
 pub(super) fn find(distributor: &HypRegisters) -> Option<u32> {
     let (mut last, mut times, mut nothing) = (None, 0, 0);
     for _ in 0..TRIES {
@@ -116,8 +117,8 @@ pub(super) fn find(distributor: &HypRegisters) -> Option<u32> {
         if !sgis.is_power_of_two() {
             continue;
         }
-        // Another SGI can have come by chance. If the same one comes again and again, it serves as well:
-        // the kernel reckons with each of its SGIs at any time.
+        // Another SGI can have come by chance. If the same one comes again and again, it serves as
+        // well: the kernel reckons with each of its SGIs at any time.
         let found = sgis.trailing_zeros();
         times = if last == Some(found) { times + 1 } else { 1 };
         last = Some(found);

@@ -4,13 +4,13 @@
 
 use kvm_bindings as uapi;
 
-/// The levels of the lines. All in one word, since each entry compares them with those that the vGIC
-/// knows.
+/// The levels of the lines. All in one word, since each entry compares them with those that the
+/// vGIC knows.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lines(u32);
 
-/// The INTIDs of the lines, but for the virtual timer's, which `TimerIrq` has. They are fixed when a vCPU runs for the first time. Each vCPU has a copy,
-/// so an entry need not look them up.
+/// The INTIDs of the lines, but for the virtual timer's, which `TimerIrq` has. They are fixed when
+/// a vCPU runs for the first time. Each vCPU has a copy, so an entry need not look them up.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Intids {
     pub(crate) phys: u32,

@@ -27,8 +27,8 @@ pub(super) struct Kept {
 
 /// Where a vCPU's GICH_VMCR and GICH_APR are: in the hardware of a CPU, or here.
 ///
-/// They go to a CPU, and come from it, on that CPU alone and with interrupts off. Only the holder of
-/// the vCPU's mutex sends them there, or changes them here. Anybody may fetch them.
+/// They go to a CPU, and come from it, on that CPU alone and with interrupts off. Only the holder
+/// of the vCPU's mutex sends them there, or changes them here. Anybody may fetch them.
 pub(crate) struct Home {
     /// The number of the CPU, or [`Self::HERE`].
     cpu: AtomicUsize,
@@ -85,8 +85,9 @@ impl Home {
     }
 }
 
-/// The values of a CPU's GICH registers. A VM takes its vCPUs' back before it goes, so the reference of
-/// `guest` is never the last one where it is given up: with interrupts off, in an interrupt even.
+/// The values of a CPU's GICH registers. A VM takes its vCPUs' back before it goes, so the
+/// reference of `guest` is never the last one where it is given up: with interrupts off, in an
+/// interrupt even.
 ///
 /// Other CPUs leave the values alone, so nothing here has to be ordered.
 ///

@@ -51,8 +51,8 @@ use super::{
     }, //
 };
 
-/// Completes the access that is pending with the monitor's answer, if there is one. The instruction can
-/// have more accesses for the monitor.
+/// Completes the access that is pending with the monitor's answer, if there is one. The instruction
+/// can have more accesses for the monitor.
 #[inline]
 pub(super) fn finish(running: &mut Running<'_>) -> Result<Next> {
     match running.state.mmio {
@@ -177,8 +177,8 @@ fn emulate_decoded(running: &mut Running<'_>, abort: &Abort) -> Result<Next> {
         Fetched::Same(transfer) => transfer,
         Fetched::Other => {
             let pc = running.state.context.core.pc;
-            // Once is a coincidence. A guest whose caches disagree about the instruction would never
-            // get any further.
+            // Once is a coincidence. A guest whose caches disagree about the instruction would
+            // never get any further.
             if running.state.refetched_at.replace(pc) == Some(pc) {
                 running.state.refetched_at = None;
                 return not_emulated(running, abort);

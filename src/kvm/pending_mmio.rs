@@ -24,8 +24,8 @@ pub(crate) struct Load {
     pub(super) big_endian: bool,
 }
 
-/// The low `size` bytes of a register in the order of memory, or the other way round, as a number whose
-/// least significant byte comes first.
+/// The low `size` bytes of a register in the order of memory, or the other way round, as a number
+/// whose least significant byte comes first.
 #[inline]
 pub(super) fn in_memory_order(value: u32, size: usize, big_endian: bool) -> u32 {
     match size {

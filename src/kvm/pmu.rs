@@ -4,10 +4,10 @@
 //!
 //! If the host has a driver for its own monitors, each counter of the guest that counts is an event
 //! of the perf core. The event belongs to the vCPU's thread, and counts from just before the world
-//! switch until just after, HYP mode excluded: the guest's own instructions, and some hundred of the
-//! host's for each exit. It counts neither emulation nor the time while the vCPU is preempted. Where
-//! others want the host's counters, too, the perf core lets them take turns, and the guest's counter
-//! stands still meanwhile.
+//! switch until just after, HYP mode excluded: the guest's own instructions, and some hundred of
+//! the host's for each exit. It counts neither emulation nor the time while the vCPU is preempted.
+//! Where others want the host's counters, too, the perf core lets them take turns, and the guest's
+//! counter stands still meanwhile.
 //!
 //! Otherwise, and if the perf core refuses, cycles are nanoseconds of the architected counter: a
 //! core of 1 GHz that stops neither in WFI nor when its vCPU is preempted. So the difference of two
@@ -15,8 +15,8 @@
 //! are filtered out. Other events do not happen then, and PMCEID0 says so; software increments
 //! always do.
 //!
-//! All of the guest's accesses trap (HDCR.TPM), unless they are undefined. PMUSERENR of the hardware
-//! decides that for user mode. A guest that uses none of this costs a look at one flag for
+//! All of the guest's accesses trap (HDCR.TPM), unless they are undefined. PMUSERENR of the
+//! hardware decides that for user mode. A guest that uses none of this costs a look at one flag for
 //! each entry and exit.
 
 use kernel::{

@@ -258,8 +258,8 @@ fn enter_with_irqs_off<const IS_DEBUGGED: bool>(
     let (vm, vcpu) = (running.vm, running.vcpu);
     let host = &vm.host;
     let cpu = guest.irqs().this_cpu();
-    // The scheduler, a signal and a roll-over of the VMIDs make this CPU look up by an interrupt, which
-    // ends the guest's run if it comes from now on. So these are looked at in any order.
+    // The scheduler, a signal and a roll-over of the VMIDs make this CPU look up by an interrupt,
+    // which ends the guest's run if it comes from now on. So these are looked at in any order.
     if has_work() {
         return Stay::HasWork;
     }
@@ -309,8 +309,8 @@ fn enter_with_irqs_off<const IS_DEBUGGED: bool>(
     }
 }
 
-/// [`enter_with_irqs_off`] of a vCPU with breakpoints and the like. It is a copy of its own, so that the
-/// others pay nothing for it.
+/// [`enter_with_irqs_off`] of a vCPU with breakpoints and the like. It is a copy of its own, so
+/// that the others pay nothing for it.
 #[cold]
 #[inline(never)]
 fn enter_debugged(running: &mut Running<'_>, guest: &GuestTime<'_>) -> Stay {
@@ -345,8 +345,8 @@ fn refuse(lowvisor: &Lowvisor, cpu: ThisCpu<'_>) -> Stay {
         NoEntry::OtherCore => Stay::Refused { cpu: number as u8 },
         NoEntry::GoesDown => Stay::Never,
         NoEntry::NotOurs => {
-            // HYP mode was lost when the CPU was resumed. User space may repeat KVM_RUN without end, so
-            // the message is limited in rate.
+            // HYP mode was lost when the CPU was resumed. User space may repeat KVM_RUN without
+            // end, so the message is limited in rate.
             log::ratelimited(|| pr_err!("CPU {number}: HYP mode is not available\n"));
             Stay::Faulted { vector: u8::MAX }
         }
@@ -372,9 +372,9 @@ fn run_guest(
             running.vcpu.id as u32
         ));
         let context = running.state.context.as_mut_ptr();
-        // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode as long as
-        // it lives; VTTBR is that of the VM's table. Entries that another vCPU left in the TLBs were
-        // flushed before. The closure does nothing but enter the guest.
+        // SAFETY: The context is this vCPU's, whose mutex is held, and is mapped in HYP mode as
+        // long as it lives; VTTBR is that of the VM's table. Entries that another vCPU left in the
+        // TLBs were flushed before. The closure does nothing but enter the guest.
         let exit = unsafe { guest.in_guest(|| hyp.run(entry, context)) };
         if exit != Exit::Trap {
             break no_trap(running, exit, cpu, gic);

@@ -32,8 +32,8 @@ impl Running<'_> {
         vm.gic.flush(irqs, vm.vcpus(), self.vcpu, self.state, lines)
     }
 
-    /// Takes the list registers, of which some are in use, back after an exit. Says whether the virtual timer's physical
-    /// interrupt is as it was: the guest has not deactivated it.
+    /// Takes the list registers, of which some are in use, back after an exit. Says whether the
+    /// virtual timer's physical interrupt is as it was: the guest has not deactivated it.
     pub(super) fn fold(&mut self, irqs: &IrqsOff) -> bool {
         let vm = self.vm;
         let resamples = vm.irqfds.has_resampler();

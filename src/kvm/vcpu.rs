@@ -353,8 +353,8 @@ impl Vcpu {
         self.irq_lines.store(0, Ordering::Release);
     }
 
-    /// Wakes the vCPU in `ns` nanoseconds, if it waits then. If it is in the guest on the CPU of the
-    /// caller, the timer's interrupt ends the guest's run. Only one such timer may run.
+    /// Wakes the vCPU in `ns` nanoseconds, if it waits then. If it is in the guest on the CPU of
+    /// the caller, the timer's interrupt ends the guest's run. Only one such timer may run.
     pub(crate) fn wake_in(&self, ns: u64) -> WakerHandle {
         let ns = i64::try_from(ns).unwrap_or(i64::MAX);
         self.waker.clone().start(Delta::from_nanos(ns))

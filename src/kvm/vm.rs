@@ -52,8 +52,8 @@ use crate::{
     mem::address_space::AddressSpace, //
 };
 
-/// A virtual machine. Those of its parts that files of debugfs show are its [`Members`], to which it
-/// dereferences.
+/// A virtual machine. Those of its parts that files of debugfs show are its [`Members`], to which
+/// it dereferences.
 ///
 /// The file of the VM and those of its vCPUs and devices each hold a reference.
 ///

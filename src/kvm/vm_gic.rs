@@ -189,8 +189,8 @@ impl VmGic {
         self.has_reached(Stage::Created)
     }
 
-    /// The virtual interface of the host's GIC, which the vCPUs use if the interrupt controller is in
-    /// the kernel.
+    /// The virtual interface of the host's GIC, which the vCPUs use if the interrupt controller is
+    /// in the kernel.
     #[inline]
     pub(crate) fn hardware(&self) -> Option<&HostGic> {
         self.host.gic.as_ref().filter(|_| self.exists())
@@ -729,8 +729,8 @@ pub(super) const fn is_settled(offset: u32) -> bool {
     offset >= 0x200 && offset < 0x400
 }
 
-/// Whether the distributor has to be told of the levels of a vCPU's own devices. It knows `told`, but
-/// looks at the virtual timer's level again after each deactivation.
+/// Whether the distributor has to be told of the levels of a vCPU's own devices. It knows `told`,
+/// but looks at the virtual timer's level again after each deactivation.
 #[inline]
 fn must_tell(told: Lines, lines: Lines) -> bool {
     lines != told || lines.virt()

@@ -2,10 +2,10 @@
 
 //! Words that threads share, behind traits.
 //!
-//! In the module they are the atomics of `core`, and every call here is one call there. In the tests
-//! under `tests/models` they are those of `loom`, which tries all orders in which the accesses of
-//! threads can come about, and all old values that a load can still see. So the same protocols are
-//! run by both.
+//! In the module they are the atomics of `core`, and every call here is one call there. In the
+//! tests under `tests/models` they are those of `loom`, which tries all orders in which the
+//! accesses of threads can come about, and all old values that a load can still see. So the same
+//! protocols are run by both.
 
 use core::sync::atomic::{
     self,

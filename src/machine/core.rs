@@ -2,8 +2,8 @@
 
 //! The cores that guests can have: all that sets one apart from the others, in one place.
 //!
-//! A vCPU's core is one of the host's, and it runs only on CPUs of that core. A new core is a variant
-//! of [`Core`], a description here, and a table of registers in [`crate::cp15`].
+//! A vCPU's core is one of the host's, and it runs only on CPUs of that core. A new core is a
+//! variant of [`Core`], a description here, and a table of registers in [`crate::cp15`].
 
 use crate::cp15;
 
@@ -158,9 +158,9 @@ impl Core {
             .find(|core| core.description().midr == midr & MIDR_PART)
     }
 
-    /// The core for a vCPU whose monitor asks for `target`, on a host that has the cores of `present`.
-    /// A target may stand for several. The core of the CPU that asks, `here`, comes first: it is the one
-    /// that the monitor got the target from.
+    /// The core for a vCPU whose monitor asks for `target`, on a host that has the cores of
+    /// `present`. A target may stand for several. The core of the CPU that asks, `here`, comes
+    /// first: it is the one that the monitor got the target from.
     pub fn for_target(target: Target, here: Option<Self>, present: CoreSet) -> Option<Self> {
         here.into_iter()
             .chain(Self::ALL)
@@ -279,8 +279,8 @@ mod tests {
         }
     }
 
-    /// On big.LITTLE, the CPU on which the monitor happens to ask does not matter if the target names
-    /// one core.
+    /// On big.LITTLE, the CPU on which the monitor happens to ask does not matter if the target
+    /// names one core.
     #[test]
     fn a_target_is_one_of_the_hosts_cores() {
         let present = set(&[Core::CortexA15, Core::CortexA7]);

@@ -2,15 +2,16 @@
 
 //! CP14 as a guest sees it: the debug registers (Arm ARM chapter C11).
 //!
-//! All accesses trap, and the registers are here. They are in the hardware only while the guest runs,
-//! and only if one of them can cause a debug exception ([`DebugRegs::is_active`]). So a guest that
-//! does not debug costs nothing, and no guest reaches what is the host's: the debugger's channel,
-//! power control, matches on VMIDs, in HYP mode or in the Secure state.
+//! All accesses trap, and the registers are here. They are in the hardware only while the guest
+//! runs, and only if one of them can cause a debug exception ([`DebugRegs::is_active`]). So a guest
+//! that does not debug costs nothing, and no guest reaches what is the host's: the debugger's
+//! channel, power control, matches on VMIDs, in HYP mode or in the Secure state.
 //!
-//! A host can be without registers that it may use: a signal of the board can disable debug. ID_DFR0,
-//! which guests read from the hardware, says all the same that there is v7.1 Debug. Then a guest finds
-//! the smallest unit that has it, as on such a board: DBGAUTHSTATUS says that invasive debug is disabled,
-//! and DBGDSCR.MDBGen stays clear, from which Linux sees that it cannot have breakpoints.
+//! A host can be without registers that it may use: a signal of the board can disable debug.
+//! ID_DFR0, which guests read from the hardware, says all the same that there is v7.1 Debug. Then a
+//! guest finds the smallest unit that has it, as on such a board: DBGAUTHSTATUS says that invasive
+//! debug is disabled, and DBGDSCR.MDBGen stays clear, from which Linux sees that it cannot have
+//! breakpoints.
 
 use armv7::hsr::{
     Cp32Access,
@@ -61,7 +62,8 @@ mod control {
 /// BT of DBGBCR: the kind of match.
 const BT_SHIFT: u32 = 20;
 const BT: u32 = 0xf << BT_SHIFT;
-/// The last of those that look at nothing but addresses and CONTEXTIDR. The others look at the VMID.
+/// The last of those that look at nothing but addresses and CONTEXTIDR. The others look at the
+/// VMID.
 const BT_LAST: u32 = 5 << BT_SHIFT;
 /// A match of CONTEXTIDR to which other breakpoints and watchpoints are linked.
 const BT_LINKED_CONTEXT: u32 = 3 << BT_SHIFT;
@@ -95,8 +97,8 @@ impl Point {
 
     /// A breakpoint at the instruction at an address, in all modes of a guest.
     ///
-    /// It need not be known whether the instruction is a Thumb one: none begins at the third byte of
-    /// an Arm instruction that is executed.
+    /// It need not be known whether the instruction is a Thumb one: none begins at the third byte
+    /// of an Arm instruction that is executed.
     pub const fn at(address: u32) -> Self {
         let bytes = if address & 2 == 0 { 0b1111 } else { 0b1100 };
         Self {
@@ -182,8 +184,9 @@ pub struct DebugUnit {
     didr: u32,
 }
 
-/// Fields of DBGDIDR (C11.11.15): the numbers of watchpoints and breakpoints, both one less, and the
-/// version, v7.1 Debug. DEVID_imp, nSUHD_imp and SE_imp are set as on all cores with v7.1 Debug.
+/// Fields of DBGDIDR (C11.11.15): the numbers of watchpoints and breakpoints, both one less, and
+/// the version, v7.1 Debug. DEVID_imp, nSUHD_imp and SE_imp are set as on all cores with v7.1
+/// Debug.
 mod didr {
     pub(super) const WRPS_SHIFT: u32 = 28;
     pub(super) const BRPS_SHIFT: u32 = 24;
@@ -216,8 +219,8 @@ impl DebugUnit {
         }
     }
 
-    /// Whether breakpoints and watchpoints can be used. No usable unit is as small as the other one:
-    /// a core has at least two breakpoints, and all cores with KVM have six.
+    /// Whether breakpoints and watchpoints can be used. No usable unit is as small as the other
+    /// one: a core has at least two breakpoints, and all cores with KVM have six.
     pub const fn is_usable(self) -> bool {
         self.didr != Self::DISABLED.didr
     }
@@ -240,7 +243,8 @@ const OSLSR_OSLK: u32 = 1 << 1;
 /// DBGOSLAR: the key that locks.
 const OSLAR_KEY: u32 = 0xc5ac_ce55;
 
-/// DBGAUTHSTATUS: two bits for each kind of debug (invasive and not, Secure and not), all implemented.
+/// DBGAUTHSTATUS: two bits for each kind of debug (invasive and not, Secure and not), all
+/// implemented.
 const AUTHSTATUS_IMPLEMENTED: u32 = 0b1010_1010;
 /// DBGAUTHSTATUS: those of the Non-secure state are enabled.
 const AUTHSTATUS_NON_SECURE: u32 = 0b0000_0101;
@@ -276,8 +280,8 @@ enum Register {
     BreakpointControl(usize),
     WatchpointValue(usize),
     WatchpointControl(usize),
-    /// All others read as zero, and writes do nothing: DBGDRAR and DBGDSAR among them, as nothing is
-    /// mapped in memory, the channel, which is always empty, and DBGPRCR.
+    /// All others read as zero, and writes do nothing: DBGDRAR and DBGDSAR among them, as nothing
+    /// is mapped in memory, the channel, which is always empty, and DBGPRCR.
     Other,
 }
 
@@ -453,8 +457,8 @@ impl DebugRegs {
         true
     }
 
-    /// Whether a breakpoint, a watchpoint or a vector catch can cause a debug exception, so that the
-    /// registers have to be in the hardware while the guest runs.
+    /// Whether a breakpoint, a watchpoint or a vector catch can cause a debug exception, so that
+    /// the registers have to be in the hardware while the guest runs.
     pub fn is_active(&self) -> bool {
         self.dscr & dscr::MDBGEN != 0
             && !self.is_locked
@@ -748,8 +752,8 @@ mod tests {
         }
     }
 
-    /// Where a point matches (tables C3-5 and C3-13): HYP mode and the Secure state, and PL1 and user
-    /// mode of the Non-secure state. User, System and Supervisor mode together count as both.
+    /// Where a point matches (tables C3-5 and C3-13): HYP mode and the Secure state, and PL1 and
+    /// user mode of the Non-secure state. User, System and Supervisor mode together count as both.
     fn matches(control: u32) -> (bool, bool, bool, bool) {
         let (pmc, hmc, ssc) = (control >> 1 & 3, control >> 13 & 1 != 0, control >> 14 & 3);
         let enabled = control & 1 != 0;

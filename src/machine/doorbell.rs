@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How others get a vCPU's attention: its requests, whether it is in the guest, and whose thread runs
-//! it.
+//! How others get a vCPU's attention: its requests, whether it is in the guest, and whose thread
+//! runs it.
 //!
-//! Either the vCPU sees a request before it enters the guest, or whoever makes the request sees that
-//! the vCPU is in the guest, and on which CPU. The vCPU says first that it enters, and looks at its
-//! requests then; the other one makes the request first, and looks where the vCPU is then. Between
-//! the two steps both have a full barrier.
+//! Either the vCPU sees a request before it enters the guest, or whoever makes the request sees
+//! that the vCPU is in the guest, and on which CPU. The vCPU says first that it enters, and looks
+//! at its requests then; the other one makes the request first, and looks where the vCPU is then.
+//! Between the two steps both have a full barrier.
 //!
 //! `tests/models` tries all orders of these steps.
 
@@ -57,9 +57,9 @@ impl<A: Atomics> Default for Bell<A> {
 }
 
 impl<A: Atomics> Bell<A> {
-    /// Makes a request. Gives the bit of the CPU on which the vCPU is in the guest, or `None` if it is
-    /// not. All that was written before is visible to whoever sees the request, and before anything
-    /// that is written afterwards.
+    /// Makes a request. Gives the bit of the CPU on which the vCPU is in the guest, or `None` if it
+    /// is not. All that was written before is visible to whoever sees the request, and before
+    /// anything that is written afterwards.
     #[inline(always)]
     pub fn ring(&self, what: u32) -> Option<u32> {
         self.requests.fetch_or(what, Ordering::Release);
@@ -68,8 +68,8 @@ impl<A: Atomics> Bell<A> {
         self.interface()
     }
 
-    /// The bit in the interrupt controller of the CPU on which the vCPU is in the guest; zero, if it
-    /// is not known.
+    /// The bit in the interrupt controller of the CPU on which the vCPU is in the guest; zero, if
+    /// it is not known.
     #[inline(always)]
     pub fn interface(&self) -> Option<u32> {
         let place = self.place.load(Ordering::Acquire);
@@ -98,8 +98,8 @@ impl<A: Atomics> Bell<A> {
         self.requests.swap(0, Ordering::AcqRel)
     }
 
-    /// Declares that the guest is entered on the CPU with this bit in the interrupt controller, unless
-    /// a request is pending.
+    /// Declares that the guest is entered on the CPU with this bit in the interrupt controller,
+    /// unless a request is pending.
     #[inline]
     pub fn try_enter(&self, interface: u32) -> bool {
         let place = place::GUEST | interface << place::INTERFACE_SHIFT;
@@ -135,8 +135,8 @@ impl<T, A: Atomics> Default for Runner<T, A> {
 }
 
 impl<T, A: Atomics> Runner<T, A> {
-    /// Publishes the thread that runs the vCPU for the time of `f`. The caller holds the mutex of the
-    /// vCPU.
+    /// Publishes the thread that runs the vCPU for the time of `f`. The caller holds the mutex of
+    /// the vCPU.
     #[inline]
     pub fn with<R>(&self, task: *mut T, f: impl FnOnce() -> R) -> R {
         // The barrier of `try_enter` orders this, too.
@@ -148,9 +148,9 @@ impl<T, A: Atomics> Runner<T, A> {
 
     /// The thread, or null.
     ///
-    /// If [`Bell::ring`] came before, this is the thread that has to be kicked. If its barrier comes
-    /// behind that of `try_enter`, the thread is seen here. Otherwise any thread or none is seen, and
-    /// the vCPU sees the request before it enters.
+    /// If [`Bell::ring`] came before, this is the thread that has to be kicked. If its barrier
+    /// comes behind that of `try_enter`, the thread is seen here. Otherwise any thread or none is
+    /// seen, and the vCPU sees the request before it enters.
     #[inline]
     pub fn task(&self) -> *mut T {
         self.task.load(Ordering::Relaxed)

@@ -121,8 +121,8 @@ pub fn get(register: Register, firmware: &Firmware) -> u64 {
 
 /// Works out the effect of a write.
 ///
-/// A write cannot change a property of the hardware. It may declare a workaround less available than
-/// it is, as on the machine that the guest came from; that has no effect.
+/// A write cannot change a property of the hardware. It may declare a workaround less available
+/// than it is, as on the machine that the guest came from; that has no effect.
 pub fn set(register: Register, value: u64, firmware: &Firmware) -> Result<Change, Invalid> {
     match register {
         Register::PsciVersion => {

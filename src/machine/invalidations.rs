@@ -118,9 +118,9 @@ pub trait Protocol {
         !changes.under_way.may_be_changing(hvas) && !changes.ended.may_have_changed(count, hvas)
     }
 
-    /// Does something with `region` if [`is_current`](Self::is_current) is true of `hvas`, which then
-    /// stays true of the region for as long as the caller has it: an invalidation that begins later
-    /// waits for the region, and a change of slots does, too.
+    /// Does something with `region` if [`is_current`](Self::is_current) is true of `hvas`, which
+    /// then stays true of the region for as long as the caller has it: an invalidation that begins
+    /// later waits for the region, and a change of slots does, too.
     #[inline]
     fn if_current<T, R>(
         &self,
@@ -146,8 +146,8 @@ pub trait Protocol {
                 .wrapping_add(1);
             self.counts().under_way.store(more, Ordering::Release);
         }
-        // A fault that has its region before `unmap` has it is undone by that; a fault that gets the
-        // region afterwards sees this count.
+        // A fault that has its region before `unmap` has it is undone by that; a fault that gets
+        // the region afterwards sees this count.
         unmap()
     }
 
@@ -178,8 +178,8 @@ pub trait Protocol {
     /// Changes slots by `change`. The caller unmaps those that are gone afterwards.
     #[inline]
     fn change_slots<R>(&self, change: impl FnOnce() -> R) -> R {
-        // From here on faults see the new slots. A fault that looked at the old ones finds the number
-        // of changes different when it comes to map its page.
+        // From here on faults see the new slots. A fault that looked at the old ones finds the
+        // number of changes different when it comes to map its page.
         let result = change();
         self.counts().note(&mut self.lock(), &(0..usize::MAX));
         result

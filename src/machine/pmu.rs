@@ -2,10 +2,10 @@
 
 //! The performance monitors of a vCPU: PMUv2, as all cores here have it (Arm ARM chapter C12).
 //!
-//! The model holds the guest's settings. A [`Backing`] does the counting, and knows one thing: how often
-//! an event has happened. A counter's value and its overflow flag are worked out from that whenever
-//! somebody looks. So nothing has to happen while a counter runs, unless it is to raise an interrupt:
-//! [`Pmu::until_interrupt`] is the distance to that.
+//! The model holds the guest's settings. A [`Backing`] does the counting, and knows one thing: how
+//! often an event has happened. A counter's value and its overflow flag are worked out from that
+//! whenever somebody looks. So nothing has to happen while a counter runs, unless it is to raise an
+//! interrupt: [`Pmu::until_interrupt`] is the distance to that.
 
 #[cfg(test)]
 mod tests;
@@ -37,8 +37,8 @@ const PMCR_C: u32 = 1 << 2;
 const PMCR_D: u32 = 1 << 3;
 /// PMCR.X: exports events to the trace unit, which a guest does not have.
 const PMCR_X: u32 = 1 << 4;
-/// PMCR.DP: cycles are not counted while counting of events is prohibited. A guest never is in such a
-/// state.
+/// PMCR.DP: cycles are not counted while counting of events is prohibited. A guest never is in such
+/// a state.
 const PMCR_DP: u32 = 1 << 5;
 /// The bits of PMCR that keep their value.
 const PMCR_KEPT: u32 = PMCR_E | PMCR_D | PMCR_X | PMCR_DP;
@@ -428,8 +428,8 @@ impl Pmu {
         self.update(backing);
     }
 
-    /// Gives a register of the state its value when a vCPU is restored. The value replaces all bits, also
-    /// of registers in which the guest's ones set or clear bits.
+    /// Gives a register of the state its value when a vCPU is restored. The value replaces all
+    /// bits, also of registers in which the guest's ones set or clear bits.
     pub fn set(&mut self, reg: PmuReg, value: u32, backing: &mut impl Backing) {
         self.sync(backing);
         let all = self.all_bits();

@@ -58,8 +58,8 @@ impl Version {
 /// The power state of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
-    /// It runs, is suspended, or was told to start. As in KVM on other architectures, no caller finds a
-    /// vCPU that is still on its way.
+    /// It runs, is suspended, or was told to start. As in KVM on other architectures, no caller
+    /// finds a vCPU that is still on its way.
     On,
     /// It was not started yet, or turned itself off.
     Off,
@@ -264,8 +264,8 @@ const fn exists(id: u32, firmware: &Firmware) -> bool {
     }
 }
 
-/// PSCI_FEATURES: zero says that a function exists. For CPU_SUSPEND it also says that power states have
-/// the original format, and that the platform chooses them.
+/// PSCI_FEATURES: zero says that a function exists. For CPU_SUSPEND it also says that power states
+/// have the original format, and that the platform chooses them.
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
 #[inline(always)]
 fn features(id: u32, firmware: &Firmware) -> u32 {

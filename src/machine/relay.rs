@@ -2,11 +2,11 @@
 
 //! The interrupt of a guest's virtual timer, which HYP mode can give to the guest without an exit.
 //!
-//! Before an entry the distributor says which list register gets which value if the timer fires while
-//! the guest runs ([`TimerIrq::flushed`]). If HYP mode has filled it so, the host hears of that after
-//! the exit ([`TimerIrq::relayed`]), and the distributor when it takes the list registers back
-//! ([`TimerIrq::fold`]). The physical interrupt is active as long as the guest has the virtual one, or
-//! as the line is high: otherwise it would interrupt the host over and over.
+//! Before an entry the distributor says which list register gets which value if the timer fires
+//! while the guest runs ([`TimerIrq::flushed`]). If HYP mode has filled it so, the host hears of
+//! that after the exit ([`TimerIrq::relayed`]), and the distributor when it takes the list
+//! registers back ([`TimerIrq::fold`]). The physical interrupt is active as long as the guest has
+//! the virtual one, or as the line is high: otherwise it would interrupt the host over and over.
 //!
 //! `tests/models` goes through all states of this.
 
@@ -70,8 +70,8 @@ impl TimerIrq {
         gic.reserve(cpu, ci, self.intid).unwrap_or_default()
     }
 
-    /// HYP mode is to fill list register `n`, with a value of which `is_known` says whether HYP mode
-    /// has it already. Says whether HYP mode needs new orders.
+    /// HYP mode is to fill list register `n`, with a value of which `is_known` says whether HYP
+    /// mode has it already. Says whether HYP mode needs new orders.
     #[inline]
     pub fn takes(&mut self, n: usize, is_known: impl FnOnce() -> bool) -> bool {
         if self.register == n && is_known() {
@@ -81,16 +81,16 @@ impl TimerIrq {
         true
     }
 
-    /// HYP mode has filled the list register, which is one of `ci` from now on. The physical interrupt
-    /// is active.
+    /// HYP mode has filled the list register, which is one of `ci` from now on. The physical
+    /// interrupt is active.
     #[inline]
     pub fn relayed(&mut self, ci: &mut CpuInterface) {
         ci.use_register(self.register);
         self.rose = true;
     }
 
-    /// Takes the list registers back. Gives the CPUs that have to be kicked, and whether the guest has
-    /// deactivated the physical interrupt.
+    /// Takes the list registers back. Gives the CPUs that have to be kicked, and whether the guest
+    /// has deactivated the physical interrupt.
     #[inline]
     pub fn fold<S, C>(
         &mut self,

@@ -137,8 +137,8 @@ struct ByGfn {
 /// places of a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ByHva {
-    /// The user address, which is that of a page, and in the bits below the place of the slot. So slots
-    /// at one address have an order, too, and an entry is small.
+    /// The user address, which is that of a page, and in the bits below the place of the slot. So
+    /// slots at one address have an order, too, and an entry is small.
     key: usize,
     /// The highest end of this and all slots before it.
     reach: usize,
@@ -223,10 +223,10 @@ impl<L, M: Memory> Room<L, M> {
 /// # Invariants
 ///
 /// `len` is the number of slots. The first `len` entries of `by_gfn` and `by_hva` have one entry
-/// for each slot, with its place in `slots`, in the order of `gfn`, and of `key`. No two slots overlap
-/// for the guest. `by_id` has the place of each slot at its id, and no other. `at` of all entries of
-/// `by_gfn` is each place in `slots` once: behind the first `len`, those that are free. There are no more
-/// than [`MOST`] places.
+/// for each slot, with its place in `slots`, in the order of `gfn`, and of `key`. No two slots
+/// overlap for the guest. `by_id` has the place of each slot at its id, and no other. `at` of all
+/// entries of `by_gfn` is each place in `slots` once: behind the first `len`, those that are free.
+/// There are no more than [`MOST`] places.
 pub struct SlotTable<L, M: Memory> {
     room: Room<L, M>,
     len: usize,
@@ -264,8 +264,8 @@ fn remove<T: Copy>(list: &mut [T], index: usize) {
     }
 }
 
-/// The index of the first entry of a sorted list that is not before something. Slots often come in the
-/// order of their addresses, so the ends of the list are looked at first.
+/// The index of the first entry of a sorted list that is not before something. Slots often come in
+/// the order of their addresses, so the ends of the list are looked at first.
 fn index_in<T>(list: &[T], is_before: impl Fn(&T) -> bool) -> usize {
     match list {
         [first, ..] if !is_before(first) => 0,

@@ -88,11 +88,11 @@ pub enum PtpCounter {
 
 /// The result of a function that does not exist.
 pub const NOT_SUPPORTED: u32 = -1i32 as u32;
-/// The result of ARCH_FEATURES for a workaround that this core does not need, if the convention has no
-/// way to call it then.
+/// The result of ARCH_FEATURES for a workaround that this core does not need, if the convention has
+/// no way to call it then.
 const NOT_REQUIRED: u32 = -2i32 as u32;
-/// The result of ARCH_FEATURES for a workaround that may be called, but has no effect, as the core is
-/// not affected.
+/// The result of ARCH_FEATURES for a workaround that may be called, but has no effect, as the core
+/// is not affected.
 const UNAFFECTED: u32 = 1;
 
 /// SMCCC_VERSION.
@@ -205,8 +205,8 @@ fn arch_features(function: u32, core: Core) -> u32 {
 
 /// The results of a call for the clock: nanoseconds since 1970, and the counter at that moment.
 ///
-/// The guest takes a time whose top bit is set for an error. It would be set after the year 2262 and
-/// before 1970.
+/// The guest takes a time whose top bit is set for an error. It would be set after the year 2262
+/// and before 1970.
 pub fn clock_result(time: i64, count: u64) -> [u32; 4] {
     let time = time.max(0) as u64;
     [

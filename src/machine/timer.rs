@@ -68,8 +68,8 @@ impl Timer {
         self.ctl.contains(TimerCtl::ENABLE) && !self.ctl.contains(TimerCtl::IMASK)
     }
 
-    /// In how many ticks of the counter the interrupt is raised: zero if it is raised now, `None` if
-    /// it will not be.
+    /// In how many ticks of the counter the interrupt is raised: zero if it is raised now, `None`
+    /// if it will not be.
     #[inline]
     pub const fn deadline(&self, now: u64) -> Option<u64> {
         if self.is_armed() {

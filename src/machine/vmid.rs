@@ -198,8 +198,8 @@ pub trait Protocol {
 
     /// Makes sure that `vmid` has a number of this generation, unless there are no more.
     ///
-    /// In a roll-over `stop` makes all guests exit, and waits until each CPU had interrupts on. Then
-    /// `flush` empties all TLBs.
+    /// In a roll-over `stop` makes all guests exit, and waits until each CPU had interrupts on.
+    /// Then `flush` empties all TLBs.
     #[inline]
     fn ensure(&self, vmid: &VmidCell<Self::A>, stop: impl FnOnce(), flush: impl FnOnce()) {
         if !self.is_current(vmid) {
@@ -216,8 +216,8 @@ pub trait Protocol {
             return;
         }
         let given = numbers.give(|generation| {
-            // A guest that is entered from here on has a number of the new generation. Those that run
-            // with an old one stop doing so.
+            // A guest that is entered from here on has a number of the new generation. Those that
+            // run with an old one stop doing so.
             self.generation()
                 .0
                 .store(generation.bits(), Ordering::Relaxed);

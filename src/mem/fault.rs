@@ -122,7 +122,8 @@ fn window_end(slot: &Place, gfn: u32) -> u32 {
 }
 
 impl AddressSpace {
-    /// Whether an address is where the vCPU has lately found no memory, and where none has come since.
+    /// Whether an address is where the vCPU has lately found no memory, and where none has come
+    /// since.
     #[inline]
     pub(crate) fn is_known_gap(&self, ipa: Ipa, faults: &Faults) -> bool {
         let gap = faults.gap.as_ref();

@@ -20,8 +20,8 @@ use crate::{
     }, //
 };
 
-/// A page allocated before a spinlock is taken, to become a table under it. One mapping needs one at
-/// most: a table of the third level.
+/// A page allocated before a spinlock is taken, to become a table under it. One mapping needs one
+/// at most: a table of the third level.
 pub(crate) struct TableStock(Option<LowmemPages>);
 
 impl TableStock {

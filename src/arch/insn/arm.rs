@@ -224,7 +224,8 @@ fn exclusive(word: Word) -> Option<(Address, LoadStoreKind)> {
                     bytes,
                 }
             } else {
-                // The low field has the register that is stored. Where loads have theirs, the status goes.
+                // The low field has the register that is stored. Where loads have theirs, the
+                // status goes.
                 let (rd, rt) = (rt, low);
                 let rt2 = pair.then_some((rt + 1) & 0xf);
                 if rt == PC

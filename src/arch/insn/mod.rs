@@ -6,9 +6,9 @@
 //! write-back, of several registers, or exclusive, are known by their instruction: [`decode`] takes
 //! it apart, and [`Transfer`] carries it out, one access at a time.
 //!
-//! [`NotEmulated`] are the instructions that the manual calls UNPREDICTABLE, the loads and stores of
-//! VFP and Advanced SIMD, and those that return from exceptions or transfer the registers of another
-//! mode.
+//! [`NotEmulated`] are the instructions that the manual calls UNPREDICTABLE, the loads and stores
+//! of VFP and Advanced SIMD, and those that return from exceptions or transfer the registers of
+//! another mode.
 
 mod arm;
 mod load_store;

@@ -4,7 +4,8 @@
 //!
 //! Armv7 steps by a breakpoint on all addresses but one (C3.3.3, address mismatch), and not every
 //! implementation has that: QEMU's does not. A breakpoint at the next address is as good, and the
-//! next address follows from the instruction, the registers, and the memory that is loaded to the PC.
+//! next address follows from the instruction, the registers, and the memory that is loaded to the
+//! PC.
 
 use super::{
     decode,
@@ -29,10 +30,10 @@ const LR: usize = 14;
 
 /// The address of the instruction that follows, unless an exception comes first.
 ///
-/// `None` says that an exception comes for certain (SVC), that memory which the PC is loaded from is
-/// not there, so that an abort comes, or that the instruction is UNPREDICTABLE. `load` reads bytes at
-/// a virtual address, or says that nothing is there. HVC and SMC count as instructions without an
-/// exception, as the host carries them out.
+/// `None` says that an exception comes for certain (SVC), that memory which the PC is loaded from
+/// is not there, so that an abort comes, or that the instruction is UNPREDICTABLE. `load` reads
+/// bytes at a virtual address, or says that nothing is there. HVC and SMC count as instructions
+/// without an exception, as the host carries them out.
 pub fn successor<E>(
     instruction: Instruction,
     regs: &impl ModeRegisters,
@@ -82,8 +83,8 @@ impl Target {
         Self::At(value & !1)
     }
 
-    /// RFE: two words, the PC in the lower one. With the PC as its base it is UNPREDICTABLE (B9.3.13), and
-    /// is taken for an instruction that does nothing.
+    /// RFE: two words, the PC in the lower one. With the PC as its base it is UNPREDICTABLE
+    /// (B9.3.13), and is taken for an instruction that does nothing.
     fn of_rfe(word: u32, regs: &impl ModeRegisters, up: bool, before: bool) -> Self {
         match field(word, 16, 4) as usize {
             15 => Self::Behind,
@@ -225,8 +226,8 @@ fn arm_unconditional(word: u32, regs: &impl ModeRegisters) -> Target {
     Target::Behind
 }
 
-/// LDM. With `^` and the PC, which is the highest word, it returns from an exception, and is no load
-/// that [`decode`] knows.
+/// LDM. With `^` and the PC, which is the highest word, it returns from an exception, and is no
+/// load that [`decode`] knows.
 fn arm_multiple(word: u32, regs: &impl ModeRegisters) -> Target {
     const RETURN: u32 = 1 << 22 | 1 << 20 | 1 << 15;
     if word & RETURN != RETURN {
@@ -671,8 +672,8 @@ mod tests {
     }
 
     proptest! {
-        /// No instruction panics, and an instruction without the PC among its registers, which is no
-        /// branch, is followed by the one behind it.
+        /// No instruction panics, and an instruction without the PC among its registers, which is
+        /// no branch, is followed by the one behind it.
         #[test]
         fn all_instructions(word: u32, half: u16, flags in 0u32..16, it in 0u8..=255) {
             let arm = regs(flags << 28 | ARM);

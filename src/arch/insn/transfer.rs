@@ -467,8 +467,8 @@ mod tests {
 
     #[test]
     fn table_branches() {
-        // tbb [r3, r4]; tbh [r3, r4, lsl #1]; tbb [pc, r4]; tbh [pc, r4, lsl #1]. The PC is no multiple
-        // of a word, the last of an IT block.
+        // tbb [r3, r4]; tbh [r3, r4, lsl #1]; tbb [pc, r4]; tbh [pc, r4, lsl #1]. The PC is no
+        // multiple of a word, the last of an IT block.
         for (code, start, bytes, big_endian, value) in [
             (0xe8d3_f004, 0x9005, 1, false, 0xfe),
             (0xe8d3_f014, 0x900a, 2, false, 0xb7fe),

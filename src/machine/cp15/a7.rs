@@ -34,7 +34,8 @@ pub(crate) const TABLE: Table = core_table! {
         row(14, 0, 12, 3, Action::PmuState(PmuReg::Pmevtyper(3))),
     ],
     c15: [
-        // The contents of the level 1 RAMs, for debuggers: CDBGDR0 to 2, and the reads that fill them.
+        // The contents of the level 1 RAMs, for debuggers: CDBGDR0 to 2, and the reads that fill
+        // them.
         row(15, 3, 0, 0, Action::Absent),
         row(15, 3, 0, 1, Action::Absent),
         row(15, 3, 0, 2, Action::Absent),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The identification registers. A guest finds the values of its core, as the host's CPUs have them.
+//! The identification registers. A guest finds the values of its core, as the host's CPUs have
+//! them.
 
 /// An identification register (Arm ARM B3.17.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -164,8 +164,8 @@ fn act(action: Action, is_read: bool, value: u64, state: &mut impl Cp15State) ->
         (Action::SetWay, true) => Cp15Outcome::Undefined,
         (Action::PhysTimer(reg), _) => Cp15Outcome::PhysTimer(reg),
         (Action::Pmu(reg), _) => Cp15Outcome::Pmu(reg),
-        // The hardware carries out all that is allowed. The rest is of user mode, or reads a register
-        // that can only be written.
+        // The hardware carries out all that is allowed. The rest is of user mode, or reads a
+        // register that can only be written.
         (Action::Id(_) | Action::Hardware | Action::Absent | Action::PmuState(_), _) => {
             Cp15Outcome::Undefined
         }

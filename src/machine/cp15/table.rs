@@ -102,15 +102,15 @@ pub(super) enum Action {
     Register(Cp15Reg),
     /// Reads and writes a register of 64 bits: low and high word.
     Register64(Cp15Reg, Cp15Reg),
-    /// The world switch puts this register of the vCPU into the hardware, and the guest's accesses do
-    /// not trap.
+    /// The world switch puts this register of the vCPU into the hardware, and the guest's accesses
+    /// do not trap.
     Switched(Cp15Reg),
     /// The same for a register of 64 bits: low and high word.
     Switched64(Cp15Reg, Cp15Reg),
     /// The hardware's own value. No vCPU can change it.
     Id(IdReg),
-    /// Goes to the hardware, and is not part of a vCPU's state here: maintenance of caches and TLBs,
-    /// address translation, the counters, the virtual timer.
+    /// Goes to the hardware, and is not part of a vCPU's state here: maintenance of caches and
+    /// TLBs, address translation, the counters, the virtual timer.
     Hardware,
     /// The core has it. A guest does not, on purpose.
     Absent,
@@ -128,8 +128,8 @@ pub(super) enum Action {
     PhysTimer(TimerReg),
     /// The performance monitors.
     Pmu(PmuReg),
-    /// A register of the performance monitors behind PMSELR. User space saves it by the encoding that
-    /// Armv8 gave it; no instruction has that encoding here.
+    /// A register of the performance monitors behind PMSELR. User space saves it by the encoding
+    /// that Armv8 gave it; no instruction has that encoding here.
     PmuState(PmuReg),
 }
 
@@ -158,9 +158,9 @@ pub(super) const fn row64(opc1: u8, crm: u8, action: Action) -> Entry {
 
 /// A core's table.
 ///
-/// The rows are sorted by their keys, whose upper five bits are the c number, or tell that the register
-/// has 64 bits. With those of one value a search begins that is short: HYP mode makes it for a guest
-/// that waits.
+/// The rows are sorted by their keys, whose upper five bits are the c number, or tell that the
+/// register has 64 bits. With those of one value a search begins that is short: HYP mode makes it
+/// for a guest that waits.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(super) rows: &'static [Entry],
@@ -190,8 +190,8 @@ impl Table {
 
 /// Finds the action of a register.
 ///
-/// The rows of one c number are looked through in their order: those that a guest's accesses trap for most
-/// often are among the first, and a binary search of so few takes longer.
+/// The rows of one c number are looked through in their order: those that a guest's accesses trap
+/// for most often are among the first, and a binary search of so few takes longer.
 // Always: HYP mode calls it, and the kernel puts no probes where it is inlined.
 #[inline(always)]
 pub(super) fn find(table: &Table, key: Key) -> Option<Action> {

@@ -12,11 +12,12 @@
 //! |---|---|
 //! | a read | the register does not tell of pending or active interrupts |
 //! | GICC_DIR | the interrupt is in a list register, or not active at all |
-//! | GICD_SGIR | each CPU that has to be kicked runs, and the SGI of the CPU itself finds a list register |
+//! | GICD_SGIR | each CPU that has to be kicked runs, and its own SGI finds a list register |
 //! | GICD_CTLR | it changes nothing |
-//! | enables, groups, priorities, targets, configuration | each interrupt that changes is *at rest*: neither pending nor active, in no list register, and without a physical interrupt |
+//! | enables, groups, priorities, targets, configuration | each interrupt that changes is at rest |
 //!
-//! An interrupt at rest is in no set, and the change leaves it so.
+//! An interrupt is *at rest* if it is neither pending nor active, in no list register, and without
+//! a physical interrupt. It is in no set, and the change leaves it so.
 
 use super::bit;
 use super::distributor::bits_of;
@@ -284,8 +285,9 @@ where
 
     /// The guest writes `value` to GICC_DIR on `cpu`, whose interface is `ci`. `given` is the list
     /// register of the interrupt that [`reserve`](Self::reserve) was for, if it has risen and the
-    /// distributor does not know yet. Says whether the write was carried out. The effect is that of hardware (IHI 0048B section 5.2.3): a list register may ask
-    /// for a maintenance interrupt then.
+    /// distributor does not know yet. Says whether the write was carried out. The effect is that of
+    /// hardware (IHI 0048B section 5.2.3): a list register may ask for a maintenance interrupt
+    /// then.
     #[inline(always)]
     pub fn deactivate_in_place(
         &mut self,

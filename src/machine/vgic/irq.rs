@@ -106,7 +106,8 @@ impl Irq {
         self.state.contains(state)
     }
 
-    /// The CPU that gets it, if it is an SPI: the first of its targets among `all`, or CPU 0 if it has none.
+    /// The CPU that gets it, if it is an SPI: the first of its targets among `all`, or CPU 0 if it
+    /// has none.
     pub(crate) fn first_target(&self, all: CpuMask) -> VcpuIdx {
         match CpuMask::from(self.targets) & all {
             0 => 0,
@@ -125,9 +126,9 @@ impl Irq {
     /// For an SGI: whether a request by one of `sources` makes its CPU exit.
     ///
     /// If another request waits already, it does not: the CPU exits after the one that is in a list
-    /// register, which has the EOI bit. But one source has one request at a time. As long as the guest has
-    /// not taken the request in the list register, a second one of the same source is that same request.
-    /// Only the fold can tell.
+    /// register, which has the EOI bit. But one source has one request at a time. As long as the
+    /// guest has not taken the request in the list register, a second one of the same source is
+    /// that same request. Only the fold can tell.
     #[inline(always)]
     pub(crate) fn needs_exit_for(&self, sources: u8) -> bool {
         let owner = 1_u8.wrapping_shl(self.owner.into());

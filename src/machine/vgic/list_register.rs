@@ -19,8 +19,8 @@
 //! order of the acknowledges, so the ended one is the most urgent of those
 //! outside. Only with EOImode 1 the guest may deactivate in any order. Therefore
 //! GICC_DIR, which has a page of its own, should not be mapped into the guest,
-//! but trap and be given to [`Vgic::deactivate`]. If some of 3 stay outside, VGrpnEIE makes the CPU exit
-//! when the guest enables the group.
+//! but trap and be given to [`Vgic::deactivate`]. If some of 3 stay outside, VGrpnEIE makes the CPU
+//! exit when the guest enables the group.
 //!
 //! # Which state
 //!

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a distributor as text, in the manner of the file `vgic-state` that arm64's KVM has in
-//! debugfs.
+//! The state of a distributor as text, in the manner of the file `vgic-state` that arm64's KVM has
+//! in debugfs.
 //!
-//! To write a thousand lines takes long, so the lock that the caller holds around [`Vgic::snapshot`] is
-//! not held for that: the interrupts are copied first. All lines are of one moment.
+//! To write a thousand lines takes long, so the lock that the caller holds around
+//! [`Vgic::snapshot`] is not held for that: the interrupts are copied first. All lines are of one
+//! moment.
 
 use core::fmt;
 use core::ops::Deref;
@@ -38,8 +39,8 @@ where
     S: DerefMut<Target = [Irq]>,
     C: DerefMut<Target = [Cpu]>,
 {
-    /// Copies the distributor. `room` has place for [`MOST_IRQS`] interrupts; if it has less, the last
-    /// ones are as after reset.
+    /// Copies the distributor. `room` has place for [`MOST_IRQS`] interrupts; if it has less, the
+    /// last ones are as after reset.
     pub fn snapshot<I: DerefMut<Target = [Irq]>>(&self, mut room: I) -> Snapshot<I> {
         let private = self.cpus.iter().flat_map(|cpu| cpu.private.iter());
         let all = private.chain(self.spis.iter());

@@ -253,8 +253,8 @@ impl System {
         }
     }
 
-    /// Every other access of a CPU in the guest is tried in place. The CPUs in the guest can be kicked,
-    /// and leave it some time after that.
+    /// Every other access of a CPU in the guest is tried in place. The CPUs in the guest can be
+    /// kicked, and leave it some time after that.
     fn in_place(
         &mut self,
         cpu: usize,

@@ -6,8 +6,8 @@
 //!
 //! Before a distributor register is accessed or a line changes, all CPUs exit,
 //! and enter again afterwards. Every other access is tried in place first, with all
-//! CPUs in the guest, of which a random set can be kicked. Between that the guests acknowledge and end
-//! interrupts and use their CPU interfaces with no exits but the ones that the
+//! CPUs in the guest, of which a random set can be kicked. Between that the guests acknowledge and
+//! end interrupts and use their CPU interfaces with no exits but the ones that the
 //! hardware makes (maintenance interrupts, the timer's physical interrupt) and
 //! the ones that a fold asks for.
 
@@ -681,8 +681,8 @@ proptest! {
     }
 }
 
-/// A CPU sends an SGI anew while its last one is in the target's list register. That is one request until the
-/// target takes it, also if another CPU has sent the same SGI to that target.
+/// A CPU sends an SGI anew while its last one is in the target's list register. That is one request
+/// until the target takes it, also if another CPU has sent the same SGI to that target.
 #[test]
 fn a_request_that_is_in_a_list_register_is_not_made_twice() {
     const SGI: u32 = 2;
@@ -714,8 +714,8 @@ fn a_request_that_is_in_a_list_register_is_not_made_twice() {
     }
 }
 
-/// An SPI that is active on one CPU, gets another target and becomes pending again: it goes to its new target
-/// once it is no longer active (IHI 0048B 4.3.12).
+/// An SPI that is active on one CPU, gets another target and becomes pending again: it goes to its
+/// new target once it is no longer active (IHI 0048B 4.3.12).
 #[test]
 fn a_new_target_gets_what_comes_while_the_old_one_is_at_it() {
     const SPI: u32 = 40;
