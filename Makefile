@@ -46,6 +46,13 @@ qemu:
 deb: module $(if $(filter-out trixie,$(SUITE)),,qemu)
 	@tools/deb $(if $(filter-out trixie,$(SUITE)),module)
 
+# Kernels with KVM in their tree.
+test-in-tree: kernel vendor programs
+	@tools/test-in-tree
+
+patches: kernel vendor
+	@tools/patches
+
 test-qemu: module programs qemu
 	@tools/test-qemu
 
@@ -110,4 +117,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure test-fuzz qemu deb test-qemu test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure test-fuzz qemu deb test-qemu test-in-tree patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

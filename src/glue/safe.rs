@@ -29,7 +29,9 @@ macro_rules! safe_functions {
                 pub(super) safe fn $name($($argument: $type),*) $(-> $result)?;
             )*)*
         }
-        $($(const _: [unsafe extern "C" fn($($type),*) $(-> $result)?; 2] = [$name, $from::$name];)*)*
+        $($(
+            const _: [unsafe extern "C" fn($($type),*) $(-> $result)?; 2] = [$name, $from::$name];
+        )*)*
     };
 }
 

@@ -5,6 +5,7 @@
  * An event is stopped and started here as the driver of the monitors does it,
  * by fields of structures that the bindings do not have.
  */
+#include <linux/bits.h>
 #include <linux/err.h>
 #include <linux/perf_event.h>
 #include <linux/sched.h>
@@ -13,7 +14,7 @@
 
 #ifdef CONFIG_PERF_EVENTS
 /* A period that the perf core accepts and no counter reaches. */
-#define NO_OVERFLOW	(1ULL << 62)
+#define NO_OVERFLOW	BIT_ULL(62)
 
 /* The interrupt itself ends the guest's run, and its counters are read then. */
 static void ignore_overflow(struct perf_event *event, struct perf_sample_data *data,

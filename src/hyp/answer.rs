@@ -3,9 +3,10 @@
 //! Traps that are answered in HYP mode, without a world switch.
 //!
 //! [`kvm_arm_hyp_call`] and [`kvm_arm_hyp_register`] run in HYP mode with the guest's world loaded.
-//! The module's code and data are mapped there, and nothing of the kernel is: they may reach
-//! nothing else. They must not panic or take a lock, and all their state is in the context.
-//! `tools/check-hyp-calls` follows their calls in the built module and refuses any that leave it.
+//! The module's code and constants are mapped there (of a kernel with KVM built in, the part of its
+//! code that takes no probes, and its constants): they may reach nothing else. They must not panic
+//! or take a lock, and all their state is in the context. `tools/check-hyp-calls` follows their
+//! calls in the built module and refuses any that leave it.
 //!
 //! They decline a trap that has side effects, or needs anything that is not at hand: they change
 //! nothing then, and the host answers.

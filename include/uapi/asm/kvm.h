@@ -306,7 +306,7 @@ struct kvm_vcpu_events {
 #define KVM_ARM_IRQ_CPU_IRQ		0
 #define KVM_ARM_IRQ_CPU_FIQ		1
 
-/* Programs were once told that this is the highest SPI. A vGIC has those it is given, or 256 INTIDs. */
+/* Programs were once told that this is the highest SPI. A vGIC may have more. */
 #define KVM_ARM_IRQ_GIC_MAX		127
 
 #define KVM_NR_IRQCHIPS			1
