@@ -34,7 +34,7 @@ impl Part {
         let first = range.start & !(PAGE_SIZE - 1);
         (first..range.end)
             .step_by(PAGE_SIZE)
-            .map(|va| (va, Pa(u64::from(safe::kvm_arm_image_pa(va)))))
+            .map(|va| (va, Pa(safe::kvm_arm_image_pa(va))))
     }
 }
 

@@ -325,8 +325,17 @@ impl Lowvisor {
 
     /// Whether the debug registers of this CPU can be used.
     pub(super) fn can_debug(&self, irqs: &IrqsOff) -> bool {
-        let can_debug = self.can_debug.get(irqs.cpu());
-        can_debug.is_some_and(|can_debug| can_debug.load(Ordering::Relaxed))
+        let Some(known) = self.can_debug.get(irqs.cpu()) else {
+            return false;
+        };
+        if known.load(Ordering::Relaxed) {
+            return true;
+        }
+        // HYP mode of a CPU that comes online is taken over before the kernel takes the OS lock off
+        // these registers (DBGOSLSR.OSLK), so that could not be seen then.
+        let can_debug = self.this_cpu(irqs).is_some_and(|hyp| hyp.can_debug());
+        known.store(can_debug, Ordering::Relaxed);
+        can_debug
     }
 
     /// HYP mode on this CPU, if it is ours.
