@@ -73,12 +73,15 @@ fn create_device(vm: ArcBorrow<'_, Vm>, arg: usize) -> Result<isize> {
     let file = if is_vfio {
         NewFile::new(c"kvm-vfio", VfioDevice::new(vm.into())?)?
     } else {
-        let file = NewFile::new(c"kvm-arm-vgic-v2", VgicDevice::new(vm.into())?)?;
-        vm.gic.create(vm.vcpus())?;
-        file
+        NewFile::new(c"kvm-arm-vgic-v2", VgicDevice::new(vm.into())?)?
     };
-    request.fd = file.install() as u32;
+    request.fd = file.number() as u32;
+    // The write can fail, so it comes before anything that would stay.
     abi::write_user(arg, &request)?;
+    if !is_vfio {
+        vm.gic.create(vm.vcpus())?;
+    }
+    file.install();
     Ok(0)
 }
 
