@@ -11,6 +11,7 @@
 //!
 //! A conditional instruction counts whether its condition holds or not, except for accesses to devices.
 
+mod profile;
 mod qemu;
 
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
@@ -115,6 +116,7 @@ unsafe extern "C" fn asked(_: c_uint, _: *mut c_void) {
         {
             return say(c"meter: R0 cannot be read\n");
         }
+        profile::question();
         let address = (*buffer).data.cast::<u32>().read_unaligned();
         let mut counts = Counts::NONE;
         for (count, event) in counts.0.iter_mut().zip(Event::ALL) {
@@ -133,6 +135,12 @@ unsafe extern "C" fn asked(_: c_uint, _: *mut c_void) {
 fn say(text: &CStr) {
     // SAFETY: A string.
     unsafe { qemu::qemu_plugin_outs(text.as_ptr()) };
+}
+
+/// The plugin cannot be used. The emulator ends.
+fn fail(why: &CStr) -> c_int {
+    say(why);
+    1
 }
 
 /// A block of instructions is translated.
@@ -172,6 +180,17 @@ unsafe extern "C" fn translated(block: *mut Block, _: *mut c_void) {
                 );
             };
             add(Event::Instruction);
+            if counts {
+                // All that was executed at boot would take places, too.
+                if let Some(place) = profile::entry(qemu::qemu_plugin_insn_vaddr(instruction)) {
+                    qemu::qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
+                        instruction,
+                        qemu::INLINE_ADD_U64,
+                        place,
+                        1,
+                    );
+                }
+            }
             match kind(set, word, len) {
                 Kind::Other => {}
                 Kind::Event(event) => add(event),
@@ -230,10 +249,19 @@ unsafe extern "C" fn register(_: *mut c_void) {
 pub unsafe extern "C" fn qemu_plugin_install(
     id: u64,
     _: *const c_void,
-    _: c_int,
-    _: *mut *mut c_char,
+    count: c_int,
+    arguments: *mut *mut c_char,
 ) -> c_int {
     ID.store(id, Ordering::Relaxed);
+    for n in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: The emulator gives so many strings.
+        let argument = unsafe { CStr::from_ptr(*arguments.add(n)) }.to_string_lossy();
+        match argument.strip_prefix("profile=") {
+            Some(path) if profile::begin(path).is_ok() => (),
+            Some(_) => return fail(c"meter: the file of the profile cannot be made\n"),
+            None => return fail(c"meter: the one argument is profile=FILE\n"),
+        }
+    }
     // SAFETY: The callbacks have the types that this version of the interface wants.
     unsafe {
         BOARD.store(
