@@ -30,10 +30,17 @@ clock='
 			--cmdline "console=ttyS0 quiet guest=clock" <>/tmp/orders >/tmp/console 2>&1 &
 		guest=$!
 		wait_until "the guest does not tell its time" tells_time
-		# The line is at most as old as the difference.
-		late=$(host_time)
-		ahead=$((late - $(guest_time)))
+		# A line is read some time after it was written, and a busy machine takes long now and then. So the
+		# smallest difference of several counts.
+		ahead=
+		for line in 1 2 3 4 5 6 7 8 9 10; do
+			before=$(guest_time)
+			wait_until "the guest tells its time no more" has_told
+			difference=$(($(host_time) - $(guest_time)))
+			[ -n "$ahead" ] && [ $ahead -le $difference ] || ahead=$difference
+		done
 	}
+	has_told() { [ "$(guest_time)" != "$before" ]; }
 	# The guest has told a time at which no more than a second was missing, for a time of the host.
 	has_reached() { [ $(guest_time) -ge $(($1 - ahead - 100)) ]; }
 	# on_time WHAT: the guest runs, and its time has gone on as that of the host has, the time of sleep too.
@@ -41,7 +48,7 @@ clock='
 		wait_until "$1: the guest stands still at $(guest_time), the host is at $(host_time), and was $ahead ahead" \
 			has_reached $(host_time)
 		told=$(guest_time)
-		[ $told -le $(($(host_time) - ahead + 200)) ] ||
+		[ $told -le $(($(host_time) - ahead + 300)) ] ||
 			fail "$1: the guest is at $told already, the host at $(host_time), and was $ahead ahead"
 		echo "ok $1"
 	}
