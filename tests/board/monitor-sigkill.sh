@@ -6,7 +6,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
+ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board "$free_memory"'
 	# wait_for COMMAND: until it succeeds, but not for ever.
 	wait_for() {
 		local tries=$((900 * TIMEOUT_FACTOR))
@@ -15,12 +15,6 @@ ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
 			[ $tries -gt 0 ] || return
 			usleep 100000
 		done
-	}
-	# The pages that each CPU has put aside count as free. MemFree leaves them out, and they are thousands.
-	free_kib() {
-		sync
-		echo 3 >/proc/sys/vm/drop_caches
-		awk "/^MemFree/ { n += \$2 } /^ +count:/ { n += 4 * \$2 } END { print n }" /proc/meminfo /proc/zoneinfo
 	}
 	says() { grep -q "$1" /tmp/console; }
 	no_vm() { [ "$(cat /sys/module/kvm_arm/refcnt)" = 0 ]; }

@@ -8,13 +8,7 @@
 
 rounds=${RELOADS:-60}
 ADD="$module $programs/monitor $programs/payload" LOAD=0 TIMEOUT=${TIMEOUT:-$((200 + 3 * rounds))} \
-	on_board "rounds=$rounds"'
-	# The pages that each CPU has put aside count as free.
-	free_kib() {
-		sync
-		echo 3 >/proc/sys/vm/drop_caches
-		awk "/^MemFree/ { n += \$2 } /^ +count:/ { n += 4 * \$2 } END { print n }" /proc/meminfo /proc/zoneinfo
-	}
+	on_board "$free_memory rounds=$rounds"'
 	turn() {
 		insmod /add/kvm_arm.ko || exit
 		[ $(($1 % 10)) != 0 ] || monitor payload --payload payload --only PSCI >/tmp/said || { cat /tmp/said; exit 1; }

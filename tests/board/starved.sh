@@ -9,12 +9,7 @@
 
 rounds=${STARVED:-6}
 ADD="$programs/monitor $zimage $guest_initrd" HOST_MEM=768 HOST_CMDLINE=damon_stat.enabled=N \
-	TIMEOUT=${TIMEOUT:-$((300 + 30 * rounds))} on_board "$clock rounds=$rounds"'
-	free_kib() {
-		sync
-		echo 3 >/proc/sys/vm/drop_caches
-		awk "/^MemFree/ { n += \$2 } /^ +count:/ { n += 4 * \$2 } END { print n }" /proc/meminfo /proc/zoneinfo
-	}
+	TIMEOUT=${TIMEOUT:-$((300 + 30 * rounds))} on_board "$clock $free_memory rounds=$rounds"'
 	# Only the guest that has to live is left, and the memory of the others is back.
 	is_over() {
 		[ "$(cat /sys/module/kvm_arm/refcnt)" = $alone ] && after=$(free_kib) && [ $((before - after)) -lt 4096 ]
