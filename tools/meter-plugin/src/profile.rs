@@ -42,7 +42,7 @@ pub(crate) fn begin(path: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the instruction at an address adds to, if it is counted.
+/// The entry to which the instruction at an address adds, if it is counted.
 pub(crate) fn entry(address: u64) -> Option<Entry> {
     let mut profile = PROFILE.lock().unwrap_or_else(|e| e.into_inner());
     let profile = profile.as_mut()?;

@@ -191,8 +191,8 @@ fn timer_that_rises_in_the_guest() {
     assert_eq!(gic.reserve(1, &ci, 27), None);
 }
 
-/// What list register it would get, and whether its physical interrupt has to be active, was
-/// settled at the last flush: after each change, there has to be another.
+/// The last flush has settled the list register of the interrupt, and whether its physical one has
+/// to be active: after each change, there has to be another flush.
 #[test]
 fn changes_of_the_timers_interrupt_have_the_vcpu_flushed() {
     let (mut gic, mut ci) = ready(2);
