@@ -204,7 +204,7 @@ pub(crate) fn handle(running: &mut Running<'_>, exception: DebugException) -> Re
     let bkpt = instruction.and_then(Instruction::breakpoint);
     if let Some(monitor) = &mut running.state.debug.monitor {
         let pc = running.state.context.core.pc;
-        if matches!(monitor.stepped, Some(stepped) if stepped != pc) {
+        if monitor.has_stepped_to(pc) {
             return Ok(report(running, class::STEP, class::IL, 0));
         }
         return Ok(match (exception, bkpt) {
@@ -242,7 +242,7 @@ pub(crate) fn step(running: &mut Running<'_>) -> Result<Next> {
         return Ok(Next::Resume);
     };
     // The host may have carried the instruction out.
-    if matches!(monitor.stepped, Some(stepped) if stepped != pc) {
+    if monitor.has_stepped_to(pc) {
         return Ok(report(running, class::STEP, class::IL, 0));
     }
     let instruction = guest_memory::fetch(running)?;
@@ -258,17 +258,15 @@ pub(crate) fn step(running: &mut Running<'_>) -> Result<Next> {
     }
     let (vectors, svc) = exception::vectors(&*running.state.context);
     let [undefined, prefetch, data, irq, fiq] = vectors;
-    let next = match next {
-        Some(next) if next == pc => None,
-        Some(next) => Some(next),
-        None => Some(svc),
-    };
-    let last = next.unwrap_or(svc);
+    let last = next.filter(|&next| next != pc).unwrap_or(svc);
     // A breakpoint where the step begins would end it there. So an exception that leads to its own
     // instruction, at the vector, goes without notice.
-    let ends = [undefined, prefetch, data, irq, fiq, last].map(|end| match end == pc {
-        true => Point::OFF,
-        false => Point::at(end),
+    let ends = [undefined, prefetch, data, irq, fiq, last].map(|end| {
+        if end == pc {
+            Point::OFF
+        } else {
+            Point::at(end)
+        }
     });
     if let Some(monitor) = &mut running.state.debug.monitor {
         monitor.stepped = Some(pc);

@@ -36,6 +36,13 @@ pub(super) struct Monitor {
     pub(super) is_planned: bool,
 }
 
+impl Monitor {
+    /// Whether a step is over, now that the guest is at `pc`.
+    pub(super) fn has_stepped_to(&self, pc: u32) -> bool {
+        self.stepped.is_some_and(|stepped| stepped != pc)
+    }
+}
+
 impl VcpuDebug {
     /// Nobody debugs.
     pub(crate) const NONE: Self = Self {
