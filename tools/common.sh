@@ -212,6 +212,16 @@ need_namespace() {
 	die "user namespaces are not allowed here: run as root, or sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000"
 }
 
+# copy_by_links FROM TO: makes TO a copy of a folder, which has links to the files of FROM where the file systems allow
+# that. Who changes a file in one of them has to replace it.
+copy_by_links() {
+	remove "$2"
+	cp -al "$1" "$2" 2>/dev/null || {
+		remove "$2"
+		cp -a "$1" "$2"
+	}
+}
+
 # counting_plugin: builds the emulator's plugin that counts events, and prints the emulator's arguments for it.
 # The seed and the date are the same each time, so that two runs agree.
 counting_plugin() {
