@@ -165,6 +165,13 @@ impl Stage2Desc {
         Self(self.0 & !VALID)
     }
 
+    /// A block that is not mapped any more, without its first `size` bytes.
+    #[inline]
+    #[must_use]
+    pub const fn removed_behind(self, size: u64) -> Self {
+        Self(self.0 + (size & ADDRESS_MASK))
+    }
+
     /// Whether it is a page or block that is not mapped any more.
     #[inline]
     pub const fn is_removed(self) -> bool {

@@ -90,6 +90,18 @@ pub struct Stale {
     pub flush: bool,
 }
 
+/// How far an unmapping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Unmapped {
+    /// There were mappings, and they are gone.
+    pub any: bool,
+    /// How many bytes were cleaned.
+    pub cleaned: u64,
+    /// Nothing is left to be cleaned.
+    pub is_done: bool,
+}
+
 /// How many stripes a table has: regions that are so many apart share one.
 pub const STRIPES: usize = 16;
 
@@ -160,13 +172,16 @@ pub fn stripe_of(ipa: Ipa) -> usize {
 
 /// The parts of a range of addresses, each in one region.
 pub fn regions(range: Range<Ipa>) -> impl Iterator<Item = Range<Ipa>> {
+    parts(range, span(REGION_LEVEL))
+}
+
+/// The parts of a range of addresses that boundaries of `size`, a power of two, divide it into.
+pub fn parts(range: Range<Ipa>, size: u64) -> impl Iterator<Item = Range<Ipa>> {
     let mut at = range.start.0;
     let end = range.end.0.min(1 << IPA_BITS);
     core::iter::from_fn(move || {
         let start = at;
-        at = (start & !(span(REGION_LEVEL) - 1))
-            .saturating_add(span(REGION_LEVEL))
-            .min(end);
+        at = (start & !(size - 1)).saturating_add(size).min(end);
         (start < end).then_some(Ipa(start)..Ipa(at))
     })
 }
@@ -463,41 +478,85 @@ impl<M: TableMemory> Region<'_, M> {
         stale
     }
 
+    /// Calls `visit` with each part of `range` to which RAM is mapped. Says whether the region maps
+    /// anything at all.
+    pub fn ram(&mut self, range: Range<Ipa>, mut visit: impl FnMut(Pa, u64)) -> bool {
+        let start = self.number << shift(REGION_LEVEL);
+        let end = start + span(REGION_LEVEL);
+        let (from, to) = (range.start.0.max(start), range.end.0.min(end));
+        self.entries(range, |_, _, level, desc| match desc.kind(level) {
+            _ if desc.memory() != Some(MemAttr::NormalWb) => (),
+            DescKind::Block => visit(Pa(desc.address().0 + (from - start)), to - from),
+            DescKind::Page => visit(desc.address(), span(level)),
+            DescKind::Table | DescKind::Invalid => (),
+        });
+        self.upper().1.kind(REGION_LEVEL) != DescKind::Invalid
+    }
+
     /// Removes the mappings of all pages in `range`. If only a part of a block is in it, the whole
-    /// block goes. Says whether there were any mappings.
+    /// block goes.
     ///
     /// Then `flush` is called, since TLBs may hold entries that are not in the table any more.
     /// After it, no guest can reach the memory. Then `clean` is called with each page or block that
     /// was RAM to which the guest could write, and its size. The guest may have written past the
     /// caches, and they can hold older data: by way of another mapping, a CPU may read ahead into
     /// them at any time (A3.5.7). Without `clean`, nobody is to read the data that was there.
+    ///
+    /// Cleaning takes time, so a call cleans no more than `most` bytes, at least a page. The
+    /// entries remember all that is left: the caller calls again until that is done, and nothing
+    /// may be mapped in `range` meanwhile. Another caller cleans that, too. A block of which only a
+    /// part is in `range` is cleaned at once, since the other part may be mapped at any time.
     pub fn unmap(
         &mut self,
         range: Range<Ipa>,
         flush: impl FnOnce(),
         clean: Option<impl FnMut(Pa, u64)>,
-    ) -> bool {
+        most: u64,
+    ) -> Unmapped {
         let stale = self.update(range.clone(), |_, desc| {
             Some(match desc.memory() {
                 Some(MemAttr::NormalWb) if desc.was_writable() && clean.is_some() => desc.removed(),
                 _ => Stage2Desc::invalid(),
             })
         });
-        if !stale.flush {
-            return false;
+        if stale.flush {
+            flush();
         }
-        flush();
+        let mut result = Unmapped {
+            any: stale.flush,
+            cleaned: 0,
+            is_done: true,
+        };
         let Some(mut clean) = clean else {
-            return true;
+            return result;
+        };
+        let start = self.number << shift(REGION_LEVEL);
+        let is_whole = range.start.0 <= start && range.end.0 >= start + span(REGION_LEVEL);
+        let most = if self.upper().1.is_removed() && !is_whole {
+            u64::MAX
+        } else {
+            most.max(span(LEVELS)) & !(span(LEVELS) - 1)
         };
         let memory = self.memory;
         self.entries(range, |table, at, level, desc| {
-            if desc.is_removed() {
-                clean(desc.address(), span(level));
-                memory.write(table, at, Stage2Desc::invalid().0);
+            if !desc.is_removed() {
+                return;
             }
+            let rest = span(level) - (desc.address().0 & (span(level) - 1));
+            let size = rest.min(most - result.cleaned);
+            if size != 0 {
+                clean(desc.address(), size);
+                result.cleaned += size;
+            }
+            let new = if size == rest {
+                Stage2Desc::invalid()
+            } else {
+                result.is_done = false;
+                desc.removed_behind(size)
+            };
+            memory.write(table, at, new.0);
         });
-        true
+        result
     }
 
     /// Takes the right to write away from all pages in `range`. If only a part of a block is in it,
@@ -508,14 +567,15 @@ impl<M: TableMemory> Region<'_, M> {
         })
     }
 
-    /// Gives back the third-level table if it maps nothing any more.
+    /// Gives back the third-level table if it maps nothing any more, and nothing of it is left to
+    /// be cleaned.
     ///
     /// `flush` is called when no entry leads to it, and before it is given back: a CPU may be
     /// walking it, or know of it, until then (B3.10.1).
     pub fn prune(&mut self, mut flush: impl FnMut()) {
         let (at, upper) = self.upper();
         let is_empty =
-            |table| (0..ENTRIES).all(|at| self.entry(table, at).kind(LEVELS) == DescKind::Invalid);
+            |table| (0..ENTRIES).all(|at| self.entry(table, at) == Stage2Desc::invalid());
         if upper.kind(REGION_LEVEL) == DescKind::Table && is_empty(upper.address()) {
             self.invalidate(self.table, at, &mut flush);
             self.memory.free(upper.address());

@@ -33,12 +33,19 @@ use kernel::{
     },
 };
 use kvm_bindings as uapi;
-use machine::slot::Place;
+use machine::{
+    slot::Place,
+    stage2, //
+};
 
 use super::{
-    address_space::AddressSpace,
+    address_space::{
+        AddressSpace,
+        CLEANED_AT_ONCE, //
+    },
     slots::MAX_SLOTS, //
 };
+use crate::glue::cpu::cond_resched;
 
 /// The options that `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2` can be enabled with.
 pub(crate) const MANUAL_PROTECT_OPTIONS: u32 =
@@ -230,14 +237,24 @@ impl AddressSpace {
         if flush {
             self.flush_tlb();
         }
-        self.in_pieces(range, |region, part| {
-            for (index, mask) in bits.masks(part) {
-                let dirty = words.get(index as usize).map_or(0, |word| word & mask);
-                for run in bits.runs(index, dirty) {
-                    self.clean_written(region, run);
-                }
+        for part in stage2::parts(range, CLEANED_AT_ONCE) {
+            let dirty = |(index, mask)| {
+                let word = words.get(index as usize)? & mask;
+                (word != 0).then_some((index, word))
+            };
+            let mut dirty = bits.masks(part.clone()).filter_map(dirty).peekable();
+            if dirty.peek().is_none() {
+                continue;
             }
-        });
+            self.with_region(part.start, |region| {
+                for (index, word) in dirty {
+                    for run in bits.runs(index, word) {
+                        self.clean_written(region, run);
+                    }
+                }
+            });
+            cond_resched();
+        }
     }
 }
 

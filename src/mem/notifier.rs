@@ -2,7 +2,10 @@
 
 //! The host's changes of the process's memory, carried out for the guest.
 
-use core::ops::Range;
+use core::{
+    ops::Range,
+    sync::atomic::Ordering, //
+};
 
 use armv7::addr::Ipa;
 use kernel::sync::Arc;
@@ -16,7 +19,8 @@ use machine::{
 
 use super::address_space::{
     AddressSpace,
-    Region, //
+    Region,
+    CLEANED_AT_ONCE, //
 };
 use crate::{
     glue::{
@@ -31,21 +35,28 @@ use crate::{
 struct Done {
     /// The host goes on only after TLBs were invalidated.
     stale: bool,
-    /// The number of bytes that were unmapped and cleaned, which takes time.
+    /// The number of bytes that were cleaned, which takes time.
     cleaned: u64,
+    /// There is more to clean.
+    is_left: bool,
+}
+
+/// The regions of a step that are done.
+#[derive(Default)]
+struct Progress {
+    /// Their number, in the order of the slots.
+    regions: usize,
+    /// The number of changes of slots while they were counted.
+    generation: u64,
 }
 
 /// How much of the process's memory a notifier goes through before it lets go of the lock of the
 /// slots, a power of two.
 const STEP: usize = MapSize::Block.bytes() as usize;
 
-/// How much a notifier cleans before it lets go of that lock. A step is in two regions if the slot
-/// is aligned otherwise for the guest.
-const MOST_CLEANED: u64 = 2 * MapSize::Block.bytes();
-
 impl AddressSpace {
-    /// Calls `f` for each region that maps some of the memory at `hvas`. With `may_sleep`, other
-    /// tasks get their turns meanwhile.
+    /// Calls `f` for each region that maps some of the memory at `hvas`, with the number of bytes
+    /// that it may clean. With `may_sleep`, other tasks get their turns meanwhile.
     ///
     /// Slots may change between two steps, and a slot may then have addresses that this has gone
     /// through already. Nothing is mapped there before the invalidation has ended. If a slot is
@@ -54,7 +65,7 @@ impl AddressSpace {
         &self,
         hvas: &Range<usize>,
         may_sleep: bool,
-        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> Done,
+        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>, u64) -> Done,
     ) {
         // Most changes in a process are not about its guest.
         if self.slots.lock().ipas_of(hvas).next().is_none() {
@@ -64,9 +75,13 @@ impl AddressSpace {
         while !rest.is_empty() {
             let end = (rest.start & !(STEP - 1)).saturating_add(STEP);
             let part = rest.start..end.min(rest.end);
-            if self.for_each_slot(&part, &mut f) {
-                rest.start = part.end;
+            let mut progress = Progress::default();
+            while !self.for_each_slot(&part, &mut progress, &mut f) {
+                if may_sleep {
+                    cond_resched();
+                }
             }
+            rest.start = part.end;
             if may_sleep {
                 cond_resched();
             }
@@ -78,23 +93,37 @@ impl AddressSpace {
     fn for_each_slot(
         &self,
         hvas: &Range<usize>,
-        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>) -> Done,
+        progress: &mut Progress,
+        mut f: impl FnMut(&mut Region<'_>, Range<Ipa>, u64) -> Done,
     ) -> bool {
-        let (mut stale, mut cleaned, mut is_done) = (false, 0, true);
+        let (mut stale, mut left, mut is_done) = (false, CLEANED_AT_ONCE, true);
         // Slots are not copied here: the last reference to a log cannot be dropped where nothing
         // may sleep.
         let slots = self.slots.lock();
-        for part in slots.ipas_of(hvas).flat_map(stage2::regions) {
-            // Hundreds of slots can be of the same memory. A region that was cleaned is not mapped
-            // any more, so the next call passes it quickly.
-            if cleaned >= MOST_CLEANED {
+        // Hundreds of slots can be of the same memory. Those that are done stay so, but another
+        // slot can have come in between.
+        let generation = self.generation.load(Ordering::Relaxed);
+        if progress.generation != generation {
+            *progress = Progress {
+                regions: 0,
+                generation,
+            };
+        }
+        let parts = slots.ipas_of(hvas).flat_map(stage2::regions);
+        for part in parts.skip(progress.regions) {
+            if left == 0 {
                 is_done = false;
                 break;
             }
-            let done = self.with_region(part.start, |region| f(region, part));
+            let done = self.with_region(part.start, |region| f(region, part, left));
             let done = done.unwrap_or_default();
             stale |= done.stale;
-            cleaned += done.cleaned;
+            left = left.saturating_sub(done.cleaned);
+            if done.is_left {
+                is_done = false;
+                break;
+            }
+            progress.regions += 1;
         }
         if stale {
             self.flush_tlb();
@@ -111,9 +140,13 @@ impl MmuCallbacks for Arc<AddressSpace> {
         // (mm/oom_kill.c). It takes private memory of a process that is killed, for good, and is in
         // a hurry. Nobody reads that memory again, so it need not be cleaned.
         self.invalidations.start(&range, || {
-            self.for_each_range(&range, may_sleep, |region, ipas| Done {
-                stale: false,
-                cleaned: self.unmap_as(region, ipas, may_sleep),
+            self.for_each_range(&range, may_sleep, |region, ipas, most| {
+                let unmapped = self.unmap_as(region, ipas, may_sleep, most);
+                Done {
+                    stale: false,
+                    cleaned: unmapped.cleaned,
+                    is_left: !unmapped.is_done,
+                }
             });
         });
     }
@@ -128,7 +161,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
     fn clear_young(&self, range: Range<usize>, flush: bool) -> bool {
         trace!(kvm_age_hva(range.start as u32, range.end as u32));
         let mut young = false;
-        self.for_each_range(&range, false, |region, ipas| {
+        self.for_each_range(&range, false, |region, ipas, _| {
             // Software manages the access flag: a page without the flag faults when it is used.
             let stale = region.update(ipas, |_, desc| {
                 let was = desc.accessed();
@@ -140,7 +173,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
             });
             Done {
                 stale: stale.flush && flush,
-                cleaned: 0,
+                ..Done::default()
             }
         });
         young
@@ -149,7 +182,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
     fn test_young(&self, range: Range<usize>) -> bool {
         trace!(kvm_test_age_hva(range.start as u32));
         let mut young = false;
-        self.for_each_range(&range, false, |region, ipas| {
+        self.for_each_range(&range, false, |region, ipas, _| {
             let _ = region.update(ipas, |_, desc| {
                 young |= desc.accessed();
                 None
@@ -162,7 +195,7 @@ impl MmuCallbacks for Arc<AddressSpace> {
     fn release(&self) {
         // Nobody runs with this memory, or uses the VM, any more: its slots stay as they are.
         for place in self.places() {
-            self.in_pieces(place.ipas(), |region, ipas| self.unmap(region, ipas));
+            self.unmap_slot(&place, |_| ());
         }
     }
 }

@@ -339,7 +339,8 @@ proptest! {
                                 assert!(flushed.borrow().contains(&number), "cleaned before the flush");
                                 cleaned.borrow_mut().extend((pa.0..pa.0 + size).step_by(PAGE_SIZE as usize));
                             }),
-                        );
+                            u64::MAX,
+                        ).any;
                         Stale { flush }
                     });
                     prop_assert_eq!(stale.flush, had);
@@ -356,7 +357,7 @@ proptest! {
                 Step::Remove { page, pages } => {
                     model.remove(page, pages);
                     let _ = stage2.each(range_of(page, pages), |region, part| {
-                        let flush = region.unmap(part, || (), Some(|_, _| ()));
+                        let flush = region.unmap(part, || (), Some(|_, _| ()), u64::MAX).any;
                         let before = freed.borrow().len();
                         let flushed = RefCell::new(false);
                         region.prune(|| {
@@ -408,7 +409,7 @@ proptest! {
         }
         for (base, pages) in [(0, 2 << 18), ((1 << 28) - 1024, 1024)] {
             let _ = stage2.each(range_of(base, pages), |region, part| {
-                let flush = region.unmap(part, || (), Some(|_, _| ()));
+                let flush = region.unmap(part, || (), Some(|_, _| ()), u64::MAX).any;
                 region.prune(|| ());
                 Stale { flush }
             });
@@ -416,6 +417,147 @@ proptest! {
         prop_assert_eq!(stage2.tables(), upper, "empty tables stay");
         stage2.stage2.clear(&mut stage2.root, || ());
         prop_assert_eq!(stage2.tables(), 1, "tables leaked");
+    }
+}
+
+/// A mapping of one region: a block, or pages.
+#[derive(Clone, Debug)]
+enum Content {
+    Block { writable: bool },
+    Pages(BTreeMap<u64, bool>),
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        any::<bool>().prop_map(|writable| Content::Block { writable }),
+        proptest::collection::btree_map(0..BLOCK_PAGES, any::<bool>(), 0..300)
+            .prop_map(Content::Pages),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// However callers take turns, with whatever limits, each byte that the guest could write to is
+    /// cleaned once, after the only flush, and no call cleans more than its limit. Whoever is told
+    /// that all is done, after that has nothing left in its range. The table is not given back
+    /// before.
+    #[test]
+    fn cleaning_in_turns_cleans_all(
+        content in content(),
+        callers in proptest::collection::vec((0..BLOCK_PAGES, 1..=BLOCK_PAGES, 1u64..300), 1..4),
+        turns in proptest::collection::vec(0usize..4, 1..40),
+    ) {
+        let fake = RefCell::new(Fake::new());
+        let freed = RefCell::new(BTreeSet::new());
+        let mut whole = Whole::new(&fake, &freed);
+        let mut region = whole.region(Ipa(0)).unwrap();
+        let base = 5 * MapSize::Block.bytes();
+        let mut expected: BTreeSet<u64> = BTreeSet::new();
+        let mut map = |page: u64, size: MapSize, writable: bool| {
+            let attrs = if writable { attrs(true) } else { read_only(attrs(true)) };
+            let (ipa, pa) = (Ipa(page * PAGE_SIZE), Pa(base + page * PAGE_SIZE));
+            region.map(ipa, pa, size, attrs, || new_table(&fake), || ()).unwrap();
+        };
+        let is_block = matches!(content, Content::Block { .. });
+        match &content {
+            Content::Block { writable } => {
+                map(0, MapSize::Block, *writable);
+                if *writable {
+                    expected.extend(0..BLOCK_PAGES);
+                }
+            }
+            Content::Pages(pages) => {
+                for (&page, &writable) in pages {
+                    map(page, MapSize::Page, writable);
+                    if writable {
+                        expected.insert(page);
+                    }
+                }
+            }
+        }
+
+        let cleaned = RefCell::new(BTreeSet::new());
+        let mut seen = BTreeSet::new();
+        // The first caller has all of the region, so all of it is cleaned in the end.
+        let mut callers = callers;
+        callers[0] = (0, BLOCK_PAGES, callers[0].2);
+        let mut is_done = std::vec![false; callers.len()];
+        let turns = turns.into_iter().chain((0..2000).map(|n| n % 4));
+        for turn in turns.map(|turn| turn % callers.len()) {
+            if is_done[turn] {
+                continue;
+            }
+            let (first, pages, most) = callers[turn];
+            let pages = pages.min(BLOCK_PAGES - first);
+            let flushed = RefCell::new(false);
+            let before = cleaned.borrow().len() as u64;
+            let result = region.unmap(
+                range_of(first, pages),
+                || *flushed.borrow_mut() = true,
+                Some(|pa: Pa, size: u64| {
+                    for page in (pa.0 - base) / PAGE_SIZE..(pa.0 + size - base) / PAGE_SIZE {
+                        assert!(cleaned.borrow_mut().insert(page), "cleaned twice");
+                    }
+                }),
+                most * PAGE_SIZE,
+            );
+            let all = cleaned.borrow().clone();
+            let now = all.len() as u64 - before;
+            prop_assert_eq!(result.cleaned, now * PAGE_SIZE);
+            prop_assert!(now <= most || (is_block && pages != BLOCK_PAGES), "more than the limit");
+            prop_assert!(*flushed.borrow() == result.any);
+            is_done[turn] = result.is_done;
+            if result.is_done {
+                seen.insert(turn);
+                let mine = |page: &u64| is_block || (first..first + pages).contains(page);
+                let left: Vec<u64> = expected.difference(&all).copied().filter(mine).collect();
+                prop_assert_eq!(left, Vec::new(), "not all of it was cleaned");
+            }
+            let tables = freed.borrow().len();
+            region.prune(|| ());
+            if freed.borrow().len() != tables {
+                prop_assert_eq!(&all, &expected, "a table is gone, and pages of it are left");
+            }
+        }
+        prop_assert_eq!(seen.len(), callers.len(), "a caller is not done after many calls");
+        prop_assert_eq!(cleaned.into_inner(), expected);
+    }
+
+    /// A look at RAM visits each page of the range that is mapped to RAM, and no other.
+    #[test]
+    fn ram_in_a_range(content in content(), first in 0..BLOCK_PAGES, pages in 1..=BLOCK_PAGES, device in 0..BLOCK_PAGES) {
+        let fake = RefCell::new(Fake::new());
+        let freed = RefCell::new(BTreeSet::new());
+        let mut whole = Whole::new(&fake, &freed);
+        let mut region = whole.region(Ipa(0)).unwrap();
+        prop_assert!(!region.ram(range_of(0, BLOCK_PAGES), |_, _| panic!("nothing is mapped")));
+        let pages = pages.min(BLOCK_PAGES - first);
+        let base = 5 * MapSize::Block.bytes();
+        let mut map = |page: u64, size: MapSize, attrs: Stage2Attrs| {
+            let (ipa, pa) = (Ipa(page * PAGE_SIZE), Pa(base + page * PAGE_SIZE));
+            region.map(ipa, pa, size, attrs, || new_table(&fake), || ()).unwrap();
+        };
+        let mut expected: Vec<u64> = match &content {
+            Content::Block { .. } => {
+                map(0, MapSize::Block, attrs(true));
+                (0..BLOCK_PAGES).collect()
+            }
+            Content::Pages(pages) => {
+                for &page in pages.keys() {
+                    map(page, MapSize::Page, attrs(true));
+                }
+                map(device, MapSize::Page, Stage2Attrs { memory: MemAttr::Device, ..attrs(true) });
+                pages.keys().copied().filter(|&page| page != device).collect()
+            }
+        };
+        expected.retain(|page| (first..first + pages).contains(page));
+        let mut found = Vec::new();
+        let any = region.ram(range_of(first, pages), |pa, size| {
+            found.extend((pa.0 - base) / PAGE_SIZE..(pa.0 + size - base) / PAGE_SIZE);
+        });
+        prop_assert!(any);
+        prop_assert_eq!(found, expected);
     }
 }
 
@@ -436,7 +578,8 @@ fn addresses_out_of_the_region_are_refused() {
     let result = region.map(other, Pa(0), MapSize::Block, attrs(true), || None, || ());
     assert_eq!(result, Err(MapError::OutOfRange));
     assert_eq!(region.lookup(other), None);
-    assert!(!region.unmap(other..Ipa(other.0 + PAGE_SIZE), || (), Some(|_, _| ())));
+    let range = other..Ipa(other.0 + PAGE_SIZE);
+    assert!(!region.unmap(range, || (), Some(|_, _| ()), u64::MAX).any);
 }
 
 #[test]
@@ -568,9 +711,9 @@ fn threads_share_a_table() {
                             .unwrap();
                         model.insert(ipa.0, pa.0);
                     } else {
-                        let mapped =
-                            region.unmap(ipa..Ipa(ipa.0 + PAGE_SIZE), || (), Some(|_, _| ()));
-                        assert_eq!(mapped, model.remove(&ipa.0).is_some());
+                        let range = ipa..Ipa(ipa.0 + PAGE_SIZE);
+                        let unmapped = region.unmap(range, || (), Some(|_, _| ()), u64::MAX);
+                        assert_eq!(unmapped.any, model.remove(&ipa.0).is_some());
                         region.prune(|| ());
                     }
                 }

@@ -115,6 +115,13 @@ impl Irq {
         }
     }
 
+    /// Whether it is listed with some setting of the enables: it is pending or active.
+    #[inline(always)]
+    pub(crate) fn can_be_listed(&self) -> bool {
+        self.sources != 0
+            || (self.state).intersects(State::LINE.union(State::LATCH).union(State::ACTIVE))
+    }
+
     /// Pending as the distributor knows it, without what a list register has.
     #[inline(always)]
     pub(crate) fn is_pending(&self) -> bool {

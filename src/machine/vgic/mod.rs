@@ -88,6 +88,7 @@ pub use snapshot::MOST_IRQS;
 
 use crate::nospec;
 use core::ops::DerefMut;
+use distributor::bits_of;
 use irq::State;
 
 /// Index of a virtual CPU, which is also its number in the GIC.
@@ -169,6 +170,15 @@ fn is_forwarded(irq: &Irq, ctlr: u32) -> bool {
 #[inline]
 fn is_deliverable(irq: &Irq, ctlr: u32) -> bool {
     irq.is(State::ENABLED) && irq.is_pending() && is_forwarded(irq, ctlr)
+}
+
+/// Which of the first 32 of `irqs` can be listed: a bit for each.
+#[inline]
+fn can_be_listed(irqs: &[Irq]) -> u32 {
+    let first = irqs.iter().take(u32::BITS as usize);
+    first.enumerate().fold(0, |mask, (n, irq)| {
+        mask | u32::from(irq.can_be_listed()) << n
+    })
 }
 
 impl<S, C> Vgic<S, C>
@@ -373,10 +383,14 @@ where
     }
 
     /// Puts every interrupt where it belongs, after a change of GICD_CTLR.
+    ///
+    /// The caller has a lock with interrupts off, and a guest can have a thousand interrupts. So
+    /// those that no enable can list are passed in a few instructions each.
     fn refresh_all(&mut self) -> CpuMask {
         let mut kick = 0;
         for cpu in 0..self.nr_cpus as VcpuIdx {
-            for intid in 0..NR_PRIVATE {
+            let private = self.cpus.get(cpu).map_or(0, |c| can_be_listed(&c.private));
+            for intid in bits_of(private) {
                 kick |= self.refresh(cpu, intid);
             }
             // Its list registers may have interrupts, or get one, that are off now.
@@ -384,8 +398,11 @@ where
                 kick |= bit(cpu);
             }
         }
-        for intid in NR_PRIVATE..self.nr_irqs {
-            kick |= self.refresh(0, intid);
+        for first in (NR_PRIVATE..self.nr_irqs).step_by(NR_PRIVATE as usize) {
+            let irqs = self.spis.get((first - NR_PRIVATE) as usize..);
+            for n in bits_of(irqs.map_or(0, can_be_listed)) {
+                kick |= self.refresh(0, first + n);
+            }
         }
         kick
     }
