@@ -32,6 +32,7 @@ u64 kvm_arm_local_irq_save(void);
 void kvm_arm_local_irq_restore(unsigned long flags);
 unsigned int kvm_arm_local_irq_window(unsigned long flags);
 unsigned int kvm_arm_smp_processor_id(void);
+bool kvm_arm_irqs_disabled(void);
 bool kvm_arm_need_resched(void);
 void kvm_arm_cond_resched(void);
 unsigned int kvm_arm_nr_cpu_ids(void);

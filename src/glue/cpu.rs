@@ -191,6 +191,11 @@ pub(crate) fn has_vfp_d32() -> bool {
     safe::kvm_arm_has_vfp_d32()
 }
 
+/// Whether interrupts are off: then this CPU must not wait for another one.
+pub(crate) fn irqs_disabled() -> bool {
+    safe::kvm_arm_irqs_disabled()
+}
+
 /// Whether the scheduler wants this CPU for another task.
 pub(crate) fn need_resched() -> bool {
     safe::kvm_arm_need_resched()

@@ -18,7 +18,24 @@ use kernel::{
 };
 use kvm_bindings as glue;
 
-use super::any_thread::AnyThread;
+use super::{
+    any_thread::AnyThread,
+    cpu::irqs_disabled, //
+};
+
+/// The caller of [`MmuCallbacks::invalidate_start`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// It may sleep.
+    MaySleep,
+    /// It has interrupts off, so it can neither sleep nor wait for another CPU. The pages stay
+    /// the process's: `vma_prepare` takes a lock in this way on 32-bit Arm before
+    /// `vma_adjust_trans_huge` splits a huge page. (To the kernel, this caller may sleep.)
+    WithIrqsOff,
+    /// It must not sleep: the reaper, after the host has run out of memory (mm/oom_kill.c). It
+    /// takes private memory of a process that is killed, for good, and is in a hurry.
+    Reaper,
+}
 
 /// Callbacks for changes that the host makes to the mappings of user addresses.
 ///
@@ -27,7 +44,7 @@ use super::any_thread::AnyThread;
 pub(crate) trait MmuCallbacks: Send + Sync {
     /// The pages in `range` are about to change or to go: forget them, and establish no new
     /// reference before the matching [`Self::invalidate_end`].
-    fn invalidate_start(&self, range: Range<usize>, may_sleep: bool);
+    fn invalidate_start(&self, range: Range<usize>, caller: Caller);
     /// The change is complete.
     fn invalidate_end(&self, range: Range<usize>);
     /// Whether something in `range` was used since the last call. Clears the marks of that use.
@@ -141,8 +158,12 @@ impl<T: MmuCallbacks> MmuNotifier<T> {
     ) -> ffi::c_int {
         // SAFETY: The C side calls with the registered notifier and a valid range.
         unsafe {
-            let may_sleep = glue::kvm_arm_range_blockable(range);
-            Self::from_inner(n).invalidate_start((*range).start..(*range).end, may_sleep)
+            let caller = match glue::kvm_arm_range_blockable(range) {
+                true if irqs_disabled() => Caller::WithIrqsOff,
+                true => Caller::MaySleep,
+                false => Caller::Reaper,
+            };
+            Self::from_inner(n).invalidate_start((*range).start..(*range).end, caller)
         };
         0
     }

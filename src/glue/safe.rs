@@ -39,6 +39,7 @@ safe_functions! {
     // The current CPU and the machine.
     kvm_bindings::{
         fn kvm_arm_smp_processor_id() -> ffi::c_uint;
+        fn kvm_arm_irqs_disabled() -> bool;
         fn kvm_arm_need_resched() -> bool;
         fn kvm_arm_cond_resched();
         fn single_task_running() -> bool;

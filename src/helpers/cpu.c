@@ -47,6 +47,11 @@ unsigned int kvm_arm_smp_processor_id(void)
 	return smp_processor_id();
 }
 
+bool kvm_arm_irqs_disabled(void)
+{
+	return irqs_disabled();
+}
+
 bool kvm_arm_need_resched(void)
 {
 	return need_resched();

@@ -114,14 +114,7 @@ impl Lowvisor {
     /// CPU uses them. Interrupts must be on. Says how many CPUs had to be interrupted for that.
     pub(crate) fn flush_tlb_vmid(&self, vttbr: u64, last_ran: &LastRan) -> u32 {
         self.invalidate(|hyp| hyp.flush_tlb_vmid(vttbr));
-        if !self.tlb_repairs.interrupt.load(Ordering::Relaxed) {
-            return 0;
-        }
-        let others = IrqsOff::with(|irqs| {
-            let this = irqs.cpu();
-            (0..MAX_CPUS).any(|cpu| cpu != this && last_ran.may_use(cpu))
-        });
-        if !others {
+        if !IrqsOff::with(|irqs| self.must_interrupt(&irqs, last_ran)) {
             return 0;
         }
         let interrupted = AtomicU32::new(0);
@@ -134,6 +127,31 @@ impl Lowvisor {
             },
         );
         interrupted.into_inner()
+    }
+
+    /// The same with interrupts off, when this CPU must not wait for others. Says whether no other
+    /// CPU uses the entries: if not, [`Self::flush_tlb_vmid`] has to follow.
+    pub(crate) fn flush_tlb_vmid_from_here(&self, vttbr: u64, last_ran: &LastRan) -> bool {
+        IrqsOff::with(|irqs| {
+            let Some(hyp) = self.this_cpu(&irqs) else {
+                return false;
+            };
+            hyp.flush_tlb_vmid(vttbr);
+            self.repeat();
+            !self.must_interrupt(&irqs, last_ran)
+        })
+    }
+
+    /// Whether another CPU has to be interrupted, as it may have accesses of the VM under way.
+    fn must_interrupt(&self, irqs: &IrqsOff, last_ran: &LastRan) -> bool {
+        self.tlb_repairs.interrupt.load(Ordering::Relaxed)
+            && (0..MAX_CPUS).any(|cpu| cpu != irqs.cpu() && last_ran.may_use(cpu))
+    }
+
+    fn repeat(&self) {
+        if self.tlb_repairs.repeat.load(Ordering::Relaxed) {
+            register::invalidate_tlb_of_nothing();
+        }
     }
 
     /// Invalidates the entries of all VMIDs in the TLBs of all CPUs, and instruction caches.
@@ -159,8 +177,6 @@ impl Lowvisor {
                 on_this_cpu(irqs);
             });
         }
-        if self.tlb_repairs.repeat.load(Ordering::Relaxed) {
-            register::invalidate_tlb_of_nothing();
-        }
+        self.repeat();
     }
 }

@@ -513,6 +513,15 @@ impl<M: TableMemory> Region<'_, M> {
         clean: Option<impl FnMut(Pa, u64)>,
         most: u64,
     ) -> Unmapped {
+        let mut result = Unmapped {
+            any: false,
+            cleaned: 0,
+            is_done: true,
+        };
+        // Many slots go without ever having been used.
+        if self.upper().1 == Stage2Desc::invalid() {
+            return result;
+        }
         let stale = self.update(range.clone(), |_, desc| {
             Some(match desc.memory() {
                 Some(MemAttr::NormalWb) if desc.was_writable() && clean.is_some() => desc.removed(),
@@ -521,12 +530,8 @@ impl<M: TableMemory> Region<'_, M> {
         });
         if stale.flush {
             flush();
+            result.any = true;
         }
-        let mut result = Unmapped {
-            any: stale.flush,
-            cleaned: 0,
-            is_done: true,
-        };
         let Some(mut clean) = clean else {
             return result;
         };

@@ -77,7 +77,10 @@ use super::{
 };
 use crate::{
     glue::{
-        cpu::cond_resched,
+        cpu::{
+            cond_resched,
+            irqs_disabled, //
+        },
         task::is_killed,
         user_page::is_huge_mapping, //
     },
@@ -115,6 +118,10 @@ pub(crate) struct AddressSpace {
     pub(super) invalidations: Invalidations,
     /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
     pub(super) manual_protect: AtomicU32,
+    /// How often memory was unmapped and TLBs could still have entries for it.
+    owed_flushes: AtomicU64,
+    /// How many of these the TLBs were invalidated for since.
+    paid_flushes: AtomicU64,
     stage2: Stage2<TablePages>,
     #[pin]
     root_right: Mutex<Root>,
@@ -161,6 +168,8 @@ impl AddressSpace {
                 generation: AtomicU64::new(0),
                 invalidations <- Invalidations::new(),
                 manual_protect: AtomicU32::new(0),
+                owed_flushes: AtomicU64::new(0),
+                paid_flushes: AtomicU64::new(0),
                 stage2,
                 root_right <- new_mutex!(root_right, "kvm_arm_stage2_root"),
                 stripes <- pin_init::pin_init_array_from_fn(move |_| {
@@ -435,12 +444,37 @@ impl AddressSpace {
         });
     }
 
-    /// Invalidates the VM's entries in the TLBs of all CPUs. Interrupts must be on.
+    /// Invalidates the VM's entries in the TLBs of all CPUs.
+    ///
+    /// With interrupts off, other CPUs that would have to be interrupted are left out. That is owed
+    /// until the host's next change of the process's memory ([`Caller::WithIrqsOff`]): up to then
+    /// the process keeps the pages.
+    ///
+    /// [`Caller::WithIrqsOff`]: crate::glue::mmu_notifier::Caller::WithIrqsOff
     pub(super) fn flush_tlb(&self) {
         self.stats.tlb_flushes.count();
+        if irqs_disabled() {
+            let is_complete =
+                (self.lowvisor).flush_tlb_vmid_from_here(self.vttbr(), &self.last_ran);
+            if !is_complete {
+                self.owed_flushes.fetch_add(1, Ordering::Release);
+            }
+            return;
+        }
         let interrupted = self.lowvisor.flush_tlb_vmid(self.vttbr(), &self.last_ran);
         if interrupted != 0 {
             self.stats.tlb_flush_interrupts.add(interrupted.into());
+        }
+    }
+
+    /// Invalidates the VM's entries in the TLBs of all CPUs if that could not be done in full when
+    /// memory was unmapped. Interrupts must be on.
+    pub(super) fn flush_tlb_if_owed(&self) {
+        let owed = self.owed_flushes.load(Ordering::Acquire);
+        if owed != self.paid_flushes.load(Ordering::Acquire) {
+            self.flush_tlb();
+            // Another task that has seen fewer of them may write after this, and is paid twice.
+            self.paid_flushes.store(owed, Ordering::Release);
         }
     }
 

@@ -25,7 +25,10 @@ use super::address_space::{
 use crate::{
     glue::{
         cpu::cond_resched,
-        mmu_notifier::MmuCallbacks, //
+        mmu_notifier::{
+            Caller,
+            MmuCallbacks, //
+        }, //
     },
     trace::trace, //
 };
@@ -133,15 +136,18 @@ impl AddressSpace {
 }
 
 impl MmuCallbacks for Arc<AddressSpace> {
-    fn invalidate_start(&self, range: Range<usize>, may_sleep: bool) {
+    fn invalidate_start(&self, range: Range<usize>, caller: Caller) {
         trace!(kvm_unmap_hva_range(range.start as u32, range.end as u32));
         self.stats.invalidations.count();
-        // The caller that must not sleep is the reaper, after the host has run out of memory
-        // (mm/oom_kill.c). It takes private memory of a process that is killed, for good, and is in
-        // a hurry. Nobody reads that memory again, so it need not be cleaned.
+        if caller != Caller::WithIrqsOff {
+            self.flush_tlb_if_owed();
+        }
+        // Nobody reads the memory again that the reaper takes, so it need not be cleaned.
+        let clean = caller != Caller::Reaper;
         self.invalidations.start(&range, || {
+            let may_sleep = caller == Caller::MaySleep;
             self.for_each_range(&range, may_sleep, |region, ipas, most| {
-                let unmapped = self.unmap_as(region, ipas, may_sleep, most);
+                let unmapped = self.unmap_as(region, ipas, clean, most);
                 Done {
                     stale: false,
                     cleaned: unmapped.cleaned,

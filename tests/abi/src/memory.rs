@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
+use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,6 +53,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "memory: a file on a file system that is full",
         full_file_system,
+    ),
+    (
+        "memory: a file's mapping is split under the guest",
+        split_under_guest,
     ),
     ("memory: KVM_EXIT_MEMORY_FAULT", memory_fault),
     ("memory: huge pages of hugetlbfs", hugetlbfs),
@@ -443,6 +448,94 @@ fn truncated() -> Outcome {
             .works(format!("ftruncate, round {round}"))?;
     }
     Ok(())
+}
+
+/// A mapping of a file is split, and joined again, in the middle of a huge page, while a guest uses
+/// that on another CPU. The host's kernel then tells KVM of a change with interrupts off
+/// (`vma_prepare` takes `flush_dcache_mmap_lock`). So KVM must not wait for another CPU there: two
+/// CPUs, each with such a split, would wait for each other for ever.
+fn split_under_guest() -> Outcome {
+    // One process has one change of its mappings at a time.
+    // SAFETY: This process has one thread.
+    let child = unsafe { libc::fork() };
+    ensure(child >= 0, "fork")?;
+    if child == 0 {
+        let result = split_on(0, 1);
+        if let Err(why) = &result {
+            println!("{why}");
+        }
+        exit(result.is_err().into());
+    }
+    let result = split_on(1, 0);
+    let mut status = -1;
+    // SAFETY: The child is ours.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    result?;
+    equal("status of the other process", status, 0)
+}
+
+/// Splits on one CPU, with the guest on another one.
+fn split_on(cpu: usize, guests_cpu: usize) -> Outcome {
+    const LENGTH: usize = 4 * HUGE;
+    const SPLITS: usize = 1000;
+    const SLOTS: usize = 64;
+    const DATA: u32 = 0x9000_0000;
+    const ADD_R1_1: u32 = 0xe281_1001;
+    const B_TO_ADD: u32 = 0xeaff_fffb;
+    let file = memfd(LENGTH)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let memory = Memory::map(LENGTH, libc::MAP_SHARED, file.as_raw_fd(), protection, 0)?;
+    // The first huge page that is in the mapping as a whole, if not the last.
+    let huge = (memory.address() as usize).next_multiple_of(HUGE) - memory.address() as usize;
+    let used = DATA as usize + SLOTS / 2 * LENGTH + huge;
+    let mut program = code::load(0, used as u32).to_vec();
+    program.extend(code::load(1, 0));
+    program.extend(code::load(5, HOLE));
+    program.extend([ADD_R1_1, code::str(1, 0), code::str(1, 5), B_TO_ADD]);
+    let guest = Guest::new(&program)?;
+    // KVM looks at all slots of that memory, which takes time. The guest uses one of them.
+    for n in 0..SLOTS {
+        let gpa = DATA as usize + n * LENGTH;
+        let region = slot(n as u32 + 1, gpa as u64, &memory, LENGTH);
+        guest.vm.set_user_memory_region(&region).works("a slot")?;
+    }
+    let middle = memory.address() as usize + huge + PAGE;
+
+    let (stop, has_ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    let vcpu = &guest.vcpu;
+    let passes = thread::scope(|scope| {
+        let runner = scope.spawn(|| {
+            stay_on(guests_cpu);
+            let passes = run_passes(vcpu, &stop);
+            has_ended.store(true, Ordering::Relaxed);
+            passes
+        });
+        let splits = scope.spawn(|| -> Outcome {
+            stay_on(cpu);
+            for protection in [libc::PROT_READ, protection]
+                .into_iter()
+                .cycle()
+                .take(SPLITS)
+            {
+                // The guest has its page again.
+                let before = memory.word(huge);
+                while memory.word(huge) == before && !has_ended.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                // SAFETY: One page of our own mapping, which nobody accesses.
+                let result = unsafe { libc::mprotect(middle as *mut _, PAGE, protection) };
+                equal("mprotect", result, 0)?;
+            }
+            Ok(())
+        });
+        let split = splits.join().map_err(|_| "the thread that splits panicked");
+        stop.store(true, Ordering::Relaxed);
+        let passes = runner.join().map_err(|_| "the vCPU's thread panicked");
+        split??;
+        passes?
+    })?;
+    ensure(passes > 10, format!("the guest made only {passes} passes"))?;
+    equal("the guest's last store", memory.word(huge), passes as u32)
 }
 
 /// A file in memory.
