@@ -74,3 +74,16 @@ done <<-ALARMS
 ALARMS
 echo '[    5.0] kvm_arm: a guest accessed device memory at 0x0' >"$work/alarm.log"
 "$tree/tools/check-log" "$work/alarm.log" || fail "what a guest may do is an alarm"
+
+# The kernel's own report passes, and the same of another caller does not.
+report() {
+	echo "[    5.0] BUG: sleeping function called from invalid context at ./include/linux/mmu_notifier.h:473
+[    5.0] Call trace:
+[    5.0]  __might_resched from $1
+[    5.0]  __split_huge_pmd from $2
+[    5.0]  $2 from __split_vma+0x204/0x3d8" >"$work/alarm.log"
+}
+report __split_huge_pmd+0x68/0x170 vma_adjust_trans_huge+0x1a8/0x1b4
+"$tree/tools/check-log" "$work/alarm.log" || fail "the kernel's own report is an alarm"
+report kvm_arm_something+0x68/0x170 somebody+0x1a8/0x1b4
+! "$tree/tools/check-log" "$work/alarm.log" 2>/dev/null || fail "a report of another caller passes"
