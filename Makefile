@@ -36,6 +36,9 @@ test-long: module programs qemu
 test-fuzz: module programs
 	@tools/test-fuzz
 
+fuzz: root
+	@tools/fuzz $(NAME)
+
 test-pressure: module programs
 	@tools/test-pressure
 
@@ -117,4 +120,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure test-fuzz qemu deb test-qemu test-in-tree patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure test-fuzz fuzz qemu deb test-qemu test-in-tree patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

@@ -62,10 +62,9 @@ impl Pa {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
-    proptest! {
-        #[test]
+    inputs! {
         fn page_and_offset_make_the_address(a in 0u64..1 << 40) {
             let ipa = Ipa(a);
             prop_assert_eq!(ipa.page_align_down().0 + u64::from(ipa.page_offset()), a);

@@ -103,7 +103,7 @@ pub const fn next_pc(pc: u32, cpsr: u32, il: bool) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     /// The table of A8.3, line by line.
     fn model(cond: u32, n: bool, z: bool, c: bool, v: bool) -> bool {
@@ -152,11 +152,10 @@ mod tests {
         first << 4 | mask
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn it_blocks_run_to_their_end(
             first in 0u8..14,
-            then in proptest::collection::vec(any::<bool>(), 0..4),
+            then in prop::collection::vec(any::<bool>(), 0..4),
             cpsr: u32,
         ) {
             let base = Psr(cpsr | Psr::T);
@@ -178,13 +177,11 @@ mod tests {
             prop_assert!(condition_holds(hsr, psr));
         }
 
-        #[test]
         fn the_syndrome_has_the_last_word(cpsr: u32, cond in 0u32..16) {
             let hsr = Hsr(0x03 << 26 | 1 << 24 | cond << 20);
             prop_assert_eq!(condition_holds(hsr, cpsr), Cond::new(cond).holds(Psr(cpsr)));
         }
 
-        #[test]
         fn arm_state_has_no_it(pc: u32, cpsr: u32) {
             let cpsr = cpsr & !Psr::T;
             prop_assert_eq!(next_pc(pc, cpsr, true), (pc.wrapping_add(4), cpsr));

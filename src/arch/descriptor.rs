@@ -384,10 +384,10 @@ impl HypDesc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     fn memory() -> impl Strategy<Value = MemAttr> {
-        prop_oneof![
+        one_of![
             Just(MemAttr::Device),
             Just(MemAttr::NormalNc),
             Just(MemAttr::NormalWb)
@@ -395,7 +395,7 @@ mod tests {
     }
 
     fn access() -> impl Strategy<Value = Stage2Access> {
-        prop_oneof![
+        one_of![
             Just(Stage2Access::None),
             Just(Stage2Access::ReadOnly),
             Just(Stage2Access::WriteOnly),
@@ -454,8 +454,7 @@ mod tests {
         assert_eq!(Stage2Desc(1).kind(3), DescKind::Invalid);
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn stage2_round_trip(frame in 0u64..1 << 28, attrs in attrs(), other in access(), flag: bool) {
             let pa = Pa(frame << 12);
             let page = Stage2Desc::page(pa, attrs);
@@ -490,7 +489,6 @@ mod tests {
             prop_assert_eq!(page.with_accessed(false).with_accessed(true), page);
         }
 
-        #[test]
         fn hyp_round_trip(frame in 0u64..1 << 28, m in 0usize..3, a in 0usize..3) {
             let memory = [HypMemory::Normal, HypMemory::Device, HypMemory::Uncached][m];
             let access = [HypAccess::ReadOnly, HypAccess::ReadWrite, HypAccess::ReadExecute][a];

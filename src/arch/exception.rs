@@ -339,7 +339,7 @@ pub fn inject_prefetch_abort(regs: &mut impl CoreRegs, fault: DataFault, address
 mod tests {
     use super::*;
     use crate::hsr::Hsr;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     #[derive(Default)]
     struct Regs {
@@ -541,8 +541,7 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn the_handler_can_return(pc: u32, cpsr: u32, sctlr: u32, vbar: u32, which in 0..3) {
             let mut regs = at(pc, cpsr);
             regs.set_cp15(Cp15Reg::Sctlr, sctlr);

@@ -553,7 +553,7 @@ impl fmt::Display for Hsr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     #[test]
     fn classes_round_trip() {
@@ -640,8 +640,7 @@ mod tests {
         assert!(found.eq([0b01_0001, 0b01_1001]));
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn word_accesses_decode(
             crn in 0u8..16, opc1 in 0u8..8, crm in 0u8..16, opc2 in 0u8..8,
             rt in 0usize..16, is_read: bool, cond in 0u32..16,
@@ -654,7 +653,6 @@ mod tests {
             prop_assert_eq!(hsr.condition(), Some(Cond::new(cond)));
         }
 
-        #[test]
         fn double_accesses_decode(
             opc1 in 0u8..16, crm in 0u8..16, rt in 0usize..16, rt2 in 0usize..16, is_read: bool,
         ) {
@@ -665,7 +663,6 @@ mod tests {
             prop_assert_eq!(hsr.condition(), None);
         }
 
-        #[test]
         fn a_prefetch_abort_has_no_access(iss in 0u32..1 << 25) {
             let abort = Hsr(0x20 << 26 | iss).abort();
             prop_assert_eq!(abort.size(), None);
@@ -674,7 +671,6 @@ mod tests {
             prop_assert_eq!(abort.without_access(), iss & 0x3f);
         }
 
-        #[test]
         fn a_data_abort_has_all_bits(iss in 0u32..1 << 25) {
             let abort = Hsr(0x24 << 26 | iss).abort();
             let bit = |n: u32| iss >> n & 1 != 0;

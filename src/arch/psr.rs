@@ -149,7 +149,7 @@ impl Psr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     #[test]
     fn modes_name_themselves() {
@@ -164,8 +164,7 @@ mod tests {
         assert!(!Mode::Hyp.is_guest_mode() && Mode::Usr.is_guest_mode());
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn it_state_round_trip(psr: u32, it: u8) {
             let new = Psr(psr).with_it_state(it);
             prop_assert_eq!(new.it_state(), it);
@@ -173,14 +172,12 @@ mod tests {
             prop_assert_eq!(Psr(psr).with_it_state(Psr(psr).it_state()), Psr(psr));
         }
 
-        #[test]
         fn flags_leave_the_rest_alone(psr: u32, value: u32) {
             let new = Psr(psr).with_flags(value);
             prop_assert_eq!(new.0 >> 28, value >> 28);
             prop_assert_eq!(new.0 & 0x0fff_ffff, psr & 0x0fff_ffff);
         }
 
-        #[test]
         fn mode_leaves_the_rest_alone(psr: u32) {
             let new = Psr(psr).with_mode(Mode::Und);
             prop_assert_eq!(new.mode(), Some(Mode::Und));

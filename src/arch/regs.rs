@@ -341,7 +341,7 @@ const_assert!(HMAIR0 == 0x0044_04ff);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     #[test]
     fn values() {
@@ -353,8 +353,7 @@ mod tests {
         assert_eq!(VTCR >> 4 & 1, VTCR >> 3 & 1);
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn vttbr_round_trip(vmid: u8, page in 0u64..1 << 27) {
             let root = Pa(page << 13);
             let vttbr = Vttbr::new(vmid, root);

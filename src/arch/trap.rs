@@ -245,7 +245,7 @@ mod tests {
         cond::Cond,
         psr::Psr, //
     };
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     const ADDRESSES: FaultAddresses = FaultAddresses {
         data: 0x8123_4567,
@@ -465,8 +465,7 @@ mod tests {
         assert!(seems(0x4000, &[(2, 0x100e), (3, 0x4000), (4, 0x2ff0)]));
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn any_syndrome(hsr: u32, cpsr: u32) {
             check(hsr, cpsr);
         }

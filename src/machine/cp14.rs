@@ -509,7 +509,7 @@ const fn is_for_user(register: (u8, u8, u8), is_read: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     /// DBGDIDR of Cortex-A15: six breakpoints, two of which compare contexts, and four watchpoints.
     const A15: u32 = 0x3515_f021;
@@ -772,9 +772,8 @@ mod tests {
         )
     }
 
-    proptest! {
+    inputs! {
         /// In the guest a confined point matches where it did, and nowhere else.
-        #[test]
         fn confined_points_match_in_the_guest_alone(value: u32, control: u32) {
             let point = Point { value, control };
             let confined = point.confined();
@@ -794,9 +793,60 @@ mod tests {
             }
         }
 
+        /// The registers that are saved are all there is: restored in another vCPU, they give the
+        /// same answers from then on.
+        fn saved_registers_are_all(
+            host: u32,
+            accesses in prop::collection::vec((any::<u16>(), any::<u32>()), 0..64),
+            more in prop::collection::vec((any::<u16>(), any::<u32>()), 0..32),
+        ) {
+            let unit = DebugUnit::of_host(host & 0xff00_0000 | A15 & 0x00ff_ffff);
+            let make = |regs: &mut DebugRegs, (encoding, value): (u16, u32)| {
+                let n = (encoding >> 4 & 7) as u8;
+                // Most encodings are of no register.
+                let (crn, crm, opc2) = match encoding & 15 {
+                    0 => DSCR_EXT,
+                    1 => (0, 7, 0),
+                    2 => OSLAR,
+                    3 => OSLSR,
+                    4 => (7, 8, 6),
+                    5 => (7, 9, 6),
+                    6..=9 => (0, n, 4 + (encoding & 15) as u8 - 6),
+                    10 => DSCR_INT,
+                    _ => (n, (encoding >> 7 & 15) as u8, (encoding & 7) as u8),
+                };
+                let access = Cp32Access {
+                    opc1: u8::from(encoding >> 13 == 0),
+                    crn,
+                    crm,
+                    opc2,
+                    rt: 0,
+                    is_read: encoding >> 11 & 1 == 1,
+                };
+                regs.access32(unit, access, encoding >> 12 & 1 == 0, value)
+            };
+            let mut regs = DebugRegs::RESET;
+            for access in accesses {
+                make(&mut regs, access);
+            }
+            let mut other = DebugRegs::RESET;
+            for register in DebugRegs::saved(unit) {
+                let value = regs.get(unit, register).unwrap();
+                prop_assert!(other.set(unit, register, value));
+                prop_assert_eq!(other.get(unit, register), Some(value));
+            }
+            for access in more {
+                prop_assert_eq!(make(&mut regs, access), make(&mut other, access));
+            }
+            prop_assert_eq!(regs.points(), other.points());
+            prop_assert_eq!((regs.vcr(), regs.dscr()), (other.vcr(), other.dscr()));
+            prop_assert_eq!(regs.is_active(), other.is_active());
+            regs.reset();
+            prop_assert_eq!(regs, DebugRegs::RESET);
+        }
+
         /// No sequence of accesses brings more into the registers than there is.
-        #[test]
-        fn any_accesses(accesses in proptest::collection::vec((any::<u16>(), any::<u32>()), 0..64)) {
+        fn any_accesses(accesses in prop::collection::vec((any::<u16>(), any::<u32>()), 0..64)) {
             let mut regs = DebugRegs::RESET;
             for (encoding, value) in accesses {
                 let access = Cp32Access {

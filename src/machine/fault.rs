@@ -187,14 +187,14 @@ pub const fn access(writable: bool) -> Stage2Access {
 #[cfg(test)]
 mod tests {
     use armv7::addr::PAGE_SIZE;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     use super::*;
 
     const BLOCK: u64 = 2 << 20;
 
     fn accesses() -> impl Strategy<Value = Access> {
-        prop_oneof![
+        one_of![
             Just(Access::Read),
             Just(Access::Write),
             Just(Access::Execute)
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn memories() -> impl Strategy<Value = MemAttr> {
-        prop_oneof![
+        one_of![
             4 => Just(MemAttr::NormalWb),
             1 => Just(MemAttr::NormalNc),
             1 => Just(MemAttr::Device),
@@ -222,13 +222,14 @@ mod tests {
     }
 
     fn faults() -> impl Strategy<Value = Fault> {
-        let place = (0..3u32, 1..1600u32, prop_oneof![Just(0u32), 0..512u32]).prop_map(
-            |(gfn, pages, skew)| Place {
-                gfn: 0x4_0000 + 256 * gfn,
-                pages,
-                hva: ((0x1000 + 256 * gfn + skew) as usize) << 12,
-            },
-        );
+        let place =
+            (0..3u32, 1..1600u32, one_of![Just(0u32), 0..512u32]).prop_map(|(gfn, pages, skew)| {
+                Place {
+                    gfn: 0x4_0000 + 256 * gfn,
+                    pages,
+                    hva: ((0x1000 + 256 * gfn + skew) as usize) << 12,
+                }
+            });
         let terms = (any::<bool>(), any::<bool>()).prop_map(|(read_only, is_logged)| Terms {
             read_only,
             is_logged,
@@ -273,11 +274,10 @@ mod tests {
         }
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
+    inputs! {
+        #![cases = 10_000]
 
         /// The guest gets no memory and no right that the slot or the host does not give it.
-        #[test]
         fn no_more_than_is_given(fault in faults()) {
             let Fault { place, terms, ipa, access, host, is_huge } = fault;
             let Some(plan) = fault.plan() else {
@@ -315,7 +315,6 @@ mod tests {
 
         /// Where the host lets the process write, the access that faulted goes through the next
         /// time, and the rights that the guest had to the same memory stay.
-        #[test]
         fn enough_to_go_on(
             fault in faults(),
             same in any::<bool>(),
@@ -348,7 +347,6 @@ mod tests {
 
         /// `is_mapped_by`: a page of a block that the guest has is mapped; a block is not mapped if
         /// the guest has only a page of it.
-        #[test]
         fn mapped_by_more_or_less(fault in faults()) {
             let Some(plan) = fault.plan() else {
                 return Ok(());

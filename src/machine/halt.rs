@@ -71,7 +71,7 @@ impl PollWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     const LIMITS: Limits = Limits {
         max: 200_000,
@@ -148,8 +148,7 @@ mod tests {
         assert_eq!(window, PollWindow::new());
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn within_limits(
             waits: [u64; 16],
             max: u32,

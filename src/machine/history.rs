@@ -146,15 +146,14 @@ impl UnderWay {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     use super::*;
 
-    proptest! {
+    inputs! {
         /// Every change is reported, and an unchanged range only if the count is long ago.
-        #[test]
         fn as_if_all_were_kept(
-            first in prop_oneof![Just(0), Just(u64::from(u32::MAX) - 20)],
+            first in one_of![Just(0), Just(u64::from(u32::MAX) - 20)],
             changes in prop::collection::vec((0..64usize, 0..8usize), 0..40),
             since in 0..40usize,
             at in (0..64usize, 1..8usize),
@@ -175,10 +174,9 @@ mod tests {
 
         /// A count that is too narrow for all changes hides none: they are counted to the end, and
         /// from then on everything counts as changed.
-        #[test]
         fn a_narrow_count_hides_nothing(
             before in 0..600usize,
-            changes in prop_oneof![Just(0), 0..600usize, 250..300usize],
+            changes in one_of![Just(0), 0..600usize, 250..300usize],
         ) {
             let mut history = History::<0xff>::new();
             for _ in 0..before {
@@ -198,10 +196,9 @@ mod tests {
         }
     }
 
-    proptest! {
+    inputs! {
         /// No change under way is missed, in any order of their ends. While there are few, no other
         /// range is taken for a changing one.
-        #[test]
         fn all_that_is_under_way_is_known(
             steps in prop::collection::vec((any::<bool>(), 0..64usize, 1..8usize), 0..60),
             at in (0..64usize, 1..8usize),

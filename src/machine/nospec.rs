@@ -21,7 +21,7 @@ pub fn index(index: usize, len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     #[test]
     fn ends() {
@@ -32,8 +32,7 @@ mod tests {
         assert_eq!(index(7, isize::MAX as usize), 7);
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn what_is_inside_stays(i in 0usize..2000, len in 0usize..2000) {
             prop_assert_eq!(index(i, len), if i < len { i } else { 0 });
         }

@@ -331,7 +331,7 @@ fn affinity_info(call: &Call, caller: usize, topology: &impl Topology) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
     use std::vec::Vec;
 
     struct Machine(Vec<Power>);
@@ -612,11 +612,10 @@ mod tests {
         }
     }
 
-    proptest! {
+    inputs! {
         /// What PSCI_FEATURES says exists is exactly what does not return "not supported".
-        #[test]
         fn features_tell_the_truth(
-            id in prop_oneof![0x8400_0000u32..0x8400_0020, any::<u32>()],
+            id in one_of![0x8400_0000u32..0x8400_0020, any::<u32>()],
             new in any::<bool>(),
         ) {
             let version = if new { Version::V1_1 } else { Version::V1_0 };
@@ -630,7 +629,6 @@ mod tests {
             }
         }
 
-        #[test]
         fn only_what_is_off_is_started(target: u32, entry: u32, old: bool) {
             let (id, version) = if old {
                 (function::V0_1_CPU_ON, Version::V0_1)

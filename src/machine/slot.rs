@@ -534,7 +534,7 @@ mod tests {
         vec::Vec, //
     };
 
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     use super::*;
 
@@ -575,7 +575,7 @@ mod tests {
                 log: Some(id ^ gfn),
             },
         );
-        prop_oneof![
+        one_of![
             6 => slot.prop_map(Change::Add),
             3 => (0..24u32).prop_map(Change::Remove),
             1 => (0..30usize, 0..30usize).prop_map(|(slots, ids)| Change::Grow(slots, ids)),
@@ -629,9 +629,9 @@ mod tests {
         let near = |span: u32| {
             (0..3u32, -2..3i32).prop_map(move |(n, by)| (n * span).saturating_add_signed(by))
         };
-        let gfn = prop_oneof![near(512), 0..2048u32, 0x0fff_f000..0x1000_0000u32];
-        let pages = prop_oneof![near(512), 1..2048u32].prop_map(|pages| pages.max(1));
-        let page = prop_oneof![near(512), 0..2048u32];
+        let gfn = one_of![near(512), 0..2048u32, 0x0fff_f000..0x1000_0000u32];
+        let pages = one_of![near(512), 1..2048u32].prop_map(|pages| pages.max(1));
+        let page = one_of![near(512), 0..2048u32];
         (gfn, pages, page).prop_map(|(gfn, pages, page)| Place {
             gfn,
             pages,
@@ -639,11 +639,10 @@ mod tests {
         })
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
+    inputs! {
+        #![cases = 10_000]
 
         /// A block maps nothing that is not in the slot, each page to where it is in the process.
-        #[test]
         fn blocks(place in place(), at in 0..4096u32, behind in -3..3i32) {
             for gfn in [at, place.gfn.saturating_add(at), (place.end() as u32).saturating_add_signed(behind)] {
                 let first = gfn & !511;
@@ -658,7 +657,6 @@ mod tests {
         }
 
         /// A frame's user address leads back to the frame, and nothing else does.
-        #[test]
         fn there_and_back(place in place(), page in 0..2048u32) {
             let gfn = place.gfn + page % place.pages;
             let hva = place.hva_of(gfn);
@@ -670,7 +668,6 @@ mod tests {
             prop_assert_eq!(place.ipas_of(&(end..usize::MAX)), None);
         }
 
-        #[test]
         fn overlaps(one in place(), other in place()) {
             let shared = (one.gfn..one.end() as u32).any(|gfn| other.has(gfn));
             for (one, other) in [(one, other), (other, one)] {
@@ -680,9 +677,8 @@ mod tests {
         }
     }
 
-    proptest! {
+    inputs! {
         /// A table finds what a list of all slots has, after all kinds of changes.
-        #[test]
         fn a_table_is_as_a_list(changes in prop::collection::vec(change(), 0..60)) {
             let mut table = Table::new();
             let mut list: Vec<Slot<u32>> = Vec::new();

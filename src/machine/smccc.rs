@@ -221,7 +221,7 @@ pub fn clock_result(time: i64, count: u64) -> [u32; 4] {
 mod tests {
     use super::*;
     use crate::psci::Power;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     struct Alone;
 
@@ -364,9 +364,8 @@ mod tests {
         assert_eq!(clock_result(-5, 7), [0, 0, 0, 7]);
     }
 
-    proptest! {
+    inputs! {
         /// Nothing of the 64-bit convention exists, whoever owns it.
-        #[test]
         fn no_64_bit_functions(function: u32, args: [u32; 3]) {
             let function = function | 1 << 30;
             let firmware = firmware(Core::CortexA15);
@@ -377,7 +376,6 @@ mod tests {
         }
 
         /// Calls have no effect on the power state but those of PSCI.
-        #[test]
         fn only_psci_has_power(function: u32, args: [u32; 3]) {
             let firmware = firmware(Core::CortexA15);
             let outcome = call(&Call { function, args }, 0, &firmware, &Alone);

@@ -245,7 +245,7 @@ impl Frequency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     fn timer() -> impl Strategy<Value = Timer> {
         (0u32..4, any::<u64>(), any::<u64>()).prop_map(|(ctl, cval, offset)| Timer {
@@ -302,8 +302,7 @@ mod tests {
         assert_eq!(fast.ns_to_ticks(12345), 12345);
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn deadline_says_when_the_level_rises(timer in timer(), now: u64) {
             match timer.deadline(now) {
                 None => prop_assert!(!timer.level(now)),
@@ -318,7 +317,6 @@ mod tests {
             }
         }
 
-        #[test]
         fn deadlines_come_closer(timer in timer(), now: u64, step in 0u64..1 << 40) {
             if let (Some(later_count), Some(first)) =
                 (timer.count(now).checked_add(step), timer.deadline(now))
@@ -328,7 +326,6 @@ mod tests {
             }
         }
 
-        #[test]
         fn tval_round_trip(timer in timer(), now: u64, tval: u32) {
             let mut timer = timer;
             timer.write(TimerReg::Tval, tval.into(), now);
@@ -337,7 +334,6 @@ mod tests {
             prop_assert_eq!(distance, i64::from(tval as i32));
         }
 
-        #[test]
         fn ctl_keeps_two_bits(timer in timer(), now: u64, value: u32) {
             let mut timer = timer;
             timer.write(TimerReg::Ctl, value.into(), now);
@@ -347,7 +343,6 @@ mod tests {
             prop_assert_eq!(read >> 3, 0);
         }
 
-        #[test]
         fn conversion_errors_are_bounded(hz in 1u32.., value: u64, shift in 0u32..64) {
             let value = value >> shift;
             let frequency = Frequency::new(hz);
@@ -367,7 +362,6 @@ mod tests {
             prop_assert!(got >= least.min(u64::MAX.into()), "{got} < {least}");
         }
 
-        #[test]
         fn conversions_are_monotonic(hz in 1u32.., a: u64, b: u64) {
             let frequency = Frequency::new(hz);
             let (a, b) = (a.min(b), a.max(b));

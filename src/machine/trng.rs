@@ -90,7 +90,7 @@ pub fn result(bits: Bits, random: [u32; 3]) -> [u32; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     fn ask(function: u32, arg: u32) -> SmcccOutcome {
         let args = [arg, 0, 0];
@@ -142,8 +142,7 @@ mod tests {
         assert_eq!(result(Bits(96), all), [0, u32::MAX, u32::MAX, u32::MAX]);
     }
 
-    proptest! {
-        #[test]
+    inputs! {
         fn as_many_bits_as_asked_for(bits in 1u32..=96, random: [u32; 3]) {
             let all = |[low, middle, high]: [u32; 3]| {
                 u128::from(high) << 64 | u128::from(middle) << 32 | u128::from(low)

@@ -238,16 +238,15 @@ mod tests {
         vec::Vec, //
     };
 
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     use super::*;
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1_000))]
+    inputs! {
+        #![cases = 1_000]
 
         /// VMs that run at the same time have different numbers, none of them the host's; also if
         /// generations come to their end, and if a VM sleeps for many of them.
-        #[test]
         fn no_two_have_one_number(
             steps in prop::collection::vec((0..8usize, any::<bool>(), 0..300u32), 0..60),
         ) {

@@ -114,3 +114,6 @@ pub fn decode(instruction: Instruction) -> Result<LoadStore, NotEmulated> {
     }
     .ok_or(NotEmulated)
 }
+
+#[cfg(test)]
+mod tests;

@@ -397,7 +397,7 @@ fn thumb_branch(word: u32, regs: &impl ModeRegisters) -> Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use inputs::prelude::*;
 
     struct Regs {
         r: [u32; 15],
@@ -671,10 +671,9 @@ mod tests {
         }
     }
 
-    proptest! {
+    inputs! {
         /// No instruction panics, and an instruction without the PC among its registers, which is
         /// no branch, is followed by the one behind it.
-        #[test]
         fn all_instructions(word: u32, half: u16, flags in 0u32..16, it in 0u8..=255) {
             let arm = regs(flags << 28 | ARM);
             let _ = arm_at(word, &arm);
@@ -683,7 +682,6 @@ mod tests {
             let _ = successor(Instruction::Thumb32(word | 0xe800_0000), &thumb, memory);
         }
 
-        #[test]
         fn arithmetic_goes_on(word: u32) {
             let has_pc = [0, 8, 12, 16].into_iter().any(|low| field(word, low, 4) == 15);
             let word = word & 0x01ff_ff6f | 0xe000_0000;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
-use proptest::prelude::*;
+use inputs::prelude::*;
 use std::vec::Vec;
 
 const CORES: [Core; 4] = Core::ALL;
@@ -578,7 +578,7 @@ enum Step {
 
 /// Values that matter: few bits, many bits, close to overflow.
 fn value() -> impl Strategy<Value = u32> {
-    prop_oneof![
+    one_of![
         any::<u32>(),
         0u32..32,
         (0u32..200).prop_map(|n| u32::MAX - n),
@@ -594,7 +594,7 @@ fn value() -> impl Strategy<Value = u32> {
 const EVENTS: [u8; 4] = [SW_INCR, CPU_CYCLES, 8, 0xff];
 
 fn amount() -> impl Strategy<Value = u64> {
-    prop_oneof![
+    one_of![
         0u64..300,
         0u64..1 << 32,
         (0u64..300).prop_map(|n| (1 << 32) - n),
@@ -603,7 +603,7 @@ fn amount() -> impl Strategy<Value = u64> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
+    one_of![
         4 => (prop::sample::select(TRAPPED.to_vec()), value(), any::<bool>())
             .prop_map(|(reg, value, kernel)| Step::Write(reg, value, kernel)),
         4 => (prop::sample::select(EVENTS.to_vec()), amount(), amount())
@@ -644,8 +644,7 @@ impl Machine {
     }
 }
 
-proptest! {
-    #[test]
+inputs! {
     fn does_what_the_manual_says(core in core(), steps in prop::collection::vec(step(), 1..60)) {
         let mut machine = Machine::new(core);
         let mut manual = Manual::new(core);
@@ -670,7 +669,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn the_interrupt_comes_when_it_was_announced(
         core in core(), steps in prop::collection::vec(step(), 1..40)
     ) {
@@ -717,7 +715,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn the_state_moves_to_another_vcpu(
         core in core(),
         steps in prop::collection::vec(step(), 1..40),

@@ -8,7 +8,7 @@ use armv7::{
         Stage2Access, //
     }, //
 };
-use proptest::prelude::*;
+use inputs::prelude::*;
 use std::{
     cell::RefCell,
     collections::{
@@ -163,14 +163,14 @@ enum Step {
 /// Pages around places where tables begin and end.
 fn pages() -> impl Strategy<Value = u64> {
     (
-        prop_oneof![Just(0u64), Just(1 << 18), Just((1 << 28) - 1024)],
+        one_of![Just(0u64), Just(1 << 18), Just((1 << 28) - 1024)],
         0u64..1024,
     )
         .prop_map(|(base, offset)| base + offset)
 }
 
 fn steps() -> impl Strategy<Value = Step> {
-    prop_oneof![
+    one_of![
         (pages(), 0u64..1 << 20, any::<[bool; 3]>()).prop_map(
             |(page, pa, [block, xn, writable])| {
                 Step::Map {
@@ -262,13 +262,12 @@ fn range_of(page: u64, pages: u64) -> Range<Ipa> {
     Ipa(page * PAGE_SIZE)..Ipa((page + pages) * PAGE_SIZE)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+inputs! {
+    #![cases = 150]
 
     /// After any changes, the table maps the same as a plain map of pages, and owns exactly
     /// the tables that it was given and has not given back.
-    #[test]
-    fn agrees_with_a_plain_map(steps in proptest::collection::vec(steps(), 1..40)) {
+    fn agrees_with_a_plain_map(steps in prop::collection::vec(steps(), 1..40)) {
         let fake = RefCell::new(Fake::new());
         let freed = RefCell::new(BTreeSet::new());
         let mut stage2 = Whole::new(&fake, &freed);
@@ -428,25 +427,23 @@ enum Content {
 }
 
 fn content() -> impl Strategy<Value = Content> {
-    prop_oneof![
+    one_of![
         any::<bool>().prop_map(|writable| Content::Block { writable }),
-        proptest::collection::btree_map(0..BLOCK_PAGES, any::<bool>(), 0..300)
-            .prop_map(Content::Pages),
+        prop::collection::btree_map(0..BLOCK_PAGES, any::<bool>(), 0..300).prop_map(Content::Pages),
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+inputs! {
+    #![cases = 300]
 
     /// However callers take turns, with whatever limits, each byte that the guest could write to is
     /// cleaned once, after the only flush, and no call cleans more than its limit. Whoever is told
     /// that all is done, after that has nothing left in its range. The table is not given back
     /// before.
-    #[test]
     fn cleaning_in_turns_cleans_all(
         content in content(),
-        callers in proptest::collection::vec((0..BLOCK_PAGES, 1..=BLOCK_PAGES, 1u64..300), 1..4),
-        turns in proptest::collection::vec(0usize..4, 1..40),
+        callers in prop::collection::vec((0..BLOCK_PAGES, 1..=BLOCK_PAGES, 1u64..300), 1..4),
+        turns in prop::collection::vec(0usize..4, 1..40),
     ) {
         let fake = RefCell::new(Fake::new());
         let freed = RefCell::new(BTreeSet::new());
@@ -525,7 +522,6 @@ proptest! {
     }
 
     /// A look at RAM visits each page of the range that is mapped to RAM, and no other.
-    #[test]
     fn ram_in_a_range(content in content(), first in 0..BLOCK_PAGES, pages in 1..=BLOCK_PAGES, device in 0..BLOCK_PAGES) {
         let fake = RefCell::new(Fake::new());
         let freed = RefCell::new(BTreeSet::new());

@@ -3,7 +3,7 @@
 //! Counters under the eyes of another thread; the file read in pieces.
 
 use super::*;
-use proptest::prelude::*;
+use inputs::prelude::*;
 use std::{
     string::String,
     sync::atomic::AtomicBool,
@@ -105,10 +105,9 @@ fn counters_are_whole_while_a_writer_is_preempted() {
     }
 }
 
-proptest! {
+inputs! {
     /// Any numbers: the count is their sum.
-    #[test]
-    fn counters_add(numbers in proptest::collection::vec((any::<u64>(), 2u32..64), 0..50)) {
+    fn counters_add(numbers in prop::collection::vec((any::<u64>(), 2u32..64), 0..50)) {
         let counter = Counter::new();
         let mut sum = 0u64;
         for (number, shift) in numbers {
@@ -215,8 +214,7 @@ fn an_id_that_is_too_long_is_cut() {
     assert_eq!(name_at(&bytes, ID_OFFSET), long[..NAME_SIZE - 1]);
 }
 
-proptest! {
-    #[test]
+inputs! {
     fn decimal(value: u64, shift in 0u32..64) {
         let value = value >> shift;
         prop_assert_eq!(std::format!("{}", Decimal(value)), std::format!("{value}"));
@@ -224,7 +222,6 @@ proptest! {
     }
 
     /// Any piece is a piece of the whole.
-    #[test]
     fn pieces(position in 0..FILE.size() + 20, len in 0usize..200) {
         let bytes = whole();
         let mut buffer = vec![0x5a; len];

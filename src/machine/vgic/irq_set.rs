@@ -141,6 +141,8 @@ impl Iterator for Iter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use inputs::prelude::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn insert_remove_iterate() {
@@ -176,6 +178,36 @@ mod tests {
                 set.remove(other);
             }
             assert_eq!(set.only(), Some(intid));
+        }
+    }
+
+    inputs! {
+        fn a_set_is_as_a_tree(steps in prop::collection::vec((0..1024_u32, 0..3_u8), 0..100)) {
+            let mut set = IrqSet::EMPTY;
+            let mut tree = BTreeSet::new();
+            for (intid, step) in steps {
+                match step {
+                    0 => prop_assert_eq!(set.insert(intid), tree.insert(intid)),
+                    1 => prop_assert_eq!(set.remove(intid), tree.remove(&intid)),
+                    // Also for numbers that are often in it.
+                    _ => {
+                        let other = tree.first().map_or(intid, |first| first ^ intid & 1);
+                        let is_in = intid & 2 != 0;
+                        let is_new = is_in && !tree.contains(&other);
+                        prop_assert_eq!(set.put(other, is_in), is_new);
+                        if is_in {
+                            tree.insert(other);
+                        } else {
+                            tree.remove(&other);
+                        }
+                    }
+                }
+                prop_assert_eq!(set.is_empty(), tree.is_empty());
+                prop_assert_eq!(set.contains(intid), tree.contains(&intid));
+                let only = tree.first().copied().filter(|_| tree.len() == 1);
+                prop_assert_eq!(set.only(), only);
+                prop_assert!(set.iter().eq(tree.iter().copied()));
+            }
         }
     }
 }

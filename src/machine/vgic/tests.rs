@@ -6,6 +6,7 @@ mod concurrent;
 mod delivery;
 mod hardware;
 mod hostile;
+mod migration;
 mod model;
 mod reference;
 mod registers;

@@ -11,6 +11,7 @@
 
 use armv7::insn::{decode, Address, Instruction, LoadStore, LoadStoreKind, Offset, Shift};
 use decoder::{Disassembler, Random};
+use inputs::prelude::*;
 
 const REGISTERS: [&str; 16] = [
     "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "sb", "sl", "fp", "ip", "sp", "lr", "pc",
@@ -473,4 +474,24 @@ fn structured() {
         }
     }
     assert!(checker.decoded > 50_000, "{} decoded", checker.decoded);
+}
+
+inputs! {
+    fn any_arm_instruction(words in prop::collection::vec(any::<u32>(), 1..16)) {
+        let mut checker = Checker::new();
+        for word in words {
+            checker.check(Instruction::Arm(word));
+        }
+    }
+
+    fn any_thumb_instruction(halves in prop::collection::vec(any::<[u16; 2]>(), 1..16)) {
+        let mut checker = Checker::new();
+        for [first, second] in halves {
+            checker.check(if Instruction::is_wide(first) {
+                Instruction::Thumb32((u32::from(first) << 16) | u32::from(second))
+            } else {
+                Instruction::Thumb16(first)
+            });
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::vgic::irq::State;
 use crate::vgic::CpuInterface;
 use crate::vgic::CpuMask;
 use crate::vgic::Vmcr;
-use proptest::prelude::*;
+use inputs::prelude::*;
 use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
@@ -380,19 +380,14 @@ impl System {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 300,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+inputs! {
+    #![cases = 300]
 
-    #[test]
     fn none_lost_none_invented(
         nr_cpus in 1..=8_usize,
         nr_lrs in 1..=5_usize,
         eoi_mode in any::<bool>(),
-        steps in proptest::collection::vec(any::<u64>(), 0..400),
+        steps in prop::collection::vec(any::<u64>(), 0..400),
     ) {
         let mut system = System::new(nr_cpus, nr_lrs, eoi_mode);
         for step in steps {

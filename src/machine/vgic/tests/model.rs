@@ -24,7 +24,7 @@ use crate::vgic::InPlace;
 use crate::vgic::ListRegister;
 use crate::vgic::Vmcr;
 use crate::vgic::MAX_LRS;
-use proptest::prelude::*;
+use inputs::prelude::*;
 use std::vec;
 use std::vec::Vec;
 
@@ -661,17 +661,12 @@ fn setup() -> impl Strategy<Value = Setup> {
     )
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 300,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+inputs! {
+    #![cases = 300]
 
-    #[test]
     fn delivers_what_a_gic_delivers(
         setup in setup(),
-        steps in proptest::collection::vec(any::<u64>(), 0..300),
+        steps in prop::collection::vec(any::<u64>(), 0..300),
     ) {
         let mut system = System::new(setup);
         for step in steps {
