@@ -142,11 +142,15 @@ host_release() {
 	fi
 }
 
-# tests_with_virtio FOLDER…: prints the names of the tests there that need no board without virtio, in a line.
-tests_with_virtio() {
+# The boards that have no virtio, as a regular expression.
+# shellcheck disable=SC2034 # used by those who source this
+boards_without_virtio='orangepi-pc|bpim2u|mcimx7d-sabre|ast2600-evb|raspi2b'
+
+# tests_without BOARDS FOLDER…: prints the names of the tests there that name none of these boards, in a line.
+tests_without() {
 	local folder
-	for folder; do
-		grep -LE 'BOARD=(orangepi-pc|bpim2u|mcimx7d-sabre|ast2600-evb|raspi2b)' "$tree/tests/$folder"/*.sh
+	for folder in "${@:2}"; do
+		grep -LE "BOARD=($1)" "$tree/tests/$folder"/*.sh
 	done | sed 's|.*/||; s|\.sh$||' | paste -sd' '
 }
 

@@ -66,7 +66,7 @@ impl Running<'_> {
     /// Whether there is something for [`tell_ended`](Self::tell_ended).
     #[inline]
     pub(super) fn has_ended(&self) -> bool {
-        ended::SIGNALS_LATER && self.state.ended.any()
+        ended::SIGNALS_LATER && self.vm.irqfds.has_resampler() && self.state.ended.any()
     }
 
     /// Tells the irqfds of the interrupts that the guest has ended. Interrupts are on.
