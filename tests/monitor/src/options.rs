@@ -242,7 +242,9 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 return Err(Error::new("--slot and --move-every do not go together"));
             }
             if values.fifo.is_some() && (values.slot.is_some() || values.move_every.is_some()) {
-                return Err(Error::new("--fifo goes with neither --slot nor --move-every"));
+                return Err(Error::new(
+                    "--fifo goes with neither --slot nor --move-every",
+                ));
             }
             Ok(Command::Run(RunOptions {
                 cpus: cpus(&values)?,

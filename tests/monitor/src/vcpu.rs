@@ -255,7 +255,8 @@ impl Threads {
                 libc::pthread_setschedparam(thread.as_pthread_t(), libc::SCHED_FIFO, &param)
             };
             if error != 0 {
-                return Err(std::io::Error::from_raw_os_error(error)).context("the policy of a vCPU");
+                return Err(std::io::Error::from_raw_os_error(error))
+                    .context("the policy of a vCPU");
             }
         }
         Ok(())
