@@ -3,7 +3,7 @@
 # For people: sets up the tools that are missing, builds, boots, tests. Kbuild has its own file
 # (Kbuild), and the scripts that do the work are under tools/.
 
-export SUITE BOARD HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
+export SUITE BOARD HOST_VARIANT HOST_CPUS HOST_MEM HOST_CMDLINE GUEST_CPUS GUEST_MEM GUEST_KERNEL GUEST_INITRD
 export ADD RUN TIMEOUT STILL ICOUNT QEMU_ARGS LOAD MODULE_PARAMETERS CHECK_LOG DEFECTS LOG DTB MACHINE_ARGS DRIVERS ROOT_DISK
 export ARMHF_INDEX DEBIAN_MIRROR DEBIAN_SECURITY_MIRROR TESTS NAME JOBS TIMEOUT_FACTOR
 export FUZZ_SEED FUZZ_CALLS FUZZ_RUNS FUZZ_SECONDS FUZZ_ROUND
@@ -52,6 +52,10 @@ deb: module $(if $(filter-out trixie,$(SUITE)),,qemu)
 # Kernels with KVM in their tree.
 test-in-tree: kernel vendor programs
 	@tools/test-in-tree
+
+# The board tests on a kernel that is a variant of that, HOST_VARIANT.
+test-variant: kernel vendor programs
+	@tools/test-variant
 
 patches: kernel vendor
 	@tools/patches
@@ -120,4 +124,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure test-fuzz fuzz qemu deb test-qemu test-in-tree patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure test-fuzz fuzz qemu deb test-qemu test-in-tree test-variant patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

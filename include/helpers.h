@@ -19,6 +19,8 @@
 #include <linux/of.h>
 #include <linux/poll.h>
 #include <linux/perf_event.h>
+#include <linux/rcuwait.h>
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -35,6 +37,7 @@ unsigned int kvm_arm_smp_processor_id(void);
 bool kvm_arm_irqs_disabled(void);
 bool kvm_arm_need_resched(void);
 void kvm_arm_cond_resched(void);
+void kvm_arm_give_way(void);
 unsigned int kvm_arm_nr_cpu_ids(void);
 bool kvm_arm_cpu_possible(unsigned int cpu);
 void kvm_arm_on_each_cpu_if(bool (*wants)(int, void *), void (*func)(void *), void *info);
@@ -126,6 +129,14 @@ void kvm_arm_perf_event_disable(struct perf_event *event);
 u64 kvm_arm_perf_event_resume(struct perf_event *event, u64 period);
 u64 kvm_arm_perf_event_pause(struct perf_event *event);
 
+/* raw_spinlock.c */
+void kvm_arm_raw_spin_lock_init(raw_spinlock_t *lock, const char *name,
+				struct lock_class_key *key);
+void kvm_arm_raw_spin_lock(raw_spinlock_t *lock);
+int kvm_arm_raw_spin_trylock(raw_spinlock_t *lock);
+void kvm_arm_raw_spin_unlock(raw_spinlock_t *lock);
+void kvm_arm_raw_spin_assert_is_held(raw_spinlock_t *lock);
+
 /* signal.c */
 sigset_t kvm_arm_sigmask_set(u64 mask);
 void kvm_arm_sigmask_restore(sigset_t outer);
@@ -158,9 +169,8 @@ unsigned int kvm_arm_count_empty(unsigned long addr, unsigned int n);
 bool kvm_arm_is_vfio_file(struct file *file);
 
 /* wait.c */
-void kvm_arm_init_waitqueue(struct wait_queue_head *wq);
-void kvm_arm_wake_up(struct wait_queue_head *wq);
-int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
-			       bool (*ready)(void *), void *arg);
+void kvm_arm_rcuwait_init(struct rcuwait *wait);
+int kvm_arm_rcuwait_interruptible(struct rcuwait *wait,
+				  bool (*ready)(void *), void *arg);
 
 #endif /* KVM_ARM_HELPERS_H */

@@ -32,6 +32,16 @@ forky)
 esac
 logs=$target/log
 
+# HOST_VARIANT=name: the kernel of the board's host is one with KVM in its tree, a variant of which
+# tools/variants has the configuration (tools/in-tree-kernel).
+variant=${HOST_VARIANT:-}
+in_tree=$target/in-tree${variant:+-$variant}
+if [ -n "$variant" ] && [ ! -f "$tree/tools/variants/$variant.config" ]; then
+	printf 'error: HOST_VARIANT=%s: must be %s\n' "$variant" \
+		"$(cd "$tree/tools/variants" && printf '%s\n' *.config | sed 's/\.config$//' | paste -sd, | sed 's/,/, /g; s/\(.*\), /\1 or /')" >&2
+	exit 1
+fi
+
 user_triple=armv7-unknown-linux-gnueabihf
 
 # Where the build root is, and the facts about the kernel (see tools/kernel).
@@ -101,6 +111,47 @@ step() {
 	shift
 	try "$@"
 	[ $step_status = 0 ] || die "$hint"
+}
+
+# host_module: prints the module for the board's host.
+host_module() {
+	if [ -n "$variant" ]; then
+		printf '%s\n' "$in_tree/m/kvm_arm.ko"
+	else
+		printf '%s\n' "$target/module/kvm_arm.ko"
+	fi
+}
+
+# host_source: prints the built tree of the host's kernel, for building modules.
+host_source() {
+	if [ -n "$variant" ]; then
+		printf '%s\n' "$in_tree/linux"
+	elif [ "${DEBUG_KERNEL:-0}" = 1 ]; then
+		printf '%s\n' "$cache/kernel/$version/debug"
+	else
+		printf '%s\n' "$cache/kernel/$version/source"
+	fi
+}
+
+# host_release: prints the release of the host's kernel.
+host_release() {
+	if [ -n "$variant" ]; then
+		cat "$in_tree/linux/include/config/kernel.release"
+	else
+		printf '%s\n' "$release"
+	fi
+}
+
+# The boards that have no virtio, as a regular expression.
+# shellcheck disable=SC2034 # used by those who source this
+boards_without_virtio='orangepi-pc|bpim2u|mcimx7d-sabre|ast2600-evb|raspi2b'
+
+# tests_without BOARDS FOLDER…: prints the names of the tests there that name none of these boards, in a line.
+tests_without() {
+	local folder
+	for folder in "${@:2}"; do
+		grep -LE "BOARD=($1)" "$tree/tests/$folder"/*.sh
+	done | sed 's|.*/||; s|\.sh$||' | paste -sd' '
 }
 
 # size_of BYTES: for people.

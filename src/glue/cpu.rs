@@ -18,17 +18,19 @@ use core::{
 use kernel::{
     ffi,
     prelude::*,
-    sync::{
-        LockClassKey,
-        SpinLock,
-        SpinLockGuard, //
-    },
+    sync::LockClassKey,
     types::NotThreadSafe, //
 };
 use kvm_bindings as glue;
 use static_assertions::assert_not_impl_any;
 
-use super::safe;
+use super::{
+    raw_spinlock::{
+        RawSpinLock,
+        RawSpinLockGuard, //
+    },
+    safe, //
+};
 
 /// The largest number of CPUs that the module supports: as many as a GICv2 has interfaces for.
 pub(crate) const MAX_CPUS: usize = 8;
@@ -134,11 +136,12 @@ impl Deref for ThisCpu<'_> {
     }
 }
 
-/// A spinlock that interrupt handlers take, too. It can only be held with interrupts disabled.
+/// A spinlock that interrupt handlers take, too. It can only be held with interrupts disabled, and
+/// no [`SpinLock`](kernel::sync::SpinLock), which may be a mutex, is taken meanwhile.
 #[pin_data]
 pub(crate) struct IrqSpinLock<T> {
     #[pin]
-    lock: SpinLock<T>,
+    lock: RawSpinLock<T>,
 }
 
 impl<T: Unpin> IrqSpinLock<T> {
@@ -149,7 +152,7 @@ impl<T: Unpin> IrqSpinLock<T> {
         class: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
-            lock <- SpinLock::new(value, name, class),
+            lock <- RawSpinLock::new(value, name, class),
         })
     }
 
@@ -163,7 +166,7 @@ impl<T: Unpin> IrqSpinLock<T> {
     /// Takes the lock while interrupts are disabled. They stay so as long as the guard lives, since
     /// it borrows the proof.
     #[inline]
-    pub(crate) fn lock<'a>(&'a self, _irqs: &'a IrqsOff) -> SpinLockGuard<'a, T> {
+    pub(crate) fn lock<'a>(&'a self, _irqs: &'a IrqsOff) -> RawSpinLockGuard<'a, T> {
         self.lock.lock()
     }
 }
@@ -204,6 +207,13 @@ pub(crate) fn need_resched() -> bool {
 /// Lets another task run if the scheduler wants that. May sleep, so no spinlock is held.
 pub(crate) fn cond_resched() {
     safe::kvm_arm_cond_resched()
+}
+
+/// Lets another task run now if the scheduler wants that, where [`cond_resched`] would leave it to
+/// the next interrupt: a kernel that preempts tasks has interrupts for that, but this task may have
+/// disabled them when the scheduler decided. May sleep.
+pub(crate) fn give_way() {
+    safe::kvm_arm_give_way()
 }
 
 /// Whether no other task wants this CPU.

@@ -55,7 +55,7 @@ impl EventFd {
         Ok(Self { ctx })
     }
 
-    /// Adds one to the eventfd's count. Any context.
+    /// Adds one to the eventfd's count. Any context; but with PREEMPT_RT, interrupts must be on.
     pub(crate) fn signal(&self) {
         // SAFETY: The value holds a reference, by the type's invariant.
         unsafe { glue::eventfd_signal_mask(self.ctx.as_ptr(), 0) };
@@ -76,8 +76,8 @@ impl Drop for EventFd {
 
 /// The reaction to a signal of an eventfd.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// Called in any context, with interrupts off and the eventfd's lock held: it must not drop its
-    /// own [`Listening`], which takes that lock.
+    /// Called in any context, with the eventfd's lock held, which turns interrupts off unless the
+    /// lock is a mutex (PREEMPT_RT). It must not drop its own [`Listening`], which takes that lock.
     fn signalled(&self);
 }
 

@@ -32,6 +32,7 @@ pub(crate) mod parameter;
 pub(crate) mod perf;
 pub(crate) mod power;
 pub(crate) mod random;
+pub(crate) mod raw_spinlock;
 mod safe;
 pub(crate) mod shared_page;
 pub(crate) mod signal;

@@ -42,6 +42,7 @@ safe_functions! {
         fn kvm_arm_irqs_disabled() -> bool;
         fn kvm_arm_need_resched() -> bool;
         fn kvm_arm_cond_resched();
+        fn kvm_arm_give_way();
         fn single_task_running() -> bool;
         fn kvm_arm_nr_cpu_ids() -> ffi::c_uint;
         fn kvm_arm_cpu_possible(cpu: ffi::c_uint) -> bool;

@@ -8,7 +8,8 @@
 /// Declares tracepoints, each with the types of its arguments.
 ///
 /// Each has a module of its name with two functions for [`trace!`](crate::trace::trace). `is_on` is
-/// a static branch, which costs one `nop` while it is off. `hit` tells those who listen.
+/// a static branch, which costs one `nop` while it is off; in a Thumb kernel, a look at the count
+/// of those who listen. `hit` tells those who listen.
 macro_rules! tracepoints {
     ($($(#[$attribute:meta])* $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {$(
         $(#[$attribute])*
@@ -16,7 +17,19 @@ macro_rules! tracepoints {
             /// Whether somebody listens.
             #[inline(always)]
             pub(crate) fn is_on() -> bool {
-                #[cfg(CONFIG_TRACEPOINTS)]
+                // A Thumb kernel would patch a Thumb instruction into our Arm code.
+                #[cfg(all(CONFIG_TRACEPOINTS, CONFIG_THUMB2_KERNEL))]
+                kernel::macros::paste! {
+                    let point = &raw const kvm_bindings::[<__tracepoint_ $name>];
+                    // SAFETY: The key belongs to a tracepoint, which C has defined. The type of
+                    // the key is a structure with a `static_key` alone.
+                    return unsafe {
+                        kernel::bindings::static_key_count(
+                            (&raw const (*point).key).cast_mut().cast()
+                        ) > 0
+                    };
+                }
+                #[cfg(all(CONFIG_TRACEPOINTS, not(CONFIG_THUMB2_KERNEL)))]
                 kernel::macros::paste! {
                     // SAFETY: The key belongs to a tracepoint, which C has defined.
                     return unsafe {

@@ -10,10 +10,6 @@
 #include <asm/hwcap.h>
 #include "helpers.h"
 
-#ifdef CONFIG_PREEMPT_RT
-#error "kvm_arm takes spinlocks with interrupts off"
-#endif
-
 /*
  * The tracer of functions leaves those alone that do less than it would.
  */
@@ -60,6 +56,13 @@ bool kvm_arm_need_resched(void)
 void kvm_arm_cond_resched(void)
 {
 	cond_resched();
+}
+
+/* In a kernel that preempts tasks, cond_resched() does nothing. */
+void kvm_arm_give_way(void)
+{
+	if (need_resched())
+		schedule();
 }
 
 unsigned int kvm_arm_nr_cpu_ids(void)

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Wait queues: for src/glue/wait.rs.
+ * Waiting: for src/glue/wait.rs.
  */
-#include <linux/wait.h>
+#include <linux/rcuwait.h>
 #include "helpers.h"
 
-void kvm_arm_init_waitqueue(struct wait_queue_head *wq)
+void kvm_arm_rcuwait_init(struct rcuwait *wait)
 {
-	init_waitqueue_head(wq);
+	rcuwait_init(wait);
 }
 
-void kvm_arm_wake_up(struct wait_queue_head *wq)
+int kvm_arm_rcuwait_interruptible(struct rcuwait *wait,
+				  bool (*ready)(void *), void *arg)
 {
-	wake_up(wq);
-}
-
-int kvm_arm_wait_interruptible(struct wait_queue_head *wq,
-			       bool (*ready)(void *), void *arg)
-{
-	return wait_event_interruptible(*wq, ready(arg));
+	return rcuwait_wait_event(wait, ready(arg), TASK_INTERRUPTIBLE);
 }

@@ -153,7 +153,7 @@ impl Irqfds {
         })
     }
 
-    /// Runs `f` on the table, which the callbacks use in hard interrupt context.
+    /// Runs `f` on the table, which the callbacks use in hard interrupt context, too.
     fn with<R>(&self, f: impl FnOnce(&mut RoutingTable) -> R) -> R {
         self.table.with(f)
     }
@@ -291,7 +291,8 @@ impl Irqfds {
     }
 
     /// The guest has ended an interrupt: its line goes down, and the users of its irqfds, who are
-    /// signalled, raise it again if it is still due. Any context.
+    /// signalled, raise it again if it is still due. Any context; but with
+    /// [`super::ended::SIGNALS_LATER`], interrupts must be on.
     pub(crate) fn ended(&self, vm: &Vm, intid: u32) {
         let mut is_lowered = false;
         // Irqfds may go while the lock is not held, so the search goes by numbers, not by places.

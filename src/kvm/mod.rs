@@ -8,6 +8,7 @@ pub(crate) mod capabilities;
 pub(crate) mod coalesced;
 pub(crate) mod debugfs;
 pub(crate) mod devices;
+mod ended;
 pub(crate) mod exit;
 pub(crate) mod firmware;
 pub(crate) mod gic;

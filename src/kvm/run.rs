@@ -34,6 +34,7 @@ use crate::{
     glue::{
         cpu::{
             cond_resched,
+            give_way,
             need_resched,
             IrqsOff,
             ThisCpu, //
@@ -130,6 +131,9 @@ fn enter_until_exit(running: &mut Running<'_>) -> Result<isize> {
             return Err(EINTR);
         }
         let stay = enter(running);
+        if running.has_ended() {
+            running.tell_ended();
+        }
         let outcome = if matches!(stay, Stay::Trapped) {
             exit::handle(running)?
         } else {
@@ -171,6 +175,7 @@ fn deal_with(running: &mut Running<'_>, stay: Stay) -> Result<Next> {
                 return interrupted(ERESTARTNOHAND);
             }
             // Or the scheduler wants the CPU, and gets it before the next entry.
+            give_way();
             Ok(Next::Resume)
         }
         Stay::OldVmid => {
@@ -387,6 +392,7 @@ fn run_guest(
         // Requests and the host's interrupts end the guest's next run by themselves. The guest may
         // have made its timer's interrupt pending; the physical interrupt follows outside the loop.
         if running.state.timer_irq.is_active()
+            || running.has_ended()
             || need_resched() && !halt::may_go_on(running, &mut grace)
         {
             break Stay::Over;

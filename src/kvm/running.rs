@@ -2,7 +2,13 @@
 
 //! A vCPU in the hands of one thread.
 
+use core::mem;
+
 use super::{
+    ended::{
+        self,
+        Ended, //
+    },
     lines::Lines,
     vcpu::Vcpu,
     vcpu_state::VcpuState,
@@ -37,9 +43,37 @@ impl Running<'_> {
     pub(super) fn fold(&mut self, irqs: &IrqsOff) -> bool {
         let vm = self.vm;
         let resamples = vm.irqfds.has_resampler();
+        if ended::SIGNALS_LATER {
+            return self.fold_and_note(irqs, resamples);
+        }
         let listener = resamples.then_some(|intid| vm.irqfds.ended(vm, intid));
         vm.gic
             .fold(irqs, vm.vcpus(), self.vcpu, self.state, listener)
+    }
+
+    /// The same, and notes what the guest has ended for [`tell_ended`](Self::tell_ended).
+    fn fold_and_note(&mut self, irqs: &IrqsOff, resamples: bool) -> bool {
+        let mut ended = mem::replace(&mut self.state.ended, Ended::NONE);
+        let listener = resamples.then_some(|intid| ended.add(intid));
+        let vm = self.vm;
+        let is_as_it_was = vm
+            .gic
+            .fold(irqs, vm.vcpus(), self.vcpu, self.state, listener);
+        self.state.ended = ended;
+        is_as_it_was
+    }
+
+    /// Whether there is something for [`tell_ended`](Self::tell_ended).
+    #[inline]
+    pub(super) fn has_ended(&self) -> bool {
+        ended::SIGNALS_LATER && self.vm.irqfds.has_resampler() && self.state.ended.any()
+    }
+
+    /// Tells the irqfds of the interrupts that the guest has ended. Interrupts are on.
+    pub(super) fn tell_ended(&mut self) {
+        while let Some(intid) = self.state.ended.take() {
+            self.vm.irqfds.ended(self.vm, intid);
+        }
     }
 
     /// Whether there is an interrupt for the vCPU, given its own devices' lines.

@@ -27,8 +27,8 @@ use kernel::{
         HrTimerCallbackContext,
         HrTimerPointer,
         HrTimerRestart,
-        RelativeMode,
-        RelativePinnedMode, //
+        RelativeHardMode,
+        RelativePinnedHardMode, //
     },
     time::{
         Delta,
@@ -54,7 +54,7 @@ use super::{
 use crate::{
     glue::{
         mutex::lock_killable,
-        wait::WaitQueue, //
+        wait::Wait, //
     },
     hyp::{
         call::Exit,
@@ -95,7 +95,7 @@ pub(crate) struct Start {
 #[pin_data]
 pub(crate) struct Waker {
     #[pin]
-    queue: WaitQueue,
+    wait: Wait,
     #[pin]
     timer: HrTimer<Self>,
     /// Whether the timer has expired since it was started.
@@ -104,7 +104,7 @@ pub(crate) struct Waker {
 
 kernel::impl_has_hr_timer! {
     impl HasHrTimer<Self> for Waker {
-        mode: RelativePinnedMode<Monotonic>, field: self.timer
+        mode: RelativePinnedHardMode<Monotonic>, field: self.timer
     }
 }
 
@@ -116,7 +116,7 @@ impl HrTimerCallback for Waker {
         _ctx: HrTimerCallbackContext<'_, Self>,
     ) -> HrTimerRestart {
         this.expired.store(1, Ordering::Release);
-        this.queue.wake_up();
+        this.wait.wake_up();
         HrTimerRestart::NoRestart
     }
 }
@@ -155,7 +155,7 @@ const NO_INTID: u32 = u32::MAX;
 
 kernel::impl_has_hr_timer! {
     impl HasHrTimer<Self> for Vcpu {
-        mode: RelativeMode<Monotonic>, field: self.alarm
+        mode: RelativeHardMode<Monotonic>, field: self.alarm
     }
 }
 
@@ -184,7 +184,7 @@ impl Vcpu {
         let state = VcpuState::new(host, page.context)?;
         let waker = Arc::pin_init(
             pin_init!(Waker {
-                queue <- WaitQueue::new(),
+                wait <- Wait::new(),
                 timer <- HrTimer::new(),
                 expired: AtomicU32::new(0),
             }),
@@ -219,7 +219,7 @@ impl Vcpu {
     /// Asks something of the vCPU and makes sure that it notices soon. Any context.
     pub(crate) fn request(&self, what: u32) {
         let is_in_guest = self.doorbell.ring(what).is_some();
-        self.waker.queue.wake_up();
+        self.waker.wait.wake_up();
         if is_in_guest {
             let _rcu = rcu::read_lock();
             let task = self.runner.task();
@@ -360,14 +360,15 @@ impl Vcpu {
         self.waker.clone().start(Delta::from_nanos(ns))
     }
 
-    /// Sleeps until `ready`, a request, a signal, or the end of `timeout` nanoseconds.
+    /// Sleeps until `ready`, a request, a signal, or the end of `timeout` nanoseconds. The caller
+    /// holds the vCPU's mutex, so nobody else waits.
     pub(crate) fn wait(&self, timeout: Option<u64>, ready: impl Fn() -> bool) -> Result {
         let waker = &self.waker;
         waker.expired.store(0, Ordering::Relaxed);
         // The handle cancels the timer when it is dropped.
         let _timer = timeout.map(|ns| self.wake_in(ns));
-        waker.queue.wait_interruptible(|| {
-            self.has_requests() || waker.expired.load(Ordering::Acquire) != 0 || ready()
-        })
+        waker
+            .wait
+            .until(|| self.has_requests() || waker.expired.load(Ordering::Acquire) != 0 || ready())
     }
 }

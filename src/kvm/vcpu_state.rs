@@ -25,6 +25,7 @@ use machine::{
 };
 
 use super::{
+    ended::Ended,
     host::Host,
     lines::{
         Intids,
@@ -86,6 +87,8 @@ pub(crate) struct VcpuState {
     pub(crate) timer_irq: TimerIrq,
     /// A store to the distributor has woken another vCPU, and the host did not want the CPU before.
     pub(crate) has_woken: bool,
+    /// The interrupts that the guest has ended, as long as their irqfds have not heard of that.
+    pub(crate) ended: Ended,
 }
 
 impl VcpuState {
@@ -119,6 +122,7 @@ impl VcpuState {
             told_firmware: Choice::NONE,
             timer_irq: TimerIrq::default(),
             has_woken: false,
+            ended: Ended::NONE,
         }))
     }
 

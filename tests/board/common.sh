@@ -13,7 +13,7 @@ name=${NAME:-$(basename "$0" .sh)}
 work=${WORK:-$target/test/$name}
 mkdir -p "$work"
 
-module=${MODULE:-$target/module/kvm_arm.ko}
+module=${MODULE:-$(host_module)}
 programs=$target/$user_triple/release
 zimage=$cache/kernel/$version/arm/usr/lib/modules/$release/vmlinuz
 guest_initrd=$target/guest.cpio
@@ -52,12 +52,10 @@ free_memory='
 
 # build_host_registers: builds the module that shows the host's registers, as the file $registers.
 build_host_registers() {
-	local build=source
-	[ "${DEBUG_KERNEL:-0}" = 0 ] || build=debug
 	mkdir -p "$work/host_registers"
-	MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$cache/kernel/$version/$build" \
+	MAKEFLAGS='' "$tree/tools/in-root" make --no-print-directory -C "$(host_source)" \
 		ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf- CC="$compiler" \
-		KERNELRELEASE="$release" M="$tree/tests/board/host_registers" MO="$work/host_registers" modules \
+		KERNELRELEASE="$(host_release)" M="$tree/tests/board/host_registers" MO="$work/host_registers" modules \
 		>"$work/build.log" 2>&1 || fail "the module with the host's registers: $work/build.log"
 	registers=$work/host_registers/host_registers.ko
 }

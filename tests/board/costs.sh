@@ -40,8 +40,8 @@ at_most 110 'first touch, resident, 500 slots' 'first touch, resident pages'
 for operation in 'hypercall (PSCI_VERSION)' 'trapped CP15 read (ACTLR)'; do
 	at_most 40 "$operation" "$operation" 2
 done
-# On a kernel that looks for defects, all else is dearer.
-if [ "${DEBUG_KERNEL:-0}" = 0 ]; then
+# On another kernel than the stock one, all else costs something else.
+if is_stock; then
 	for operation in 'distributor read (GICD_TYPER)' 'MMIO read by the monitor' 'SGI to self' \
 		'timer, spinning' 'first touch, THP always, added' 'first touch, THP never, added' \
 		'KVM_RUN to an MMIO exit, 1 slot' 'KVM_RUN to an MMIO exit, 10 slots' \

@@ -9,7 +9,7 @@
 . "$(dirname "$0")/common.sh"
 
 # See diagnosis.bash.
-[ "${DEBUG_KERNEL:-0}" = 0 ] || exit 0
+is_stock || exit 0
 
 # shellcheck disable=SC2016 # the board's shell is to expand these
 LOAD=0 ADD="$module $checker" on_board "$check_commands"'

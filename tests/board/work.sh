@@ -26,7 +26,7 @@ at_most() {
 }
 
 # On a kernel that looks for defects, all is dearer.
-[ "${DEBUG_KERNEL:-0}" = 0 ] || exit 0
+is_stock || exit 0
 
 # The limits are the costs of the C implementation on a small kernel of its own time, but for two.
 # To sleep and wake up costs three times as much in the stock kernel as in that one. And a fork's

@@ -9,7 +9,7 @@
 # build_kernel KIND: builds the kernel, which becomes the board's. y: KVM is built in, m: a module.
 build_kernel() {
 	"$tree/tools/in-tree-kernel" "$1"
-	export HOST_KERNEL=$target/in-tree/$1/zImage
+	export HOST_KERNEL=$in_tree/$1/zImage
 }
 
 # expect_subtests BOARD LEAST: the lines "ok" and "not ok" in $output become tests of their own. None has failed, and

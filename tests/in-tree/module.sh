@@ -9,7 +9,7 @@
 
 build_kernel m
 
-ADD="$target/in-tree/m/kvm_arm.ko $programs/monitor $programs/payload $zimage $guest_initrd" TIMEOUT=600 on_board '
+ADD="$in_tree/m/kvm_arm.ko $programs/monitor $programs/payload $zimage $guest_initrd" TIMEOUT=600 on_board '
 	fail() { echo "FAILED: $*"; exit 1; }
 	[ -e /dev/kvm ] && fail "there is a /dev/kvm before the module"
 	for turn in 1 2; do

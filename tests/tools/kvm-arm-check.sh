@@ -216,9 +216,12 @@ says "^ok    kernel: $that is configured for it"
 config RUST=y
 check 2
 says "^no    kernel: $that lacks CONFIG_ARM_LPAE=y: "
-config ARM_LPAE=y RUST=y PREEMPT_RT=y
+config ARM_LPAE=y RUST=y MODULE_SIG_FORCE=y
 check 2
-says 'lacks CONFIG_PREEMPT_RT=n: '
+says 'lacks CONFIG_MODULE_SIG_FORCE=n: '
+config ARM_LPAE=y RUST=y PREEMPT_RT=y
+check 0
+says "^ok    kernel: $that is configured for it"
 release=7.2.11+deb13-armmp
 echo $release | put proc/sys/kernel/osrelease
 check 2

@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
+#include <asm/opcodes-virt.h>
 
 #define REGISTER(name, encoding)						\
 	do {									\
@@ -78,9 +79,9 @@ static int show_owner(struct seq_file *m, void *unused)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	/* hvc #0, which need not leave any register as it is. */
+	/* The call need not leave any register as it is. */
 	asm volatile("push {r4-r12, lr}\n"
-		     ".inst 0xe1400070\n"
+		     __HVC(0) "\n"
 		     "pop {r4-r12, lr}" : "+r" (r0) : : "r1", "r2", "r3", "cc", "memory");
 	local_irq_restore(flags);
 	if (r0 == IDENTITY)

@@ -292,6 +292,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<Ending> {
 
     let bus = Arc::new(bus);
     let mut threads = Threads::start(std::mem::take(&mut machine.vcpus), &bus, &stop)?;
+    if let Some(priority) = options.fifo {
+        threads.make_fifo(priority)?;
+    }
     if let Some((interval, change)) = options.slot {
         let mut changes = 0;
         let mut log = DirtyLog::default();

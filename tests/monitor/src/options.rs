@@ -12,7 +12,7 @@ pub(crate) const USAGE: &str = "\
 usage: monitor run --kernel ZIMAGE [--initrd FILE] [--cmdline TEXT] [--cpus N] [--mem MIB]
                    [--disk FILE]... [--irqchip device|legacy] [--move-every MS [--moves N]]
                    [--advise mergeable|hugepage|nohugepage]... [--hugetlb MIB]
-                   [--slot-every MS --slot log|move]
+                   [--slot-every MS --slot log|move] [--fifo PRIORITY]
        monitor payload --payload FILE [--cpus N] [--irqchip device|legacy] [--only NAME]...
                        [--skip NAME]... [--timer-interrupts N]
        monitor bench --payload FILE [--json FILE]
@@ -24,6 +24,7 @@ run      boots a Linux kernel; its serial console is the terminal (Ctrl-A x leav
          --hugetlb takes the last MIB of the memory from hugetlbfs. With --slot-every, each MS
          milliseconds the dirty log of the guest's memory is on for a quarter of the time, and
          then read and turned off, or its vCPUs pause while the memory moves elsewhere and back.
+         --fifo gives the vCPUs' threads the policy SCHED_FIFO.
 payload  runs the checks of a bare-metal payload; status 0 if all passed. --only and --skip go
          by how their names begin.
 bench    measures what operations cost, in instructions under QEMU's -icount, or, on a host with
@@ -61,6 +62,8 @@ pub(crate) struct RunOptions {
     pub hugetlb: u64,
     /// The way in which the slot changes, and the time between changes.
     pub slot: Option<(Duration, SlotChange)>,
+    /// The priority of the vCPUs' threads, if their policy is SCHED_FIFO.
+    pub fifo: Option<i32>,
 }
 
 /// A bare-metal guest.
@@ -104,6 +107,7 @@ struct Values {
     hugetlb: Option<u64>,
     slot_every: Option<Duration>,
     slot: Option<SlotChange>,
+    fifo: Option<i32>,
     only: Vec<String>,
     skip: Vec<String>,
     timer_interrupts: Option<u32>,
@@ -161,6 +165,7 @@ fn values(allowed: &[&str], mut arguments: impl Iterator<Item = String>) -> Resu
                     _ => return Err(Error::new("--slot is `log` or `move`")),
                 }
             }
+            "--fifo" => values.fifo = Some(number(&option, &value)?),
             "--only" => values.only.push(value),
             "--skip" => values.skip.push(value),
             "--timer-interrupts" => values.timer_interrupts = Some(number(&option, &value)?),
@@ -227,6 +232,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 "--hugetlb",
                 "--slot-every",
                 "--slot",
+                "--fifo",
             ];
             let values = values(&allowed, arguments)?;
             if values.slot.is_some() != values.slot_every.is_some() {
@@ -234,6 +240,11 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
             }
             if values.slot.is_some() && values.move_every.is_some() {
                 return Err(Error::new("--slot and --move-every do not go together"));
+            }
+            if values.fifo.is_some() && (values.slot.is_some() || values.move_every.is_some()) {
+                return Err(Error::new(
+                    "--fifo goes with neither --slot nor --move-every",
+                ));
             }
             Ok(Command::Run(RunOptions {
                 cpus: cpus(&values)?,
@@ -250,6 +261,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 advice: values.advice,
                 hugetlb: values.hugetlb.unwrap_or(0),
                 slot: values.slot_every.zip(values.slot),
+                fifo: values.fifo,
             }))
         }
         Some("payload") => payload(arguments, &[]).map(Command::Payload),
@@ -303,6 +315,7 @@ mod tests {
             ("run --kernel z --advise less", "mergeable"),
             ("run --kernel z --hugetlb some", "--hugetlb some"),
             ("run --kernel z --slot log", "--slot-every"),
+            ("run --kernel z --fifo 1 --move-every 1", "--move-every"),
             ("payload --disk x", "--disk"),
         ] {
             let message = parse_words(words).unwrap_err().to_string();

@@ -244,6 +244,24 @@ impl Threads {
 }
 
 impl Threads {
+    /// Gives the vCPUs' threads the policy SCHED_FIFO, with this priority.
+    pub(crate) fn make_fifo(&self, priority: i32) -> Result<()> {
+        // SAFETY: The structure has integers alone.
+        let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
+        param.sched_priority = priority;
+        for (_, thread) in &self.threads {
+            // SAFETY: The thread has not been joined, and the callee reads a structure of its type.
+            let error = unsafe {
+                libc::pthread_setschedparam(thread.as_pthread_t(), libc::SCHED_FIFO, &param)
+            };
+            if error != 0 {
+                return Err(std::io::Error::from_raw_os_error(error))
+                    .context("the policy of a vCPU");
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps each vCPU on one of so many CPUs of the host, the first on the first.
     pub(crate) fn spread(&self, host_cpus: usize) -> Result<()> {
         for (id, (_, thread)) in self.threads.iter().enumerate() {
