@@ -8,6 +8,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../packages/common.sh"
 
 disks=$target/guests
+guests=${GUESTS:-armhf armel}
 disk=$disks/host.img
 : >"$work/rows"
 
@@ -19,8 +20,12 @@ drive() {
 # works STAGE COMMAND: the board boots, and runs the command in bash, with the functions of tests/guests/host. Lines of the report go
 # to the file rows.
 works() {
-	printf '%s\n' '. ./host' "$2" over >"$work/stage"
-	TIMEOUT=${TIMEOUT:-3000} QEMU_ARGS="-snapshot $(drive armhf) $(drive armel) ${QEMU_ARGS:-}" \
+	local guest drives=''
+	printf '%s\n' '. ./host' "guests='$guests'" "$2" over >"$work/stage"
+	for guest in $guests; do
+		drives+=" $(drive "$guest")"
+	done
+	TIMEOUT=${TIMEOUT:-3000} QEMU_ARGS="-snapshot $drives ${QEMU_ARGS:-}" \
 		ADD="$work/stage $tree/tests/guests/host $tree/tests/guests/works $disks/guest.img ${ADD:-}" \
 		boot "$1" 'bash ./stage || failed=1'
 	grep -a '^row	' "$work/said" >>"$work/rows" || true

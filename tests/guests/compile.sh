@@ -10,7 +10,7 @@ tests=${COMPILE_TESTS:-mp_ -- store rotate misc mpi cipher_hash mac modes der pk
 TIMEOUT=${TIMEOUT:-7000} works compile '
 	must "Debian is up" is_up
 	must "the host" on_host compile '"$tests"'
-	for guest in '"${GUESTS:-armhf armel}"'; do
+	for guest in $guests; do
 		start $guest $guest
 		must "$guest: takes commands" ready $guest
 		PATIENCE=6000 must "$guest: compiles" both $guest $guest compile '"$tests"'

@@ -11,9 +11,10 @@ works login '
 	must "Debian is up" is_up
 	# booted: the milliseconds from the start of the kernel until systemd has started all there is.
 	booted() { echo $(($(systemctl show --property=FinishTimestampMonotonic --value) / 1000)); }
-	start armhf armhf
-	start armel armel
-	for guest in armhf armel; do
+	for guest in $guests; do
+		start $guest $guest
+	done
+	for guest in $guests; do
 		must "$guest: takes commands" ready $guest
 		must "$guest: login" logs_in $guest
 		check "$guest: its own architecture" test "$(in_guest $guest "dpkg --print-architecture")" = $guest

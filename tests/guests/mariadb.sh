@@ -9,7 +9,7 @@
 
 works mariadb '
 	must "Debian is up" is_up
-	for guest in '"${GUESTS:-armhf armel}"'; do
+	for guest in $guests; do
 		FORWARD=13306:3306 GUEST_MIB=512 start $guest $guest
 		if [ ! -e $files/host.mariadb_bench ]; then
 			must "the host: MariaDB" mariadb_server 2000

@@ -17,12 +17,12 @@ works network '
 	must "the host: iperf3" iperf3 --server --daemon
 	must "the host: files" web_server 50
 	must "the host: by itself" on_host iperf 127.0.0.1 '"$mib"'
-	for guest in armhf armel; do
+	for guest in $guests; do
 		must "$guest: takes commands" ready $guest
 		must "$guest: servers" in_guest $guest "card $([ $guest = armhf ] && echo "2 10.0.3.2/24" || echo "3 10.0.3.3/24") && iperf3 --server --daemon >/dev/null && web_server 50"
 	done
 
-	for guest in armhf armel; do
+	for guest in $guests; do
 		n=$([ $guest = armhf ] && echo 2 || echo 3)
 		LABEL="iperf3 to the host, user" check "$guest: to the host, user" both $guest $guest iperf 10.0.2.2 '"$mib"'
 		LABEL="iperf3 from the host, user" check "$guest: from the host, user" from_host $guest $guest iperf 127.0.0.1 '"$mib"' --port 1520$n

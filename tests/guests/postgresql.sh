@@ -9,7 +9,7 @@
 
 works postgresql '
 	must "Debian is up" is_up
-	for guest in '"${GUESTS:-armhf armel}"'; do
+	for guest in $guests; do
 		FORWARD=15432:5432 start $guest $guest
 		if [ ! -e $files/host.postgresql ]; then
 			must "the host: PostgreSQL" postgresql_server 1

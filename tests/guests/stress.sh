@@ -24,10 +24,10 @@ commands='
 	ksm=/sys/kernel/mm/ksm
 	echo 1000 >$ksm/pages_to_scan
 	echo 1 >$ksm/run
-	for guest in armhf armel; do
+	for guest in $guests; do
 		IN_GROUP=$vms GUEST_MIB=320 start $guest $guest
 	done
-	for guest in armhf armel; do
+	for guest in $guests; do
 		must "$guest: takes commands" ready $guest
 	done
 	before=$(swapped)
@@ -42,7 +42,7 @@ commands='
 	check "the host has swapped: $pages pages" test $pages -gt 1000
 	check "the host has merged pages: $merged" test "$merged" -gt 1000
 	row "stress, of the host" "both" "$pages pages swapped in or out, $merged pages merged" - - >>$files/rows
-	for guest in armhf armel; do
+	for guest in $guests; do
 		check "$guest: has no complaint" in_guest $guest "! dmesg | grep -E \"BUG|WARNING|Oops|stall|lockup\""
 		check "$guest: powers off" ends $guest
 	done

@@ -8,7 +8,7 @@
 
 works web '
 	must "Debian is up" is_up
-	for guest in armhf armel; do
+	for guest in $guests; do
 		FORWARD=8080:80 start $guest $guest
 		must "the host serves" web_server 200
 		must "the host: load" on_host web_load 127.0.0.1 200 3
