@@ -68,6 +68,10 @@ test-packages: deb programs
 	@SUITE=forky $(MAKE) --no-print-directory module
 	@tools/test-packages
 
+# Guests of Debian at work on a board with Debian.
+guests: deb programs
+	@tools/test-guests
+
 bench: module programs
 	@tools/bench
 	@HOST_CPUS=1 COSTS= tools/bench-work
@@ -124,4 +128,4 @@ help:
 	@sed -n '/^| `/{ s/^| //; s/ |$$//; s/`//g; s/ | /\t/g; p }' README.md | expand -t 32,54
 
 .DEFAULT_GOAL := help
-.PHONY: run board test abi test-debug test-long test-pressure test-fuzz fuzz qemu deb test-qemu test-in-tree test-variant patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help
+.PHONY: run board test abi test-debug test-long test-pressure test-fuzz fuzz qemu deb test-qemu guests test-in-tree test-variant patches test-packages bench bench-baseline bench-plots module programs clippy shellcheck doc rust-analyzer fmt vendor kernel update root clean help

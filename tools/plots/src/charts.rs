@@ -167,6 +167,8 @@ pub(crate) enum Kind {
     Work,
     /// Both on two CPUs of the host.
     TwoCpus,
+    /// The works of `make guests`.
+    Guests,
 }
 
 impl Kind {
@@ -176,6 +178,7 @@ impl Kind {
             "costs" => Some(Self::Costs),
             "work" => Some(Self::Work),
             "two-cpus" => Some(Self::TwoCpus),
+            "guests" => Some(Self::Guests),
             _ => None,
         }
     }
@@ -187,6 +190,7 @@ pub(crate) fn charts(kind: Kind, file: &Value) -> Result<Vec<Chart>, Vec<String>
         Kind::Costs => costs(file),
         Kind::Work => work(file),
         Kind::TwoCpus => two_cpus(file),
+        Kind::Guests => guests(file),
     }
 }
 
@@ -231,6 +235,34 @@ fn work(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
         unit: "percent of the instructions of the same work on the host",
         scale: Scale::Linear,
         series: GUESTS.into(),
+        rows,
+    }])
+}
+
+/// The plot of the works of guests, by the seconds that each takes in a guest and on the host. Works without a time on the host are not in it.
+fn guests(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
+    let costs = operations(file)?;
+    let rows: Vec<_> = costs
+        .operations
+        .keys()
+        .map(|work| Row {
+            label: work.into(),
+            values: ["guest", "host"]
+                .iter()
+                .map(|machine| costs.figure(work, &[machine]))
+                .collect(),
+        })
+        .filter(|row| row.values.iter().all(Option::is_some))
+        .collect();
+    if rows.is_empty() {
+        return Err(vec!["a work with its times in a guest and on the host".into()]);
+    }
+    Ok(vec![Chart {
+        name: "guests",
+        title: "Work of Debian guests on a host with Debian, emulated",
+        unit: "seconds, logarithmic",
+        scale: Scale::Logarithmic,
+        series: vec!["in the guest", "on the host"],
         rows,
     }])
 }
@@ -513,6 +545,24 @@ pub(crate) mod tests {
             operations.shift_remove(*name);
         }
         assert_eq!(costs(&file).unwrap()[3].rows.len(), RUN.len());
+    }
+
+    #[test]
+    fn works_of_guests_have_both_times() {
+        let file = serde_json::json!({ "operations": {
+            "boot, armhf": { "result": "a login", "guest": 90.5, "host": 60.25 },
+            "a reset, armhf": { "result": "all is there" },
+        } });
+        let charts = charts(Kind::parse("guests").unwrap(), &file).unwrap();
+        assert_eq!(charts.len(), 1);
+        assert_eq!(charts[0].rows.len(), 1);
+        assert_eq!(charts[0].rows[0].label, "boot, armhf");
+        assert_eq!(charts[0].rows[0].values, [Some(90.5), Some(60.25)]);
+        let file = serde_json::json!({ "operations": {} });
+        assert_eq!(
+            guests(&file),
+            Err(vec!["a work with its times in a guest and on the host".into()])
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `plots [--check] KIND COSTS DIRECTORY`: draws the figures of a file of `make bench` as SVG pictures into the
-//! directory. The kind of file is `costs`, `work` or `two-cpus`. With `--check`, nothing is written; it fails if the pictures there are not those of the file.
+//! directory. The kind of file is `costs`, `work`, `two-cpus` or, for a report of
+//! `make guests`, `guests`. With `--check`, nothing is written; it fails if the pictures there are not those of the file.
 
 mod charts;
 mod draw;
@@ -41,7 +42,7 @@ fn run() -> Result<bool, String> {
     if check {
         arguments.remove(0);
     }
-    let usage = || "usage: plots [--check] costs|work|two-cpus FILE DIRECTORY".to_owned();
+    let usage = || "usage: plots [--check] costs|work|two-cpus|guests FILE DIRECTORY".to_owned();
     let [kind, costs, directory] = arguments.as_slice() else {
         return Err(usage());
     };
