@@ -255,7 +255,9 @@ fn guests(file: &Value) -> Result<Vec<Chart>, Vec<String>> {
         .filter(|row| row.values.iter().all(Option::is_some))
         .collect();
     if rows.is_empty() {
-        return Err(vec!["a work with its times in a guest and on the host".into()]);
+        return Err(vec![
+            "a work with its times in a guest and on the host".into()
+        ]);
     }
     Ok(vec![Chart {
         name: "guests",
@@ -561,7 +563,9 @@ pub(crate) mod tests {
         let file = serde_json::json!({ "operations": {} });
         assert_eq!(
             guests(&file),
-            Err(vec!["a work with its times in a guest and on the host".into()])
+            Err(vec![
+                "a work with its times in a guest and on the host".into()
+            ])
         );
     }
 
