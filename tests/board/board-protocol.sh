@@ -87,3 +87,14 @@ report __split_huge_pmd+0x68/0x170 vma_adjust_trans_huge+0x1a8/0x1b4
 "$tree/tools/check-log" "$work/alarm.log" || fail "the kernel's own report is an alarm"
 report kvm_arm_something+0x68/0x170 somebody+0x1a8/0x1b4
 ! "$tree/tools/check-log" "$work/alarm.log" 2>/dev/null || fail "a report of another caller passes"
+
+watchpoint() {
+	echo "[    5.0] WARNING: kernel/events/core.c:11782 at perf_bp_event+0x15c/0x17c, CPU#0: exe/318
+[    5.0] Call trace:
+[    5.0]  perf_bp_event from hw_breakpoint_pending+0x394/0x8fc
+[    5.0]  hw_breakpoint_pending from $1" >"$work/alarm.log"
+}
+watchpoint do_DataAbort+0x34/0x1ac
+"$tree/tools/check-log" "$work/alarm.log" || fail "the kernel's own report of a watchpoint is an alarm"
+watchpoint somebody+0x34/0x1ac
+! "$tree/tools/check-log" "$work/alarm.log" 2>/dev/null || fail "another report of a watchpoint passes"
