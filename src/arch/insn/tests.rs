@@ -287,7 +287,7 @@ impl Cpu {
             }
         }
         assert_eq!(transfer.next(), None);
-        // What is known of it without its accesses.
+        // Facts of the instruction that need none of its accesses.
         let pages = |access: &(u32, bool)| access.0 >> 12;
         let first = self.accesses.first().expect("an access");
         let crosses = self

@@ -13,7 +13,7 @@ fn bits(value: u64, high: u32, low: u32) -> u64 {
 /// A read of a descriptor: where, how many bytes, whether through the caches.
 pub(super) type Read = (u64, usize, bool);
 
-/// What memory gives for a read: bytes, nothing, or that the host cannot read it.
+/// The answer of memory to a read: bytes, nothing, or that the host cannot read it.
 type Memory<'a> = &'a mut dyn FnMut(Read) -> Result<Option<[u8; 8]>, ()>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
