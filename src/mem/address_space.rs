@@ -256,10 +256,9 @@ impl AddressSpace {
                     }
                 });
                 // The monitor copies all pages now.
-                for part in stage2::parts(slot.ipas(), CLEANED_AT_ONCE) {
-                    self.with_region(part.start, |region| self.clean_written(region, part));
-                    cond_resched();
-                }
+                self.in_parts(slot.ipas(), CLEANED_AT_ONCE, |region, range| {
+                    self.clean_written(region, range);
+                });
             }
             After::Rebuild(slot) => self.rebuild_blocks(&slot),
         }
@@ -284,12 +283,18 @@ impl AddressSpace {
     }
 
     /// Does something with each region in `range`, one after the other. May sleep in between.
-    pub(super) fn in_pieces(
+    pub(super) fn in_pieces(&self, range: Range<Ipa>, f: impl FnMut(&mut Region<'_>, Range<Ipa>)) {
+        self.in_parts(range, MapSize::Block.bytes(), f);
+    }
+
+    /// The same with each part of a region that boundaries of `size` divide it into.
+    fn in_parts(
         &self,
         range: Range<Ipa>,
+        size: u64,
         mut f: impl FnMut(&mut Region<'_>, Range<Ipa>),
     ) {
-        for part in stage2::regions(range) {
+        for part in stage2::parts(range, size) {
             self.with_region(part.start, |region| f(region, part));
             cond_resched();
         }
@@ -393,10 +398,11 @@ impl AddressSpace {
                 }
                 unmapped.is_done
             };
-            while self.with_region(part.start, &mut step) == Some(false) {
+            let mut is_done = false;
+            while !is_done {
+                is_done = self.with_region(part.start, &mut step).unwrap_or(true);
                 cond_resched();
             }
-            cond_resched();
         }
     }
 

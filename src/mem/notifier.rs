@@ -78,15 +78,13 @@ impl AddressSpace {
         while !rest.is_empty() {
             let end = (rest.start & !(STEP - 1)).saturating_add(STEP);
             let part = rest.start..end.min(rest.end);
-            let mut progress = Progress::default();
-            while !self.for_each_slot(&part, &mut progress, &mut f) {
+            rest.start = part.end;
+            let (mut progress, mut is_done) = (Progress::default(), false);
+            while !is_done {
+                is_done = self.for_each_slot(&part, &mut progress, &mut f);
                 if may_sleep {
                     cond_resched();
                 }
-            }
-            rest.start = part.end;
-            if may_sleep {
-                cond_resched();
             }
         }
     }

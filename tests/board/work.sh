@@ -25,7 +25,7 @@ at_most() {
 	[ "$cost" -le "$1" ] || fail "$3 with $2: $cost instructions, which is more than $1"
 }
 
-# On a kernel that looks for defects, all is dearer.
+# On another kernel than the stock one, all costs something else.
 is_stock || exit 0
 
 # The limits are the costs of the C implementation on a small kernel of its own time, but for two.
