@@ -12,11 +12,11 @@ use std::{
 };
 
 /// A CPU with memory in which each byte has some value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cpu {
-    r: [u32; 15],
-    pc: u32,
-    cpsr: u32,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cpu {
+    pub(super) r: [u32; 15],
+    pub(super) pc: u32,
+    pub(super) cpsr: u32,
     written: BTreeMap<u32, u8>,
     /// The addresses of all bytes that were loaded or stored, in order, and which of it.
     accesses: Vec<(u32, bool)>,

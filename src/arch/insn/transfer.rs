@@ -413,6 +413,7 @@ fn branch(regs: &mut impl ModeRegisters, cpsr: u32, target: u32) {
 mod tests {
     use super::*;
     use crate::insn::decode;
+    use crate::insn::tests::Cpu;
 
     struct Regs(u32);
 
@@ -437,34 +438,6 @@ mod tests {
         Transfer::new(instruction, &decoded, &Regs(address)).unwrap()
     }
 
-    /// A CPU in Thumb state.
-    struct Thumb {
-        r: [u32; 15],
-        pc: u32,
-        cpsr: u32,
-    }
-
-    impl ModeRegisters for Thumb {
-        fn get(&self, n: usize) -> u32 {
-            self.r[n]
-        }
-        fn set(&mut self, n: usize, value: u32) {
-            self.r[n] = value;
-        }
-        fn pc(&self) -> u32 {
-            self.pc
-        }
-        fn set_pc(&mut self, pc: u32) {
-            self.pc = pc;
-        }
-        fn cpsr(&self) -> u32 {
-            self.cpsr
-        }
-        fn set_cpsr(&mut self, cpsr: u32) {
-            self.cpsr = cpsr;
-        }
-    }
-
     #[test]
     fn table_branches() {
         // tbb [r3, r4]; tbh [r3, r4, lsl #1]; tbb [pc, r4]; tbh [pc, r4, lsl #1]. The PC is no
@@ -478,12 +451,10 @@ mod tests {
         ] {
             let e = if big_endian { Psr::E } else { 0 };
             let in_thumb = Psr(Mode::Usr.bits() | Psr::T | Psr::Z | e);
-            let mut regs = Thumb {
-                r: [0; 15],
-                pc: 0x1002,
-                // The last instruction of an IT block, if equal.
-                cpsr: in_thumb.with_it_state(0x08).0,
-            };
+            let mut regs = Cpu::default();
+            regs.pc = 0x1002;
+            // The last instruction of an IT block, if equal.
+            regs.cpsr = in_thumb.with_it_state(0x08).0;
             (regs.r[3], regs.r[4]) = (0x9000, 5);
             let before = regs.r;
             let instruction = Instruction::Thumb32(code);
