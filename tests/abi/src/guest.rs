@@ -25,6 +25,17 @@ pub(crate) const HUGE: usize = 2 << 20;
 /// `MADV_COLLAPSE`, which libc does not have for this architecture.
 pub(crate) const MADV_COLLAPSE: i32 = 25;
 
+/// The error of a test that wants huge pages, on a host whose kernel has none.
+pub(crate) const NO_HUGE_PAGES: &str = "this host has no transparent huge pages";
+
+/// Whether the host's kernel has transparent huge pages. One with `PREEMPT_RT` has none.
+pub(crate) fn has_huge_pages() -> bool {
+    std::path::Path::new(THP).exists()
+}
+
+/// The folder in which the kernel tells of its transparent huge pages.
+pub(crate) const THP: &str = "/sys/kernel/mm/transparent_hugepage";
+
 /// Instructions in the Arm encoding.
 pub(crate) mod code {
     /// `movw rd, #low; movt rd, #high`.
@@ -206,6 +217,14 @@ impl Memory {
         advice: i32,
     ) -> Result<(), String> {
         assert!(offset + size <= self.size);
+        match advice {
+            // The kernel refuses to be told what holds anyway.
+            libc::MADV_NOHUGEPAGE if !has_huge_pages() => return Ok(()),
+            libc::MADV_HUGEPAGE | MADV_COLLAPSE if !has_huge_pages() => {
+                return Err(NO_HUGE_PAGES.into())
+            }
+            _ => {}
+        }
         // SAFETY: Our own mapping. All accesses to its words are volatile.
         let result = unsafe { libc::madvise(self.start.add(offset).cast(), size, advice) };
         match result {

@@ -17,8 +17,8 @@ use vmm_sys_util::signal::{register_signal_handler, SIGRTMIN};
 
 use crate::check::{ensure, equal, fails, Outcome, Test, Works};
 use crate::guest::{
-    code, init, new_vcpu, new_vm, run_passes, slot, Aligned, Gic, Guest, Memory, BASE, HOLE, HUGE,
-    PAGE, PSCI_SYSTEM_OFF,
+    code, has_huge_pages, init, new_vcpu, new_vm, run_passes, slot, Aligned, Gic, Guest, Memory,
+    BASE, HOLE, HUGE, PAGE, PSCI_SYSTEM_OFF,
 };
 use crate::has_vgic;
 use crate::memory::memfd;
@@ -269,8 +269,8 @@ fn run_victim(path: &str, kind: u32) -> Outcome {
     vm.set_user_memory_region(&region).works("a slot")?;
     let data = Aligned::new(HUGE)?;
     let advice = match kind & WITH_BLOCK {
-        0 => libc::MADV_NOHUGEPAGE,
-        _ => libc::MADV_HUGEPAGE,
+        WITH_BLOCK if has_huge_pages() => libc::MADV_HUGEPAGE,
+        _ => libc::MADV_NOHUGEPAGE,
     };
     data.advise(advice)?;
     let mut region = data.slot(2, DATA, 0, HUGE);

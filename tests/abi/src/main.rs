@@ -5,7 +5,8 @@
 //! Each test runs in a process of its own, so a test that hangs or dies is a failure like any
 //! other. Without arguments all of them run; with arguments, those whose names contain one, in
 //! capital letters or not. With `--without-vgic` before them, the host is one without a virtual GIC: a
-//! test that makes a vGIC then has to fail at that by ENODEV, and is counted apart. `--big-little` runs
+//! test that makes a vGIC then has to fail at that by ENODEV, and is counted apart. So is a test that wants
+//! transparent huge pages, where the host's kernel has none. `--big-little` runs
 //! the tests of hosts with two kinds of cores instead, `--faults` those of a kernel that has calls fail. The expected results are those of Documentation/virt/kvm/api.rst in the
 //! kernel. Where that is silent, they are the answers of Linux 5.6 on this architecture.
 
@@ -80,6 +81,11 @@ fn needs_vgic(why: &str) -> bool {
     let no_device = std::io::Error::from_raw_os_error(libc::ENODEV).to_string();
     let makes_one = ["KVM_CREATE_DEVICE", "KVM_CREATE_IRQCHIP"];
     !has_vgic() && makes_one.iter().any(|call| why.contains(call)) && why.contains(&no_device)
+}
+
+/// Whether a test has failed because the host's kernel has no transparent huge pages.
+fn needs_huge_pages(why: &str) -> bool {
+    !guest::has_huge_pages() && why.contains(guest::NO_HUGE_PAGES)
 }
 
 fn tests() -> Vec<Test> {
@@ -183,7 +189,7 @@ fn main() -> ExitCode {
         [victim, path, kind] if victim == lifetime::VICTIM => return lifetime::victim(path, kind),
         _ => {}
     }
-    let (mut passed, mut failed, mut without) = (0, 0, 0);
+    let (mut passed, mut failed, mut without, mut without_huge_pages) = (0, 0, 0, 0);
     let parts: Vec<String> = arguments.iter().map(|part| part.to_lowercase()).collect();
     let is_asked = |name: &str| {
         parts
@@ -203,18 +209,25 @@ fn main() -> ExitCode {
                 without += 1;
                 println!("needs a vGIC: {name}");
             }
+            Err(why) if needs_huge_pages(&why) => {
+                without_huge_pages += 1;
+                println!("needs huge pages: {name}");
+            }
             Err(why) => {
                 failed += 1;
                 println!("not ok {name}: {why}");
             }
         }
     }
-    if passed + failed + without == 0 {
+    if passed + failed + without + without_huge_pages == 0 {
         let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
         eprintln!("no test has such a name; there are\n{}", names.join("\n"));
     }
     if without > 0 {
         println!("{without} need a vGIC");
+    }
+    if without_huge_pages > 0 {
+        println!("{without_huge_pages} need huge pages");
     }
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 {

@@ -21,7 +21,7 @@ use kvm::uapi::{self, UserspaceMemoryRegion};
 use kvm::{patience, Vcpu, Vm};
 
 use crate::check::{ensure, equal, Works};
-use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, HUGE, MADV_COLLAPSE, PAGE};
+use crate::guest::{init, new_vcpu, new_vm, BASE, HOLE, HUGE, MADV_COLLAPSE, PAGE, THP};
 
 /// The argument that makes this program run the test, for some seconds, in a variant of that name.
 pub(crate) const STRESS: &str = "--stress";
@@ -394,7 +394,6 @@ fn vmstat(name: &str) -> Result<u64, String> {
 }
 
 const KSM: &str = "/sys/kernel/mm/ksm";
-const THP: &str = "/sys/kernel/mm/transparent_hugepage";
 const HUGETLB: &str = "/proc/sys/vm/nr_hugepages";
 
 fn ksm(name: &str) -> Result<u64, String> {
