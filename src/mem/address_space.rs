@@ -245,6 +245,7 @@ impl AddressSpace {
             After::Nothing => (),
             After::Unmap(gone) => {
                 self.unmap_slot(&gone, |region| region.prune(|| self.flush_tlb()));
+                self.flush_tlb_if_owed();
                 let gone = self.slots.lock().going.take();
                 // Not under the lock: the slot may have the last reference to its log.
                 drop(gone);
@@ -255,6 +256,7 @@ impl AddressSpace {
                         self.flush_tlb();
                     }
                 });
+                self.flush_tlb_if_owed();
                 // The monitor copies all pages now.
                 self.in_parts(slot.ipas(), CLEANED_AT_ONCE, |region, range| {
                     self.clean_written(region, range);
@@ -454,7 +456,8 @@ impl AddressSpace {
     ///
     /// With interrupts off, other CPUs that would have to be interrupted are left out. That is owed
     /// until the host's next change of the process's memory ([`Caller::WithIrqsOff`]): up to then
-    /// the process keeps the pages.
+    /// the process keeps the pages. Until a slot goes or a log is read, too: both find the memory
+    /// unmapped already, and promise the monitor that the guest is done with it.
     ///
     /// [`Caller::WithIrqsOff`]: crate::glue::mmu_notifier::Caller::WithIrqsOff
     pub(super) fn flush_tlb(&self) {
