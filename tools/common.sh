@@ -276,6 +276,22 @@ copy_by_links() {
 	}
 }
 
+# has_options CONFIG WANTED…: the kernel configuration has all that the files WANTED ask for. It may not, since a dependency can
+# have gone. Of two lines about one option, the later one counts.
+has_options() {
+	cat "${@:2}" | sed -E 's/^# (CONFIG_[A-Z0-9_]+) is not set$/\1=/' | grep '^CONFIG_' | tac |
+		awk -F= '!seen[$1]++ && $2 != ""' | while read -r line; do
+		grep -Fxq "$line" "$1" || {
+			echo "the configuration does not have $line"
+			exit 1
+		}
+	done
+}
+
+# A command of the board: a kernel that has just booted tests its ciphers in the background, and a count waits for their end.
+# shellcheck disable=SC2034 # used by those who source this
+ciphers_are_tested='while pidof cryptomgr_test >/dev/null; do sleep 1; done'
+
 # counting_plugin: builds the emulator's plugin that counts events, and prints the emulator's arguments for it.
 # The seed and the date are the same each time, so that two runs agree.
 counting_plugin() {

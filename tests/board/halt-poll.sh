@@ -8,8 +8,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-ICOUNT=1 HOST_CPUS=1 TIMEOUT=600 ADD="$programs/monitor $programs/payload" on_board '
-	while pidof cryptomgr_test >/dev/null; do sleep 1; done
+ICOUNT=1 HOST_CPUS=1 TIMEOUT=600 ADD="$programs/monitor $programs/payload" on_board "$ciphers_are_tested"'
 	knob=/sys/module/kvm_arm/parameters/halt_poll_ns
 	for ns in 500000 0; do
 		echo $ns >$knob
