@@ -153,7 +153,8 @@ boards_without_virtio='orangepi-pc|bpim2u|mcimx7d-sabre|ast2600-evb|raspi2b'
 tests_without() {
 	local folder
 	for folder in "${@:2}"; do
-		grep -LE "BOARD=($1)" "$tree/tests/$folder"/*.sh
+		# grep fails where all tests of a folder are wanted.
+		grep -LE "BOARD=($1)" "$tree/tests/$folder"/*.sh || true
 	done | sed 's|.*/||; s|\.sh$||' | paste -sd' '
 }
 
