@@ -57,8 +57,8 @@ pub(crate) fn map_anonymous(address: usize, size: usize, protection: i32) -> io:
     map(address, size, protection, flags, -1)
 }
 
-/// Writes to memory of this process that may not be there.
-pub(crate) fn poke(address: usize, bytes: &[u8]) {
+/// Writes to memory of this process that may not be there. Says whether all bytes are.
+pub(crate) fn poke(address: usize, bytes: &[u8]) -> bool {
     let from = libc::iovec {
         iov_base: bytes.as_ptr() as *mut _,
         iov_len: bytes.len(),
@@ -69,7 +69,8 @@ pub(crate) fn poke(address: usize, bytes: &[u8]) {
     };
     assert!(address >= UNMAPPED && address + bytes.len() <= GUEST_END);
     // SAFETY: The kernel checks the addresses, and those of the target are nobody's but ours.
-    unsafe { libc::process_vm_writev(libc::getpid(), &from, 1, &to, 1, 0) };
+    let written = unsafe { libc::process_vm_writev(libc::getpid(), &from, 1, &to, 1, 0) };
+    usize::try_from(written) == Ok(bytes.len())
 }
 
 /// The bytes of a structure of the ABI.

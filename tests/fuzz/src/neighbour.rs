@@ -46,7 +46,9 @@ pub(crate) fn run(shared: &Shared) -> Result<(), String> {
         let kvm = Kvm::open()?;
         let vm = kvm.create_vm()?;
         map_anonymous(GUEST, SIZE, libc::PROT_READ | libc::PROT_WRITE)?;
-        poke(GUEST, code::bytes());
+        if !poke(GUEST, code::bytes()) {
+            return Err(io::Error::last_os_error());
+        }
         vm.set_user_memory_region(&UserspaceMemoryRegion {
             guest_phys_addr: BASE.into(),
             memory_size: SIZE as u64,
