@@ -88,6 +88,18 @@ report __split_huge_pmd+0x68/0x170 vma_adjust_trans_huge+0x1a8/0x1b4
 report kvm_arm_something+0x68/0x170 somebody+0x1a8/0x1b4
 ! "$tree/tools/check-log" "$work/alarm.log" 2>/dev/null || fail "a report of another caller passes"
 
+release() {
+	echo "[    5.0] BUG: sleeping function called from invalid context at kernel/locking/spinlock_rt.c:48
+[    5.0] Call trace:
+[    5.0]  rt_spin_lock from folio_lruvec_lock_irqsave+0x78/0xfc
+[    5.0]  __folio_put from $1
+[    5.0]  $1 from get_user_pages_fast_only+0x4c/0x5c" >"$work/alarm.log"
+}
+release gup_fast_fallback+0x2d0/0x748
+"$tree/tools/check-log" "$work/alarm.log" || fail "the kernel's own report of a page that goes is an alarm"
+release kvm_arm_something+0x2d0/0x748
+! "$tree/tools/check-log" "$work/alarm.log" 2>/dev/null || fail "another report of a page that goes passes"
+
 watchpoint() {
 	echo "[    5.0] WARNING: kernel/events/core.c:11782 at perf_bp_event+0x15c/0x17c, CPU#0: exe/318
 [    5.0] Call trace:
