@@ -36,9 +36,9 @@ logs=$target/log
 # tools/variants has the configuration (tools/in-tree-kernel). With several names, such as rt-lockdep, it has what each asks for.
 variant=${HOST_VARIANT:-}
 in_tree=$target/in-tree${variant:+-$variant}
-variants=()
-[ -z "$variant" ] || IFS=- read -r -a variants <<<"$variant"
-for name in "${variants[@]}"; do
+variant_parts=()
+[ -z "$variant" ] || IFS=- read -r -a variant_parts <<<"$variant"
+for name in "${variant_parts[@]}"; do
 	[ ! -f "$tree/tools/variants/$name.config" ] || continue
 	printf 'error: HOST_VARIANT=%s: must be %s, or several of them, as rt-lockdep\n' "$variant" \
 		"$(cd "$tree/tools/variants" && printf '%s\n' *.config | sed 's/\.config$//' | paste -sd, | sed 's/,/, /g; s/\(.*\), /\1 or /')" >&2
