@@ -29,7 +29,7 @@ works() {
 	for guest in $guests; do
 		drives+=" $(drive "$guest")"
 	done
-	TIMEOUT=${TIMEOUT:-3000} QEMU_ARGS="-snapshot $drives ${QEMU_ARGS:-}" \
+	TIMEOUT=${TIMEOUT:-6000} QEMU_ARGS="-snapshot $drives ${QEMU_ARGS:-}" \
 		ADD="$work/stage $tree/tests/guests/host $tree/tests/guests/works $disks/guest.img $disks/guest/source.tar ${ADD:-}" \
 		boot "$1" 'bash ./stage || failed=1'
 	grep -a '^row	' "$work/said" >>"$work/rows" || true
