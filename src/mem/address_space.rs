@@ -245,7 +245,6 @@ impl AddressSpace {
             After::Nothing => (),
             After::Unmap(gone) => {
                 self.unmap_slot(&gone, |region| region.prune(|| self.flush_tlb()));
-                self.flush_tlb_if_owed();
                 let gone = self.slots.lock().going.take();
                 // Not under the lock: the slot may have the last reference to its log.
                 drop(gone);
@@ -256,7 +255,6 @@ impl AddressSpace {
                         self.flush_tlb();
                     }
                 });
-                self.flush_tlb_if_owed();
                 // The monitor copies all pages now.
                 self.in_parts(slot.ipas(), CLEANED_AT_ONCE, |region, range| {
                     self.clean_written(region, range);
@@ -456,8 +454,7 @@ impl AddressSpace {
     ///
     /// With interrupts off, other CPUs that would have to be interrupted are left out. That is owed
     /// until the host's next change of the process's memory ([`Caller::WithIrqsOff`]): up to then
-    /// the process keeps the pages. Until a slot goes or a log is read, too: both find the memory
-    /// unmapped already, and promise the monitor that the guest is done with it.
+    /// the process keeps the pages.
     ///
     /// [`Caller::WithIrqsOff`]: crate::glue::mmu_notifier::Caller::WithIrqsOff
     pub(super) fn flush_tlb(&self) {
