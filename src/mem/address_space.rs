@@ -9,6 +9,7 @@ use core::{
         Range, //
     },
     sync::atomic::{
+        AtomicBool,
         AtomicU32,
         AtomicU64,
         Ordering, //
@@ -118,6 +119,9 @@ pub(crate) struct AddressSpace {
     pub(super) invalidations: Invalidations,
     /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
     pub(super) manual_protect: AtomicU32,
+    /// Some flush has been owed at some time, which is rare. It is set with the lock of the region
+    /// held that was unmapped.
+    has_owed_flush: AtomicBool,
     /// How often memory was unmapped and TLBs could still have entries for it.
     owed_flushes: AtomicU64,
     /// How many of these the TLBs were invalidated for since.
@@ -168,6 +172,7 @@ impl AddressSpace {
                 generation: AtomicU64::new(0),
                 invalidations <- Invalidations::new(),
                 manual_protect: AtomicU32::new(0),
+                has_owed_flush: AtomicBool::new(false),
                 owed_flushes: AtomicU64::new(0),
                 paid_flushes: AtomicU64::new(0),
                 stage2,
@@ -245,6 +250,7 @@ impl AddressSpace {
             After::Nothing => (),
             After::Unmap(gone) => {
                 self.unmap_slot(&gone, |region| region.prune(|| self.flush_tlb()));
+                self.flush_tlb_if_owed();
                 let gone = self.slots.lock().going.take();
                 // Not under the lock: the slot may have the last reference to its log.
                 drop(gone);
@@ -255,6 +261,7 @@ impl AddressSpace {
                         self.flush_tlb();
                     }
                 });
+                self.flush_tlb_if_owed();
                 // The monitor copies all pages now.
                 self.in_parts(slot.ipas(), CLEANED_AT_ONCE, |region, range| {
                     self.clean_written(region, range);
@@ -454,7 +461,8 @@ impl AddressSpace {
     ///
     /// With interrupts off, other CPUs that would have to be interrupted are left out. That is owed
     /// until the host's next change of the process's memory ([`Caller::WithIrqsOff`]): up to then
-    /// the process keeps the pages.
+    /// the process keeps the pages. Until a slot goes or a log is read, too: both find the memory
+    /// unmapped already, and promise the monitor that the guest is done with it.
     ///
     /// [`Caller::WithIrqsOff`]: crate::glue::mmu_notifier::Caller::WithIrqsOff
     pub(super) fn flush_tlb(&self) {
@@ -464,6 +472,7 @@ impl AddressSpace {
                 (self.lowvisor).flush_tlb_vmid_from_here(self.vttbr(), &self.last_ran);
             if !is_complete {
                 self.owed_flushes.fetch_add(1, Ordering::Release);
+                self.has_owed_flush.store(true, Ordering::Release);
             }
             return;
         }
@@ -476,6 +485,11 @@ impl AddressSpace {
     /// Invalidates the VM's entries in the TLBs of all CPUs if that could not be done in full when
     /// memory was unmapped. Interrupts must be on.
     pub(super) fn flush_tlb_if_owed(&self) {
+        // Relaxed, since locks order this: that of the region, which the caller has had since, or
+        // that of the process's page table, between two of the host's changes.
+        if !self.has_owed_flush.load(Ordering::Relaxed) {
+            return;
+        }
         let owed = self.owed_flushes.load(Ordering::Acquire);
         if owed != self.paid_flushes.load(Ordering::Acquire) {
             self.flush_tlb();

@@ -236,6 +236,8 @@ impl AddressSpace {
         // old translations until here.
         if flush {
             self.flush_tlb();
+        } else {
+            self.flush_tlb_if_owed();
         }
         for part in stage2::parts(range, CLEANED_AT_ONCE) {
             let dirty = |(index, mask)| {
