@@ -51,11 +51,12 @@ descendants() {
 	echo $count
 }
 
-# ends PID: within a second. It is there until its last parent, a process of the system, has taken note.
+# ends PID: within a second. A process that has ended is a zombie until its last parent, a process of the
+# system, has taken note, which can take longer on a busy machine.
 ends() {
 	local tries
 	for tries in {1..20}; do
-		kill -0 "$1" 2>/dev/null || return 0
+		grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null || return 0
 		sleep 0.05
 	done
 	return "$tries"
