@@ -7,7 +7,7 @@
 # shellcheck source=tests/board/sleep.bash
 . "$(dirname "$0")/sleep.bash"
 
-cycles=${CPU_CYCLES:-24}
+cycles=${CPU_CYCLES:-12}
 ADD="$programs/monitor $programs/payload $zimage $guest_initrd" HOST_CPUS=4 \
 	TIMEOUT=${TIMEOUT:-$((300 + 10 * cycles))} on_board "$clock cycles=$cycles"'
 	boot

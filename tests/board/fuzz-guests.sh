@@ -13,7 +13,7 @@
 
 build_host_registers
 
-options="--seed ${FUZZ_SEED:-1} --calls ${FUZZ_RUNS:-8000}"
+options="--seed ${FUZZ_SEED:-1} --calls ${FUZZ_RUNS:-5000}"
 options+="${FUZZ_SECONDS:+ --seconds $FUZZ_SECONDS}${FUZZ_ROUND:+ --round $FUZZ_ROUND}"
 ADD="$programs/fuzz $registers" STILL=${STILL:-180} TIMEOUT=${TIMEOUT:-1800} on_board "
 	insmod /add/host_registers.ko || exit

@@ -11,7 +11,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-options="--seed ${FUZZ_SEED:-1} --calls ${FUZZ_CALLS:-45000}"
+options="--seed ${FUZZ_SEED:-1} --calls ${FUZZ_CALLS:-30000}"
 options+="${FUZZ_SECONDS:+ --seconds $FUZZ_SECONDS}${FUZZ_ROUND:+ --round $FUZZ_ROUND}"
 DRIVERS=vfio ADD=$programs/fuzz STILL=${STILL:-180} TIMEOUT=${TIMEOUT:-1800} on_board "
 	fuzz ioctls $options; status=\$?; rmmod kvm_arm || exit 1; exit \$status

@@ -8,6 +8,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 for midr in 0x411fc0e1 0x410fc0d1; do
 	QEMU_ARGS="-cpu cortex-a15,midr=$midr" expect_guest 2
 	case $midr in

@@ -6,4 +6,5 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 BOARD=virt-a7 expect_guest 1

@@ -6,6 +6,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=300 on_board '
 	seq 13000 | head -c 65536 >/tmp/disk
 	echo "host: disk $(md5sum </tmp/disk)"

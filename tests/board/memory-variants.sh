@@ -8,7 +8,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-seconds=${STRESS_SECONDS:-15}
+seconds=${STRESS_SECONDS:-10}
 variants='thp-always thp-madvise thp-never hugetlb log slots'
 DRIVERS=zram HOST_MEM=256 ADD=$programs/abi TIMEOUT=$((seconds * 6 + 600)) on_board "
 	echo 128M >/sys/block/zram0/disksize || exit

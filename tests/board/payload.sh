@@ -12,7 +12,7 @@
 . "$(dirname "$0")/common.sh"
 
 # Long checks that do not depend on how the guest runs are made once.
-quick="--skip 'CP15: every' --skip aborts --skip memory --skip exceptions"
+quick="--skip 'CP15: every' --skip aborts --skip memory --skip exceptions --skip 'MMIO without syndrome'"
 
 # On the emulated board without a hypervisor; CORE, number of CPUs.
 bare() {
@@ -32,12 +32,15 @@ for core in a15 a7; do
 				sed "s/ok /&virt-'$core' $what: /"
 		}
 		run "1 CPU" --cpus 1
-		run "4 CPUs" --cpus 4
-		run "1 CPU, legacy" --cpus 1 --irqchip legacy '"$quick"'
-		# The host answers all accesses to the distributor.
-		echo N >/sys/module/kvm_arm/parameters/hyp_vgic
-		run "4 CPUs, without hyp_vgic" --cpus 4 '"$quick"'
-		echo Y >/sys/module/kvm_arm/parameters/hyp_vgic
+		run "4 CPUs" --cpus 4 '"$quick"'
+		# The vGIC is the same on both cores.
+		if [ '$core' = a15 ]; then
+			run "1 CPU, legacy" --cpus 1 --irqchip legacy '"$quick"'
+			# The host answers all accesses to the distributor.
+			echo N >/sys/module/kvm_arm/parameters/hyp_vgic
+			run "4 CPUs, without hyp_vgic" --cpus 4 '"$quick"'
+			echo Y >/sys/module/kvm_arm/parameters/hyp_vgic
+		fi
 		# All on one CPU of the host, where they take turns with the hardware.
 		taskset 1 monitor payload --payload payload --cpus 4 --irqchip legacy '"$quick"' |
 			sed "s/ok /&virt-'$core' 4 CPUs on one: /"
@@ -69,10 +72,16 @@ for core in a15 a7; do
 	} >>"$work/subtests" || fail "the payload said nothing"
 done
 ! grep '^not ok' "$work/subtests" || fail "some checks"
-for run in "1 CPU" "4 CPUs" "1 CPU, legacy" "4 CPUs, without hyp_vgic" "4 CPUs on one" "first of two" "second of two" "moving"; do
-	for core in a15 a7; do
-		[ "$(grep -c "^ok virt-$core $run: " "$work/subtests")" -ge 12 ] ||
-			fail "too few checks in the run of $run on virt-$core"
+# enough CORE RUN…: each of these runs there has made its checks.
+enough() {
+	local run
+	for run in "${@:2}"; do
+		[ "$(grep -c "^ok virt-$1 $run: " "$work/subtests")" -ge 12 ] ||
+			fail "too few checks in the run of $run on virt-$1"
 	done
+}
+enough a15 "1 CPU, legacy" "4 CPUs, without hyp_vgic"
+for core in a15 a7; do
+	enough $core "1 CPU" "4 CPUs" "4 CPUs on one" "first of two" "second of two" "moving"
 done
 [ "$(grep -c '^ok bare' "$work/subtests")" -ge 300 ] || fail "too few checks of the bare board"

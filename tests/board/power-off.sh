@@ -12,7 +12,7 @@ for at_load in 0 1; do
 		ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=400 on_board '
 		monitor run --kernel vmlinuz --initrd guest.cpio --cpus 2 --mem 256 </dev/null >/tmp/console 2>&1 &
 		tries=$((900 * TIMEOUT_FACTOR))
-		until grep -q "Run /init" /tmp/console; do
+		until grep -q "Brought up .* 2 CPUs" /tmp/console; do
 			tries=$((tries - 1))
 			[ $tries -gt 0 ] && kill -0 $! || { cat /tmp/console; exit 1; }
 			usleep 100000

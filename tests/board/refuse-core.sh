@@ -6,5 +6,6 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 export QEMU_ARGS='-cpu max'
 expect_refusal 'core' 3 'CPU: CPU .*KVM needs Cortex-A15'

@@ -6,6 +6,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 virt_tree
 read -r -a cells < <(tree_property -t x "$DTB" /timer interrupts)
 edit_tree -t x "$DTB" /timer interrupts "${cells[@]:0:6}"

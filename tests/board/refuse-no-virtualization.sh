@@ -6,5 +6,6 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 export MACHINE_ARGS=virtualization=off
 expect_refusal 'HYP|virtual' 2 'boot mode: SVC.*virtualization=on'

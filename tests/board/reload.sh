@@ -6,7 +6,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
-rounds=${RELOADS:-60}
+rounds=${RELOADS:-40}
 ADD="$module $programs/monitor $programs/payload" LOAD=0 TIMEOUT=${TIMEOUT:-$((200 + 3 * rounds))} \
 	on_board "$free_memory rounds=$rounds"'
 	turn() {

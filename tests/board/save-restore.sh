@@ -7,6 +7,7 @@
 # shellcheck source=tests/board/common.sh
 . "$(dirname "$0")/common.sh"
 
+counted
 for board in virt-a15 virt-a7; do
 	BOARD=$board ADD="$programs/monitor $zimage $guest_initrd" TIMEOUT=300 on_board '
 		monitor run --kernel /add/vmlinuz --initrd /add/guest.cpio --cpus 4 --mem 256 \

@@ -7,6 +7,7 @@
 # shellcheck source=tests/board/sleep.bash
 . "$(dirname "$0")/sleep.bash"
 
+counted
 rounds=${STARVED:-6}
 ADD="$programs/monitor $zimage $guest_initrd" HOST_MEM=768 HOST_CMDLINE=damon_stat.enabled=N \
 	TIMEOUT=${TIMEOUT:-$((300 + 30 * rounds))} on_board "$clock $free_memory rounds=$rounds"'
