@@ -28,16 +28,7 @@ if ! is_stamped "$made" "$inputs"; then
 	! ls "$made"/debs/qemu-system-* || fail "libvirt wants another emulator beside ours"
 	cp "${ours[@]}" "$made/debs/"
 	"$tree/tools/debian-root" index "$made/debs"
-	# shellcheck disable=SC2016 # it is for the shell in there
-	step "they cannot be installed" "installing libvirt and our packages into the board's root" \
-		"$tree/tools/debian-root" enter libvirt sh -euc '
-			cd "$1"
-			cp -a /etc/apt/sources.list /var/tmp/
-			echo "deb [trusted=yes] file:$1 ./" >/etc/apt/sources.list
-			apt-get -o APT::Sandbox::User=root update
-			apt-get -o APT::Sandbox::User=root install --yes --no-install-recommends ./kvm-arm-*.deb ./qemu-system-arm-kvm_*.deb libvirt-daemon-system
-			mv /var/tmp/sources.list /etc/apt/
-		' - "$made/debs"
+	"$tree/tools/debian-root" install libvirt "$made/debs" "${ours[@]/#*\//./}" libvirt-daemon-system
 	KEEP=1 "$tree/tools/debian-root" image libvirt "$made/root.img" 1024
 	remove "$target/debian/libvirt"
 	printf '%s\n' "$inputs" >"$made/.stamp"

@@ -217,13 +217,16 @@ impl Memory {
         advice: i32,
     ) -> Result<(), String> {
         assert!(offset + size <= self.size);
-        match advice {
+        let is_about_huge_pages = matches!(
+            advice,
+            libc::MADV_NOHUGEPAGE | libc::MADV_HUGEPAGE | MADV_COLLAPSE
+        );
+        if is_about_huge_pages && !has_huge_pages() {
             // The kernel refuses to be told what holds anyway.
-            libc::MADV_NOHUGEPAGE if !has_huge_pages() => return Ok(()),
-            libc::MADV_HUGEPAGE | MADV_COLLAPSE if !has_huge_pages() => {
-                return Err(NO_HUGE_PAGES.into())
-            }
-            _ => {}
+            return match advice {
+                libc::MADV_NOHUGEPAGE => Ok(()),
+                _ => Err(NO_HUGE_PAGES.into()),
+            };
         }
         // SAFETY: Our own mapping. All accesses to its words are volatile.
         let result = unsafe { libc::madvise(self.start.add(offset).cast(), size, advice) };
