@@ -120,7 +120,8 @@ pub(crate) struct AddressSpace {
     /// Options of `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2`.
     pub(super) manual_protect: AtomicU32,
     /// Some flush has been owed at some time, which is rare. It is set with the lock of the region
-    /// held that was unmapped.
+    /// held that was unmapped. The counts tell the same, but to read 64 bits takes an exclusive
+    /// access, and each change of a slot asks.
     has_owed_flush: AtomicBool,
     /// How often memory was unmapped and TLBs could still have entries for it.
     owed_flushes: AtomicU64,
